@@ -146,6 +146,7 @@ def _check(
         seed=request.seed,
         penstock=library_version("penstock"),
         failure=next((error for run in runs.values() for error in run.failures), None),
+        labels=data.counts.labels_read + data.counts.labels_refused,
     )
     results = without_skipped(results, limits)
     return Report(model.name, version, against, len(data), results, _bins(judged), basis, why)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from penstock.kafka.reading import Record
 from streams.definitions.pipeline import Labels, Pipeline
 from streams.plan.model import PipelinePlan
 from verify.findings import Findings
@@ -54,7 +55,8 @@ def check_gates(
     pipeline: Pipeline,
     models: Path,
     backfills: Sequence[BackfillData],
-    labels: Mapping[str, Label],
+    labels: Sequence[Record],
+    known_labels: Callable[[Sequence[Record]], Mapping[str, Label]],
     scorer_of: Callable[[str, str], Scorer],
 ) -> GateFindings:
     """Check all reports of a pipeline's models, and their histories.
@@ -64,10 +66,16 @@ def check_gates(
         pipeline: The pipeline.
         models: The model repository.
         backfills: The backfills, of which some reports may be.
-        labels: All labels.
+        labels: The labels topic. The oldest records are those that a report read.
+        known_labels: Gives the label of each event from some of its records.
         scorer_of: From a model's name and version to its scores. It may raise anything.
     """
     findings = GateFindings()
+    by_age = sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
+
+    def labels_of(report: Mapping[str, Any]) -> Mapping[str, Label]:
+        return known_labels(by_age[: report["basis"].get("labels")])
+
     for name in pipeline.model.names:
         promotable: dict[str, Mapping[str, Any]] = {}
         for path in sorted((models / name).glob("reports/*/[!.]*.json")):
@@ -80,7 +88,7 @@ def check_gates(
                     wrong.append("its hash is not that of its content")
                 promotable[own] = report
                 wrong += _wrong_verdicts(report, path.parent.name)
-                events = _holdout(plan, pipeline.labels, models / name, backfills, labels, report)
+                events = _holdout(plan, pipeline.labels, models / name, backfills, labels_of, report)
                 scores = None if events is None else _scores(events, report, partial(scorer_of, name))
                 if events is not None and scores is not None:
                     findings.checked += 1
@@ -140,7 +148,7 @@ def _holdout(
     definition: Labels | None,
     folder: Path,
     backfills: Sequence[BackfillData],
-    labels: Mapping[str, Label],
+    labels_of: Callable[[Mapping[str, Any]], Mapping[str, Label]],
     report: Mapping[str, Any],
 ) -> _Holdout | None:
     """The events that a report judged; None if they are not those of a backfill with these labels."""
@@ -149,6 +157,7 @@ def _holdout(
         return None
     manifests = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     inputs, categories = manifests[0]["inputs"], manifests[0].get("categories", ())
+    labels = labels_of(report)
     task, positive = definition.task, None if definition.positive is None else str(definition.positive)
     for backfill in backfills:
         if not columns_of(plan, inputs) <= {*backfill.rows.column_names}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,9 @@ import onnxruntime
 from sklearn.metrics import roc_auc_score
 
 from penstock.kafka.names import dead_letters_of
+from penstock.kafka.reading import Record
 from schemas.codec import Registry
+from schemas.constraints import INT64_MAX
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import check_backfill
@@ -35,7 +37,7 @@ from verify.check_unscored import check_unscored
 from verify.dead_letters import read_letter
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.hosted import HostedScorers, Scorer, nobody
-from verify.labels import known_labels
+from verify.labels import Label, known_labels
 from verify.measured import Measured
 from verify.published import Position, Published
 from verify.report import CascadeReport, ModelReport, PipelineReport, percentiles
@@ -139,24 +141,16 @@ def judge(
         )
         for backfill in run.backfills
     ]
-    trained = TrainingFindings()
     labels = pipeline.labels
+
+    def labels_until(records: Sequence[Record], until_ms: int = INT64_MAX) -> Mapping[str, Label]:
+        return {} if labels is None else known_labels(labels, records, project.schemas, registry, until_ms)
+
+    trained = TrainingFindings()
     if run.backfills and labels is not None:
-        trained = check_training(
-            plan,
-            [run.models / name for name in pipeline.model.names],
-            run.backfills,
-            run.labels,
-            lambda records, until_ms: known_labels(labels, records, project.schemas, registry, until_ms),
-        )
-    gates = check_gates(
-        plan,
-        pipeline,
-        run.models,
-        run.backfills,
-        {} if labels is None else known_labels(labels, run.labels, project.schemas, registry),
-        scorer_of,
-    )
+        folders = [run.models / name for name in pipeline.model.names]
+        trained = check_training(plan, folders, run.backfills, run.labels, labels_until)
+    gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, labels_until, scorer_of)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:

@@ -32,6 +32,7 @@ class Basis(NamedTuple):
         threshold: The score from which on the decision is positive.
         seed: Of the intervals that were drawn.
         penstock: The version of Penstock.
+        labels: How many records of the labels topic were read; None of a report of an earlier build.
         failure: What a version raised when it was called; a model server may do so at one time, and not at another.
     """
 
@@ -44,6 +45,7 @@ class Basis(NamedTuple):
     seed: int
     penstock: str
     failure: str | None = None
+    labels: int | None = None
 
 
 @dataclass(frozen=True)

@@ -186,21 +186,30 @@ def test_a_version_that_is_unfair_to_one_group_is_refused_by_the_fairness(
     assert ("fairness", "event.country=x") in refused_by(report)
 
 
-def test_a_version_that_is_slow_is_refused_by_the_latency(good: TrainedModel[Any], repository: ModelRepository) -> None:
-    nodes = [
-        helper.make_node("MatMul", ["features", "wide"], ["a"]),
-        helper.make_node("MatMul", ["a", "square"], ["b"]),
-        helper.make_node("ReduceMax", ["b"], ["c"], axes=[1], keepdims=1),
-        helper.make_node("Mul", ["c", "nothing"], ["d"]),
-        helper.make_node("Add", ["plain", "d"], ["score"]),
-    ]
-    constants = {
-        "wide": np.zeros((2, 2_000), np.float32),
-        "square": np.zeros((2_000, 2_000), np.float32),
-        "nothing": np.array(0, np.float32),
-    }
-    repository.add(NAME, changed(good, nodes, constants))
-    assert {gate for gate, _ in refused_by(check(repository))} >= {"latency"}
+@pytest.mark.parametrize(("times_as_long", "verdict"), [(1.5, Verdict.FAIL), (1.1, Verdict.PASS)])
+def test_a_version_that_is_slow_is_refused_by_the_latency(
+    good: TrainedModel[Any],
+    repository: ModelRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    times_as_long: float,
+    verdict: Verdict,
+) -> None:
+    now, opened = [0.0], list[Any]()
+
+    def open_(file: Path) -> Any:
+        opened.append(open_session(file))
+        return opened[-1]
+
+    def score(session: Any, vectors: Any) -> Any:
+        now[0] += times_as_long if session is opened[0] else 1.0  # the judged version is opened first
+        return scores_of(session, vectors)
+
+    monkeypatch.setattr(running_version, "open_session", open_)
+    monkeypatch.setattr(running_version, "scores_of", score)
+    monkeypatch.setattr(model_check, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    repository.add(NAME, good)
+    found = {one.verdict for one in check(repository, version=2, against=1).results if one.gate == "latency"}
+    assert found == {verdict}
 
 
 def test_a_version_without_a_number_for_nulls_is_refused_by_the_robustness(

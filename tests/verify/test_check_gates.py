@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from penstock.kafka.reading import Record
 from scoring.alias_history import Cause, record
 from scoring.gates.gates import Holdout, Limits, judge_calibration, judge_freshness, judge_quality, judge_robustness
 from scoring.gates.report import Basis, Report
@@ -88,7 +89,7 @@ class World:
             *judge_calibration(judged, limits),
             judge_freshness(TRAINED_TO, ROWS, limits),
         ]
-        basis = Basis("bytes", "others", "limits", "backfill", found.data_hash, 0.5, 0, "1")
+        basis = Basis("bytes", "others", "limits", "backfill", found.data_hash, 0.5, 0, "1", labels=ROWS)
         self.report = Report("m", 2, 1, len(later), results, (), basis)
         repository = ModelRepository(root)
         self.hash = store(repository, self.report, made_ms=5)
@@ -100,7 +101,7 @@ class World:
         (found,) = (self.root / "m" / "reports" / "2").iterdir()
         return found
 
-    def check(self, x: npt.NDArray[np.float64] = X) -> GateFindings:
+    def check(self, x: npt.NDArray[np.float64] = X, later: Sequence[tuple[str, bool]] = ()) -> GateFindings:
         rows = pa.table(
             {
                 "event_id": [f"e{n}" for n in range(ROWS)],
@@ -119,8 +120,16 @@ class World:
             "regression": float,
         }
         of_task = readers.get(self.task, int)
-        labels = {f"e{n}": of_task(bool(one)) for n, one in enumerate(TRUTH)}
-        return check_gates(PLAN, self.pipeline, self.root, [backfill], labels, lambda _, version: SCORERS[version])
+
+        def known(records: Sequence[Record]) -> dict[str, Label]:
+            read = (json.loads(record.value or b"") for record in records)
+            return {event_id: of_task(label) for event_id, label in read}
+
+        labels = [(f"e{n}", bool(one)) for n, one in enumerate(TRUTH)] + list(later)
+        records = [Record(0, n, n, None, json.dumps(label).encode(), ()) for n, label in enumerate(labels)]
+        return check_gates(
+            PLAN, self.pipeline, self.root, [backfill], records, known, lambda _, version: SCORERS[version]
+        )
 
     def forge(self, change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> None:
         """Edit the report; its hash fits again if it is ``sealed``, and the history names it."""
@@ -146,6 +155,11 @@ def test_a_version_that_is_worse_is_no_finding_as_long_as_the_report_says_so(tmp
     world = World(tmp_path, limits=Limits(slices=3, loss=loss, slope=(3.0, 4.0)), override="we know better")
     assert world.report.verdict.value == "fail"
     findings = world.check()
+    assert (findings.checked, findings.examples) == (1, [])
+
+
+def test_labels_that_came_after_the_report_do_not_count(tmp_path: Path) -> None:
+    findings = World(tmp_path).check(later=[("e300", not TRUTH[300])])
     assert (findings.checked, findings.examples) == (1, [])
 
 
