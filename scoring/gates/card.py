@@ -18,6 +18,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; font-size: 1.2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e0e3e7; vertical-align: top }
+th:has(+ td) { width: 9rem }
 .verdict { font-weight: 600 } .pass { color: #14713b } .fail { color: #b42318 } .inconclusive { color: #8a5a00 }
 .skipped, .not_judged { color: #5b6470 }
 .bar { background: #3b6fb6; height: .7rem } svg { max-width: 100% } .note { color: #5b6470 }
