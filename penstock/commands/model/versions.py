@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from penstock.commands.options import NewFile
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
-from scoring.alias_history import Change, read_history
+from scoring.alias_history import Change, lost_changes, read_history
 from scoring.gates.card import card
 from scoring.gates.gates import Verdict
 from scoring.gates.report import evidence
@@ -104,9 +105,12 @@ def history(pipeline: str, form: str) -> None:
     if form == "json":
         click.echo(json.dumps([change.model_dump(mode="json", by_alias=True) for change in changes], indent=2))
         return
-    for change in changes:
+    lost = lost_changes(repository, name, int(time.time() * 1_000))
+    for change in (*changes, *lost):
         click.echo(_change(change))
-    if not changes:
+    if lost:
+        click.echo("the file of the history lacks the last of it; the next load, promote or unload writes it down")
+    if not changes and not lost:
         click.echo(f"no version of {name} was ever served")
 
 
@@ -200,4 +204,8 @@ def _change(change: Change) -> str:
     report = "" if change.report is None else f", report {change.report[:16]}"
     override = "" if change.override is None else f", overridden: {change.override}"
     when = readable(change.time_ms, "seconds", zone=" UTC")
-    return f"{when}  {change.alias} {before} → {after} by {change.command}{report}{override}"
+    what = f"{when}  {change.alias} {before} → {after}"
+    if not change.is_recorded:
+        return f"{what} before this time, by a command that is not known"
+    not_yet = ", to be loaded" if change.configures_alone else ""
+    return f"{what} by {change.command}{not_yet}{report}{override}"

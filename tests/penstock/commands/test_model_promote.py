@@ -85,6 +85,22 @@ def test_a_version_whose_gates_pass_is_loaded_on_its_report(world: World) -> Non
     ]
 
 
+def test_the_history_says_that_the_first_version_is_to_be_loaded_and_when_it_was(world: World) -> None:
+    assert "champion none → 1 by train, to be loaded" in world.run("history").output
+    world.run("promote", "1", "--backfill", str(world.folder))
+    assert "champion 1 → 1 by promote, report " in world.run("history").output
+
+
+def test_the_history_shows_what_its_file_lacks(world: World) -> None:
+    (world.repository.root / world.name / "history.jsonl").write_text('{"torn')
+    text = world.run("history").output
+    assert "champion none → 1 before this time, by a command that is not known" in text
+    assert "the file of the history lacks the last of it" in text
+    world.promote()
+    assert "lacks" not in world.run("history").output
+    assert "champion none → 1 before this time, by a command that is not known" in world.run("history").output
+
+
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.FAIL, 10), (Verdict.INCONCLUSIVE, 11)])
 def test_a_refusal_names_the_gate_what_it_measured_and_what_would_pass(
     world: World, verdict: Verdict, code: int
