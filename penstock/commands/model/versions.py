@@ -21,6 +21,7 @@ from scoring.alias_history import Change, lost_changes, read_history
 from scoring.gates.card import card
 from scoring.gates.gates import Verdict
 from scoring.gates.report import evidence
+from scoring.gates.stored_reports import does_not_hold
 from scoring.overview import Overview, as_content, overviews
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable, VersionState
@@ -149,11 +150,11 @@ def card_command(pipeline: str, version: int, out: Path) -> None:
     model, repository = load_pipeline(pipeline).model, ModelRepository(Settings().model_repository)
     one = _overview(repository, model.name, version)
     repository.verified(model.name, version)
+    if one.faulty is not None:
+        raise does_not_hold(*one.faulty, version, one.faults)
     if one.report is None:
         raise PenstockError(
-            f"the gates have not judged version {version} yet"
-            if not one.faults
-            else f"the latest report of the gates does not hold: {'; '.join(one.faults)}",
+            f"the gates have not judged version {version} yet",
             where=str(repository.root / model.name / "reports" / str(version)),
             next=f"penstock model check PIPELINE --version {version} --backfill FOLDER",
         )

@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from backfill import judging
 from penstock.cli import cli
 from penstock.commands.model import promotion, versions
+from penstock.errors import PenstockError
 from penstock.settings import Settings
+from penstock.time import readable
 from scoring.alias_history import Cause, record_configured
 from scoring.gates import gates
 from scoring.gates.gates import Verdict
@@ -76,7 +78,7 @@ def test_a_version_whose_gates_pass_is_loaded_on_its_report(world: World) -> Non
     done = world.promote()
     assert done.exit_code == 0
     assert f"serves {world.name} version 2, version 1 stays loaded" in done.output
-    (report,) = stored_reports(world.repository, world.name, 2)
+    (report,) = stored_reports(world.repository, world.name, 2).values()
     assert [one["aliases"] for one in world.listed()] == [["previous"], ["champion"]]
     changes = json.loads(world.run("history", "--format", "json").output)
     assert [(one["alias"], one["from"], one["to"], one["command"], one["report"]) for one in changes[1:]] == [
@@ -137,11 +139,15 @@ def test_a_stored_report_that_says_otherwise_stops_the_promotion(world: World) -
     world.promote()
     (path,) = (world.repository.root / world.name / "reports" / "2").iterdir()
     path.write_text(path.read_text().replace('"fail"', '"pass"'))
-    with pytest.raises(Exception, match="does not hold: its hash is not that of its content"):
+    with pytest.raises(PenstockError, match="does not hold: its hash is not that of its content") as promoted:
         world.promote("--override", "x")
+    assert promoted.value.where == str(path)
+    made = readable(int(path.name.partition("-")[0]), "seconds", zone=" UTC")
+    assert f"who changed the report of {made}, delete its file, and: penstock model check" in str(promoted.value)
     assert "the report does not hold" in world.run("list").output
-    with pytest.raises(Exception, match="the latest report of the gates does not hold"):
+    with pytest.raises(PenstockError) as shown:
         world.run("card", "2", "--out", str(world.folder / "card.html"))
+    assert str(shown.value) == str(promoted.value)
 
 
 def test_show_has_all_of_the_manifest_and_refuses_a_changed_file(world: World) -> None:
