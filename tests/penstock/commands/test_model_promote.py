@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from backfill import judging
 from penstock.cli import cli
 from penstock.commands.model import promotion, versions
+from penstock.commands.model.manifests import print_line
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
@@ -112,7 +113,21 @@ def test_a_refusal_names_the_gate_what_it_measured_and_what_would_pass(
     assert done.exit_code == code
     assert f"quality (slice 2 of 5) {verdict.value}: loss 3 (2 to 4); would pass: at most 1" in done.output
     assert done.output.count("would pass") == 1, "what is not judged is not in the way"
+    assert f"promote {world.file} 2 --backfill {world.folder} --override" in done.output
     assert [one["aliases"] for one in world.listed()] == [["champion"], ["candidate"]]
+
+
+def test_a_refusal_repeats_the_gates_that_were_given(world: World) -> None:
+    world.verdict, gates_file = Verdict.FAIL, world.folder / "my gates.toml"
+    gates_file.touch()
+    said = world.promote("--gates", str(gates_file)).output
+    assert f"--backfill {world.folder} --gates '{gates_file}' --override" in said
+
+
+def test_a_label_longer_than_its_column_is_apart_from_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line("view card_habits1", "e287:1")
+    print_line("made", "today")
+    assert capsys.readouterr().out.splitlines() == ["view card_habits1 e287:1", "made          today"]
 
 
 def test_an_override_is_recorded_and_shown_wherever_the_version_is(world: World) -> None:
