@@ -17,7 +17,7 @@ from penstock.paths import STRONG
 from penstock.settings import Settings
 from penstock.time import readable
 from scoring.bands import ChosenBand
-from scoring.cascade import CertifiedBand, choose_band
+from scoring.cascade import CertifiedBand, Numbers, choose_band
 from scoring.repository import ModelRepository
 from scoring.startup import check_cascade, check_model
 from scoring.training_set import view_versions
@@ -109,13 +109,10 @@ def choose(
         )
     with ExitStack() as connections:
         runs = [RunningVersion(repository, settings, *one, connections) for one in pair]
-        scores = []
-        for run, (name, version) in zip(runs, pair, strict=True):
-            found, failure = run.scores(vectors)
-            if failure is not None:
-                raise PenstockError(f"version {version} of model {name} fails: {failure}", safe="no band was chosen")
-            scores.append(found)
-        certified = choose_band(scores[0], scores[1], model.threshold, model.cascade.differing, alpha)
+        fast_scores = _scores(runs[0], pair[0], vectors, backfill)
+        with naming(f"PIPELINE{STRONG}"):
+            strong_scores = _scores(runs[1], pair[1], vectors, backfill)
+        certified = choose_band(fast_scores, strong_scores, model.threshold, model.cascade.differing, alpha)
         fast_s, strong_s = _times(runs, vectors[:_TIMED_ROWS], clock)
     chosen = ChosenBand(
         time_ms=now_ms,
@@ -154,6 +151,22 @@ def _vectors(project: Project, backfill: Backfill, since: int | None) -> FloatAr
     rows = [row for row in feature_rows(reader, views, batches) if since is None or row.event_time_ms > since]
     rows.sort(key=lambda row: (row.event_time_ms, row.position))
     return np.array([row.vector for row in rows], np.float32).reshape(len(rows), len(inputs))
+
+
+def _scores(run: RunningVersion, of: tuple[str, int], vectors: FloatArray, backfill: Backfill) -> Numbers:
+    """The scores of the vectors by a version (name, version), all of them finite numbers."""
+    name, version = of
+    scores, failure = run.scores(vectors)
+    without = int((~np.isfinite(scores)).sum())
+    if without:
+        why = "" if failure is None else f": {failure}"
+        raise PenstockError(
+            f"version {version} of model {name} has no finite score for {without:,} of {len(vectors):,} events{why}",
+            where=str(backfill.folder),
+            safe="no band was chosen",
+            next=f"penstock model check PIPELINE --version {version} --backfill FOLDER, and a band for one that passes",
+        )
+    return scores
 
 
 def _times(runs: list[RunningVersion], vectors: FloatArray, clock: Callable[[], float]) -> list[float]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from backfill.model_check import CheckRequest, check_version
 from backfill.parquet import Backfill
-from penstock.errors import PenstockError
 from penstock.settings import Settings
 from scoring.gates.report import Report
-from scoring.gates.stored_reports import differences, faults, read_report, store, stored_reports
+from scoring.gates.stored_reports import differences, does_not_hold, faults, read_report, store, stored_reports
 from scoring.repository import ModelRepository
 from streams.plan.project import Project
 
@@ -23,16 +22,11 @@ def judge_version(
     """
     report = check_version(project, settings, backfill, request)
     repository = ModelRepository(settings.model_repository)
-    for stored in stored_reports(repository, report.model, report.version):
+    for path, stored in stored_reports(repository, report.model, report.version).items():
         wrong = [] if report.basis is None else faults(stored, report.basis.version)
         if not wrong:
             earlier = read_report(stored)
             wrong = differences(earlier, report) if earlier.basis == report.basis else []
         if wrong:
-            raise PenstockError(
-                f"a stored report of version {report.version} does not hold: {'; '.join(wrong)}",
-                where=str(repository.root / report.model / "reports" / str(report.version)),
-                safe="nothing was stored or loaded",
-                next=f"find out who changed the report of {stored.get('made_ms')}, and delete its file",
-            )
+            raise does_not_hold(path, stored, report.version, wrong)
     return report, store(repository, report, now_ms)

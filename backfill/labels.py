@@ -23,10 +23,14 @@ _LOGGED_REFUSALS = 5
 
 @dataclass
 class Refusals:
-    """Counts the records that are left out, and logs the first few with place and reason."""
+    """Counts the records that are left out, and logs the first few with place and reason.
+
+    ``values`` counts those of them whose value is none of the task, though their contract allows it.
+    """
 
     topic: str
     count: int = 0
+    values: int = 0
 
     def add(self, record: Record, reason: str) -> None:
         """Count a record, and log it if it is one of the first."""
@@ -59,6 +63,7 @@ class LabelReader:
                 continue
             value, fault = _truth(getattr(label, self._labels.value), self._labels.task)
             if fault:
+                self.refused.values += 1
                 self.refused.add(record, f"{self._labels.value} {fault}")
                 continue
             assert self._id is not None

@@ -87,7 +87,14 @@ def read_training_set(
         events_unserved=unserved,
     )
     is_default = with_defaults and bool(project.other_views)
-    return replace(result, counts=counts, offsets=offsets, texts=vectors.texts, with_defaults=is_default)
+    return replace(
+        result,
+        counts=counts,
+        offsets=offsets,
+        texts=vectors.texts,
+        with_defaults=is_default,
+        values_refused=reader.refused.values,
+    )
 
 
 def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:

@@ -2,6 +2,9 @@
 
 ``champion`` is the current version, ``previous`` the one that is still loaded beside it. The configuration says what
 they are; the history says how they came to be so. Lines are only ever added.
+
+The first version is configured when it is made, and loaded later: its first load has a line of its own, in which the
+champion stays the same.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from scoring.repository import ModelRepository, ServingConfig
 CHAMPION, PREVIOUS = "champion", "previous"
 _FILE = "history.jsonl"
 _NOT_RECORDED = "not recorded"
+_LOADING = frozenset({"load", "promote"})
 
 
 class Change(BaseModel):
-    """An alias that came to name another version; None is no version.
+    """An alias that came to name another version, or a champion that was loaded at last; None is no version.
 
     Args:
         time_ms: When, in epoch ms.
@@ -29,7 +33,7 @@ class Change(BaseModel):
         before: The version that it named.
         after: The version that it names since.
         command: What changed it: ``load``, ``promote``, ``unload``, or ``train``, ``import`` and ``register`` for the
-            first version; ``not recorded`` if a process was killed before it could say so.
+            first version, which they do not load; ``not recorded`` if a process was killed before it could say so.
         report: The hash of the gates' report that it rests on.
         override: The reason for which the gates' verdict was overridden.
     """
@@ -43,6 +47,21 @@ class Change(BaseModel):
     command: str
     report: str | None = None
     override: str | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the process that changed the alias wrote this; else the time is that of the next change."""
+        return self.command != _NOT_RECORDED
+
+    @property
+    def loads(self) -> bool:
+        """Whether the version was surely loaded."""
+        return self.command in _LOADING
+
+    @property
+    def configures_alone(self) -> bool:
+        """Whether a champion was configured that was not loaded yet."""
+        return self.alias == CHAMPION and self.after is not None and self.is_recorded and not self.loads
 
 
 @dataclass(frozen=True)
@@ -73,18 +92,22 @@ def aliases(repository: ModelRepository, model: str) -> dict[str, int]:
 
 
 def record(repository: ModelRepository, model: str, now: Mapping[str, int], cause: Cause) -> None:
-    """Write how the aliases differ from what the history says last, if they do."""
-    lines = "".join(
-        change.model_dump_json(by_alias=True) + "\n"
-        for change in _differences(_recorded(read_history(repository, model)), now, cause)
-    )
+    """Write how the aliases differ from what the history says last, if they do, and the first load of a champion."""
+    changes = read_history(repository, model)
+    lines = "".join(change.model_dump_json(by_alias=True) + "\n" for change in _new_changes(changes, now, cause))
     if lines:
         append(repository.root / model / _FILE, lines)
 
 
-def record_lost(repository: ModelRepository, model: str) -> None:
-    """Write what a killed process changed and could not record."""
-    record(repository, model, aliases(repository, model), Cause(_NOT_RECORDED))
+def lost_changes(repository: ModelRepository, model: str, time_ms: int) -> list[Change]:
+    """What a killed process changed and could not record, as of a time (epoch ms) after it."""
+    cause = Cause(_NOT_RECORDED, time_ms=time_ms)
+    return list(_new_changes(read_history(repository, model), aliases(repository, model), cause))
+
+
+def record_lost(repository: ModelRepository, model: str, time_ms: int) -> None:
+    """Write what a killed process changed and could not record, with the time of the change that follows it."""
+    record(repository, model, aliases(repository, model), Cause(_NOT_RECORDED, time_ms=time_ms))
 
 
 def record_configured(repository: ModelRepository, model: str, cause: Cause) -> None:
@@ -104,9 +127,12 @@ def _recorded(changes: Sequence[Change]) -> dict[str, int]:
     return {alias: version for alias, version in latest.items() if version is not None}
 
 
-def _differences(before: Mapping[str, int], now: Mapping[str, int], cause: Cause) -> Iterator[Change]:
+def _new_changes(changes: Sequence[Change], now: Mapping[str, int], cause: Cause) -> Iterator[Change]:
+    before = _recorded(changes)
+    latest = next((change for change in reversed(changes) if change.alias == CHAMPION), None)
+    is_first_load = cause.command in _LOADING and not (latest is not None and latest.loads)
     for alias in (CHAMPION, PREVIOUS):
-        if before.get(alias) != now.get(alias):
+        if before.get(alias) != now.get(alias) or (alias == CHAMPION and is_first_load):
             yield Change(
                 time_ms=cause.time_ms,
                 alias=alias,

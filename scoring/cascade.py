@@ -42,6 +42,7 @@ class NoBand(PenstockError):  # noqa: N818 - an answer about models and data, no
         advice = "let the strong model score all events, or train the fast one on its scores"
         if events_needed is not None:
             advice = f"take a holdout of at least {events_needed:,} events"
+        advice += ", allow more with a larger Cascade(differing=...), or declare a band=(LOW, HIGH) of your own"
         super().__init__(what, where=where, safe="no band was chosen", next=advice)
         self.events_needed = events_needed
 
@@ -109,14 +110,13 @@ def choose_band(
 
     Raises:
         NoBand: if there are too few events, or the models differ too often everywhere.
-        PenstockError: if a score is not a finite number.
+        ValueError: if a score is not a finite number, or the scores are not of as many events.
     """
     if fast.shape != strong.shape:
         raise ValueError(f"{fast.shape} fast scores and {strong.shape} strong ones")
     for name, scores in (("fast", fast), ("strong", strong)):
         if not np.isfinite(scores).all():
-            row = int(np.flatnonzero(~np.isfinite(scores))[0])
-            raise PenstockError(f"the {name} model's score is {scores[row]}", where=f"event {row} of the holdout")
+            raise ValueError(f"the {name} model has a score that is no finite number")
     differs = is_positive(fast, threshold) != is_positive(strong, threshold)
     half = len(fast) // 2
     later, later_differs = fast[half:], differs[half:]

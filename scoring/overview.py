@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scoring.alias_history import CHAMPION, Change, aliases, read_history
@@ -27,7 +28,8 @@ class Overview:
         aliases: ``champion``, ``previous``, or ``candidate`` for the newest version if it is newer than the champion.
         report: What the gates found at last; None if they were not asked, or the report does not hold.
         report_hash: The hash of that report.
-        faults: Why the report does not hold.
+        faulty: The file of the latest report and its content, if it does not hold.
+        faults: Why it does not.
         changes: How it came to be served, and ceased to be, the oldest first.
     """
 
@@ -37,6 +39,7 @@ class Overview:
     aliases: tuple[str, ...]
     report: Report | None
     report_hash: str | None
+    faulty: tuple[Path, Mapping[str, Any]] | None
     faults: Sequence[str]
     changes: Sequence[Change]
 
@@ -60,16 +63,18 @@ def overviews(repository: ModelRepository, model: str) -> list[Overview]:
     found = []
     for version in versions:
         own = identity(repository.folder(model, version))
-        stored = stored_reports(repository, model, version)
-        wrong = faults(stored[-1], own) if stored else []
+        latest = next(reversed(stored_reports(repository, model, version).items()), None)
+        wrong = [] if latest is None else faults(latest[1], own)
+        held = None if latest is None or wrong else latest[1]
         found.append(
             Overview(
                 version=version,
                 identity=own,
                 manifest=repository.manifest(model, version),
                 aliases=tuple(alias for alias, of in named.items() if of == version),
-                report=read_report(stored[-1]) if stored and not wrong else None,
-                report_hash=str(stored[-1]["hash"]) if stored and not wrong else None,
+                report=None if held is None else read_report(held),
+                report_hash=None if held is None else str(held["hash"]),
+                faulty=latest if wrong else None,
                 faults=wrong,
                 changes=[change for change in changes if version in (change.before, change.after)],
             )

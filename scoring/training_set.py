@@ -88,6 +88,7 @@ class TrainingSet:
     ``data_hash`` is the SHA-256 of all that a model learns from: two sets with the same hash train the same model.
     ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
     ``with_defaults`` says whether inputs of other pipelines are their declared defaults, and not as they were served.
+    ``values_refused`` counts those of the refused labels whose value is none of the task.
     """
 
     inputs: tuple[str, ...]
@@ -107,6 +108,7 @@ class TrainingSet:
     categories: tuple[str, ...] = ()
     texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
     with_defaults: bool = False
+    values_refused: int = 0
 
     @property
     def truth(self) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ _VALIDATION_SHARE = 0.2
 # With fewer rows an AUC is meaningless; required of both classes on both sides of the split.
 _LEAST_PER_CLASS = 10
 _LEAST_VALUES = 20
+_CLASSES_SHOWN = 10
 
 
 def split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -27,7 +28,7 @@ def split(training_set: TrainingSet) -> tuple[NDArray[np.bool_], NDArray[np.bool
     """
     rows = len(training_set)
     where = f"{counted(rows, 'labelled event')}; read: {_format_counts(training_set)}"
-    more = "let more events and labels arrive, or train with a later --until"
+    more = _advice(training_set)
     if rows == 0:
         raise PenstockError("no event has a label yet", where=where, next=more)
     later = training_set.event_times >= training_set.event_times[int(rows * (1 - _VALIDATION_SHARE))]
@@ -63,6 +64,16 @@ def _require_classes(training_set: TrainingSet, later: NDArray[np.bool_], where:
     rows, truth = len(training_set), training_set.truth
     positives = int(truth.sum())
     where = where.replace(";", f", {positives} positive;", 1)
+    if training_set.task == "multiclass" and not positives:
+        shown = ", ".join(map(repr, training_set.classes[:_CLASSES_SHOWN]))
+        others = len(training_set.classes) - _CLASSES_SHOWN
+        raise PenstockError(
+            f"no label is {training_set.positive!r}, which Labels(positive=...) names; the classes are {shown}"
+            + (f" and {counted(others, 'other')}" if others > 0 else ""),
+            where=where,
+            next=f"correct Labels(positive=...); if {training_set.positive!r} is right, {more}",
+            kept="no label is of the class that Labels(positive=...) names",
+        )
     if positives in (0, rows):
         raise PenstockError(
             f"all labels are of one class ({'positive' if positives else 'negative'}): there is nothing to tell apart",
@@ -88,6 +99,18 @@ def _require_classes(training_set: TrainingSet, later: NDArray[np.bool_], where:
                 next=more,
                 kept="too few labels: the earlier part of the set has too few events of a class",
             )
+
+
+def _advice(training_set: TrainingSet) -> str:
+    """What to do if labels are missing."""
+    more = "let more events and labels arrive, or train with a later --until"
+    if training_set.task != "binary" or not training_set.values_refused:
+        return more
+    refused = counted(training_set.values_refused, "label")
+    return (
+        f'{refused} left out, as neither 0 nor 1: declare Labels(task="regression") if labels are values, or '
+        f'task="multiclass" with positive=... if they are classes; otherwise {more}'
+    )
 
 
 def _format_counts(training_set: TrainingSet) -> str:

@@ -42,7 +42,7 @@ def load_version(
     cause = cause or Cause("load")
     server.versions(model)  # checks connectivity before anything changes
     _require_hosted(repository, server, model, chosen)
-    record_lost(repository, model)
+    record_lost(repository, model, cause.time_ms)
     config = repository.configure(model, chosen, backend)
     try:
         server.load(repository.metadata(model))
@@ -68,7 +68,9 @@ def unload_version(repository: ModelRepository, server: ModelServer, model: str)
         PenstockError: if the server cannot be reached, or refuses.
     """
     server.unload(model)
-    record(repository, model, {}, Cause("unload"))
+    cause = Cause("unload")
+    record_lost(repository, model, cause.time_ms)
+    record(repository, model, {}, cause)
 
 
 def _require_hosted(repository: ModelRepository, server: ModelServer, model: str, version: int) -> None:

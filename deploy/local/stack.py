@@ -210,10 +210,11 @@ class Stack:
         """Waits until the server is healthy; returns what it says, or None if another program failed meanwhile."""
         deadline = time.monotonic() + timeout_s
         problem: Exception | None = None
+        longer = f"the same command with --timeout {2 * timeout_s:g}, which leaves what runs as it is; or look why: "
         while time.monotonic() < deadline and not abort.is_set():
             state = self._supervision.states()[program.name]
             if state.state == "FATAL":
-                problem = RuntimeError(state.message)
+                problem, longer = RuntimeError(state.message), ""
                 break
             try:
                 return program.ready(self._layout)
@@ -226,7 +227,7 @@ class Stack:
             f"{program.name} did not become ready: {problem}",
             where=str(self.log(program.name)),
             safe="the other services keep running and no data was touched",
-            next=self.command("logs", program.name),
+            next=longer + self.command("logs", program.name),
         )
 
     def _status_of(self, program: Program, state: ProcessState | None) -> ProgramStatus:

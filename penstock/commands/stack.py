@@ -36,9 +36,11 @@ _home_option = click.option(
 
 
 def _port_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--free-ports", is_flag=True, help="Use free ports, for a stack beside another one.")(
-        command
-    )
+    command = click.option(
+        "--free-ports",
+        is_flag=True,
+        help="Use free ports, for a stack beside another one; a stack that runs keeps its own.",
+    )(command)
     return click.option(
         "--port",
         "port",
@@ -151,11 +153,15 @@ def _is_used_by_other_commands(stack: Stack) -> bool:
 
 
 def _ports(home: Path, options: tuple[str, ...], free: bool) -> Ports | None:
-    """The ports, in order of precedence: options, PENSTOCK_PORTS, the ports of the last start, defaults."""
+    """The ports, in order of precedence: options, PENSTOCK_PORTS, free ones, the ports of the last start, defaults.
+
+    A stack that runs keeps its ports where free ones are asked for.
+    """
     overrides = {**parse_overrides([os.environ.get("PENSTOCK_PORTS", "")]), **parse_overrides(options)}
     if not overrides and not free:
         return None
-    base = Ports.free() if free else Stack(home).ports
+    stack = Stack(home)
+    base = Ports.free() if free and not stack.running else stack.ports
     return base.with_overrides(overrides)
 
 

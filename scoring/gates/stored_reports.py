@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from penstock.errors import PenstockError
+from penstock.time import readable
 from scoring.gates.gates import Result, Verdict
 from scoring.gates.report import Basis, Bin, Report, report_content
 from scoring.gates.statistics import Interval
@@ -37,16 +38,16 @@ def store(repository: ModelRepository, report: Report, made_ms: int) -> str:
     return own
 
 
-def stored_reports(repository: ModelRepository, model: str, version: int) -> list[Mapping[str, Any]]:
-    """The contents of all reports of a version, the oldest first.
+def stored_reports(repository: ModelRepository, model: str, version: int) -> dict[Path, Mapping[str, Any]]:
+    """The contents of all reports of a version by their file, the oldest first.
 
     Raises:
         PenstockError: if one is no JSON.
     """
-    found = []
+    found = {}
     for path in _folder(repository, model, version).glob("[!.]*.json"):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found[path] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise PenstockError(
                 "a stored report of the gates cannot be read",
@@ -54,7 +55,19 @@ def stored_reports(repository: ModelRepository, model: str, version: int) -> lis
                 safe="nothing was changed",
                 next=f"delete the file, and: penstock model check PIPELINE --version {version} --backfill FOLDER",
             ) from error
-    return sorted(found, key=lambda content: int(content.get("made_ms", 0)))
+    return dict(sorted(found.items(), key=lambda one: int(one[1].get("made_ms", 0))))
+
+
+def does_not_hold(path: Path, stored: Mapping[str, Any], version: int, wrong: Sequence[str]) -> PenstockError:
+    """The error for a stored report that was edited: which one, what is wrong with it, and the way out."""
+    made = readable(int(stored.get("made_ms", 0)), "seconds", zone=" UTC")
+    return PenstockError(
+        f"a stored report of version {version} does not hold: {'; '.join(wrong)}",
+        where=str(path),
+        safe="nothing was stored or loaded",
+        next=f"find out who changed the report of {made}, delete its file, and: "
+        f"penstock model check PIPELINE --version {version} --backfill FOLDER",
+    )
 
 
 def faults(stored: Mapping[str, Any], identity: str) -> list[str]:

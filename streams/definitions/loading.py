@@ -34,10 +34,13 @@ def pipeline_file(reference: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
+    advice = "name a pipeline file, or set PENSTOCK_PIPELINES to the folder that contains the pipeline's folder"
+    if ":" in reference:
+        advice = f"only {STRONG} can follow a pipeline's name, for the strong model of its cascade; else {advice}"
     raise PenstockError(
         what=f"there is no pipeline {reference!r}",
         where="looked for " + ", ".join(str(c) for c in candidates),
-        next="name a pipeline file, or set PENSTOCK_PIPELINES to the folder that contains the pipeline's folder",
+        next=advice,
     )
 
 

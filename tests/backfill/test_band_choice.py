@@ -138,6 +138,26 @@ def test_a_version_that_a_scorer_would_not_take_is_refused_before_any_event_is_r
     assert refused.value.next.startswith(f"penstock {next_step}")
 
 
+@pytest.mark.parametrize(("name", "reference"), [(NAME, "PIPELINE"), (STRONG, "PIPELINE:strong")])
+def test_a_version_without_a_score_for_some_events_is_named_with_the_command_that_judges_it(
+    repository: ModelRepository, strong: TrainedModel[Any], name: str, reference: str
+) -> None:
+    no_number = changed(
+        strong,
+        [
+            helper.make_node("Less", ["plain", "low"], ["below"]),
+            helper.make_node("Where", ["below", "nothing", "plain"], ["score"]),
+        ],
+        {"low": np.array(0.4, np.float32), "nothing": np.array(np.nan, np.float32)},
+    )
+    repository.configure(name, repository.add(name, no_number))
+    says = rf"version 2 of model {name} has no finite score for [\d,]+ of {len(DATA) - TRAINED:,} events"
+    with pytest.raises(PenstockError, match=says) as no:
+        chosen(repository, Cascade(strong=STRONG))
+    assert (no.value.next or "").startswith(f"penstock model check {reference} --version 2 --backfill FOLDER")
+    assert no.value.where == "later"
+
+
 def test_a_pipeline_without_a_cascade_needs_no_band(repository: ModelRepository) -> None:
     with pytest.raises(PenstockError, match="has no cascade, so it needs no band"):
         chosen(repository, None)

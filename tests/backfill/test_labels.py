@@ -82,6 +82,11 @@ def test_a_number_is_a_label_if_it_is_0_or_1():
     assert reader.refused.count == 1
 
 
+def test_labels_that_are_left_out_for_their_value_are_counted_apart():
+    _, reader = labels(b"{", verdict(12.5), verdict(1.0), contract=Points)
+    assert (reader.refused.count, reader.refused.values) == (2, 1)
+
+
 def test_a_regression_takes_any_finite_number(caplog):
     infinite = Encoder(contract_schema(Points)).encode({"tap": "t1", "known_at": 2_000, "fraud": float("inf")})
     rows, reader = labels(verdict(-2.5), infinite, verdict(0), contract=Points, task="regression")

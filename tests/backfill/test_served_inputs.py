@@ -34,7 +34,7 @@ class Verdict(Contract, name="verdict_on_tap", version=1):
 
     id: Annotated[str, EVENT_ID]
     known_at: Annotated[int, EVENT_TIME]
-    fraud: bool
+    fraud: float
 
 
 PIPELINE = taps().model_copy(update={"labels": Labels(topic="labels.taps", contract=Verdict, value="fraud")})
@@ -123,7 +123,8 @@ def training_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     backfill = write_backfill(PIPELINE, tmp_path, [features(0), features(1), features(2)])
 
     def read(*predictions: Record, **options: Any) -> TrainingSet:
-        truth = [{"id": f"t{n}", "known_at": 1_800_000_000_000, "fraud": n == 0} for n in range(3)]
+        truth = [{"id": f"t{n}", "known_at": 1_800_000_000_000, "fraud": float(n == 0)} for n in range(3)]
+        truth.append({"id": "t9", "known_at": 1_800_000_000_000, "fraud": 12.5})
         labels = [Record(0, n, 0, b"k", json.dumps(label).encode(), []) for n, label in enumerate(truth)]
         topics: dict[str, Iterable[Record]] = {"labels.taps": labels, "predictions.taps": predictions}
         monkeypatch.setattr("backfill.training_parquet.read_topic", lambda _, topic: topics[topic])
@@ -137,7 +138,7 @@ def test_a_training_set_has_the_events_that_were_served_and_counts_the_others(tr
     assert found.event_ids == ("t0", "t2")
     np.testing.assert_array_equal(found.X[:, OTHERS], [VECTOR[OTHERS]] * 2)
     np.testing.assert_array_equal(found.X[:, 0], [7, 7])
-    assert (found.counts.features_read, found.counts.events_unserved) == (3, 1)
+    assert (found.counts.features_read, found.counts.events_unserved, found.values_refused) == (3, 1, 1)
     assert [*found.views] == ["by_gate", "cards:by_card", "cards:by_pair"]
     assert not found.with_defaults
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from deploy.local.ports import Ports
+from deploy.local.services import PROGRAMS, Layout
 from deploy.local.stack import Stack, select_services
+from deploy.local.supervision import ProcessState
 from penstock.commands.stack import status, up
 from penstock.errors import PenstockError
 from penstock.paths import DEFAULT_HOME
@@ -69,6 +73,44 @@ def test_up_prints_the_export_where_it_names_another_folder(tmp_path: Path, monk
     assert _printed_by_up("--home", str(DEFAULT_HOME)).endswith(
         f"export PENSTOCK_HOME={shlex.quote(str(DEFAULT_HOME))}\n"
     )
+
+
+def test_free_ports_of_a_stack_that_runs_are_those_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = Layout(tmp_path, Ports.free(), "id")
+    monkeypatch.setattr(Stack, "_saved", lambda _: saved)
+    monkeypatch.setattr(Stack, "running", True)
+    started: list[Ports] = []
+    monkeypatch.setattr(Stack, "up", lambda stack, *_, **__: started.append(stack.ports))
+    _printed_by_up("--home", str(tmp_path), "--free-ports")
+    monkeypatch.setattr(Stack, "running", False)
+    _printed_by_up("--home", str(tmp_path), "--free-ports")
+    first, second = started
+    assert first == saved.ports != second
+
+
+@pytest.mark.parametrize(
+    ("state", "next_step"),
+    [
+        (
+            "RUNNING",
+            "the same command with --timeout 0.2, which leaves what runs as it is; or look why: penstock logs ",
+        ),
+        ("FATAL", "penstock logs "),
+    ],
+)
+def test_a_program_that_is_slow_is_given_more_time_and_one_that_ended_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, next_step: str
+) -> None:
+    stack = Stack(tmp_path, Ports())
+    monkeypatch.setattr(stack._supervision, "states", lambda: {"redis": ProcessState("redis", state, 1, 0.0, "")})
+
+    def answer(_: Layout) -> str:
+        raise ConnectionError("not yet")
+
+    program = replace(PROGRAMS["redis"], ready=answer)
+    with pytest.raises(PenstockError, match="redis did not become ready") as slow:
+        stack._wait(program, 0.1, threading.Event())
+    assert (slow.value.next or "").startswith(next_step)
 
 
 def test_a_shell_reads_the_environment_that_status_prints(tmp_path: Path) -> None:

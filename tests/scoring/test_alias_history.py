@@ -38,9 +38,11 @@ def test_a_load_records_champion_and_previous(repository):
     assert aliases(repository, "fraud") == {"champion": 2, "previous": 1}
 
 
-def test_loading_the_same_again_changes_nothing(repository):
-    load_version(repository, FakeServer(), "fraud", 1)
-    assert len(changes(repository)) == 1
+def test_the_first_load_of_what_was_configured_has_a_line_and_the_next_one_none(repository):
+    for _ in range(2):
+        load_version(repository, FakeServer(), "fraud", 1)
+    assert changes(repository) == [("champion", None, 1, "train"), ("champion", 1, 1, "load")]
+    assert aliases(repository, "fraud") == {"champion": 1}
 
 
 def test_a_refused_load_is_not_in_the_history(repository):
@@ -66,6 +68,19 @@ def test_what_a_killed_load_changed_is_recorded_by_the_next_one(repository):
         ("champion", 1, 2, "not recorded"),
         ("champion", 2, 3, "load"),
     ]
+
+
+def test_a_lost_change_is_no_later_than_the_one_that_follows_it(repository):
+    repository.configure("fraud", 2)
+    load_version(repository, FakeServer(), "fraud", 3, cause=Cause("promote", "a hash", time_ms=7))
+    assert [one.time_ms for one in read_history(repository, "fraud")] == [1, 7, 7, 7, 7]
+
+
+def test_an_unload_is_recorded_where_the_load_before_it_was_lost(repository):
+    (repository.root / "fraud" / "history.jsonl").write_text('{"torn')
+    unload_version(repository, FakeServer(), "fraud")
+    assert changes(repository) == [("champion", None, 1, "not recorded"), ("champion", 1, None, "unload")]
+    assert aliases(repository, "fraud") == {}
 
 
 def test_a_changed_file_is_not_loaded(repository):

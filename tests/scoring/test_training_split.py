@@ -62,7 +62,22 @@ def test_a_class_that_is_rare_in_the_earlier_part_is_named() -> None:
         split(labelled(y, positive="dog", **CLASSES))
 
 
-def test_a_positive_class_that_no_event_has_is_refused() -> None:
+def test_a_positive_class_that_no_event_has_is_named_with_the_classes_that_there_are() -> None:
     y = np.tile(np.array([0, 1, 2], np.int16), 100)
-    with pytest.raises(PenstockError, match="all labels are of one class"):
+    with pytest.raises(PenstockError, match=r"no label is 'fox', .*; the classes are 'cat', 'dog', 'eel'\n") as caught:
         split(labelled(y, positive="fox", **CLASSES))
+    assert "correct Labels(positive=...)" in str(caught.value.next)
+    assert "cat" not in caught.value.kept
+
+
+def test_of_many_classes_ten_are_named() -> None:
+    many = {**CLASSES, "classes": tuple(f"c{n:02}" for n in range(12))}
+    with pytest.raises(PenstockError, match=r"'c00', .*, 'c09' and 2 others\n"):
+        split(labelled(np.tile(np.arange(12, dtype=np.int16), 20), positive="fox", **many))
+
+
+@pytest.mark.parametrize("rows", [0, 200])
+def test_where_labels_were_refused_for_their_value_another_task_is_suggested(rows: int) -> None:
+    with pytest.raises(PenstockError) as caught:
+        split(labelled(np.zeros(rows, np.int8), values_refused=7))
+    assert str(caught.value.next).startswith('7 labels left out, as neither 0 nor 1: declare Labels(task="regression")')

@@ -16,7 +16,7 @@ _READ = ("features_read", "labels_read")
 
 def print_line(label: str, text: str) -> None:
     """Print a text behind its label."""
-    click.echo(click.style(f"{label:<14}", dim=True) + text)
+    click.echo(click.style(f"{label:<13} ", dim=True) + text)
 
 
 def metrics(manifest: ModelManifest | ImportManifest) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from contextlib import closing
@@ -122,7 +123,7 @@ def promote(
     FORMATS[form](report)
     passed = report.verdict is Verdict.PASS
     if not passed and not override:
-        _refuse(report, project.reference)
+        _refuse(report, project.reference, folder, limits)
         sys.exit(EXIT_CODES[report.verdict])
     cause = Cause("promote", stored, None if passed else override)
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
@@ -134,13 +135,14 @@ def promote(
     warn_without_band(pipeline, repository)
 
 
-def _refuse(report: Report, reference: str) -> None:
+def _refuse(report: Report, reference: str, folder: Path, limits: Path | None) -> None:
     """Say which gates stand in the way, by how much, and what would pass."""
     click.echo(f"version {report.version} is not promoted; nothing was loaded", err=True)
     for result in report.results:
         if result.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
             click.echo(f"  {_in_the_way(result)}", err=True)
-    text = f'penstock model promote {reference} {report.version} --backfill FOLDER --override "REASON"'
+    files = shlex.join(["--backfill", str(folder), *([] if limits is None else ["--gates", str(limits)])])
+    text = f'penstock model promote {reference} {report.version} {files} --override "REASON"'
     click.echo(f"  next:  make a better version, or, with a reason that all will see: {text}", err=True)
 
 

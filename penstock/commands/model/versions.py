@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from penstock.commands.options import NewFile
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
-from scoring.alias_history import Change, read_history
+from scoring.alias_history import Change, lost_changes, read_history
 from scoring.gates.card import card
 from scoring.gates.gates import Verdict
 from scoring.gates.report import evidence
+from scoring.gates.stored_reports import does_not_hold
 from scoring.overview import Overview, as_content, overviews
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServerUnavailable, VersionState
@@ -104,9 +106,12 @@ def history(pipeline: str, form: str) -> None:
     if form == "json":
         click.echo(json.dumps([change.model_dump(mode="json", by_alias=True) for change in changes], indent=2))
         return
-    for change in changes:
+    lost = lost_changes(repository, name, int(time.time() * 1_000))
+    for change in (*changes, *lost):
         click.echo(_change(change))
-    if not changes:
+    if lost:
+        click.echo("the file of the history lacks the last of it; the next load, promote or unload writes it down")
+    if not changes and not lost:
         click.echo(f"no version of {name} was ever served")
 
 
@@ -145,11 +150,11 @@ def card_command(pipeline: str, version: int, out: Path) -> None:
     model, repository = load_pipeline(pipeline).model, ModelRepository(Settings().model_repository)
     one = _overview(repository, model.name, version)
     repository.verified(model.name, version)
+    if one.faulty is not None:
+        raise does_not_hold(*one.faulty, version, one.faults)
     if one.report is None:
         raise PenstockError(
-            f"the gates have not judged version {version} yet"
-            if not one.faults
-            else f"the latest report of the gates does not hold: {'; '.join(one.faults)}",
+            f"the gates have not judged version {version} yet",
             where=str(repository.root / model.name / "reports" / str(version)),
             next=f"penstock model check PIPELINE --version {version} --backfill FOLDER",
         )
@@ -200,4 +205,8 @@ def _change(change: Change) -> str:
     report = "" if change.report is None else f", report {change.report[:16]}"
     override = "" if change.override is None else f", overridden: {change.override}"
     when = readable(change.time_ms, "seconds", zone=" UTC")
-    return f"{when}  {change.alias} {before} → {after} by {change.command}{report}{override}"
+    what = f"{when}  {change.alias} {before} → {after}"
+    if not change.is_recorded:
+        return f"{what} before this time, by a command that is not known"
+    not_yet = ", to be loaded" if change.configures_alone else ""
+    return f"{what} by {change.command}{not_yet}{report}{override}"

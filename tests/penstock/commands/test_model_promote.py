@@ -12,7 +12,10 @@ from click.testing import CliRunner, Result
 from backfill import judging
 from penstock.cli import cli
 from penstock.commands.model import promotion, versions
+from penstock.commands.model.manifests import print_line
+from penstock.errors import PenstockError
 from penstock.settings import Settings
+from penstock.time import readable
 from scoring.alias_history import Cause, record_configured
 from scoring.gates import gates
 from scoring.gates.gates import Verdict
@@ -76,13 +79,29 @@ def test_a_version_whose_gates_pass_is_loaded_on_its_report(world: World) -> Non
     done = world.promote()
     assert done.exit_code == 0
     assert f"serves {world.name} version 2, version 1 stays loaded" in done.output
-    (report,) = stored_reports(world.repository, world.name, 2)
+    (report,) = stored_reports(world.repository, world.name, 2).values()
     assert [one["aliases"] for one in world.listed()] == [["previous"], ["champion"]]
     changes = json.loads(world.run("history", "--format", "json").output)
     assert [(one["alias"], one["from"], one["to"], one["command"], one["report"]) for one in changes[1:]] == [
         ("champion", 1, 2, "promote", report["hash"]),
         ("previous", None, 1, "promote", report["hash"]),
     ]
+
+
+def test_the_history_says_that_the_first_version_is_to_be_loaded_and_when_it_was(world: World) -> None:
+    assert "champion none → 1 by train, to be loaded" in world.run("history").output
+    world.run("promote", "1", "--backfill", str(world.folder))
+    assert "champion 1 → 1 by promote, report " in world.run("history").output
+
+
+def test_the_history_shows_what_its_file_lacks(world: World) -> None:
+    (world.repository.root / world.name / "history.jsonl").write_text('{"torn')
+    text = world.run("history").output
+    assert "champion none → 1 before this time, by a command that is not known" in text
+    assert "the file of the history lacks the last of it" in text
+    world.promote()
+    assert "lacks" not in world.run("history").output
+    assert "champion none → 1 before this time, by a command that is not known" in world.run("history").output
 
 
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.FAIL, 10), (Verdict.INCONCLUSIVE, 11)])
@@ -94,7 +113,21 @@ def test_a_refusal_names_the_gate_what_it_measured_and_what_would_pass(
     assert done.exit_code == code
     assert f"quality (slice 2 of 5) {verdict.value}: loss 3 (2 to 4); would pass: at most 1" in done.output
     assert done.output.count("would pass") == 1, "what is not judged is not in the way"
+    assert f"promote {world.file} 2 --backfill {world.folder} --override" in done.output
     assert [one["aliases"] for one in world.listed()] == [["champion"], ["candidate"]]
+
+
+def test_a_refusal_repeats_the_gates_that_were_given(world: World) -> None:
+    world.verdict, gates_file = Verdict.FAIL, world.folder / "my gates.toml"
+    gates_file.touch()
+    said = world.promote("--gates", str(gates_file)).output
+    assert f"--backfill {world.folder} --gates '{gates_file}' --override" in said
+
+
+def test_a_label_longer_than_its_column_is_apart_from_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line("view card_habits1", "e287:1")
+    print_line("made", "today")
+    assert capsys.readouterr().out.splitlines() == ["view card_habits1 e287:1", "made          today"]
 
 
 def test_an_override_is_recorded_and_shown_wherever_the_version_is(world: World) -> None:
@@ -121,11 +154,15 @@ def test_a_stored_report_that_says_otherwise_stops_the_promotion(world: World) -
     world.promote()
     (path,) = (world.repository.root / world.name / "reports" / "2").iterdir()
     path.write_text(path.read_text().replace('"fail"', '"pass"'))
-    with pytest.raises(Exception, match="does not hold: its hash is not that of its content"):
+    with pytest.raises(PenstockError, match="does not hold: its hash is not that of its content") as promoted:
         world.promote("--override", "x")
+    assert promoted.value.where == str(path)
+    made = readable(int(path.name.partition("-")[0]), "seconds", zone=" UTC")
+    assert f"who changed the report of {made}, delete its file, and: penstock model check" in str(promoted.value)
     assert "the report does not hold" in world.run("list").output
-    with pytest.raises(Exception, match="the latest report of the gates does not hold"):
+    with pytest.raises(PenstockError) as shown:
         world.run("card", "2", "--out", str(world.folder / "card.html"))
+    assert str(shown.value) == str(promoted.value)
 
 
 def test_show_has_all_of_the_manifest_and_refuses_a_changed_file(world: World) -> None:

@@ -25,6 +25,7 @@ _VALUES = {
     "views": "--view card_spend",
     "source": "--empty",
     "options": "",
+    "files": "--backfill docs",
     "options.arguments()": "",
     "option": "history",
     "days": "9",

@@ -23,7 +23,7 @@ JUDGED = replace(REPORT, basis=BASIS)
 def stored(tmp_path):
     repository = ModelRepository(tmp_path)
     own = store(repository, JUDGED, made_ms=5)
-    (content,) = stored_reports(repository, "fraud", 3)
+    (content,) = stored_reports(repository, "fraud", 3).values()
     assert content["hash"] == own
     return json.loads(json.dumps(content))
 

@@ -220,3 +220,10 @@ def test_a_package_with_a_dot_in_its_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match=r"Python cannot import my.package/pipeline.py") as refused:
         load_pipeline(str(tmp_path / "my.package"))
     assert refused.value.next == "rename my.package to my_package"
+
+
+@pytest.mark.parametrize(("reference", "hinted"), [("pay:weak", True), ("pay", False), ("pay:strong", False)])
+def test_an_unknown_suffix_of_a_name_is_refused_with_the_one_that_there_is(reference: str, *, hinted: bool) -> None:
+    with pytest.raises(PenstockError, match="there is no pipeline 'pay") as refused:
+        load_pipeline(reference)
+    assert ("only :strong can follow a pipeline's name" in str(refused.value.next)) is hinted
