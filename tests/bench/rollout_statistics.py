@@ -215,8 +215,8 @@ class Losses(NamedTuple):
 def losses(noise: float, shift: float = 0.0, pool: int = 1_000_000) -> Losses:
     """Paired losses at a base rate of 1 %: candidate less champion.
 
-    The champion's logit is the true one plus noise of 0.5. The candidate's noise is correlated with it by 0.9, ``noise``
-    in size, and its logit is shifted.
+    The champion's logit is the true one plus noise of 0.5. The candidate's noise is correlated with it by 0.9, and
+    ``noise`` in size; its logit is shifted.
     """
     rng = np.random.default_rng(_SEED)
     true = rng.normal(-7.02, 2.5, pool)
@@ -268,7 +268,9 @@ def capitals(
 ) -> NDArray[np.int64]:
     """Bets on a mean above (side 0) or below (side 1) a given one, at every event."""
     rng, of = np.random.default_rng(_SEED), np.arange(1, events + 1)
-    logs = np.concatenate([log_factors(part, (mean,), 1.0)[:, sides, :, 0] for part in np.array_split(pool, 100)])
+    logs = np.concatenate(
+        [log_factors(part, (mean,), 1.0)[..., 0][:, list(sides)] for part in np.array_split(pool, 100)]
+    )
     found = []
     for n in parts(runs, events * logs.shape[2] * len(sides)):
         factors = logs[rng.integers(len(pool), size=(n, events), dtype=np.int32)]
@@ -296,16 +298,21 @@ def all_alarms(runs: int) -> Iterator[Alarms]:
     yield alarms("p99 of two arms, 5,000 events each", 5_000, latencies(few, 5_000, 1.0, 1, 1.0))
     starts = (100, 1_000, 3_000, 10_000)
     alike, shifted = losses(0.5), losses(0.5, 0.5)
+    rng = np.random.default_rng(_SEED)
+    # Better by a little on 99 % of the events, worse by 99 times as much on the others.
+    rare = 0.01 * np.where(np.arange(1_000_000) % 100 == 0, 99.0, -1.0) * rng.uniform(0.5, 1.0, 1_000_000)
     for name, pool in (
         ("log-loss, alike", alike.log_loss),
         ("log-loss, skewed", shifted.log_loss),
         ("Brier, skewed", shifted.brier),
+        ("all loss on the rare label", rare),
     ):
         found = means(runs, 30_000, pool - pool.mean(), excludes_zero, starts, 30_000)
         for start, stopped in zip(starts, found, strict=True):
             yield alarms(f"asymptotic, {name}, from event {start:,}", 30_000, stopped)
-    centred = shifted.brier - shifted.brier.mean()
-    yield alarms("betting, Brier, skewed", 5_000, capitals(runs, 5_000, centred, 0.0, (0, 1)))
+    for name, pool in (("Brier, skewed", shifted.brier), ("all loss on the rare label", rare)):
+        stopped = capitals(runs, 5_000, np.clip(pool - pool.mean(), -1, 1), 0.0, (0, 1))
+        yield alarms(f"betting, {name}", 5_000, stopped)
 
 
 def all_powers(runs: int) -> Iterator[Power]:
@@ -320,7 +327,7 @@ def all_powers(runs: int) -> Iterator[Power]:
     yield power("split of 6 : 94, declared 5 : 95", 20_000, splits(few, 20_000, (0.06, 0.94), (0.05, 0.95)))
     for slower in (1.5, 2.0):
         of = latencies(max(runs // 50, 1), 10_000, slower, 4, 1.2)
-        yield power(f"p99 × {slower:g}, at most × 1.2, canary of 20 %", 10_000, of)
+        yield power(f"p99 {slower:g} times as long, at most 1.2 times, canary of 20 %", 10_000, of)
     events, best_at = 200_000, 30_000
     bad, equal = worse(0.05), losses(0.5)
     few = max(runs // 50, 1)
