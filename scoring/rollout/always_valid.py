@@ -76,7 +76,8 @@ def log_e_ratio(
     Universal inference (Wasserman, Ramdas, Balakrishnan, PNAS 2020): a mixture over both rates, in the numerator, has a
     likelihood that was fixed before the events; the denominator is the greatest likelihood that the null hypothesis
     allows. The order and the share of the arms may be anything that does not depend on the outcomes to come: an arm may
-    get more events than its weight says, and weights may change.
+    get more events than its weight says. But both rates stay what they are: where weights change, begin anew, else a
+    rate that changes for both arms alike looks like a difference (Simpson's paradox).
 
     Args:
         hits: Hits of the arm, and ``of`` how many events.
@@ -100,7 +101,7 @@ def _greatest_likelihood(
     of = both + misses + other_misses
     half = (both * (1 + ratio) + ratio * misses + other_misses) / 2
     root = np.sqrt(np.maximum(half**2 - ratio * of * both, 0.0))
-    rate = np.minimum(both / np.where(of > 0, half + root, 1.0), np.minimum(1.0, 1 / ratio))
+    rate = np.minimum(both / np.where(of > 0, half + root, 1.0), 1.0)
     return _likelihood(hits, misses, np.minimum(ratio * rate, 1.0)) + _likelihood(others, other_misses, rate)
 
 

@@ -110,6 +110,14 @@ def test_bets_find_a_mean_that_lies_between_two_named_ones_and_never_lose_their_
     assert kept.above[-1][1] * 2.0**-30 <= np.log1p(0.5**12 * 0.3)
 
 
+def test_bets_exclude_a_mean_as_soon_as_either_side_has_won_twice_one_over_alpha() -> None:
+    values = np.full(100, 0.3)
+    won = np.mean([np.cumprod(1 + 0.5**bet * (values - 0.01)) for bet in range(1, 13)], axis=0)
+    seen = [capital(list(values[:n])).interval(ALPHA).low == 0.01 for n in range(1, 101)]
+    assert seen == list(won >= 2 / ALPHA)
+    assert any(seen)
+
+
 @given(hits=st.integers(0, 300), more=st.integers(0, 3_000), alpha=st.floats(0.001, 0.3))
 @settings(max_examples=20, deadline=None)
 def test_the_interval_of_a_rate_has_it_inside_and_widens_as_alpha_falls(hits: int, more: int, alpha: float) -> None:
@@ -152,6 +160,9 @@ def test_a_rate_that_rose_against_the_champions_is_seen() -> None:
     low, high = rate_ratio(Rate(hits=5, of=500), champion, ALPHA)
     assert low < 1 < high
     assert rate_ratio(Rate(), champion, ALPHA) == Interval(0.0, np.inf)
+    low, high = rate_ratio(Rate(hits=50, of=100), Rate(of=100), ALPHA)
+    assert low > 1
+    assert high == np.inf
 
 
 def test_a_quantile_lies_between_edges_of_buckets_around_it() -> None:
