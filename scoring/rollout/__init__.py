@@ -1,1 +1,1 @@
-"""Rollouts: which versions of a model score which entities, as published policies. Pure; no Kafka, no clock."""
+"""Rollouts: which versions of a model score which entities, and the statistics that decide it. No topic, no clock."""
