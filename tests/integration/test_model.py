@@ -343,7 +343,8 @@ def test_a_version_is_promoted_on_its_gates_a_worse_one_is_refused_and_an_overri
     assert world.run("unload").exit_code == 0
     changes = json.loads(world.run("history", "--format", "json").output)
     champions = [(one["from"], one["to"], one["command"]) for one in changes if one["alias"] == "champion"]
-    assert champions == [(None, 1, "train"), (1, 2, "promote"), (2, 1, "load"), (1, None, "unload")]
+    configured, loaded = (None, 1, "train"), (1, 1, "load")
+    assert champions == [configured, loaded, (1, 2, "promote"), (2, 1, "load"), (1, None, "unload")]
     assert [one["override"] for one in changes if one["command"] == "promote"] == ["a rehearsal"] * 2
     assert "overridden: a rehearsal" in world.run("list").output
     card = tmp_path / "card.html"
