@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,17 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.kafka.reading import Record
+from schemas.constraints import INT64_MAX
 from streams.definitions.pipeline import Labels, Pipeline
 from streams.plan.model import PipelinePlan
 from verify.findings import Findings
 from verify.hosted import Scorer
 from verify.labels import Label
 from verify.run_data import BackfillData
-from verify.training_sets import columns_of, labelled_vectors
+from verify.training_sets import LabelledVectors, has_columns, labelled_vectors, oldest_first
 
 Numbers = npt.NDArray[np.float64]
 
-_END = 2**63 - 1
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 # What passes, in words. The numbers have three digits or more.
 _AT_MOST, _BETWEEN = re.compile(rf"at most ({_NUMBER})"), re.compile(rf"({_NUMBER}) to ({_NUMBER})")
@@ -71,10 +71,13 @@ def check_gates(
         scorer_of: From a model's name and version to its scores. It may raise anything.
     """
     findings = GateFindings()
-    by_age = sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
+    by_age = oldest_first(labels)
 
-    def labels_of(report: Mapping[str, Any]) -> Mapping[str, Label]:
-        return known_labels(by_age[: report["basis"].get("labels")])
+    @lru_cache(maxsize=1)  # a version is often judged twice in a row on the same labels, by check and by promote
+    def labelled(count: int | None, inputs: Sequence[str], categories: Sequence[str]) -> Sequence[LabelledVectors]:
+        known = known_labels(by_age[:count])
+        fitting = [one for one in backfills if has_columns(plan, one, inputs)]
+        return [labelled_vectors(plan, one, inputs, categories, known, INT64_MAX) for one in fitting]
 
     for name in pipeline.model.names:
         promotable: dict[str, Mapping[str, Any]] = {}
@@ -88,7 +91,7 @@ def check_gates(
                     wrong.append("its hash is not that of its content")
                 promotable[own] = report
                 wrong += _wrong_verdicts(report, path.parent.name)
-                events = _holdout(plan, pipeline.labels, models / name, backfills, labels_of, report)
+                events = _holdout(pipeline.labels, models / name, labelled, report)
                 scores = None if events is None else _scores(events, report, partial(scorer_of, name))
                 if events is not None and scores is not None:
                     findings.checked += 1
@@ -144,11 +147,9 @@ class _Holdout(NamedTuple):
 
 
 def _holdout(
-    plan: PipelinePlan,
     definition: Labels | None,
     folder: Path,
-    backfills: Sequence[BackfillData],
-    labels_of: Callable[[Mapping[str, Any]], Mapping[str, Label]],
+    labelled: Callable[[int | None, Sequence[str], Sequence[str]], Sequence[LabelledVectors]],
     report: Mapping[str, Any],
 ) -> _Holdout | None:
     """The events that a report judged; None if they are not those of a backfill with these labels."""
@@ -156,13 +157,9 @@ def _holdout(
     if definition is None or report["basis"] is None or not all(map(Path.is_file, files)):
         return None
     manifests = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    inputs, categories = manifests[0]["inputs"], manifests[0].get("categories", ())
-    labels = labels_of(report)
+    inputs, categories = tuple(manifests[0]["inputs"]), tuple(manifests[0].get("categories", ()))
     task, positive = definition.task, None if definition.positive is None else str(definition.positive)
-    for backfill in backfills:
-        if not columns_of(plan, inputs) <= {*backfill.rows.column_names}:
-            continue
-        events = labelled_vectors(plan, backfill, inputs, categories, labels, _END)
+    for events in labelled(report["basis"].get("labels"), inputs, categories):
         if events.data_hash(task, positive) == report["basis"]["holdout"]:
             later = events.times > max(map(_trained_to, manifests))
             is_class = task == "multiclass"

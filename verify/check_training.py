@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.kafka.reading import Record
+from schemas.constraints import INT64_MAX
 from streams.plan.model import PipelinePlan
 from verify.findings import Findings
 from verify.labels import Label
 from verify.run_data import BackfillData
-from verify.training_sets import columns_of, labelled_vectors, views_of
-
-# Of a training without a limit: every event time is before it.
-_END = 2**63 - 1
+from verify.training_sets import has_columns, labelled_vectors, oldest_first, views_of
 
 
 @dataclass
@@ -50,7 +48,7 @@ def check_training(
         labels_until: Gives the label of each event as known at an event time, from these records.
     """
     findings = TrainingFindings()
-    by_age = sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
+    by_age = oldest_first(labels)
     for path in (path for folder in folders for path in sorted(folder.glob("*/manifest.json"))):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest.get("kind") == "imported":
@@ -58,15 +56,13 @@ def check_training(
         inputs, read = tuple(manifest["inputs"]), manifest["read"]
         count = read["labels_read"] + read["labels_refused"]
         findings.versions += 1
-        columns, categories = columns_of(plan, inputs), manifest.get("categories", ())
+        categories = manifest.get("categories", ())
         fitting = [
-            one
-            for one in backfills
-            if columns <= {*one.rows.column_names} and one.rows.num_rows == read["features_read"]
+            one for one in backfills if has_columns(plan, one, inputs) and one.rows.num_rows == read["features_read"]
         ]
         if manifest["views"] != views_of(plan, inputs) or not fitting or count > len(by_age):
             continue
-        until_ms = _END if manifest["until_ms"] is None else manifest["until_ms"]
+        until_ms = INT64_MAX if manifest["until_ms"] is None else manifest["until_ms"]
         known = labels_until(by_age[:count], until_ms)
         found = [labelled_vectors(plan, one, inputs, categories, known, until_ms) for one in fitting]
         task, positive = manifest.get("task", "binary"), manifest.get("positive")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
 from verify.categories import codes
 from verify.labels import Label
@@ -57,9 +58,14 @@ def views_of(plan: PipelinePlan, inputs: Sequence[str]) -> dict[str, str]:
     return {view.name: f"{view.version}:{view.hash}" for view in plan.views if view.name in names}
 
 
-def columns_of(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
-    """The columns of a backfill that are needed."""
-    return {"event_id", "event_time", *_PLACE, *inputs, *(f"{view}.as_of" for view in views_of(plan, inputs))}
+def has_columns(plan: PipelinePlan, backfill: BackfillData, inputs: Sequence[str]) -> bool:
+    """Whether a backfill has all columns that are needed."""
+    return _columns_of(plan, inputs) <= {*backfill.rows.column_names}
+
+
+def oldest_first(labels: Sequence[Record]) -> list[Record]:
+    """The records by the time at which Kafka received them: what had been read at some time comes first."""
+    return sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
 
 
 def labelled_vectors(
@@ -72,7 +78,7 @@ def labelled_vectors(
 ) -> LabelledVectors:
     """The labelled events of a backfill of which nothing is later than ``until_ms``; of one id, the first counts."""
     views = views_of(plan, inputs)
-    columns = {name: _values(backfill.rows[name]) for name in columns_of(plan, inputs)}
+    columns = {name: _values(backfill.rows[name]) for name in _columns_of(plan, inputs)}
     columns |= {name: codes(columns[name]) for name in categories}
     ids, times = columns["event_id"], columns["event_time"]
     places = list(zip(*(columns[name] for name in _PLACE), strict=True))
@@ -94,6 +100,10 @@ def labelled_vectors(
         np.stack(cells, axis=1),
         [labels[event_id] for event_id in names],
     )
+
+
+def _columns_of(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
+    return {"event_id", "event_time", *_PLACE, *inputs, *(f"{view}.as_of" for view in views_of(plan, inputs))}
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -103,24 +103,23 @@ def parts(runs: int, events: int) -> Iterator[int]:
 
 
 def least_hits(events: int, bound: float, enough: float = ENOUGH) -> NDArray[np.int64]:
-    """From how many hits on the rate is surely above the bound, after each number of events. By bisection."""
-    of = np.arange(1, events + 1)
-    low, high = np.zeros(events, np.int64) - 1, of + 1
-    while (high - low > 1).any():
-        middle = (low + high) // 2
-        reached = log_e_above(np.clip(middle, 0, of), of, bound) >= enough
-        high, low = np.where(reached, middle, high), np.where(reached, low, middle)
-    return high
+    """From how many hits on the rate is surely above the bound, after each number of events."""
+    return _last(events, lambda hits, of: log_e_above(hits, of, bound) < enough) + 1
 
 
 def most_hits(events: int, bound: float, enough: float = ENOUGH) -> NDArray[np.int64]:
     """Up to how many hits the rate is surely below the bound, after each number of events; -1 if for none."""
+    return _last(events, lambda hits, of: log_e_below(hits, of, bound) >= enough)
+
+
+def _last(events: int, holds: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Up to how many hits something holds, after each number of events; -1 if for none. By bisection."""
     of = np.arange(1, events + 1)
     low, high = np.zeros(events, np.int64) - 1, of + 1
     while (high - low > 1).any():
         middle = (low + high) // 2
-        reached = log_e_below(np.clip(middle, 0, of), of, bound) >= enough
-        low, high = np.where(reached, middle, low), np.where(reached, high, middle)
+        is_held = holds(np.clip(middle, 0, of), of)
+        low, high = np.where(is_held, middle, low), np.where(is_held, high, middle)
     return low
 
 

@@ -19,7 +19,7 @@ from verify.run_data import RunData
 def _model_copied(project: Project, run: RunData) -> tuple[RunData, Path]:
     """The run with a copy of its models, and the folder of the pipeline's model there."""
     name = project.pipeline.model.name
-    models = Path(tempfile.mkdtemp(prefix="penstock-mutant-"))
+    models = Path(tempfile.mkdtemp(prefix="mutant-", dir=run.models.parent))  # it goes with the run
     shutil.copytree(run.models / name, models / name)
     return replace(run, models=models), models / name
 
