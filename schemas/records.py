@@ -158,6 +158,26 @@ PREDICTION_SCHEMA: dict[str, Any] = {
             "default": None,
             "doc": "both scores of a cascade, of which model and model_version name the one that decided",
         },
+        {
+            "name": "rollout",
+            "type": [
+                "null",
+                {
+                    "type": "record",
+                    "name": "RolloutArm",
+                    "fields": [
+                        {"name": "policy", "type": "string", "doc": "version of the rollout policy: of its hash"},
+                        {"name": "arm", "type": "string", "doc": "which scored the event; shadow, if nobody is served"},
+                        {"name": "probability", "type": "double", "doc": "with which an entity gets this arm"},
+                        {"name": "explored", "type": "boolean", "doc": "the decision is the permissive one"},
+                        {"name": "propensity", "type": "double", "doc": "with which an entity has this explored"},
+                        {"name": "infer_ms", "type": "double", "doc": "how long the arm took for its batch"},
+                    ],
+                },
+            ],
+            "default": None,
+            "doc": "which arm of a rollout scored the event; null before the pipeline's first rollout policy",
+        },
     ],
 }
 

@@ -185,6 +185,7 @@ class PredictionFormat:
                 self._reasons(reasons) if reasons else _END,
                 defaulted,
                 _NULL if cascade is None else self._cascade(cascade),
+                _NULL,
             )
         )
 

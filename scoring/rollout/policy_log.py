@@ -1,7 +1,8 @@
 """What is written down about a rollout, and which policy was effective at an offset. Pure, no Kafka.
 
-There are two records, both JSON: a :class:`PolicyChange` says that a policy was published, by whom and why; a
-:class:`Marker` that a scorer took a policy up on a partition, in the transaction of its first predictions under it.
+There are three records, all JSON: a :class:`PolicyChange` says that a policy was published, by whom and why; a
+:class:`Marker` that a scorer took a policy up on a partition, in the transaction of its first predictions under it; a
+:class:`Refusal` that a scorer could not, and why.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from streams.definitions.base import Definition
 
 Text = Annotated[str, Field(min_length=1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Status = Literal["running", "paused", "ended"]
 
 
 class PolicyChange(Definition):
@@ -30,6 +32,9 @@ class PolicyChange(Definition):
         evidence: The measurements that it rests on, as JSON.
         previous: The hash of the policy before; None for the first one.
         time_ms: When, in epoch ms.
+        step: Which of the policy's steps a canary is at, from 0; 0 for other modes.
+        status: ``running``: the controller judges it and moves it on. ``paused``: it is served as it is until somebody
+            decides. ``ended``: nothing is being tried, as after a promotion or a rollback.
     """
 
     format: Literal[1] = 1
@@ -40,6 +45,8 @@ class PolicyChange(Definition):
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
     previous: Hash | None
     time_ms: int
+    step: Annotated[int, Field(ge=0)] = 0
+    status: Status = "running"
 
     @field_validator("evidence", mode="after")
     @classmethod
@@ -64,7 +71,25 @@ class Marker(Definition):
     policy: Hash
 
 
-Entry = PolicyChange | Marker
+class Refusal(Definition):
+    """A scorer cannot follow a policy, and goes on with the one before.
+
+    Args:
+        instance: The scorer.
+        policy: The hash of the published policy.
+        reason: Why, in words.
+        time_ms: When, in epoch ms.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["refusal"] = "refusal"
+    instance: Text
+    policy: Hash
+    reason: Text
+    time_ms: int
+
+
+Entry = PolicyChange | Marker | Refusal
 
 
 class _Record(RootModel[Entry]):

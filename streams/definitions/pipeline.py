@@ -154,6 +154,31 @@ class Pipeline(Definition):
         return f"predictions.{self.name}"
 
     @property
+    def shadow_topic(self) -> str:
+        """The topic of predictions of versions that score in shadow: nobody is served these."""
+        return f"predictions.{self.name}.shadow"
+
+    @property
+    def corrections_topic(self) -> str:
+        """The topic of predictions that were made again for those that a bad version touched."""
+        return f"predictions.{self.name}.corrections"
+
+    @property
+    def rollout_topic(self) -> str:
+        """The compacted topic of the rollout policy that scorers follow."""
+        return f"rollout.{self.name}"
+
+    @property
+    def rollout_log_topic(self) -> str:
+        """The topic of every change of the rollout policy, and of where it was taken up; it is kept for ever."""
+        return f"rollout.{self.name}.log"
+
+    @property
+    def rollout_state_topic(self) -> str:
+        """The compacted topic of what the rollout controller has seen."""
+        return f"rollout.{self.name}.state"
+
+    @property
     def drift_topic(self) -> str:
         """The topic of the monitors' alerts."""
         return f"drift.{self.name}"
@@ -228,6 +253,8 @@ class Pipeline(Definition):
         written = [source.dead_letter_topic for source in self.sources]
         for topic in (self.features_topic, self.predictions_topic):
             written += [topic, dead_letters_of(topic)]
+        written += [self.shadow_topic, self.corrections_topic]
+        written += [self.rollout_topic, self.rollout_log_topic, self.rollout_state_topic]
         check_topics(read, [*written, self.drift_topic, self.drift_state_topic])
         return self
 

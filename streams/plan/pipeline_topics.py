@@ -26,6 +26,8 @@ _LATEST_STATE = {
     "segment.bytes": str(16 * 1024 * 1024),
     "min.cleanable.dirty.ratio": "0.2",
 }
+# What served whom can be told as long as predictions are kept, and afterwards.
+_FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 
 def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
@@ -46,6 +48,14 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
             Topic(published, partitions, {"max.message.bytes": str(most)}),
             Topic(dead_letters_of(published), partitions, letters),
         ]
+    predictions = {"max.message.bytes": str(2 * features_bytes)}
+    topics += [
+        Topic(pipeline.shadow_topic, partitions, predictions),
+        Topic(pipeline.corrections_topic, partitions, predictions),
+        Topic(pipeline.rollout_topic, 1, _LATEST_STATE),
+        Topic(pipeline.rollout_log_topic, 1, _FOR_EVER),
+        Topic(pipeline.rollout_state_topic, 1, _LATEST_STATE),
+    ]
     if pipeline.labels is not None:
         topics.append(Topic(pipeline.labels.topic, partitions))
     if pipeline.monitors is not None:

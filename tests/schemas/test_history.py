@@ -45,6 +45,7 @@ PREDICTION: dict[str, Any] = {
     "reasons": [],
     "defaulted": [],
     "cascade": None,
+    "rollout": None,
 }
 
 

@@ -79,6 +79,7 @@ def test_a_prediction_contains_everything_that_it_was_computed_from(writer):
         "reasons": [],
         "defaulted": [],
         "cascade": None,
+        "rollout": None,
     }
 
 

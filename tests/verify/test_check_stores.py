@@ -50,6 +50,7 @@ def prediction(**changes: Any) -> Published:
         "outputs": [],
         "reasons": [],
         "cascade": None,
+        "rollout": None,
         "defaulted": [],
     }
     return Published(3, 40, b"a", value | changes)

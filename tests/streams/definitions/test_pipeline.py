@@ -580,4 +580,4 @@ def test_topics_of_a_pipeline_that_kafka_cannot_have_side_by_side_are_refused(
 
 
 def test_the_longest_names_of_topics_are_accepted() -> None:
-    pipeline(source=Source(topic="x" * 245, contract=Payment, key="card"), name="p" * 233)
+    pipeline(source=Source(topic="x" * 245, contract=Payment, key="card"), name="p" * 225)

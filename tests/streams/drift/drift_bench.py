@@ -197,6 +197,7 @@ class Bench:
             "outputs": [],
             "reasons": [],
             "cascade": None,
+            "rollout": None,
         }
         named = {"pipeline": self.pipeline.name, "model": self.pipeline.model.name, "model_version": "1"}
         return self._predictions.encode(self._event(partition, offset) | fixed | place | named | {"score": score})
