@@ -1,0 +1,285 @@
+"""Reads what a rollout controller consumes as observations of its judge: many records at once, only the fields needed.
+
+A record that cannot be read is passed over. Each says where it is and why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from penstock.errors import PenstockError
+from schemas.codec import Decoder, Registry, Rejection, Undecodable, UnknownSchema, decode_label
+from schemas.columns import ColumnReader, Columns, Mask
+from schemas.committed import writer_schemas
+from schemas.contract import Role, field_with_role
+from schemas.dead_letters import DeadLetter
+from schemas.history import record_decoder
+from schemas.records import PREDICTION_SCHEMA
+from scoring.rollout.observations import Label, Letter, Live, Shadow
+from scoring.rollout.policy_log import Entry, decode
+from streams.definitions.pipeline import Labels
+from streams.plan.project import Project
+
+_FALLBACK = "fallback"
+# The reasons of dead letters that are the fault of the version that should have scored; the others are of records that
+# cannot be read, or of a prediction that is too long.
+_FAILURES = ("penstock.ModelFailed", "penstock.NotANumber")
+_FLOAT_BYTES = 4
+
+
+class Message(Protocol):
+    """A record as Kafka's client has it."""
+
+    def partition(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102
+    def key(self) -> bytes | None: ...  # noqa: D102
+    def value(self) -> bytes | None: ...  # noqa: D102
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...  # noqa: D102
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+class Unreadable(NamedTuple):
+    """A record that was passed over: ``topic[partition]@offset``, and why."""
+
+    where: str
+    why: str
+
+
+class PredictionReader:
+    """Reads predictions and shadow predictions.
+
+    Args:
+        places: The places of the judge's groups in the vector.
+    """
+
+    def __init__(self, places: Sequence[int]) -> None:
+        self._places = np.array(places, np.intp)
+        self._columns = ColumnReader(PREDICTION_SCHEMA)
+        self._decoder = record_decoder("prediction")
+
+    def live(
+        self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
+    ) -> list[Live]:
+        """The predictions under these versions of policies; adds those that cannot be read to ``passed``."""
+        return self._read(topic, messages, versions, passed, self._live_rows, self._live)
+
+    def shadow(
+        self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
+    ) -> list[Shadow]:
+        """The same of predictions that nobody was served."""
+        return self._read(topic, messages, versions, passed, _shadow_rows, _shadow)
+
+    def _read(
+        self,
+        topic: str,
+        messages: Sequence[Message],
+        versions: Collection[str],
+        passed: list[Unreadable],
+        rows_of: Callable[[Columns, Mask], list[Any]],
+        one_of: Callable[[dict[str, Any]], Any],
+    ) -> list[Any]:
+        """Those in columns first, then those of other schemas; the judge takes them in any order."""
+        values = [message.value() or b"" for message in messages]
+        if not values:
+            return []
+        columns = self._columns.locate(values)
+        wanted = np.zeros(len(values), np.bool_)
+        for version in versions:
+            wanted |= columns.equals("rollout.policy", version)
+        found = rows_of(columns, wanted & columns.plain)
+        for row in np.flatnonzero(~columns.plain).tolist():
+            where = place(topic, messages[row])
+            try:
+                record = self._decoder.decode(values[row], where)
+            except (Undecodable, UnknownSchema) as error:
+                passed.append(Unreadable(where, error.what))
+                continue
+            if record["rollout"] is not None and record["rollout"]["policy"] in versions:
+                found.append(one_of(record))
+        return found
+
+    def _live_rows(self, columns: Columns, wanted: Mask) -> list[Live]:
+        rows = zip(
+            wanted.tolist(),
+            columns.integers("features_partition").tolist(),
+            columns.integers("features_offset").tolist(),
+            columns.texts("event_id"),
+            columns.texts("entity"),
+            columns.integers("event_time").tolist(),
+            columns.texts("rollout.policy"),
+            columns.texts("rollout.arm"),
+            columns.numbers("score").tolist(),
+            columns.equals("route", _FALLBACK).tolist(),
+            columns.numbers("rollout.infer_ms").tolist(),
+            columns.integers("scored_at").tolist(),
+            [()] * len(columns) if not len(self._places) else map(self._groups, columns.text_bytes("vector")),
+            strict=True,
+        )
+        return [Live(*values) for is_wanted, *values in rows if is_wanted]  # type: ignore[arg-type]
+
+    def _live(self, record: dict[str, Any]) -> Live:
+        rollout = record["rollout"]
+        return Live(
+            record["features_partition"],
+            record["features_offset"],
+            record["event_id"],
+            record["entity"],
+            record["event_time"],
+            rollout["policy"],
+            rollout["arm"],
+            record["score"],
+            record["route"] == _FALLBACK,
+            rollout["infer_ms"],
+            record["scored_at"],
+            self._groups(record["vector"]),
+        )
+
+    def _groups(self, vector: bytes | None) -> tuple[float, ...]:
+        """The inputs that are groups; NaN where the vector, of another version's inputs, is too short."""
+        inputs = np.frombuffer(vector or b"", "<f4", len(vector or b"") // _FLOAT_BYTES)
+        return tuple(float(inputs[place]) if place < len(inputs) else math.nan for place in self._places.tolist())
+
+
+def _shadow_rows(columns: Columns, wanted: Mask) -> list[Shadow]:
+    # A cascade's version is that of its fast model, whoever decided.
+    fast = columns.texts("cascade.fast_version")
+    own = columns.texts("model_version")
+    rows = zip(
+        wanted.tolist(),
+        columns.integers("features_partition").tolist(),
+        columns.integers("features_offset").tolist(),
+        columns.texts("event_id"),
+        columns.texts("entity"),
+        columns.integers("event_time").tolist(),
+        columns.texts("rollout.policy"),
+        map(_version, own, fast),
+        columns.numbers("score").tolist(),
+        columns.numbers("rollout.infer_ms").tolist(),
+        strict=True,
+    )
+    return [Shadow(*values) for is_wanted, *values in rows if is_wanted]  # type: ignore[arg-type]
+
+
+def _shadow(record: dict[str, Any]) -> Shadow:
+    rollout, cascade = record["rollout"], record["cascade"]
+    return Shadow(
+        record["features_partition"],
+        record["features_offset"],
+        record["event_id"],
+        record["entity"],
+        record["event_time"],
+        rollout["policy"],
+        _version(record["model_version"], None if cascade is None else cascade["fast_version"]),
+        record["score"],
+        rollout["infer_ms"],
+    )
+
+
+def _version(own: str | None, fast: str | None) -> int:
+    text = fast or own or ""
+    return int(text) if text.isdecimal() else 0  # no version
+
+
+class LetterReader:
+    """Reads the dead letters of the scorer.
+
+    Args:
+        project: The pipeline.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._topic = project.pipeline.features_topic
+        self._first_view = project.pipeline.views[0].name
+        self._decoder = project.features_decoder()
+
+    def read(self, topic: str, messages: Sequence[Message], passed: list[Unreadable]) -> list[Letter]:
+        """The letters of events that a version failed on; adds those that cannot be read to ``passed``."""
+        found = []
+        for message in messages:
+            where = place(topic, message)
+            try:
+                letter = DeadLetter.read(message.key(), message.value(), message.headers())
+                if letter.topic != self._topic or letter.reason not in _FAILURES:
+                    continue
+                record = self._decoder.decode(letter.value or b"", where)
+            except (ValueError, Undecodable, UnknownSchema) as error:
+                passed.append(Unreadable(where, error.what if isinstance(error, PenstockError) else str(error)))
+                continue
+            view = record[self._first_view]
+            entity = None if view is None else view["entity"]
+            found.append(
+                Letter(letter.partition, letter.offset, record["event_id"], entity, max(0, message.timestamp()[1]))
+            )
+        return found
+
+
+class LabelReader:
+    """Reads labels.
+
+    Args:
+        labels: Their declaration.
+        project: The pipeline.
+        registry: Finds the schemas of Confluent-framed labels; without one such labels cannot be read.
+    """
+
+    def __init__(self, labels: Labels, project: Project, registry: Registry | None = None) -> None:
+        self._labels, self._registry = labels, registry
+        self._writers = Decoder(*writer_schemas(labels.contract, project.schemas))
+        event_id = field_with_role(labels.contract, Role.EVENT_ID)
+        known_at = field_with_role(labels.contract, Role.EVENT_TIME)
+        assert event_id is not None, "Labels has checked it"
+        assert known_at is not None, "contracts have one"
+        self._event_id, self._known_at = event_id, known_at
+
+    def read(self, messages: Sequence[Message], passed: list[Unreadable]) -> list[Label]:
+        """The labels that say something; adds those that cannot be read to ``passed``.
+
+        Raises:
+            PenstockError: if the registry cannot be reached.
+        """
+        found = []
+        for message in messages:
+            label = decode_label(message.value(), self._labels.contract, self._writers, self._registry)
+            if isinstance(label, Rejection):
+                passed.append(Unreadable(place(self._labels.topic, message), label.message))
+                continue
+            raw = getattr(label, self._labels.value)
+            if raw is None:
+                continue
+            value = self._value(raw)
+            if value is None:
+                passed.append(Unreadable(place(self._labels.topic, message), f"{self._labels.value} is no label"))
+                continue
+            found.append(Label(getattr(label, self._event_id), value, getattr(label, self._known_at)))
+        return found
+
+    def _value(self, raw: Any) -> float | None:
+        """What a label says of its event; None if its value is none of the task."""
+        match self._labels.task:
+            case "multiclass":
+                return float(str(raw) == str(self._labels.positive))
+            case "regression":
+                return float(raw) if math.isfinite(raw) else None
+            case "binary":
+                return float(raw) if raw in (0, 1) else None
+
+
+def read_log(topic: str, messages: Sequence[Message], passed: list[Unreadable]) -> list[Entry]:
+    """The entries of a rollout log; adds those that cannot be read to ``passed``."""
+    found = []
+    for message in messages:
+        where = place(topic, message)
+        try:
+            found.append(decode(message.value() or b"", where))
+        except PenstockError as error:
+            passed.append(Unreadable(where, error.what))
+    return found
+
+
+def place(topic: str, message: Message) -> str:
+    """Where a record is."""
+    return f"{topic}[{message.partition()}]@{message.offset()}"
