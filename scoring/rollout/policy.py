@@ -237,6 +237,14 @@ class PublishedPolicy(Definition):
         present = weights_of(self.ranges)
         return {arm.name: present.get(arm.name, 0.0) for arm in self.policy.arms}
 
+    @property
+    def shadows(self) -> tuple[int, ...]:
+        """The versions that score every event in shadow: those declared, and a canary's candidate without a weight."""
+        policy, waiting = self.policy, set()
+        if policy.mode == "canary":
+            waiting = {arm.version for arm in policy.candidates if not self.weights[arm.name]}
+        return tuple(sorted({*policy.shadow} | waiting))
+
     @cached_property
     def hash(self) -> str:
         """The SHA-256 of the content. It identifies the arm of every entity."""
