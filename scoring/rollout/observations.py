@@ -20,7 +20,7 @@ class Live(NamedTuple):
         is_fallback: Whether the copy in the process answered, since the model server did not in time.
         infer_ms: How long the arm took for its batch.
         scored_at_ms: When the batch was scored, epoch ms.
-        groups: The event's value of each of :attr:`scoring.rollout.judge.Facts.groups`, as in the vector; NaN for null.
+        groups: The event's value of each of :attr:`scoring.rollout.facts.Facts.groups`, as in the vector; NaN for null.
     """
 
     partition: int
