@@ -23,7 +23,7 @@ from scoring.batch import ArmOfEvents, Candidates, encode_results
 from scoring.cascade_inference import CascadeInference
 from scoring.hosted_inference import HostedInference
 from scoring.inference import Inference, Scores
-from scoring.prediction_format import ModelIdentity, encode_arm, entity_of, text_of
+from scoring.prediction_format import ModelIdentity, encode_arm, entity_of
 from scoring.predictions import PredictionWriter
 from scoring.rollout.assignment import Assignment, assign
 from scoring.rollout.policy import PublishedPolicy
@@ -75,9 +75,16 @@ NOTHING = ScoredBatch([], [])
 
 
 class Answers(NamedTuple):
-    """The records of a batch: predictions and dead letters in order of the events, then shadow predictions."""
+    """The records of a batch.
 
-    records: list[Produced]
+    Args:
+        predictions: Those of events in their order, then shadow predictions.
+        letters: The dead letters of events that got no score.
+        counts: How many there are of each kind.
+    """
+
+    predictions: list[Produced]
+    letters: list[Produced]
     counts: list[AnswerCounts]
 
 
@@ -114,6 +121,10 @@ class LineUp:
     def models(self) -> list[ModelIdentity]:
         """Every model version that may score."""
         return list(dict.fromkeys(model for seat in (*self.arms, *self.shadows) for model in seat.models))
+
+    def __str__(self) -> str:
+        models = ", ".join(f"model {name} version {version}" for name, version in self.models)
+        return models if self.published is None else f"{models} under policy {self.published.version}"
 
     def waits(self) -> bool:
         """Whether the champion has no scores now."""
@@ -230,13 +241,13 @@ def encode_batch(scored: ScoredBatch, now: int) -> Answers:
     if len(scored.served) > 1:
         answers.sort(key=lambda answer: answer[0])
         letters.sort(key=lambda letter: letter[0])
-    records = [record for _, record in (*answers, *letters)]
+    records = [record for _, record in answers]
     for part in scored.shadows:
         rows = np.flatnonzero(has_prediction & part.scores.finite)
         scores = part.scores.rows(has_prediction & part.scores.finite)
         arm = None if part.arm is None else part.arm._replace(explored=part.arm.explored[rows])
         records += encode_results(part.events.take(rows), scores, part.writer, now, arm)[0]
-    return Answers(records, counts)
+    return Answers(records, [letter for _, letter in letters], counts)
 
 
 def _counts(part: Scored, is_predicted: Mask) -> AnswerCounts:

@@ -206,11 +206,11 @@ class Scorer:
             return
         now = self._now()
         with metrics.time_stage("encode"):
-            records, counts = encode_batch(scored, now)
+            predictions, unscorable, counts = encode_batch(scored, now)
         if self._scored is None:
             self._scored = _Answers(group)
         answers = self._scored
-        answers.records += [*records, *decoded.dead_letters, *self._markers(unscored, now)]
+        answers.records += [*predictions, *decoded.dead_letters, *unscorable, *self._markers(unscored, now)]
         answers.next_offsets |= {consumed.partition: consumed.offset + 1 for consumed in batch}
         answers.batches += 1
         answers.counts += counts

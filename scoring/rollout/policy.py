@@ -11,14 +11,14 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from penstock.counts import counted
 from scoring.audit import audit_salt
-from scoring.rollout.allocation import PARTS, Range, check_ranges, everything_to, parts_of, reallocate, weights_of
+from scoring.rollout.allocation import Range, check_ranges, everything_to, reallocate, weights_of
 from scoring.version_files import content_hash
 from streams.definitions.base import Definition, Name
-from streams.definitions.windows import Duration, duration_text
+from streams.definitions.rollout import PARTS, Step, Weight, check_steps, parts_of, refuse_booleans
 
 FLOOR = 0.05
 """The least weight of an arm of a bandit."""
@@ -28,18 +28,7 @@ Mode = Literal["shadow", "canary", "blue_green", "ab", "bandit"]
 _WITH_WEIGHTS: tuple[Mode, ...] = ("blue_green", "ab")
 
 
-def _refuse_booleans(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")  # noqa: TRY004 - pydantic takes ValueError
-    return value
-
-
-def _in_parts(weight: float) -> float:
-    return parts_of(weight) / PARTS
-
-
-Weight = Annotated[float, BeforeValidator(_refuse_booleans), AfterValidator(_in_parts)]
-Version = Annotated[int, BeforeValidator(_refuse_booleans), Field(ge=1)]
+Version = Annotated[int, BeforeValidator(refuse_booleans), Field(ge=1)]
 Salt = Annotated[str, Field(min_length=1)]
 
 
@@ -59,29 +48,6 @@ class Arm(Definition):
     weight: Weight | None = None
 
 
-class Step(Definition):
-    """A step of a canary.
-
-    Args:
-        weight: The share of entities that the candidate scores; 0 in a step in which it only scores in shadow.
-        least_events: How many events must be judged before the next step.
-        least_time: How long the step takes at least.
-        most_time: After how long the canary pauses if there is too little evidence for the next step.
-    """
-
-    weight: Weight
-    least_events: Annotated[int, BeforeValidator(_refuse_booleans), Field(ge=1)]
-    least_time: Duration
-    most_time: Duration
-
-    @model_validator(mode="after")
-    def _times_fit(self) -> Self:
-        if self.least_time > self.most_time:
-            least, most = duration_text(self.least_time), duration_text(self.most_time)
-            raise ValueError(f"least_time {least} is longer than most_time {most}")
-        return self
-
-
 class Exploration(Definition):
     """A slice of the entities whose decision is the permissive one, whatever their score.
 
@@ -91,7 +57,7 @@ class Exploration(Definition):
         salt: Chooses the entities. With another salt, it is others.
     """
 
-    share: Annotated[float, BeforeValidator(_refuse_booleans), Field(gt=0, le=0.01)]
+    share: Annotated[float, BeforeValidator(refuse_booleans), Field(gt=0, le=0.01)]
     decision: Annotated[str, Field(min_length=1)]
     salt: Salt
 
@@ -167,10 +133,7 @@ class RolloutPolicy(Definition):
     @field_validator("steps", mode="after")
     @classmethod
     def _steps_rise(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        weights = [step.weight for step in steps]
-        if any(before >= after for before, after in pairwise(weights)):
-            raise ValueError(f"weights must rise from step to step, got {', '.join(map(str, weights))}")
-        return steps
+        return check_steps(steps)
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -236,6 +199,14 @@ class PublishedPolicy(Definition):
         """The weight of each arm, in the order of the policy's arms."""
         present = weights_of(self.ranges)
         return {arm.name: present.get(arm.name, 0.0) for arm in self.policy.arms}
+
+    @property
+    def shadows(self) -> tuple[int, ...]:
+        """The versions that score every event in shadow: those declared, and a canary's candidate without a weight."""
+        policy, waiting = self.policy, set()
+        if policy.mode == "canary":
+            waiting = {arm.version for arm in policy.candidates if not self.weights[arm.name]}
+        return tuple(sorted({*policy.shadow} | waiting))
 
     @cached_property
     def hash(self) -> str:
