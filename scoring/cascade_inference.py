@@ -29,6 +29,7 @@ class CascadeRule:
     audit: float
     salt: str
 
+
 OneModel: TypeAlias = Inference | HostedInference | ShadowInference
 
 
