@@ -229,8 +229,8 @@ def _default_step(weight: float, least_events: int, least_time: str, most_time: 
 
 
 DEFAULT_STEPS = (
-    # At a base rate of 1 %, paired losses of 10,000 labelled events show a candidate that is 5 % worse. Labels are late,
-    # so this step may take long.
+    # At a base rate of 1 %, paired losses of 10,000 labelled events show a candidate that is 5 % worse. Labels are
+    # late, so this step may take long.
     _default_step(0, 10_000, "1h", "7d"),
     # An error rate of 1 % in place of 0.1 % shows after 355 events (median).
     _default_step(0.01, 2_000, "30m", "1d"),
