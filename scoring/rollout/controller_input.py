@@ -6,12 +6,14 @@ A record that cannot be read is passed over. Each says where it is and why.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from penstock.errors import PenstockError
+from penstock.kafka.names import dead_letters_of
 from schemas.codec import Decoder, Registry, Rejection, Undecodable, UnknownSchema, decode_label
 from schemas.columns import ColumnReader, Columns, Mask
 from schemas.committed import writer_schemas
@@ -19,12 +21,16 @@ from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
+from scoring.inference import FALLBACK, PRIMARY
+from scoring.rollout.assignment import assign
+from scoring.rollout.facts import Facts
 from scoring.rollout.observations import Label, Letter, Live, Shadow
+from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_log import Entry, decode
 from streams.definitions.pipeline import Labels
 from streams.plan.project import Project
 
-_FALLBACK = "fallback"
+SHADOW, DEAD_LETTER = "shadow", "dead_letter"
 # The reasons of dead letters that are the fault of the version that should have scored; the others are of records that
 # cannot be read, or of a prediction that is too long.
 _FAILURES = ("penstock.ModelFailed", "penstock.NotANumber")
@@ -43,10 +49,87 @@ class Message(Protocol):
 
 
 class Unreadable(NamedTuple):
-    """A record that was passed over: ``topic[partition]@offset``, and why."""
+    """A record that was passed over: its topic, ``topic[partition]@offset``, and why."""
 
+    topic: str
     where: str
     why: str
+
+
+class Observed(NamedTuple):
+    """What a batch of records says.
+
+    Args:
+        live: Predictions that were served.
+        shadow: Predictions that were not.
+        letters: Events that their arm had no number for.
+        labels: What became known of events.
+        passed: The records that could not be read.
+    """
+
+    live: list[Live]
+    shadow: list[Shadow]
+    letters: list[Letter]
+    labels: list[Label]
+    passed: list[Unreadable]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing for the judge."""
+        return not (self.live or self.shadow or self.letters or self.labels)
+
+    def routes(self, published: PublishedPolicy) -> Counter[tuple[str, str]]:
+        """How many events each arm of a policy has answered, by route; a dead letter counts as a route."""
+        counts = Counter((one.arm, FALLBACK if one.is_fallback else PRIMARY) for one in self.live)
+        counts[SHADOW, PRIMARY] += len(self.shadow)
+        if self.letters:
+            arms = published.policy.arms
+            assigned = assign(published, [one.entity for one in self.letters], [one.event_id for one in self.letters])
+            counts.update((arms[place].name, DEAD_LETTER) for place in assigned.arms.tolist())
+        return +counts
+
+
+class InputReader:
+    """Reads all topics of a controller but the log.
+
+    Args:
+        project: The pipeline.
+        facts: What the judge knows of it.
+        registry: Finds the schemas of Confluent-framed labels; without one such labels cannot be read.
+    """
+
+    def __init__(self, project: Project, facts: Facts, registry: Registry | None = None) -> None:
+        pipeline = self._pipeline = project.pipeline
+        self._predictions = PredictionReader(facts.places)
+        self._letters = LetterReader(project)
+        self._labels = None if pipeline.labels is None else LabelReader(pipeline.labels, project, registry)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that it reads, labels last."""
+        pipeline = self._pipeline
+        predictions = pipeline.predictions_topic, pipeline.shadow_topic, dead_letters_of(pipeline.predictions_topic)
+        return predictions if pipeline.labels is None else (*predictions, pipeline.labels.topic)
+
+    def read(self, messages: Mapping[str, Sequence[Message]], versions: Collection[str]) -> Observed:
+        """What the records of each topic say.
+
+        Args:
+            messages: The records, by topic.
+            versions: Of which policies predictions are wanted.
+
+        Raises:
+            PenstockError: if the schema registry cannot be reached.
+        """
+        predictions, shadow, letters = self.topics[:3]
+        passed: list[Unreadable] = []
+        return Observed(
+            self._predictions.live(predictions, messages.get(predictions, ()), versions, passed),
+            self._predictions.shadow(shadow, messages.get(shadow, ()), versions, passed),
+            self._letters.read(letters, messages.get(letters, ()), passed),
+            [] if self._labels is None else self._labels.read(messages.get(self.topics[-1], ()), passed),
+            passed,
+        )
 
 
 class PredictionReader:
@@ -96,7 +179,7 @@ class PredictionReader:
             try:
                 record = self._decoder.decode(values[row], where)
             except (Undecodable, UnknownSchema) as error:
-                passed.append(Unreadable(where, error.what))
+                passed.append(Unreadable(topic, where, error.what))
                 continue
             if record["rollout"] is not None and record["rollout"]["policy"] in versions:
                 found.append(one_of(record))
@@ -113,13 +196,13 @@ class PredictionReader:
             columns.texts("rollout.policy"),
             columns.texts("rollout.arm"),
             columns.numbers("score").tolist(),
-            columns.equals("route", _FALLBACK).tolist(),
+            columns.equals("route", FALLBACK).tolist(),
             columns.numbers("rollout.infer_ms").tolist(),
             columns.integers("scored_at").tolist(),
             [()] * len(columns) if not len(self._places) else map(self._groups, columns.text_bytes("vector")),
             strict=True,
         )
-        return [Live(*values) for is_wanted, *values in rows if is_wanted]  # type: ignore[arg-type]
+        return [Live(*values) for is_wanted, *values in rows if is_wanted]
 
     def _live(self, record: dict[str, Any]) -> Live:
         rollout = record["rollout"]
@@ -132,7 +215,7 @@ class PredictionReader:
             rollout["policy"],
             rollout["arm"],
             record["score"],
-            record["route"] == _FALLBACK,
+            record["route"] == FALLBACK,
             rollout["infer_ms"],
             record["scored_at"],
             self._groups(record["vector"]),
@@ -161,7 +244,7 @@ def _shadow_rows(columns: Columns, wanted: Mask) -> list[Shadow]:
         columns.numbers("rollout.infer_ms").tolist(),
         strict=True,
     )
-    return [Shadow(*values) for is_wanted, *values in rows if is_wanted]  # type: ignore[arg-type]
+    return [Shadow(*values) for is_wanted, *values in rows if is_wanted]
 
 
 def _shadow(record: dict[str, Any]) -> Shadow:
@@ -207,7 +290,7 @@ class LetterReader:
                     continue
                 record = self._decoder.decode(letter.value or b"", where)
             except (ValueError, Undecodable, UnknownSchema) as error:
-                passed.append(Unreadable(where, error.what if isinstance(error, PenstockError) else str(error)))
+                passed.append(Unreadable(topic, where, error.what if isinstance(error, PenstockError) else str(error)))
                 continue
             view = record[self._first_view]
             entity = None if view is None else view["entity"]
@@ -241,18 +324,18 @@ class LabelReader:
         Raises:
             PenstockError: if the registry cannot be reached.
         """
-        found = []
+        found, topic = [], self._labels.topic
         for message in messages:
             label = decode_label(message.value(), self._labels.contract, self._writers, self._registry)
             if isinstance(label, Rejection):
-                passed.append(Unreadable(place(self._labels.topic, message), label.message))
+                passed.append(Unreadable(topic, place(topic, message), label.message))
                 continue
             raw = getattr(label, self._labels.value)
             if raw is None:
                 continue
             value = self._value(raw)
             if value is None:
-                passed.append(Unreadable(place(self._labels.topic, message), f"{self._labels.value} is no label"))
+                passed.append(Unreadable(topic, place(topic, message), f"{self._labels.value} is no label"))
                 continue
             found.append(Label(getattr(label, self._event_id), value, getattr(label, self._known_at)))
         return found
@@ -276,7 +359,7 @@ def read_log(topic: str, messages: Sequence[Message], passed: list[Unreadable]) 
         try:
             found.append(decode(message.value() or b"", where))
         except PenstockError as error:
-            passed.append(Unreadable(where, error.what))
+            passed.append(Unreadable(topic, where, error.what))
     return found
 
 

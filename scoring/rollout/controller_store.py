@@ -5,8 +5,8 @@ offsets of the records that the state includes, and, if it has decided something
 is killed anywhere goes on from a state that fits its offsets, and counts no record twice and misses none.
 
 All writers of policies share one transactional id (:mod:`scoring.rollout.policy_store`). While a controller's producer
-is not fenced, nobody has published a policy since :meth:`ControllerStore.take_up` has read it. Therefore a decision
-that is committed was made on the present policy.
+is not fenced, nobody has published a policy since it was started. The policy is read after that: so a decision that is
+committed was made on the present policy.
 """
 
 from __future__ import annotations
@@ -91,14 +91,21 @@ class ControllerStore:
         self._producer = producer
         self._written: dict[str, bytes] = {}
 
-    def take_up(self) -> Kept | None:
-        """Fence every other writer, and read what the last one has left; None if the process shall stop.
+    def start(self) -> bool:
+        """Fence every other writer, and end what it was writing; waits for Kafka. False if the process shall stop.
 
         Raises:
+            PenstockError: if Kafka does not allow it.
+        """
+        return self._producer.start()
+
+    def read(self) -> Kept:
+        """What the last writer has left; after :meth:`start`.
+
+        Raises:
+            RecordsGoneError: if a topic does not exist.
             PenstockError: if Kafka does not answer, or does not allow it.
         """
-        if not self._producer.start():
-            return None
         policy = read_policy(self._kafka, self._pipeline)
         written: dict[str, bytes] = {}
         for record in read_topic(self._kafka, self._pipeline.rollout_state_topic):
@@ -137,7 +144,7 @@ class ControllerStore:
 
         Raises:
             TransactionAbortedError: nothing was written.
-            OutcomeUnknownError: another writer came in between, or it is not known what was written. Take up again.
+            OutcomeUnknownError: another writer came in between, or it is not known what was written: start again.
             InstanceFencedError: another controller has replaced this one.
             PenstockError: if Kafka refuses a record, or does not allow it.
         """
