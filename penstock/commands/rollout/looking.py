@@ -18,12 +18,13 @@ from penstock.settings import Settings
 from penstock.time import readable
 from scoring.rollout.assignment import assign
 from scoring.rollout.log_reading import Effective, Overview, changes_in, effective_at, overview
-from scoring.rollout.policy import DEFAULT_STEPS, RolloutPolicy
+from scoring.rollout.policy import RolloutPolicy
 from scoring.rollout.policy_files import read_policy as read_file
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import iterate_log, read_policy
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
+from streams.definitions.rollout import DEFAULT_STEPS
 
 format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 file_option = click.option(
