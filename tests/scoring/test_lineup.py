@@ -97,14 +97,14 @@ def test_shadow_predictions_and_versions_that_give_none_are_counted_apart(bench)
         [seat(1, FakeServer(numberless=(5.0,))), seat(2, FakeServer(numberless=(5.0,)))],
         [
             seat(3, FakeServer(numberless=(5.0, 6.0)), in_shadow=True),
-            seat(4, FakeServer(infers=False), in_shadow=True),
+            *(seat(version, FakeServer(infers=False), in_shadow=True) for version in (4, 5)),
         ],
         clock=lambda: 0.0,
     )
     *arms, of_shadows = counts(line_up, events)
     # The event without a prediction has no shadow prediction either; of another one, the version has no number.
     assert sum(each.primary + each.fallback for each in arms) == EVENTS - 1
-    assert (of_shadows.arm, of_shadows.shadow, of_shadows.without_shadow) == (None, EVENTS - 2, 1)
+    assert (of_shadows.arm, of_shadows.shadow, of_shadows.without_shadow) == (None, EVENTS - 2, 2)
     line_up.close()
 
 
