@@ -23,6 +23,8 @@ from verify.check_gates import check_gates
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
+from verify.check_rollout import RolloutFindings, check_rollout
+from verify.check_shadows import ShadowFindings, check_shadows
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
 from verify.check_training import TrainingFindings, check_training
@@ -34,7 +36,7 @@ from verify.labels import Label, known_labels
 from verify.measured import Measured
 from verify.model_versions import ModelVersions
 from verify.published import Position, Published
-from verify.report import CascadeReport, ModelReport, PipelineReport, percentiles
+from verify.report import CascadeReport, ModelReport, PipelineReport, RolloutReport, percentiles
 from verify.run_data import RunData
 from verify.unpublished import check_unpublished
 
@@ -88,6 +90,7 @@ def judge(
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
     unpredicted = too_large - predicted | unscored.positions
+    rollout = check_rollout(plan, run)
     scored = check_predictions(
         plan,
         pipeline.model,
@@ -98,14 +101,25 @@ def judge(
         excerpts=withheld.excerpts,
         tolerance_of=versions.tolerance,
         contributions_of=versions.contributions,
+        explored=rollout.explored,
+    )
+    own_policy = policy_version(pipeline.model)
+    shadows = check_shadows(
+        pipeline.model,
+        own_policy,
+        rollout.log.policies,
+        run.predictions,
+        run.shadows,
+        scored.judged,
+        versions.scorer,
+        versions.tolerance,
     )
     ways = CascadeFindings()
     if cascade is not None:
-        policy = policy_version(pipeline.model)
         ways = check_cascade(
             pipeline.name,
             pipeline.model,
-            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == policy],
+            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == own_policy],
             versions.scorer,
             chosen_bands(run.models / pipeline.model.name, pipeline.model),
             versions.tolerance,
@@ -143,8 +157,8 @@ def judge(
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:
-        findings = features if place.startswith("features") else scored
-        findings.mismatch(f"{place}: is not a record that Penstock publishes")
+        of_topic = {"features": features, "predictions": scored}.get(place.partition("[")[0], rollout)
+        of_topic.mismatch(f"{place}: is not a record that Penstock publishes")
     quality = _quality(project, run, measured, versions, registry) if measured else None
     has_classes = pipeline.labels is not None and pipeline.labels.task != "regression"
     misses_quality = measured is not None and has_classes and quality is None
@@ -155,6 +169,8 @@ def judge(
         timers,
         unscored,
         scored,
+        rollout,
+        shadows,
         ways,
         elsewhere,
         redis,
@@ -193,6 +209,8 @@ def judge(
         cascade=None
         if cascade is None
         else CascadeReport(by_strong=ways.by_strong, audited=ways.audited, differing=ways.differing),
+        rollout=_rollout(rollout, shadows, run),
+        rollout_mismatches=rollout.mismatches + shadows.mismatches,
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
@@ -227,6 +245,7 @@ def judge(
             *timers.unchecked,
             *unscored.unchecked,
             *scored.unchecked,
+            *shadows.unchecked,
             *ways.unchecked,
             *elsewhere.unchecked,
             *(text for one in replayed for text in one.unchecked),
@@ -234,6 +253,22 @@ def judge(
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],
         examples=examples[:MAX_EXAMPLES],
+    )
+
+
+def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) -> RolloutReport | None:
+    """What there was of rollouts; None if there was nothing."""
+    if not (run.rollout_log or run.rollout or rollout.predictions or run.shadows or run.corrections):
+        return None
+    return RolloutReport(
+        changes=len(rollout.log.changes),
+        markers=len(rollout.log.markers),
+        refusals=rollout.log.refusals,
+        predictions=rollout.predictions,
+        explored=len(rollout.explored),
+        shadows=shadows.shadows,
+        shadows_missing=shadows.missing,
+        corrections=len(run.corrections),
     )
 
 
