@@ -17,7 +17,7 @@ from streams.plan.model import PipelinePlan
 from verify.dead_letters import read_letter
 from verify.findings import Findings
 from verify.published import Position, Published
-from verify.rollout_log import Effective, RolloutLog, read_log
+from verify.rollout_log import RolloutLog, read_log
 from verify.rollout_policies import Due
 from verify.run_data import RunData
 
@@ -37,25 +37,23 @@ class RolloutFindings(Findings):
 def check_rollout(plan: PipelinePlan, run: RunData) -> RolloutFindings:
     """Check the log by itself, and each prediction, marker and correction against it."""
     findings = RolloutFindings()
-    findings.log = read_log(plan.pipeline, run.rollout_log, run.rollout, findings)
-    effective, policies = Effective(findings.log.markers), findings.log.policies
+    log = findings.log = read_log(plan.pipeline, run.rollout_log, run.rollout, findings)
     for prediction in run.predictions:
         value, where = prediction.value, prediction.place_in("predictions")
         arm, place = value["rollout"], features_position(prediction)
         named = None if arm is None else arm["policy"]
         findings.predictions += named is not None
-        at = effective.at(*place) if value["features_topic"] == plan.features_topic else None
-        expected = None if at is None else at[:12]
+        expected = log.effective(*place) if value["features_topic"] == plan.features_topic else None
         if prediction.replayed is not None and named is not None:
             expected = named  # a replay comes later than the letter that it answers: nothing says under which policy
         if named != expected:
-            findings.mismatch(f"{where}: names policy {named}, at {place} it should be {expected}")
+            findings.mismatch(f"{where}: names policy {named}, at {_text(place)} it should be {expected}")
         if expected is None:
             continue
-        if expected not in policies:
+        if expected not in log.policies:
             findings.mismatch(f"{where}: policy {expected} was never published")
             continue
-        due = policies[expected].due(value["entity"], value["event_id"])
+        due = log.policies[expected].due(value["entity"], value["event_id"])
         if due is None:
             continue  # no arm has the entity: the log is wrong, which was said
         if named == expected:
@@ -63,9 +61,17 @@ def check_rollout(plan: PipelinePlan, run: RunData) -> RolloutFindings:
                 findings.mismatch(f"{where}: {wrong}")
         if due.explored:
             findings.explored.add(prediction.position)
-    _check_markers(plan, effective, run, findings)
+    _check_markers(plan, log, run, findings)
     _check_corrections(run.predictions, run.corrections, findings)
     return findings
+
+
+def due_version(plan: PipelinePlan, log: RolloutLog, record: Published) -> str | None:
+    """The version of the model that must have scored an event, by its first feature record; None without a policy."""
+    policy = log.policies.get(log.effective(record.partition, record.offset) or "")
+    part = record.value[plan.views[0].name]
+    due = policy and policy.due(part and part["entity"], record.value["event_id"])
+    return None if due is None else due.version
 
 
 def features_position(prediction: Published) -> Position:
@@ -97,20 +103,24 @@ def _wrong_arm(due: Due, value: Mapping[str, Any]) -> Iterator[str]:
         yield f"infer_ms is {arm['infer_ms']}"
 
 
-def _check_markers(plan: PipelinePlan, effective: Effective, run: RunData, findings: RolloutFindings) -> None:
+def _check_markers(plan: PipelinePlan, log: RolloutLog, run: RunData, findings: RolloutFindings) -> None:
     """Check that at the first offset of each marker an event was answered: by a prediction, or by a dead letter."""
     begin: dict[int, int] = {}
     for record in run.features:
         begin[record.partition] = min(begin.get(record.partition, record.offset), record.offset)
     answered = {features_position(p) for p in run.predictions if p.value["features_topic"] == plan.features_topic}
     answered |= {*_refused(plan, run.unscored)}
-    for where, marker in effective:
+    for where, marker in (placed for of_partition in log.holding.values() for placed in of_partition):
         place = Position(marker.partition, marker.first_offset)
         if not 0 <= marker.partition < plan.source.partitions:
             findings.mismatch(f"{where}: there is no partition {marker.partition}")
         # The log is kept for ever, and the topics are not.
         elif place.offset >= begin.get(place.partition, place.offset + 1) and place not in answered:
-            findings.mismatch(f"{where}: no event was answered at {place}, where the marker begins")
+            findings.mismatch(f"{where}: no event was answered at {_text(place)}, where the marker begins")
+
+
+def _text(place: Position) -> str:
+    return f"features[{place.partition}]@{place.offset}"
 
 
 def _refused(plan: PipelinePlan, letters: Iterable[Record]) -> Iterator[Position]:

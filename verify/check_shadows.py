@@ -66,10 +66,10 @@ def check_shadows(
         where, place, version = shadow.place_in(_TOPIC), _place(shadow), arm_version(shadow.value)
         seen[place, version] += 1
         if seen[place, version] > 1:
-            findings.mismatch(f"{where}: version {version} has scored {place} in shadow before")
+            findings.mismatch(f"{where}: version {version} has scored {_text(place)} before")
         beside = served.get(place, [])
         if len(beside) != 1:
-            findings.mismatch(f"{where}: beside it, {place} has {len(beside)} predictions")
+            findings.mismatch(f"{where}: {_text(place)} has {len(beside)} predictions in place of one")
             continue
         for wrong in _wrong_in(shadow, version, beside[0], policies):
             findings.mismatch(f"{where}: {wrong}")
@@ -95,6 +95,10 @@ def check_shadows(
 def _place(prediction: Published) -> _Place:
     value = prediction.value
     return value["features_topic"], value["features_partition"], value["features_offset"]
+
+
+def _text(place: _Place) -> str:
+    return f"{place[0]}[{place[1]}]@{place[2]}"
 
 
 def _policy_of(prediction: Published, policies: Mapping[str, Policy]) -> Policy | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 
@@ -23,7 +23,7 @@ from verify.check_gates import check_gates
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
-from verify.check_rollout import RolloutFindings, check_rollout
+from verify.check_rollout import RolloutFindings, check_rollout, due_version
 from verify.check_shadows import ShadowFindings, check_shadows
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
@@ -31,12 +31,13 @@ from verify.check_training import TrainingFindings, check_training
 from verify.check_unscored import check_unscored
 from verify.dead_letters import read_letter
 from verify.findings import MAX_EXAMPLES, Findings
-from verify.hosted import HostedScorers, nobody
+from verify.hosted import HostedScorers, Scorer, nobody
 from verify.labels import Label, known_labels
 from verify.measured import Measured
 from verify.model_versions import ModelVersions
 from verify.published import Position, Published
 from verify.report import CascadeReport, ModelReport, PipelineReport, RolloutReport, percentiles
+from verify.rollout_log import RolloutLog
 from verify.run_data import RunData
 from verify.unpublished import check_unpublished
 
@@ -83,14 +84,19 @@ def judge(
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
     versions, cascade = ModelVersions(run.models, hosted), pipeline.model.cascade
-    ways_to_score = cache(lambda: versions.ways(pipeline.model))
+    rollout = check_rollout(plan, run)
     unscored = check_unscored(
-        plan, pipeline.model, of_events, run.unscored, run.unreadable, ways_to_score, replays.replayed
+        plan,
+        pipeline.model,
+        of_events,
+        run.unscored,
+        run.unreadable,
+        _ways_to_score(project, versions, rollout.log),
+        replays.replayed,
     )
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
     unpredicted = too_large - predicted | unscored.positions
-    rollout = check_rollout(plan, run)
     scored = check_predictions(
         plan,
         pipeline.model,
@@ -256,6 +262,14 @@ def judge(
     )
 
 
+def _ways_to_score(
+    project: Project, versions: ModelVersions, log: RolloutLog
+) -> Callable[[Published | None], Sequence[Scorer]]:
+    """Gives each way that the score of a feature record may have come about; of None, each under any policy."""
+    ways = cache(lambda version: versions.ways(project.pipeline.model, version))
+    return lambda record: ways(None if record is None else due_version(project.plan, log, record))
+
+
 def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) -> RolloutReport | None:
     """What there was of rollouts; None if there was nothing."""
     if not (run.rollout_log or run.rollout or rollout.predictions or run.shadows or run.corrections):
@@ -263,7 +277,7 @@ def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) ->
     return RolloutReport(
         changes=len(rollout.log.changes),
         markers=len(rollout.log.markers),
-        refusals=rollout.log.refusals,
+        refusals=len(rollout.log.refusals),
         predictions=rollout.predictions,
         explored=len(rollout.explored),
         shadows=shadows.shadows,

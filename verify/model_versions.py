@@ -65,9 +65,14 @@ class ModelVersions:
         columns = [manifest["inputs"].index(one) for one in baseline]
         return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))[:, 0]
 
-    def ways(self, model: Model) -> list[Scorer]:
-        """Each way that an event's score may have come about, by the versions of the model, or of both of a cascade."""
+    def ways(self, model: Model, version: str | None = None) -> list[Scorer]:
+        """Each way that an event's score may have come about, by the versions of the model, or of both of a cascade.
+
+        If it is known which version of the model scored it, only those with this version.
+        """
         fast = self._all(model.name, model)
+        if version is not None:
+            fast = {version: fast[version]} if version in fast else {}
         if model.cascade is None:
             return [*fast.values()]
         strong = self._all(model.cascade.strong, model)

@@ -9,13 +9,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from penstock.kafka.reading import Record
 from verify.findings import Findings
-from verify.rollout_policies import Policy, Strict
+from verify.rollout_policies import VERSION_DIGITS, Policy, Strict
 
 CONTROLLER = "controller"
 """The author of what the rollout controller publishes."""
@@ -62,45 +63,48 @@ _ENTRIES: TypeAdapter[Change | Marker | Refusal] = TypeAdapter(
 )
 
 
-@dataclass
+class Placed(NamedTuple):
+    """A marker, and its place in the log for messages."""
+
+    where: str
+    marker: Marker
+
+
+@dataclass(frozen=True)
 class RolloutLog:
-    """What the log says, in its order: each marker has its place in the log, for messages."""
+    """What the log says, in its order. It must not change once it was asked something."""
 
     changes: list[Change] = field(default_factory=list)
-    markers: list[tuple[str, Marker]] = field(default_factory=list)
-    refusals: int = 0
+    markers: list[Placed] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
 
-    @property
-    def policies(self) -> dict[str, Policy]:
+    @cached_property
+    def policies(self) -> Mapping[str, Policy]:
         """Every policy that was ever published, by the version that predictions name."""
         return {change.policy.version: change.policy for change in self.changes}
 
+    @cached_property
+    def holding(self) -> Mapping[int, Sequence[Placed]]:
+        """The markers of each partition that hold somewhere, by their first offset.
 
-class Effective:
-    """Which policy was effective where.
-
-    A marker holds from its first offset on. Of two that contradict each other, the later one in the log does.
-    """
-
-    def __init__(self, markers: Sequence[tuple[str, Marker]]) -> None:
-        found: dict[int, list[tuple[str, Marker]]] = defaultdict(list)
-        for place, marker in markers:
-            of_partition = found[marker.partition]
-            while of_partition and of_partition[-1][1].first_offset >= marker.first_offset:
+        A marker holds from its first offset on. Of two that contradict each other, the later one in the log does.
+        """
+        found: dict[int, list[Placed]] = defaultdict(list)
+        for placed in self.markers:
+            of_partition = found[placed.marker.partition]
+            while of_partition and of_partition[-1].marker.first_offset >= placed.marker.first_offset:
                 of_partition.pop()
-            of_partition.append((place, marker))
-        self._markers: Mapping[int, Sequence[tuple[str, Marker]]] = found
+            of_partition.append(placed)
+        return found
 
-    def at(self, partition: int, offset: int) -> str | None:
-        """The hash of the policy at an offset of the features topic; None before the first marker."""
-        markers = self._markers.get(partition, ())
-        place = bisect_right(markers, offset, key=lambda one: one[1].first_offset)
-        return markers[place - 1][1].policy if place else None
+    def effective(self, partition: int, offset: int) -> str | None:
+        """The version of the policy at an offset of the features topic; None before the first marker.
 
-    def __iter__(self) -> Iterator[tuple[str, Marker]]:
-        """The markers that hold somewhere, each with its place in the log."""
-        for of_partition in self._markers.values():
-            yield from of_partition
+        It may be none of :attr:`policies`: :func:`read_log` reports that.
+        """
+        markers = self.holding.get(partition, ())
+        place = bisect_right(markers, offset, key=lambda placed: placed.marker.first_offset)
+        return markers[place - 1].marker.policy[:VERSION_DIGITS] if place else None
 
 
 def read_log(pipeline: str, records: Sequence[Record], latest: Sequence[Record], findings: Findings) -> RolloutLog:
@@ -126,12 +130,12 @@ def read_log(pipeline: str, records: Sequence[Record], latest: Sequence[Record],
             continue
         if entry.policy not in known:
             findings.mismatch(
-                f"{where}: a {entry.kind} names policy {entry.policy[:12]}, which was not published before"
+                f"{where}: a {entry.kind} names policy {entry.policy[:VERSION_DIGITS]}, which was not published before"
             )
         if isinstance(entry, Marker):
-            log.markers.append((where, entry))
+            log.markers.append(Placed(where, entry))
         else:
-            log.refusals += 1
+            log.refusals.append(entry)
     _check_latest(pipeline, latest, log.changes[-1] if log.changes else None, findings)
     return log
 
@@ -156,7 +160,7 @@ def _wrong_change(pipeline: str, change: Change, before: Change | None) -> Itera
         yield "the controller published the policy without evidence"
     expected = None if before is None else before.policy.hash
     if change.previous != expected:
-        said, should = (each and each[:12] for each in (change.previous, expected))
+        said, should = (each and each[:VERSION_DIGITS] for each in (change.previous, expected))
         yield f"the policy before is {said}, should be {should}"
     yield from change.policy.wrong(change.step)
     if before is not None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from verify.slices import position
 
-PARTS = 10_000
+PARTS, VERSION_DIGITS = 10_000, 12
 
 _FLOOR, _MOST_EXPLORED = 0.05, 0.01
 _NOBODY = ""
@@ -107,7 +107,7 @@ class Policy(Strict):
     @property
     def version(self) -> str:
         """How predictions name it."""
-        return self.hash[:12]
+        return self.hash[:VERSION_DIGITS]
 
     @cached_property
     def weights(self) -> Mapping[str, float]:

@@ -29,7 +29,7 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
     replayed = {prediction.replayed.of for prediction in predictions if prediction.replayed is not None}
     with triton_scorers(settings.triton.access, repository) as hosted:
         versions = ModelVersions(repository, hosted)
-        unscored = check_unscored(project.plan, model, features, letters, (), lambda: versions.ways(model), replayed)
+        unscored = check_unscored(project.plan, model, features, letters, (), lambda _: versions.ways(model), replayed)
         events = {
             record.position: JudgedEvent(record.position, 0, None, record.value["event_id"], 0, {})
             for record in features
