@@ -242,18 +242,23 @@ class World:
         topic.append(Published(record.partition, offset, record.key, value, replayed=replayed))
 
     def _refuse(self, record: Published) -> None:
-        letter = DeadLetter(
-            topic="features.taps",
-            partition=record.partition,
-            offset=record.offset,
-            pipeline="taps",
-            stage="score",
-            component="penstock.scorer",
-            reason="penstock.NotANumber",
-            message="why",
-        )
+        letter = letter_of(record.partition, record.offset)
         offset = sum(one.partition == record.partition for one in self.letters)
         self.letters.append(Record(record.partition, offset, 0, record.key, None, tuple(letter.headers())))
+
+
+def letter_of(partition: int, offset: int) -> DeadLetter:
+    """The letter of a feature record for which a version has no number."""
+    return DeadLetter(
+        topic="features.taps",
+        partition=partition,
+        offset=offset,
+        pipeline="taps",
+        stage="score",
+        component="penstock.scorer",
+        reason="penstock.NotANumber",
+        message="why",
+    )
 
 
 def rolled_back(seed: int = 7, events: int = 400) -> World:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.kafka.reading import Record
 from scoring.rollout.policy import PublishedPolicy, RolloutPolicy
 from tests.verify.rollout_pipeline import (
     PARTITIONS,
@@ -23,12 +24,13 @@ from tests.verify.rollout_pipeline import (
     scores,
     write_models,
 )
-from tests.verify.rollout_world import World, rolled_back
+from tests.verify.rollout_world import World, letter_of, rolled_back
 from tests.verify.sabotage.catalogue import Mutant
 from tests.verify.sabotage.editing import with_values
 from tests.verify.sabotage.rollout import ROLLOUT_MUTANTS
+from tests.verify.sabotage.shadows import SHADOW_MUTANTS
 from verify.check_predictions import SCORE_TOLERANCE, policy_version
-from verify.check_rollout import RolloutFindings, check_rollout
+from verify.check_rollout import RolloutFindings, check_rollout, features_position
 from verify.check_shadows import ShadowFindings, check_shadows
 from verify.judge import judge
 from verify.published import Position
@@ -37,6 +39,7 @@ from verify.report import PipelineReport
 from verify.run_data import RunData
 
 PLAN = project().plan
+MUTANTS = [*ROLLOUT_MUTANTS, *SHADOW_MUTANTS]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,7 @@ def test_a_rollout_as_it_should_be_passes_and_is_counted(world: World, run: RunD
     assert world.silent > 1
 
 
-@pytest.mark.parametrize("mutant", ROLLOUT_MUTANTS, ids=[mutant.name for mutant in ROLLOUT_MUTANTS])
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_the_verifier_finds(mutant: Mutant, run: RunData) -> None:
     report = judged(mutant.change(project(), run))
     assert [name for name in mutant.found_by if getattr(report, name)], report.failures()
@@ -276,3 +279,37 @@ def test_a_prediction_that_was_corrected_must_exist() -> None:
     world.correct(0)
     assert check(world)[0].examples == []
     assert check(world, predictions=world.predictions[1:])[0].mismatches == 1
+
+
+def test_an_event_scored_by_the_other_arm_is_found_however_right_its_score_is(run: RunData) -> None:
+    predictions = list(run.predictions)
+    at = next(n for n, one in enumerate(predictions) if (one.value["rollout"] or {}).get("probability") == 0.3)
+    value = predictions[at].value
+    score = float(scores("1", np.frombuffer(value["vector"], np.float32)[np.newaxis])[0, 0])
+    of_other = {
+        "model_version": "1",
+        "score": score,
+        "decision": PIPELINE.model.positive if score >= PIPELINE.model.threshold else PIPELINE.model.negative,
+        "rollout": value["rollout"] | {"arm": "first", "probability": 0.7},
+    }
+    predictions[at] = with_values(predictions[at], **of_other)
+    report = judged(dataclasses.replace(run, predictions=predictions))
+    assert report.rollout_mismatches == 3  # arm, probability and version
+    assert report.prediction_mismatches == 0
+
+
+def test_a_letter_that_only_the_other_arms_version_makes_true_is_found(run: RunData) -> None:
+    """Version 2 has no number for small amounts, and version 1 was asked."""
+    served = next(
+        one
+        for one in run.predictions
+        if (one.value["rollout"] or {}).get("arm") == "first"
+        and one.replayed is None
+        and np.isnan(scores("2", np.frombuffer(one.value["vector"], np.float32)[np.newaxis]))
+    )
+    place = features_position(served)
+    letter = Record(place.partition, 99, 0, None, None, tuple(letter_of(*place).headers()))
+    unscored, kept = [*run.unscored, letter], [one for one in run.predictions if one is not served]
+    shadows = [one for one in run.shadows if features_position(one) != place]
+    report = judged(dataclasses.replace(run, predictions=kept, shadows=shadows, unscored=unscored))
+    assert (report.prediction_mismatches, report.rollout_mismatches) == (1, 0)
