@@ -22,6 +22,7 @@ from cassandra.query import SimpleStatement, tuple_factory
 
 from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record, RecordsGoneError, read_topic
 from penstock.kafka.topics import admin_client, partition_counts
@@ -56,12 +57,7 @@ def read_run(
         return list(read_topic(kafka, topic))
 
     def records_if_any(topic: str) -> list[Record]:
-        try:
-            return records(topic)
-        except RecordsGoneError:
-            if topic in partition_counts(admin_client(kafka), kafka):
-                raise
-            return []  # it was made before there were rollouts
+        return _records_if_any(kafka, topic)
 
     read_at_ms = time.time_ns() // 1_000_000
     points = ", ".join(settings.cassandra.contact_points)
@@ -107,6 +103,16 @@ def read_run(
             read_at_ms=read_at_ms,
             cassandra=tables.result(),
         )
+
+
+def _records_if_any(kafka: KafkaAccess, topic: str) -> list[Record]:
+    """The records of a topic of rollouts; none if the pipeline's topics were created before there were rollouts."""
+    try:
+        return list(read_topic(kafka, topic))
+    except RecordsGoneError:
+        if topic in partition_counts(admin_client(kafka), kafka):
+            raise
+        return []
 
 
 def _read_others(project: Project, records: Callable[[str], list[Record]]) -> dict[str, list[Published]]:
