@@ -45,11 +45,17 @@ class Completeness:
 
     def __init__(self) -> None:
         self._cuts: dict[int, Cut] = {}
+        self._ends: dict[Partition, int] = {}
 
     def add(self, cuts: Mapping[int, Cut]) -> None:
         """Take new cuts, of the partitions whose last cut has been reached; those of others come too early."""
         for number, cut in cuts.items():
             self._cuts.setdefault(number, cut)
+            self._ends |= cut.ends
+
+    def pending(self, positions: Mapping[Partition, int]) -> int:
+        """How many answers of the last cuts are not read yet; markers of transactions count."""
+        return sum(max(0, end - positions.get(partition, 0)) for partition, end in self._ends.items())
 
     def reached(self, positions: Mapping[Partition, int]) -> dict[int, int]:
         """The offset of each partition of features before which all answers have been read; each only once.

@@ -329,7 +329,7 @@ class Controller:
     def _report(self, standing: Standing) -> None:
         state: JudgeState | None = standing.state
         self._metrics.set_reports([] if state is None else self._components.judge.report(state))
-        self._metrics.set_pending(state)
+        self._metrics.pending.set(standing.completeness.pending(standing.positions))
 
     # The client calls these inside consume().
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from penstock.kafka.end_watch import DOUBTS
 from scoring.rollout.evidence import Verdict
 from scoring.rollout.guardrails import GuardrailReport, Measured
-from scoring.rollout.judge_state import Column, JudgeState
 from scoring.rollout.policy_log import PolicyChange
 
 STATUSES = ("none", "running", "paused", "ended")
@@ -67,7 +65,9 @@ class ControllerMetrics:
         }
         self._verdict = gauge("guardrail_verdict", "1 for the guardrail's verdict", "guardrail", "verdict")
         self._decisions = counter("decisions", "Changes of the policy that the controller has published", "decision")
-        self._pending = gauge("pending", "Remembered events that wait for their label").labels(pipeline)
+        self.pending = gauge(
+            "pending", "Answers that scorers had written before the last look, and that were not read then"
+        ).labels(pipeline)
         self._unreadable = counter("unreadable", "Records that could not be read, and were passed over", "topic")
         self._anew = counter("begun_anew", "How often evidence was lost, and the step began anew").labels(pipeline)
         self._transactions = counter("transactions", "Transactions with the state, by outcome", "outcome")
@@ -120,11 +120,6 @@ class ControllerMetrics:
         values = {"low": low, "high": high, "bound_low": bound_low, "bound_high": bound_high}
         for name, value in values.items():
             self._guardrail[name].labels(self._pipeline, guardrail).set(value)
-
-    def set_pending(self, state: JudgeState | None) -> None:
-        """What the judge has seen so far."""
-        pending = 0 if state is None else np.isnan(state.entities.rows["values"][:, Column.LABEL]).sum()
-        self._pending.set(pending)
 
     def add_events(self, counts: ArmCounts) -> None:
         """Count events that are in the saved state."""

@@ -17,10 +17,10 @@ rollout = LazyGroup(
         "pause": Entry(f"{_CHANGING}:pause", "Leave the policy as it is until somebody decides."),
         "resume": Entry(f"{_CHANGING}:resume", "Let the controller judge a paused rollout again."),
         "promote": Entry(f"{_CHANGING}:promote", "Make a candidate the champion."),
+        "rollback": Entry(f"{_CHANGING}:rollback", "Go back to the champion."),
         "controller": Entry(
             "penstock.commands.rollout.controller:controller", "Judge rollouts by what happens, as a service."
         ),
-        "rollback": Entry(f"{_CHANGING}:rollback", "Go back to the champion."),
     },
     help="""Try versions of a model on live events: in shadow, on a share of the entities, or all at once.
 
