@@ -230,7 +230,8 @@ def _rates(question: _Question, alpha: float, inside: Mask, what: str) -> _Found
         is_own = (seen.state.entities.rows["unit"] & np.uint64(1)) == 1
         own, other = pairs & is_own, pairs & ~is_own
     else:
-        scores, own, other = seen.score, inside & (seen.arm == subject.place), inside & (seen.arm == CHAMPION)
+        own, other = inside & seen.has_score(subject.place), inside & seen.has_score(CHAMPION)
+        scores = seen.score
     rate = Rate(hits=int((scores[own] >= threshold).sum()), of=int(own.sum()))
     champions = Rate(hits=int((seen.score[other] >= threshold).sum()), of=int(other.sum()))
     measured = [*question.held("absolute", f"share of {what}", rate.interval(alpha))]
@@ -289,7 +290,7 @@ def _scores(question: _Question) -> Iterator[_Found]:
         own = other = seen.is_pair(subject.place)
         scores = seen.shadow_score(subject.place)
     else:
-        own, other, scores = seen.arm == subject.place, seen.arm == CHAMPION, seen.score
+        own, other, scores = seen.has_score(subject.place), seen.has_score(CHAMPION), seen.score
     rate, champions = (_same(column[seen.in_order(chosen)]) for column, chosen in ((scores, own), (seen.score, other)))
     measured = [*question.held("absolute", "share of equal scores", rate.interval(alpha))]
     if _champion_serves(question):

@@ -72,7 +72,7 @@ class RolloutPolicy(Definition):
         salt: Chooses which entities an arm gets. Each experiment has its own, so that experiments are independent.
         arms: The champion and its candidates, in any order.
         shadow: Versions that score all events, and whose scores nobody is served.
-        steps: The steps of a canary.
+        steps: The steps of a canary; a canary without any gets the pipeline's with :meth:`with_steps`.
         exploration: The exploration slice, if there is one.
     """
 
@@ -93,6 +93,19 @@ class RolloutPolicy(Definition):
     def candidates(self) -> tuple[Arm, ...]:
         """The other arms, by name."""
         return self.arms[1:]
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All versions of the model that must be loaded, ascending."""
+        return tuple(sorted({*(arm.version for arm in self.arms), *self.shadow}))
+
+    def with_steps(self, default: tuple[Step, ...]) -> RolloutPolicy:
+        """The same policy; a canary that has no steps has these."""
+        if self.steps or self.mode != "canary":
+            return self
+        # Not model_copy, which also copies the hash.
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return RolloutPolicy.model_validate(fields | {"steps": default})
 
     @property
     def first_weights(self) -> dict[str, float]:
@@ -141,8 +154,8 @@ class RolloutPolicy(Definition):
         if not least <= len(self.candidates) <= most:
             needed = counted(least, "candidate") if least == most else f"{least} to {most} candidates"
             raise ValueError(f"mode {self.mode} takes {needed}, got {len(self.candidates)}")
-        if (self.mode == "canary") != bool(self.steps):
-            raise ValueError("steps are for mode canary, which needs at least one")
+        if self.steps and self.mode != "canary":
+            raise ValueError("steps are for mode canary")
         with_weight = [arm.name for arm in self.arms if arm.weight is not None]
         if self.mode not in _WITH_WEIGHTS and with_weight:
             raise ValueError(f"mode {self.mode} sets the weights itself: leave out that of {', '.join(with_weight)}")
@@ -220,6 +233,8 @@ class PublishedPolicy(Definition):
 
     @model_validator(mode="after")
     def _ranges_fit(self) -> Self:
+        if self.policy.mode == "canary" and not self.policy.steps:
+            raise ValueError("a canary needs at least one step")
         check_ranges(self.ranges, (arm.name for arm in self.policy.arms))
         if self.policy.mode in (*_WITH_WEIGHTS, "shadow") and self.weights != self.policy.first_weights:
             raise ValueError(f"the ranges give weights {self.weights}, the policy declares {self.policy.first_weights}")

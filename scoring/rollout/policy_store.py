@@ -34,13 +34,16 @@ from streams.definitions.pipeline import Pipeline
 _log = logging.getLogger(__name__)
 
 Decide = Callable[[PolicyChange | None], PolicyChange | None]
-"""What to publish after a change, which is None before the first one; None for nothing. It may be asked again."""
+"""What to publish after a change, which is None before the first one; None for nothing.
+
+It may take its time, and it may be asked again: what it does must bear that.
+"""
 
 # For one transaction of two records: less than transaction.timeout.ms, or the broker would abort it meanwhile.
 _WRITE_S = 20.0
 _ATTEMPTS = 8
-# For all attempts together: whoever waits for an answer should get one.
-_LIMIT_S = 60.0
+# How long an attempt waits for Kafka: whoever waits for the command should get an answer.
+_START_S = 30.0
 # Two writers that begin again at the same moments would fence each other for ever.
 _LONGEST_PAUSE_S = 2.0
 
@@ -112,9 +115,8 @@ def change_policy(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> Pol
         ValueError: if the change is of another pipeline, or does not follow from the policy that it was decided on.
     """
     require_topics([pipeline.rollout_topic, pipeline.rollout_log_topic], kafka, partitions=1, pipeline="PIPELINE")
-    producer = _producer(kafka, pipeline)
     for attempt in range(1, _ATTEMPTS + 1):
-        _start(producer, kafka)
+        producer = _started(kafka, pipeline)
         present = read_policy(kafka, pipeline)
         change = decide(present)
         if change is None:
@@ -128,13 +130,11 @@ def change_policy(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> Pol
         except OutcomeUnknownError as error:
             why = str(error)
             _pause(attempt)
-            if _is_written(producer, kafka, pipeline, change):
+            if _is_written(kafka, pipeline, change):
                 return change
         else:
             return change
-        _log.info(
-            "the policy is read again and decided again: another writer came in between, or Kafka failed: %s", why
-        )
+        _log.info("reading and deciding again, as another writer came in between or Kafka failed: %s", why)
     raise PenstockError(
         f"the policy could not be changed in {counted(_ATTEMPTS, 'attempt')}: other writers came in between, or Kafka "
         f"failed: {why}",
@@ -154,27 +154,30 @@ def _records(pipeline: Pipeline, change: PolicyChange) -> list[Produced]:
     return [logged._replace(topic=pipeline.rollout_topic), logged]
 
 
-def _producer(kafka: KafkaAccess, pipeline: Pipeline) -> TransactionalProducer:
+def _started(kafka: KafkaAccess, pipeline: Pipeline) -> TransactionalProducer:
+    """Fence all other writers, and wait until what they were writing is committed or aborted."""
     transactional_id = group_of(pipeline.name, "rollout")
-    deadline = Deadline.after(_LIMIT_S, time.monotonic)
-    return TransactionalProducer(
+    deadline = Deadline.after(_START_S, time.monotonic)
+
+    def wait(seconds: float) -> None:
+        if deadline.expired:
+            raise PenstockError(
+                "Kafka does not answer", where=str(kafka), safe="nothing was written", next="penstock status"
+            )
+        time.sleep(seconds)
+
+    producer = TransactionalProducer(
         producer_factory(kafka, transactional_id, quiet=True),
         transactional_id,
         clock=time.monotonic,
-        wait=time.sleep,
-        stopping=lambda: deadline.expired,
+        wait=wait,
+        stopping=lambda: False,
     )
+    producer.start()
+    return producer
 
 
-def _start(producer: TransactionalProducer, kafka: KafkaAccess) -> None:
-    """Fence all other writers, and wait until what they were writing is committed or aborted."""
-    if not producer.start():
-        raise PenstockError(
-            "Kafka does not answer", where=str(kafka), safe="nothing was written", next="penstock status"
-        )
-
-
-def _is_written(producer: TransactionalProducer, kafka: KafkaAccess, pipeline: Pipeline, change: PolicyChange) -> bool:
+def _is_written(kafka: KafkaAccess, pipeline: Pipeline, change: PolicyChange) -> bool:
     """Whether a change whose outcome is unknown is in the log.
 
     Raises:
@@ -182,7 +185,7 @@ def _is_written(producer: TransactionalProducer, kafka: KafkaAccess, pipeline: P
     """
     wanted = encode(change)
     try:
-        _start(producer, kafka)
+        _started(kafka, pipeline)
         return any(record.value == wanted for record in read_topic(kafka, pipeline.rollout_log_topic))
     except PenstockError as error:
         raise PenstockError(

@@ -184,14 +184,29 @@ def test_a_model_whose_responses_are_cached_is_refused():
         found.metadata("taps")
 
 
+def test_the_current_version_is_described_although_newer_ones_are_ready():
+    triton = of_backend("features", "score")
+    triton._client.ready = ("1", "2", "10")
+    assert triton.metadata("taps").version == 2
+
+
+def test_a_current_version_that_is_not_ready_is_an_error_that_names_the_ready_ones():
+    triton = of_backend("features", "score")
+    triton._client.ready = ("3", "10")
+    with pytest.raises(PenstockError, match="describes version 2, but Triton serves 3, 10"):
+        triton.metadata("taps")
+
+
 class ClientOfOneBackend:
     """Takes only requests whose tensors have the names of its backend, and says what these are."""
 
     def __init__(self, name, output):
         self.name, self.output, self.calls = name, output, 0
 
+    ready = ("2",)
+
     def get_model_repository_index(self, **_options):
-        return {"models": [entry("2", "READY")]}
+        return {"models": [entry(version, "READY") for version in self.ready]}
 
     def get_model_config(self, *_arguments, **_options):
         parameters = {"feature_names": '["event.amount"]', "views": "{}", "model_version": "2"}
