@@ -65,7 +65,10 @@ def collect(
         values = np.full((len(chosen), first_shadow + len(slots)), np.nan)
         for row, one in zip(values, chosen, strict=True):
             if isinstance(one, Live):
-                row[: Column.LABEL] = policy_number(one.policy), arms[one.arm], one.score
+                place = arms[one.arm]
+                # Where a candidate gave no number, the score is the champion's.
+                score = one.score if one.version == policy.arms[place].version else np.nan
+                row[: Column.LABEL] = policy_number(one.policy), place, score
                 row[len(Column) : first_shadow] = one.groups
             else:
                 row[first_shadow + slots[one.version]] = one.score

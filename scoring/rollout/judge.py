@@ -8,17 +8,17 @@ from dataclasses import replace
 from pydantic import JsonValue
 
 from penstock.counts import counted
-from scoring.rollout.bandit import Rewards
 from scoring.rollout.collecting import collect, collect_entries, collect_labels
 from scoring.rollout.evidence import Verdict
 from scoring.rollout.facts import Facts
 from scoring.rollout.guardrails import GuardrailReport, judge_guardrails
 from scoring.rollout.judge_state import JudgeState
-from scoring.rollout.next_policies import at_step, promoted, reweighted, rolled_back
+from scoring.rollout.next_policies import at_step, reweighted
 from scoring.rollout.observations import Label, Letter, Live, Shadow
 from scoring.rollout.policy import PublishedPolicy
-from scoring.rollout.policy_log import Marker, PolicyChange, Refusal, Status
-from scoring.rollout.seen import Seen, events_of, subjects
+from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
+from scoring.rollout.seen import events_of, rewards_of, subjects
+from scoring.rollout.transitions import By, paused, promoted, rolled_back
 from scoring.rollout.wording import evidence_of, sentence
 from streams.definitions.windows import duration_text
 
@@ -120,92 +120,88 @@ class _Decision:
         self._change = change
         self._now_ms = now_ms
         self._facts = facts
+        self._passed_ms = now_ms - change.time_ms
         self._reports = judge_guardrails(state, facts)
+        self._subjects = [(subject, events_of(state, subject)) for subject in subjects(state)]
 
     def made(self) -> PolicyChange | None:
-        published = self._state.published
+        mode = self._state.published.policy.mode
         if self._state.refusal is not None:
-            return self._stop(f"the policy cannot be followed: {self._state.refusal}")
-        failed = [one for one in self._reports if one.verdict is Verdict.WORSE and self._counts(one)]
+            return self._stopped(f"the policy cannot be followed: {self._state.refusal}")
+        # In mode shadow there is no candidate: each version counts.
+        failed = [
+            one for one in self._reports if one.verdict is Verdict.WORSE and (one.is_candidate or mode == "shadow")
+        ]
         if failed:
-            return self._stop("; ".join(map(sentence, failed)))
-        if published.policy.mode == "canary":
+            return self._stopped("; ".join(map(sentence, failed)))
+        if mode == "canary":
             return self._canary()
-        if published.policy.mode == "bandit" and self._passed_ms >= self._facts.rollout.reweight_every:
+        if mode == "bandit" and self._passed_ms >= self._facts.rollout.reweight_every:
             return self._bandit()
         return None
 
-    def _counts(self, report: GuardrailReport) -> bool:
-        """Whether a failure ends the rollout: in mode shadow, that of any version."""
-        return report.is_candidate or self._state.published.policy.mode == "shadow"
-
-    def _stop(self, why: str) -> PolicyChange:
-        published = self._state.published
-        if published.policy.mode == "shadow":  # nobody is served by it, so there is nothing to take back
-            return self._next(published, "paused", f"paused: {why}")
-        return self._next(rolled_back(published), "ended", f"rolled back: {why}")
+    def _stopped(self, why: str) -> PolicyChange | None:
+        if self._state.published.policy.mode == "shadow":  # it serves nobody, so there is nothing to take back
+            return self._with_evidence(paused(self._change, self._by(f"paused: {why}")))
+        return self._with_evidence(rolled_back(self._change, self._by(f"rolled back: {why}"), ()))
 
     def _canary(self) -> PolicyChange | None:
-        published, number = self._state.published, self._change.step
-        steps = published.policy.steps
-        step, (candidate,) = steps[number], published.policy.candidates
-        (subject, *_) = subjects(self._state)
-        events = events_of(self._state, subject)
-        open_ = [one for one in self._reports if one.awaited and one.verdict is not Verdict.EQUIVALENT]
-        if not open_ and events >= step.least_events and self._passed_ms >= step.least_time:
-            passed = "; ".join(sentence(one) for one in self._reports if one.awaited)
-            after = f"after {counted(events, 'event')} in {self._passed}" + (f": {passed}" if passed else "")
-            if number + 1 < len(steps):
-                weight = f"{100 * steps[number + 1].weight:g} %"
-                reason = f"step {number + 2} of {len(steps)}, {weight}, {after}"
-                return self._next(at_step(published, number + 1), "running", reason, step=number + 1)
-            return self._next(promoted(published, candidate.name), "ended", f"promoted {after}")
+        number, steps = self._change.step, self._state.published.policy.steps
+        step, (_, events) = steps[number], self._subjects[0]
+        unsure = [one for one in self._reports if one.awaited and one.verdict is not Verdict.EQUIVALENT]
+        if not unsure and events >= step.least_events and self._passed_ms >= step.least_time:
+            return self._with_evidence(self._passed(events))
         if self._passed_ms < step.most_time:
             return None
-        missing = [sentence(one) for one in open_]
+        missing = [sentence(one) for one in unsure]
         if events < step.least_events:
             missing.append(f"{counted(events, 'event')} of at least {step.least_events:,}")
-        return self._next(
-            published, "paused", f"paused: not sure after {self._passed}: {'; '.join(missing)}", step=number
-        )
+        why = f"paused: not sure after {self._time}: {'; '.join(missing)}"
+        return self._with_evidence(paused(self._change, self._by(why)))
+
+    def _passed(self, events: int) -> PolicyChange:
+        number, steps = self._change.step, self._state.published.policy.steps
+        surely = "; ".join(sentence(one) for one in self._reports if one.awaited)
+        after = f"after {counted(events, 'event')} in {self._time}" + (f": {surely}" if surely else "")
+        if number + 1 == len(steps):
+            return promoted(self._change, self._by(f"promoted {after}"))
+        by = self._by(f"step {number + 2} of {len(steps)}, {100 * steps[number + 1].weight:g} %, {after}")
+        return self._followed_by(at_step(self._state.published, number + 1), by, step=number + 1)
 
     def _bandit(self) -> PolicyChange | None:
-        published, seen = self._state.published, Seen(self._state, self._facts)
-        rewards = {}
-        for place, arm in enumerate(published.policy.arms):
-            rewarded = seen.label[seen.is_judged_by_label & (seen.arm == place)]
-            rewards[arm.name] = Rewards(len(rewarded), int((rewarded > 0).sum()))
+        published, rewards = self._state.published, rewards_of(self._state, self._facts)
         following = reweighted(published, rewards)
         if following.hash == published.hash:
             return None
         listed = ", ".join(f"{name} {each.rewarded:,} of {each.events:,}" for name, each in rewards.items())
-        return self._next(following, "running", f"new weights, from rewards: {listed}")
+        by = self._by(f"new weights after {self._time}, from rewards: {listed}")
+        return self._with_evidence(self._followed_by(following, by))
+
+    def _by(self, reason: str) -> By:
+        return By(AUTHOR, reason, self._now_ms)
 
     @property
-    def _passed_ms(self) -> int:
-        return self._now_ms - self._change.time_ms
-
-    @property
-    def _passed(self) -> str:
+    def _time(self) -> str:
         return duration_text(max(self._passed_ms // 1_000, 1) * 1_000)
 
-    def _next(self, policy: PublishedPolicy, status: Status, reason: str, step: int = 0) -> PolicyChange:
+    def _followed_by(self, policy: PublishedPolicy, by: By, step: int = 0) -> PolicyChange:
+        return PolicyChange(
+            policy=policy,
+            author=by.author,
+            reason=by.reason,
+            previous=self._change.policy.hash,
+            time_ms=by.time_ms,
+            step=step,
+        )
+
+    def _with_evidence(self, change: PolicyChange | None) -> PolicyChange | None:
+        if change is None:
+            return None
         evidence: dict[str, JsonValue] = {
             "step": self._change.step,
             "passed_ms": self._passed_ms,
             "alpha": self._facts.rollout.alpha,
-            "versions": [
-                {"version": one.version, "events": events_of(self._state, one)} for one in subjects(self._state)
-            ],
+            "versions": [{"version": one.version, "events": events} for one, events in self._subjects],
             "guardrails": [evidence_of(one) for one in self._reports],
         }
-        return PolicyChange(
-            policy=policy,
-            author=AUTHOR,
-            reason=reason,
-            evidence=evidence,
-            previous=self._change.policy.hash,
-            time_ms=self._now_ms,
-            step=step,
-            status=status,
-        )
+        return PolicyChange(**(dict(change) | {"evidence": evidence}))

@@ -50,7 +50,9 @@ class LabelTable:
         if len(rows) > self.most:
             newest = np.lexsort((rows["event"], rows["time"]))[-self.most :]
             rows = rows[np.sort(newest)]
-        latest = max(int(more["time"].max()), *([] if self.latest_ms is None else [self.latest_ms]))
+        latest = int(more["time"].max())
+        if self.latest_ms is not None:
+            latest = max(latest, self.latest_ms)
         return replace(self, rows=rows, latest_ms=latest)
 
     def of(self, events: Words) -> tuple[Numbers, Numbers]:

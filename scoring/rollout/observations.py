@@ -15,9 +15,11 @@ class Live(NamedTuple):
         entity: The prediction's entity; None if it has none.
         event_time_ms: The time of the event, epoch ms.
         policy: The version of the policy (twelve hex digits).
-        arm: The arm that scored it.
+        arm: The arm that was to score it.
+        version: The version of the model that scored it; of a cascade, the fast model's. Where a candidate gives no
+            number, it is the champion's.
         score: The score.
-        is_fallback: Whether the copy in the process answered, since the model server did not in time.
+        is_fallback: Whether the route is ``fallback``: the arm's version did not answer in time on its server.
         infer_ms: How long the arm took for its batch.
         scored_at_ms: When the batch was scored, epoch ms.
         groups: The event's value of each of :attr:`scoring.rollout.facts.Facts.groups`, as in the vector; NaN for null.
@@ -30,6 +32,7 @@ class Live(NamedTuple):
     event_time_ms: int
     policy: str
     arm: str
+    version: int
     score: float
     is_fallback: bool
     infer_ms: float
@@ -41,7 +44,7 @@ class Shadow(NamedTuple):
     """A prediction that nobody was served; the fields are those of :class:`Live`.
 
     Attributes:
-        version: The version of the model that scored it.
+        version: The version of the model that scored it; of a cascade, the fast model's.
     """
 
     partition: int

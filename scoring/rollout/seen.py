@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.rollout.bandit import Rewards
 from scoring.rollout.collecting import policy_number
 from scoring.rollout.facts import Facts
 from scoring.rollout.judge_state import Call, Column, JudgeState
@@ -114,9 +115,13 @@ class Seen:
         place = len(Column) + self.state.groups + slot
         return np.asarray(self.state.entities.rows["values"][:, place], np.float64)
 
+    def has_score(self, arm: int) -> Mask:
+        """Which entities have a score of an arm, by its own version."""
+        return np.asarray((self.arm == arm) & ~np.isnan(self.score))
+
     def is_pair(self, slot: int) -> Mask:
         """Which entities have a score of the champion and one of the shadow version, of the same event."""
-        return np.asarray((self.arm == CHAMPION) & ~np.isnan(self.shadow_score(slot)))
+        return self.has_score(CHAMPION) & ~np.isnan(self.shadow_score(slot))
 
     def in_order(self, chosen: Mask) -> NDArray[np.intp]:
         """The places of chosen entities, in the order of their events."""
@@ -149,3 +154,12 @@ def events_of(state: JudgeState, subject: Subject) -> int:
         counted = rows["values"][:, Call.ARM] == subject.place
     pools = np.bincount(rows["pool"][counted], minlength=len(state.calls.halvings))
     return sum(int(count) << halvings for count, halvings in zip(pools, state.calls.halvings, strict=True))
+
+
+def rewards_of(state: JudgeState, facts: Facts) -> dict[str, Rewards]:
+    """The rewards of each arm of a bandit that are known: labels of its entities."""
+    seen, rewards = Seen(state, facts), {}
+    for place, arm in enumerate(state.published.policy.arms):
+        labels = seen.label[seen.is_judged_by_label & (seen.arm == place)]
+        rewards[arm.name] = Rewards(len(labels), int((labels > 0).sum()))
+    return rewards

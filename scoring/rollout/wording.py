@@ -7,7 +7,8 @@ import math
 from pydantic import JsonValue
 
 from scoring.rollout.evidence import Verdict
-from scoring.rollout.guardrails import GuardrailReport, Measured
+from scoring.rollout.guardrails import GuardrailReport
+from scoring.rollout.measures import Measured
 
 
 def sentence(report: GuardrailReport) -> str:
@@ -18,7 +19,8 @@ def sentence(report: GuardrailReport) -> str:
     """
     told = [each for each in report.measured if each.verdict is report.verdict] or [*report.measured]
     said = " and ".join(map(_said, told))
-    return f"{report.guardrail} of version {report.version}: {said} ({report.events:,} observed)"
+    where = f" for {report.group}" if report.group else ""
+    return f"{report.guardrail} of version {report.version}{where}: {said} ({report.events:,} observed)"
 
 
 def evidence_of(report: GuardrailReport) -> dict[str, JsonValue]:
