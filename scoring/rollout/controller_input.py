@@ -186,39 +186,43 @@ class PredictionReader:
         return found
 
     def _live_rows(self, columns: Columns, wanted: Mask) -> list[Live]:
-        rows = zip(
-            wanted.tolist(),
-            columns.integers("features_partition").tolist(),
-            columns.integers("features_offset").tolist(),
-            columns.texts("event_id"),
-            columns.texts("entity"),
-            columns.integers("event_time").tolist(),
-            columns.texts("rollout.policy"),
-            columns.texts("rollout.arm"),
-            columns.numbers("score").tolist(),
-            columns.equals("route", FALLBACK).tolist(),
-            columns.numbers("rollout.infer_ms").tolist(),
-            columns.integers("scored_at").tolist(),
-            [()] * len(columns) if not len(self._places) else map(self._groups, columns.text_bytes("vector")),
-            strict=True,
-        )
-        return [Live(*values) for is_wanted, *values in rows if is_wanted]
+        vectors = columns.text_bytes("vector") if len(self._places) else None
+        seen, is_fallback = _Columns(columns), columns.equals("route", FALLBACK).tolist()
+        return [
+            Live(
+                partition=seen.partition[row],
+                offset=seen.offset[row],
+                event_id=seen.event_id[row],
+                entity=seen.entity[row],
+                event_time_ms=seen.event_time[row],
+                policy=seen.policy[row],
+                arm=seen.arm[row],
+                version=seen.version(row),
+                score=seen.score[row],
+                is_fallback=is_fallback[row],
+                infer_ms=seen.infer_ms[row],
+                scored_at_ms=seen.scored_at[row],
+                groups=() if vectors is None else self._groups(vectors[row]),
+            )
+            for row in np.flatnonzero(wanted).tolist()
+        ]
 
     def _live(self, record: dict[str, Any]) -> Live:
         rollout = record["rollout"]
         return Live(
-            record["features_partition"],
-            record["features_offset"],
-            record["event_id"],
-            record["entity"],
-            record["event_time"],
-            rollout["policy"],
-            rollout["arm"],
-            record["score"],
-            record["route"] == FALLBACK,
-            rollout["infer_ms"],
-            record["scored_at"],
-            self._groups(record["vector"]),
+            partition=record["features_partition"],
+            offset=record["features_offset"],
+            event_id=record["event_id"],
+            entity=record["entity"],
+            event_time_ms=record["event_time"],
+            policy=rollout["policy"],
+            arm=rollout["arm"],
+            version=_version_of(record),
+            score=record["score"],
+            is_fallback=record["route"] == FALLBACK,
+            infer_ms=rollout["infer_ms"],
+            scored_at_ms=record["scored_at"],
+            groups=self._groups(record["vector"]),
         )
 
     def _groups(self, vector: bytes | None) -> tuple[float, ...]:
@@ -227,44 +231,67 @@ class PredictionReader:
         return tuple(float(inputs[place]) if place < len(inputs) else math.nan for place in self._places.tolist())
 
 
+class _Columns:
+    """What live and shadow predictions have, as lists of one value for each record."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.partition = columns.integers("features_partition").tolist()
+        self.offset = columns.integers("features_offset").tolist()
+        self.event_id = [event_id or "" for event_id in columns.texts("event_id")]  # never null
+        self.entity = columns.texts("entity")
+        self.event_time = columns.integers("event_time").tolist()
+        self.policy = [policy or "" for policy in columns.texts("rollout.policy")]
+        self.arm = [arm or "" for arm in columns.texts("rollout.arm")]
+        self.score = columns.numbers("score").tolist()
+        self.infer_ms = columns.numbers("rollout.infer_ms").tolist()
+        self.scored_at = columns.integers("scored_at").tolist()
+        self._own, self._fast = columns.texts("model_version"), columns.texts("cascade.fast_version")
+
+    def version(self, row: int) -> int:
+        return _version(self._fast[row] or self._own[row] or "")
+
+
 def _shadow_rows(columns: Columns, wanted: Mask) -> list[Shadow]:
-    # A cascade's version is that of its fast model, whoever decided.
-    fast = columns.texts("cascade.fast_version")
-    own = columns.texts("model_version")
-    rows = zip(
-        wanted.tolist(),
-        columns.integers("features_partition").tolist(),
-        columns.integers("features_offset").tolist(),
-        columns.texts("event_id"),
-        columns.texts("entity"),
-        columns.integers("event_time").tolist(),
-        columns.texts("rollout.policy"),
-        map(_version, own, fast),
-        columns.numbers("score").tolist(),
-        columns.numbers("rollout.infer_ms").tolist(),
-        strict=True,
-    )
-    return [Shadow(*values) for is_wanted, *values in rows if is_wanted]
+    seen = _Columns(columns)
+    return [
+        Shadow(
+            partition=seen.partition[row],
+            offset=seen.offset[row],
+            event_id=seen.event_id[row],
+            entity=seen.entity[row],
+            event_time_ms=seen.event_time[row],
+            policy=seen.policy[row],
+            version=seen.version(row),
+            score=seen.score[row],
+            infer_ms=seen.infer_ms[row],
+        )
+        for row in np.flatnonzero(wanted).tolist()
+    ]
 
 
 def _shadow(record: dict[str, Any]) -> Shadow:
-    rollout, cascade = record["rollout"], record["cascade"]
+    rollout = record["rollout"]
     return Shadow(
-        record["features_partition"],
-        record["features_offset"],
-        record["event_id"],
-        record["entity"],
-        record["event_time"],
-        rollout["policy"],
-        _version(record["model_version"], None if cascade is None else cascade["fast_version"]),
-        record["score"],
-        rollout["infer_ms"],
+        partition=record["features_partition"],
+        offset=record["features_offset"],
+        event_id=record["event_id"],
+        entity=record["entity"],
+        event_time_ms=record["event_time"],
+        policy=rollout["policy"],
+        version=_version_of(record),
+        score=record["score"],
+        infer_ms=rollout["infer_ms"],
     )
 
 
-def _version(own: str | None, fast: str | None) -> int:
-    text = fast or own or ""
-    return int(text) if text.isdecimal() else 0  # no version
+def _version_of(record: dict[str, Any]) -> int:
+    """The version of the pipeline's model; of a cascade that is the fast model's, whoever decided."""
+    cascade = record["cascade"]
+    return _version(record["model_version"] if cascade is None else cascade["fast_version"])
+
+
+def _version(text: str) -> int:
+    return int(text) if text.isdecimal() else 0  # none of a policy's
 
 
 class LetterReader:

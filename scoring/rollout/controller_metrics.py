@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from penstock.kafka.end_watch import DOUBTS
 from scoring.rollout.evidence import Verdict
-from scoring.rollout.guardrails import GuardrailReport, Measured
+from scoring.rollout.guardrails import GuardrailReport
+from scoring.rollout.measures import Measured
 from scoring.rollout.policy_log import PolicyChange
 
 STATUSES = ("none", "running", "paused", "ended")
