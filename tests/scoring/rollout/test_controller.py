@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -168,17 +169,17 @@ OUTCOMES = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(outcomes=OUTCOMES, most=st.integers(40, 300))
 def test_whatever_happens_to_transactions_every_record_counts_once(tmp_path_factory, outcomes, most):
     world = World(tmp_path_factory.mktemp("world"), least_events=1_000_000)
     world.kafka.publish(world.change)
     world.add(range(60))
     world.kafka.outcomes = outcomes[:3]
-    world.survive(most=most)
+    world.survive(steps=16, most=most)
     world.add(range(60, 120))
     world.kafka.outcomes = outcomes[3:]
-    world.survive(most=most)
+    world.survive(steps=16, most=most)
     assert without_complete(world.seen()) == world.expected(range(120))
 
 
@@ -461,4 +462,4 @@ def test_events_of_arms_are_counted_when_they_are_saved(world):
     metrics = world.run()
     (family,) = metrics._events.collect()
     found = {(s.labels["arm"], s.labels["route"]): s.value for s in family.samples if s.name.endswith("_total")}
-    assert found == {("present", "primary"): 56, ("next", "primary"): 44}
+    assert found == Counter((world.records.arm(number).name, "primary") for number in range(100))
