@@ -57,7 +57,7 @@ def check_declared(policy: RolloutPolicy, pipeline: Pipeline, where: str) -> Non
             f"the policy is of pipeline {policy.pipeline}, and not of {pipeline.name}",
             where=f"{where}: pipeline",
             safe=_SAFE,
-            next=f"correct the file, or penstock rollout apply {policy.pipeline} -f FILE",
+            next=f"correct the file, or penstock rollout apply {policy.pipeline} -f FILE --reason TEXT",
         )
     if policy.mode == "canary" and not policy.steps:
         raise PenstockError(

@@ -70,7 +70,7 @@ def promoted(present: PolicyChange | None, by: By, arm: str | None = None) -> Po
             safe=_SAFE,
             next="penstock rollout promote PIPELINE --reason TEXT --arm NAME"
             if candidates
-            else "penstock rollout apply PIPELINE -f FILE, with the version as a candidate",
+            else "penstock rollout apply PIPELINE -f FILE --reason TEXT, with the version as a candidate",
         )
     return _alone(tried, candidates[arm], by)
 
@@ -95,7 +95,7 @@ def rolled_back(present: PolicyChange | None, by: By, earlier: Iterable[PolicyCh
             f"nothing is being tried, and there was no champion before version "
             f"{published.policy.policy.champion.version}",
             safe=_SAFE,
-            next="penstock rollout history PIPELINE; for any version: penstock rollout apply PIPELINE -f FILE",
+            next="for any other version: penstock rollout apply PIPELINE -f FILE --reason TEXT",
         )
     return _alone(published, before, by)
 
@@ -134,7 +134,9 @@ def end_of(policy: RolloutPolicy, changes: Iterable[PolicyChange]) -> PolicyChan
 def _published(present: PolicyChange | None) -> PolicyChange:
     if present is None:
         raise PenstockError(
-            "no policy was published", safe="nothing was changed", next="penstock rollout apply PIPELINE -f FILE"
+            "no policy was published",
+            safe="nothing was changed",
+            next="penstock rollout apply PIPELINE -f FILE --reason TEXT",
         )
     return present
 
