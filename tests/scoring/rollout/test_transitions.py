@@ -190,3 +190,10 @@ def test_the_end_of_a_rollout_is_known_as_long_as_nothing_else_is_tried() -> Non
     assert end_of(AB, [FIRST, end]) is None
     assert end_of(policy(), [FIRST, at_step(FIRST, 1)]) is None
     assert end_of(policy(), [FIRST, end, begin(AB, end)]) is None
+
+
+def test_of_a_rollout_that_began_again_the_last_end_counts() -> None:
+    first_end = promoted(FIRST, BY)
+    again = begin(policy(), first_end)
+    second_end = rolled_back(again, By("bob", "no", 9), ())
+    assert end_of(policy(), [FIRST, first_end, again, second_end]) == second_end
