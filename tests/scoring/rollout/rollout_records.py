@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
 from scoring.rollout.assignment import assign
+from scoring.rollout.controller_input import InputReader
+from scoring.rollout.facts import Facts
+from scoring.rollout.judge import Judge
+from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy import Arm, RolloutPolicy, publish
 from scoring.rollout.policy_log import PolicyChange
 from streams.definitions.loading import load_pipeline
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
+from tests.scoring.rollout.fake_messages import FakeMessage
 
 DEFINITION = """
 from typing import Annotated
 
-from penstock import (
-    ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Rollout, Source, Step, View, count
-)
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Guardrail, Labels, Model, Pipeline, Rollout
+from penstock import Source, Step, View, count
 
 
 class Tap(Contract, name="tap_{suffix}", version=1):
@@ -30,6 +37,7 @@ class Tap(Contract, name="tap_{suffix}", version=1):
     event_time: Annotated[int, EVENT_TIME]
     card: Annotated[str, ENTITY]
     shop: int
+    amount: float
 
 
 class Verdict(Contract, name="verdict_{suffix}", version=1):
@@ -46,7 +54,7 @@ pipeline = Pipeline(
     views=(View(name="activity", version=1, entity=card, aggregates=(count(over="1h"),)),),
     model=Model(
         name="taps_{suffix}",
-        inputs=("activity.count_1h", "event.shop"),
+        inputs=("activity.count_1h", "event.shop", "event.amount"),
         threshold=0.5,
         positive="block",
         negative="pass",
@@ -144,7 +152,7 @@ class Records:
             "features_topic": self.project.pipeline.features_topic,
             "features_partition": partition,
             "features_offset": offset,
-            "vector": b"\x00\x00\x80\x3f\x00\x00\x00\x40",
+            "vector": np.array([1, 2, 3], "<f4").tobytes(),
             "rollout": {
                 "policy": self.change.policy.version,
                 "arm": arm.name,
@@ -183,7 +191,7 @@ class Records:
                     "offset": offset,
                     "timestamp": at,
                 },
-                "event": {"shop": 2},
+                "event": {"shop": 2, "amount": 3.0},
                 "activity": {
                     "entity": entity_of(number),
                     "epoch": 1,
@@ -214,6 +222,36 @@ class Records:
         """What became known of the event, a minute later."""
         known_at = BEGIN_MS + 2_000 * number + 60_000
         return self._label.encode({"id": event_of(number), "known_at": known_at, "fraud": value})
+
+
+def seen_at_once(
+    project: Project,
+    change: PolicyChange,
+    *,
+    live: Sequence[bytes] = (),
+    shadow: Sequence[bytes] = (),
+    letters: Sequence[DeadLetter] = (),
+    labels: Sequence[bytes] = (),
+) -> JudgeState:
+    """What a judge has seen that is told of all these records at once."""
+    facts = Facts.of(project.pipeline)
+    judge, reader = Judge(facts), InputReader(project, facts)
+    letter_records = [(letter.value, letter.headers()) for letter in letters]
+    given = [[(value, None) for value in some] for some in (live, shadow)]
+    given += [letter_records, [(value, None) for value in labels]]
+    messages = {
+        topic: [FakeMessage(topic, 0, offset, value, headers=headers) for offset, (value, headers) in enumerate(some)]
+        for topic, some in zip(reader.topics, given, strict=True)
+    }
+    observed = reader.read(messages, (change.policy.version,))
+    assert observed.passed == []
+    return judge.observe(
+        judge.begin(change),
+        live=observed.live,
+        shadow=observed.shadow,
+        letters=observed.letters,
+        labels=observed.labels,
+    )
 
 
 def event_of(number: int) -> str:

@@ -25,7 +25,7 @@ from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.transitions import By
 from tests.scoring.rollout.fake_kafka import FakeConsumer, FakeCuts, FakeKafka, FakePositions, FakeStore, Killed
-from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout
+from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout, seen_at_once
 
 PARTITIONS = 2
 # Of the candidate, everything fails.
@@ -111,16 +111,13 @@ class World:
 
     def expected(self, numbers: range, candidate: dict[str, Any] = GOOD, *, labels: bool = True) -> dict[str, bytes]:
         """What a judge has seen that was told of all these events at once."""
-        judge, reader = Judge(self.facts), InputReader(self.project, self.facts)
-        other = World.__new__(World)
-        other.kafka, other.records = FakeKafka(self.project.pipeline), self.records
-        other.add(numbers, candidate, labels=labels)
-        messages = {
-            topic: [one for (name, _), records in other.kafka.topics.items() if name == topic for one in records]
-            for topic in other.kafka.partitions
-        }
-        live, shadow, letters, labelled, _ = reader.read(messages, (self.change.policy.version,))
-        state = judge.observe(judge.begin(self.change), live=live, shadow=shadow, letters=letters, labels=labelled)
+        changes = {number: candidate if self.records.arm(number).name == "next" else GOOD for number in numbers}
+        state = seen_at_once(
+            self.project,
+            self.change,
+            live=[self.records.live(number, **changes[number]) for number in numbers],
+            labels=[self.records.label(number, float(number % 3 == 0)) for number in numbers if labels],
+        )
         return without_complete(state)
 
 
