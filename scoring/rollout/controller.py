@@ -334,9 +334,11 @@ class Controller:
     # The client calls these inside consume().
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
-        self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
-        self._standing = None
+        # With nothing, the group was balanced anew and nothing has changed.
+        if partitions:
+            self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
+            self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
+            self._standing = None
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
