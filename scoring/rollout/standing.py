@@ -114,7 +114,8 @@ class Standing:
 
     def advance(self, positions: Mapping[Partition, int]) -> None:
         """Everything before these offsets was handed over."""
-        later = {partition: offset for partition, offset in positions.items() if offset > self.positions[partition]}
+        known = self.positions
+        later = {partition: offset for partition, offset in positions.items() if offset > known.get(partition, offset)}
         self.positions |= later
         self.unsaved |= later
 
