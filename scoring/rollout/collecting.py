@@ -106,14 +106,9 @@ def collect_labels(state: JudgeState, labels: Sequence[Label]) -> JudgeState:
     state = replace(state, labels=table)
     if not len(table.rows) or not len(state.entities.rows):
         return state
-    found, times = table.of(state.entities.rows["event"])
-    values = state.entities.rows["values"]
-    is_newer = ~np.isnan(times) & ~(times < values[:, Column.LABELLED])
-    changed = is_newer & ~((values[:, Column.LABEL] == found) & (values[:, Column.LABELLED] == times))
-    if not changed.any():
-        return state
-    values = values.copy()
-    values[changed, Column.LABEL], values[changed, Column.LABELLED] = found[changed], times[changed]
+    found = table.of(state.entities.rows["event"])
+    values = state.entities.rows["values"].copy()
+    values[:, Column.LABEL] = np.where(np.isnan(found), values[:, Column.LABEL], found)
     return replace(state, entities=state.entities.with_values(values))
 
 

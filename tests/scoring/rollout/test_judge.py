@@ -99,6 +99,16 @@ def test_time_over_without_enough_evidence_pauses_and_says_what_is_missing() -> 
     assert following.reason.endswith("; 20 events of at least 200")
 
 
+def test_a_step_waits_for_what_is_not_sure() -> None:
+    unsure = Rollout(guardrails=(*QUICK.guardrails[:3], Guardrail(measure="quality", relative=(0, 2), awaited=True)))
+    later = BEGIN.time_ms + HOUR
+    assert judge(unsure).decide(good(BEGIN), BEGIN, later - 1) is None
+    following = judge(unsure).decide(good(BEGIN), BEGIN, later)
+    assert following is not None
+    what = "quality of version 2: mean loss / the champion's is not known yet, allowed up to 2 (0 observed)"
+    assert following.reason == f"paused: not sure after 1h: {what}"
+
+
 def test_a_paused_step_keeps_its_number() -> None:
     later = decided(good(BEGIN), BEGIN, HOUR)
     assert later is not None
