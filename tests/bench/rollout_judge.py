@@ -194,7 +194,7 @@ class Simulation:
         self._rng = np.random.default_rng(seed)
         self._look_s = look_s or candidate.look_s
         self._judge = Judge(
-            Facts("simulated", rollout or Rollout(), 0.5, ("event.group",), (0,), "binary"),
+            Facts(rollout or Rollout(), 0.5, ("event.group",), (0,), "binary"),
         )
         arms = (Arm(name="present", version=1, role="champion"), Arm(name="tried", version=2))
         policy = RolloutPolicy(pipeline="simulated", mode="canary", salt=f"simulated/{seed}", arms=arms, steps=steps)
