@@ -236,7 +236,8 @@ def test_a_replay_names_no_policy_only_of_an_event_before_the_first_one(marked: 
 
 def test_an_event_of_a_letter_of_features_is_replayed_under_a_policy_or_none() -> None:
     world = canaried()
-    place = {"features_topic": "features.taps.dlq", "features_partition": 0, "features_offset": 0}
+    # A feature record at this offset would be under a policy.
+    place = {"features_topic": "features.taps.dlq", "features_partition": 0, "features_offset": 1_000}
     at = next(n for n, one in enumerate(world.predictions) if one.value["rollout"] is not None)
     of_letter = dataclasses.replace(with_values(world.predictions[at], **place), replayed=Replayed("x", 1))
     for replay in (of_letter, with_values(of_letter, rollout=None)):
