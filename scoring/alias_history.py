@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field
 
 from scoring.line_files import append, read
-from scoring.repository import ModelRepository, ServingConfig
+from scoring.repository import ModelRepository
+from scoring.serving_config import ServingConfig
 
 CHAMPION, PREVIOUS = "champion", "previous"
 _FILE = "history.jsonl"
 _NOT_RECORDED = "not recorded"
-_LOADING = frozenset({"load", "promote"})
+_LOADING = frozenset({"load", "promote", "rollout"})
 
 
 class Change(BaseModel):
@@ -32,8 +33,9 @@ class Change(BaseModel):
         alias: ``champion`` or ``previous``.
         before: The version that it named.
         after: The version that it names since.
-        command: What changed it: ``load``, ``promote``, ``unload``, or ``train``, ``import`` and ``register`` for the
-            first version, which they do not load; ``not recorded`` if a process was killed before it could say so.
+        command: What changed it: ``load``, ``promote``, ``rollout``, ``unload``, or ``train``, ``import`` and
+            ``register`` for the first version, which they do not load; ``not recorded`` if a process was killed before
+            it could say so.
         report: The hash of the gates' report that it rests on.
         override: The reason for which the gates' verdict was overridden.
     """

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from schemas.records import TIMER
 from scoring.entity_keys import EntityKeys, Keys
 from scoring.inference import CascadeScores, Scores
 from scoring.memory import EventPosition, Events
-from scoring.prediction_format import CascadeScore, CopiedParts, text_of
+from scoring.prediction_format import NULL, CascadeScore, CopiedParts, text_of
 from scoring.predictions import PredictionWriter, event_position
 from scoring.vectors import FloatArray, Vectorizer, packed_vectors
 
@@ -177,12 +178,35 @@ class FeatureReader:
         return DecodedBatch(everything.take(np.flatnonzero(is_event)), dead_letters, timers)
 
 
+class ArmOfEvents(NamedTuple):
+    """The arm of a rollout that scored n events.
+
+    Args:
+        name: The arm.
+        explored: (n,) Which of them have the permissive decision, whatever their score.
+        decision: That decision.
+        of_explored: What the predictions of these say of the arm, encoded.
+        of_others: The same of the others.
+    """
+
+    name: str
+    explored: Mask
+    decision: str | None
+    of_explored: bytes
+    of_others: bytes
+
+    def rows(self) -> Iterable[tuple[str | None, bytes]]:
+        """For each event the decision, if it does not follow from the score, and what its prediction says."""
+        either = (None, self.of_others), (self.decision, self.of_explored)
+        return [either[explored] for explored in self.explored.tolist()]
+
+
 def encode_results(
-    candidates: Candidates, scores: Scores, writer: PredictionWriter, now: int
+    candidates: Candidates, scores: Scores, writer: PredictionWriter, now: int, arm: ArmOfEvents | None = None
 ) -> tuple[list[Produced], list[Produced], Mask]:
     """Encode one record per candidate: a prediction, or a dead letter if the score is missing or not finite.
 
-    A prediction that is too long to write becomes a dead letter, too.
+    A prediction that is too long to write becomes a dead letter, too. ``arm`` is the arm of a rollout, if there is one.
 
     Returns:
         The predictions, the dead letters, and (n,) which candidates have a prediction.
@@ -204,11 +228,23 @@ def encode_results(
         scores.kept.tolist(),
         writer.reasons(candidates.vectors, scores),
         _cascade_scores(scores.cascade, len(candidates)),
+        repeat((None, NULL), len(candidates)) if arm is None else arm.rows(),
         strict=True,
     )
-    for row, (consumed, parts, vector, score, route, timestamp, span, finite, outputs, reasons, cascade) in enumerate(
-        rows
-    ):
+    for row, (
+        consumed,
+        parts,
+        vector,
+        score,
+        route,
+        timestamp,
+        span,
+        finite,
+        outputs,
+        reasons,
+        cascade,
+        (decision, rollout),
+    ) in enumerate(rows):
         if not finite:
             if scores.failed[row]:
                 reason, message = "penstock.ModelFailed", "the model fails on this record, not on every input"
@@ -227,6 +263,8 @@ def encode_results(
                 outputs=outputs,
                 reasons=reasons,
                 cascade=cascade,
+                decision=decision,
+                rollout=rollout,
             )
             if not writer.is_too_long(prediction):
                 predictions.append(prediction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from scoring.audit import in_slice
 from scoring.cascade import Band
 from scoring.hosted_inference import HostedInference
 from scoring.inference import CascadeScores, Ids, Inference, Scores
+from scoring.shadow_inference import ShadowInference
 from scoring.vectors import FloatArray
 
 
@@ -28,6 +30,9 @@ class CascadeRule:
     salt: str
 
 
+OneModel: TypeAlias = Inference | HostedInference | ShadowInference
+
+
 class CascadeInference:
     """A fast and a strong model, each with its own deadline, breaker and fallback. Both take the same vectors.
 
@@ -35,9 +40,7 @@ class CascadeInference:
     ones too, those of the fast model.
     """
 
-    def __init__(
-        self, fast: Inference | HostedInference, strong: Inference | HostedInference, rule: CascadeRule
-    ) -> None:
+    def __init__(self, fast: OneModel, strong: OneModel, rule: CascadeRule) -> None:
         self._fast = fast
         self._strong = strong
         self._rule = rule

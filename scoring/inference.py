@@ -48,6 +48,10 @@ class CascadeScores:
     in_band: Mask
     audited: Mask
 
+    def rows(self, mask: Mask) -> CascadeScores:
+        """Those of some rows."""
+        return CascadeScores(self.fast[mask], self.strong[mask], self.in_band[mask], self.audited[mask])
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -77,8 +81,9 @@ class Scores:
         return [FALLBACK if by_fallback else PRIMARY for by_fallback in self.by_fallback.tolist()]
 
     def rows(self, mask: Mask) -> Scores:
-        """Those of some rows, of a single model."""
-        return Scores(self.values[mask], self.kept[mask], self.by_fallback[mask], self.failed[mask])
+        """Those of some rows."""
+        cascade = None if self.cascade is None else self.cascade.rows(mask)
+        return Scores(self.values[mask], self.kept[mask], self.by_fallback[mask], self.failed[mask], cascade)
 
     def put(self, rows: Integers, others: Scores) -> None:
         """Take the scores of some rows from others, one for each row."""

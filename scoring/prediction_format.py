@@ -21,7 +21,7 @@ from scoring.decision import Policy
 from scoring.reasons import Reason
 
 # Encoded: null and not null, the end of an array.
-_NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
+NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
 _BOOLEANS = (b"\x00", b"\x01")
 _DOUBLE = struct.Struct("<d")
 # The first of several bytes of an encoded integer from 0 on, by its lowest six bits.
@@ -107,7 +107,7 @@ class PredictionFormat:
             zip(
                 columns.encoded("event_id"),
                 columns.encoded("event_time"),
-                [_PRESENT + entity if entity else _NULL for entity in entities],
+                [_PRESENT + entity if entity else NULL for entity in entities],
                 map(_array, zip(*(self._emissions(columns, *view) for view in self._views), strict=True)),
                 columns.encoded("attempt", "source"),
                 [_END] * len(columns),
@@ -121,7 +121,7 @@ class PredictionFormat:
         return (
             encode_text(record["event_id"]),
             encode_integer(record["event_time"]),
-            _NULL if first is None else _PRESENT + encode_text(first["entity"]),
+            NULL if first is None else _PRESENT + encode_text(first["entity"]),
             _array(
                 [
                     id_ + self._emission.encode(record[view])[HEADER_LENGTH:]
@@ -146,6 +146,7 @@ class PredictionFormat:
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
         cascade: CascadeScore | None = None,
+        rollout: bytes = NULL,
     ) -> bytes:
         """The value of the prediction for a feature record.
 
@@ -160,6 +161,7 @@ class PredictionFormat:
             outputs: The values of the outputs that are kept.
             reasons: The reasons of a positive decision, or of an audited one.
             cascade: How a cascade came to the score.
+            rollout: The arm that scored the event, from :func:`encode_arm`.
         """
         event_id, event_time, entity, views, origin, defaulted = parts
         by_strong = cascade is not None and cascade.in_band
@@ -184,8 +186,8 @@ class PredictionFormat:
                 self._outputs(outputs) if outputs else _END,
                 self._reasons(reasons) if reasons else _END,
                 defaulted,
-                _NULL if cascade is None else self._cascade(cascade),
-                _NULL,
+                NULL if cascade is None else self._cascade(cascade),
+                rollout,
             )
         )
 
@@ -203,7 +205,7 @@ class PredictionFormat:
 
     def _cascade(self, scores: CascadeScore) -> bytes:
         fast, strong, _, audited = scores
-        of_strong = _NULL if strong is None else _PRESENT + _DOUBLE.pack(strong)
+        of_strong = NULL if strong is None else _PRESENT + _DOUBLE.pack(strong)
         return b"".join((_PRESENT, self._versions, _DOUBLE.pack(fast), of_strong, self._band, _BOOLEANS[audited]))
 
     def _outcome(self, decision: str, route: str, by_strong: bool) -> bytes:
@@ -240,6 +242,23 @@ def encode_defaulted(view: str, reason: str) -> bytes:
     return encode_text(view) + encode_text(reason)
 
 
+def encode_arm(
+    policy: str, arm: str, probability: float, *, explored: bool, propensity: float, infer_ms: float
+) -> bytes:
+    """The arm of a rollout that scored an event; the arguments are the fields of a prediction's ``rollout``."""
+    names = encode_text(policy) + encode_text(arm)
+    return b"".join(
+        (
+            _PRESENT,
+            names,
+            _DOUBLE.pack(probability),
+            _BOOLEANS[explored],
+            _DOUBLE.pack(propensity),
+            _DOUBLE.pack(infer_ms),
+        )
+    )
+
+
 def encode_integer(value: int) -> bytes:
     """An Avro integer, of 64 bits: zigzag, seven bits a byte, the lowest first."""
     return _encode_unsigned((value << 1) ^ (value >> 63))
@@ -257,6 +276,11 @@ def text_of(encoded: bytes) -> bytes:
     while encoded[start - 1] > 0x7F:
         start += 1
     return encoded[start:]
+
+
+def entity_of(parts: CopiedParts) -> str | None:
+    """The entity of the pipeline's first view."""
+    return None if parts[2] == NULL else text_of(parts[2][1:]).decode()
 
 
 def _offset(offset: int) -> bytes:

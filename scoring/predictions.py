@@ -22,6 +22,7 @@ from scoring.decision import Policy
 from scoring.inference import Scores
 from scoring.memory import EventPosition
 from scoring.prediction_format import (
+    NULL,
     CascadeIdentity,
     CascadeScore,
     CopiedParts,
@@ -66,7 +67,7 @@ class PredictionWriter:
     ``kept`` are the names of the outputs that the model returns beside the score. ``attribution`` finds the reasons of
     its scores, if it can, and ``strong_attribution`` those of the strong model of ``cascade``. ``max_bytes`` is the
     length of the longest prediction that its topic takes, ``letter_bytes`` that of the longest dead letter. The
-    producer may take less.
+    producer may take less. ``topic`` is where the predictions go, by default to the pipeline's predictions topic.
     """
 
     def __init__(
@@ -81,12 +82,13 @@ class PredictionWriter:
         strong_attribution: Attribution | None = None,
         max_bytes: int,
         letter_bytes: int = MAX_RECORD_BYTES,
+        topic: str | None = None,
     ) -> None:
         self.max_bytes = min(max_bytes, MAX_RECORD_BYTES)
         self._surely_taken = (self.max_bytes - _HEADERS_BYTES) // 2
         self._letter_bytes = letter_bytes
-        self.topic = pipeline.predictions_topic
-        self.dead_letter_topic = dead_letters_of(self.topic)
+        self.topic = topic or pipeline.predictions_topic
+        self.dead_letter_topic = dead_letters_of(pipeline.predictions_topic)
         self.policy = Policy.of(pipeline.model)
         self._attribution = attribution
         self._strong_attribution = strong_attribution
@@ -167,23 +169,27 @@ class PredictionWriter:
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
         cascade: CascadeScore | None = None,
+        decision: str | None = None,
+        rollout: bytes = NULL,
     ) -> Produced:
         """The prediction for one feature record: same key, same partition, never dated before its event.
 
+        ``decision`` is that of an explored event, by default the one on the score. ``rollout`` is the arm, encoded.
+
         :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's, ``event_timestamp``.
         """
-        decision = self.policy.decide(score)
         value = self.format.encode(
             consumed,
             parts,
             vector,
             score,
-            decision,
+            decision or self.policy.decide(score),
             route,
             moment.scored_at,
             outputs=outputs,
             reasons=reasons,
             cascade=cascade,
+            rollout=rollout,
         )
         headers = [*_trace(consumed.headers, *span), ("ce_id", text_of(parts[0])), *moment.headers]
         timestamp = max(moment.ms, event_timestamp)

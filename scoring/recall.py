@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from schemas.columns import Mask
+from scoring.commit_note import CommitNote
 from scoring.history import HistoryUnavailableError
 from scoring.look_back import Ends, LookBack
 from scoring.memory import MAX_CHUNKS, EventPosition, Events, PartitionMemory
@@ -51,6 +52,7 @@ class History(Protocol):
 class _Partition:
     memory: PartitionMemory
     look_back: LookBack | None
+    policy: str | None
     marked_at: float
 
 
@@ -101,7 +103,9 @@ class Recall:
             return
         ends = self._history.ends(partition)
         if state is None:
-            state = _Partition(PartitionMemory(self._max_chunks), self._look_back(partition, ends), now)
+            note = CommitNote.load(self._committed(partition))
+            look_back = self._look_back(partition, note.look_back, ends)
+            state = _Partition(PartitionMemory(self._max_chunks), look_back, note.policy, now)
         elif state.look_back is None:
             state.look_back = self._begin(partition, ends)
         if state.look_back is not None:
@@ -148,10 +152,17 @@ class Recall:
             self._history.forget(partition)
         return claimed
 
+    def take_up(self, partition: int, policy: str) -> bool:
+        """Newly claimed events of the partition are scored under a policy; returns whether it was another before."""
+        state = self._partitions[partition]
+        changes = state.policy != policy
+        state.policy = policy
+        return changes
+
     def metadata(self, partition: int) -> str:
         """The metadata to commit with the answers to all claimed events; empty if nothing is known."""
-        look_back = self._partitions[partition].look_back
-        return "" if look_back is None else look_back.dump()
+        state = self._partitions[partition]
+        return CommitNote(state.look_back, state.policy).dump()
 
     def forget(self, partition: int) -> None:
         """Forget a partition: another scorer may answer its events."""
@@ -163,8 +174,7 @@ class Recall:
         for partition in list(self._partitions):
             self.forget(partition)
 
-    def _look_back(self, partition: int, ends: Ends) -> LookBack | None:
-        committed = LookBack.load(self._committed(partition))
+    def _look_back(self, partition: int, committed: LookBack | None, ends: Ends) -> LookBack | None:
         if committed is not None and committed.fits(ends):
             return committed
         look_back = self._begin(partition, ends)

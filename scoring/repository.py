@@ -2,7 +2,7 @@
 
 ::
 
-    <model>/config.pbtxt             what Triton serves: the current version and at most one previous version
+    <model>/config.pbtxt             what Triton serves: the current version, a previous one, those of a rollout policy
     <model>/<version>/model.onnx     the model
     <model>/<version>/checkpoint.tl  its trees for Triton's FIL backend, if it is an ensemble of trees
     <model>/<version>/baseline.onnx  the model without windowed features, for comparison
@@ -29,45 +29,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.hosted_model import HostedModel
-from scoring.model_metadata import FIL_INPUT, FIL_OUTPUT, INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.reasons import FILE as REASONS
 from scoring.reasons import Attribution
+from scoring.serving_config import MAX_BATCH_SIZE, Backend, ServingConfig, config_text, read_config
 from scoring.trained_model import CHECKPOINT, ImportManifest, Manifest, ModelManifest, NewVersion, read_manifest
 from scoring.version_files import verify_files, write_hashes
-
-Backend = Literal["python", "onnxruntime", "fil"]
-
-MAX_BATCH_SIZE = 4096
-_QUEUE_DELAY_US = 200
-# A request gives its own deadline, up to this; when that is over, nobody waits for the scores any more.
-_LONGEST_WAIT_US = 10_000_000
-# A scorer has one request under way for each of its models. Beyond so many, those at the end would come too late.
-_MOST_WAITING = 128
-
-
-@dataclass(frozen=True)
-class ServingConfig:
-    """A model's configuration. ``version`` is the current one, ``previous`` an older one that is still served."""
-
-    version: int
-    previous: int | None
-    inputs: tuple[str, ...]
-    backend: Backend
-
-    @property
-    def versions(self) -> tuple[int, ...]:
-        """All versions served, ascending."""
-        return (self.version,) if self.previous is None else (self.previous, self.version)
 
 
 class ModelRepository:
@@ -231,15 +203,8 @@ class ModelRepository:
             return None
         path = self.root / model / "config.pbtxt"
         try:
-            config = text_format.Parse(text, model_config_pb2.ModelConfig())
-            version = int(config.parameters["model_version"].string_value)
-            return ServingConfig(
-                version=version,
-                previous=next((v for v in config.version_policy.specific.versions if v != version), None),
-                inputs=tuple(json.loads(config.parameters["feature_names"].string_value)),
-                backend=config.backend if config.backend in get_args(Backend) else "python",
-            )
-        except (text_format.ParseError, ValueError) as error:
+            return read_config(text)
+        except ValueError as error:
             raise PenstockError(
                 f"the model's configuration was not written by Penstock: {error}",
                 where=str(path),
@@ -252,31 +217,42 @@ class ModelRepository:
         path = self.root / model / "config.pbtxt"
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
-    def configure(self, model: str, version: int, backend: Backend | None = None) -> ServingConfig:
-        """Make a version the current one; the previous version is still served if it is an older one.
+    def configure(
+        self, model: str, version: int, backend: Backend | None = None, rollout: Collection[int] | None = None
+    ) -> ServingConfig:
+        """Make a version the current one.
 
-        Triton reads the configuration at the next load.
+        The previous version is still served: if it is an older one, or if a policy is given. Triton reads the
+        configuration at the next load.
 
         Args:
             model: The model's name.
             version: The version.
             backend: How Triton runs it; None for the present backend (at first: ``python``).
+            rollout: The versions that a rollout policy needs beside it; None for those of the present policy.
 
         Raises:
-            PenstockError: if there is no such version, or the backend cannot run it.
+            PenstockError: if there is no such version, or the backend cannot run it or one that a policy needs.
         """
         manifest = self.manifest(model, version)
         before = self.serving_config(model)
         backend = backend or (before.backend if before else "python")
-        if (refusal := self._refusal(model, version, backend)) is not None:
-            raise refusal
-        older = [v for v in before.versions if v < version and v in self.versions(model)] if before else []
-        older = [v for v in older if self._refusal(model, v, backend) is None]
+        if rollout is None:
+            needed = tuple(v for v in (before.rollout if before else ()) if v in self.versions(model))
+        else:
+            needed = tuple(sorted({version, *rollout}))
+        for each in (version, *needed):
+            if (refusal := self._refusal(model, each, backend)) is not None:
+                raise refusal
+        previous = [v for v in ((before.previous, before.version) if before else ()) if v in self.versions(model)]
+        previous = [v for v in previous if v < version or (v != version and rollout is not None)]
+        previous = [v for v in previous if self._refusal(model, v, backend) is None]
         serving = ServingConfig(
             version=version,
-            previous=older[-1] if older else None,
+            previous=previous[-1] if previous else None,
             inputs=manifest.inputs,
             backend=backend,
+            rollout=needed,
         )
         self.restore(model, config_text(model, serving, manifest))
         return serving
@@ -357,42 +333,3 @@ class ModelRepository:
                 safe="nothing was written; what is served goes on",
                 next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
             )
-
-
-def config_text(model: str, serving: ServingConfig, manifest: Manifest) -> str:
-    """Triton's configuration of a model, in protobuf's text form.
-
-    ``python`` runs the ONNX file on the CPU through ``model.py``, ``onnxruntime`` is Triton's own backend, on a GPU.
-    ``fil`` runs the trees on a GPU, or on the CPU of a server without one; its tensors have names of its own.
-    """
-    is_fil = serving.backend == "fil"
-    config: Any = model_config_pb2.ModelConfig(name=model, backend=serving.backend, max_batch_size=MAX_BATCH_SIZE)
-    config.input.add(
-        name=FIL_INPUT if is_fil else INPUT, data_type=model_config_pb2.TYPE_FP32, dims=[len(serving.inputs)]
-    )
-    config.output.add(
-        name=FIL_OUTPUT if is_fil else OUTPUT, data_type=model_config_pb2.TYPE_FP32, dims=[1 + len(manifest.kept)]
-    )
-    config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
-    queue = config.dynamic_batching.default_queue_policy
-    queue.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
-    queue.default_timeout_microseconds = _LONGEST_WAIT_US
-    queue.allow_timeout_override = True
-    queue.max_queue_size = _MOST_WAITING
-    group = model_config_pb2.ModelInstanceGroup
-    kinds = {"python": group.KIND_CPU, "onnxruntime": group.KIND_GPU, "fil": group.KIND_AUTO}
-    config.instance_group.add(kind=kinds[serving.backend], count=1)
-    config.version_policy.specific.versions.extend(serving.versions)
-    if is_fil:
-        # The checkpoint gives one number for each row, so it is no classifier to FIL. Until Triton 25.08 that is
-        # output_class, since then is_classifier.
-        fil = {"model_type": "treelite_checkpoint", "output_class": "false", "is_classifier": "false"}
-        for name, value in fil.items():
-            config.parameters[name].string_value = value
-    config.parameters["feature_names"].string_value = json.dumps(serving.inputs)
-    config.parameters["categories"].string_value = json.dumps(manifest.categories)
-    config.parameters["kept_outputs"].string_value = json.dumps(manifest.kept)
-    config.parameters["model_version"].string_value = str(serving.version)
-    config.parameters["views"].string_value = json.dumps(dict(manifest.views), sort_keys=True)
-    text: str = text_format.MessageToString(config)
-    return text

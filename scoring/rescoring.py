@@ -14,17 +14,16 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import Consumed, Produced
 from penstock.settings import Settings
-from scoring.batch import FeatureReader, encode_results
-from scoring.cascade_inference import CascadeInference
+from scoring.batch import FeatureReader
 from scoring.history import HistoryUnavailableError, PredictionHistory
-from scoring.hosted_inference import HostedInference
-from scoring.inference import NO_SCORES, Inference
+from scoring.lineup import LineUp, encode_batch
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.other_views import OtherViews, VectorReader
-from scoring.predictions import PredictionWriter
-from scoring.served import Deadlines, served_model
-from scoring.service import check_topics, reader_and_writer
+from scoring.rollout.policy_store import read_policy
+from scoring.seating import Seating
+from scoring.served import Deadlines, open_versions
+from scoring.service import check_topics
 from streams.plan.project import Project
 
 _DEADLINES = Deadlines(5.0, 5.0)
@@ -64,9 +63,8 @@ class Rescorer:
 
     Args:
         reader: Decodes them.
-        inference: Scores them.
+        line_up: Scores them.
         other_views: Puts the inputs of other pipelines into their vectors.
-        writer: Encodes the answers.
         predicted: Tells which events have a prediction.
         now: Wall-clock epoch milliseconds.
     """
@@ -74,16 +72,14 @@ class Rescorer:
     def __init__(
         self,
         reader: FeatureReader,
-        inference: Inference | HostedInference | CascadeInference,
+        line_up: LineUp,
         other_views: OtherViews,
-        writer: PredictionWriter,
         predicted: Predicted,
         now: Callable[[], int],
     ) -> None:
         self._reader = reader
-        self._inference = inference
+        self._line_up = line_up
         self._other_views = other_views
-        self._writer = writer
         self._predicted = predicted
         self._now = now
 
@@ -101,8 +97,7 @@ class Rescorer:
         known.update(first)
         unscored = candidates.take(np.array(sorted(first.values()), np.int64))
         unscored = self._other_views.complete(unscored)
-        scores = self._inference.infer(unscored.vectors, unscored.ids) if len(unscored) else NO_SCORES
-        predictions, letters, _ = encode_results(unscored, scores, self._writer, self._now())
+        predictions, letters, _ = encode_batch(self._line_up.score(unscored), self._now())
         return Rescored(predictions, [*decoded.dead_letters, *letters], len(events) - len(unscored), decoded.timers)
 
 
@@ -154,10 +149,11 @@ def open_rescorer(project: Project, settings: Settings, max_batch: int, vectors:
         clock=time.monotonic,
         stopping=lambda: False,
     )
-    with served_model(project, settings, max_batch) as served, closing(history):
-        inference = served.inference(_DEADLINES, lambda _reason: None)
-        reader, writer = reader_and_writer(project, served, largest)
-        predicted = PublishedPredictions(history)
+    with open_versions(project, settings, max_batch) as versions, closing(history):
+        seating = Seating(project, versions, _DEADLINES, largest, lambda _reason: None)
+        change = read_policy(kafka, pipeline)
+        line_up = seating.line_up(None if change is None else change.policy, with_shadows=False)
+        reader, predicted = seating.reader(line_up.champion.writer), PublishedPredictions(history)
         model = pipeline.model
         others = OtherViews(project.other_views, model.inputs, pipeline.categories, vectors, clock=time.monotonic)
-        yield Rescorer(reader, inference, others, writer, predicted, lambda: time.time_ns() // 1_000_000)
+        yield Rescorer(reader, line_up, others, predicted, lambda: time.time_ns() // 1_000_000)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -30,17 +30,15 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.records import Consumed, Produced
 from penstock.kafka.retention import OffsetResets
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
-from scoring.batch import Candidates, FeatureReader, encode_results
-from scoring.cascade_inference import CascadeInference
+from scoring.batch import Candidates, FeatureReader
 from scoring.feature_consumer import records_of
 from scoring.history import HistoryUnavailableError, PredictionHistory
-from scoring.hosted_inference import HostedInference, NoScoresNow
-from scoring.inference import NO_SCORES, Inference, Scores
+from scoring.hosted_inference import NoScoresNow
+from scoring.lineup import LineUp, ScoredBatch, encode_batch
 from scoring.memory import EventPosition
 from scoring.other_views import OtherViews
-from scoring.predictions import PredictionWriter
 from scoring.recall import OtherLogError, Recall
-from scoring.scorer_metrics import AnswerCounts, CascadeCounts, ScorerMetrics
+from scoring.scorer_metrics import AnswerCounts, ScorerMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +62,19 @@ class BatchLimits:
     linger_s: float
 
 
+class LineUps(Protocol):
+    """Where the scorer learns who scores; :class:`~scoring.policy_follower.PolicyFollower` offers it."""
+
+    def latest(self) -> LineUp:
+        """Who scores from now on. The one before is closed."""
+
+    def refusals(self, now: int) -> list[Produced]:
+        """What the log of rollouts must say of policies that this scorer cannot follow; each only once."""
+
+    def marker(self, partition: int, offset: int, policy: str, now: int) -> Produced:
+        """What the log says of a policy that is taken up on a partition from an offset on."""
+
+
 @dataclass(frozen=True)
 class ScorerComponents:
     """The components of a scorer. Their creator owns and closes them."""
@@ -71,10 +82,9 @@ class ScorerComponents:
     consumer: Consumer
     producer: TransactionalProducer
     history: PredictionHistory
-    inference: Inference | HostedInference | CascadeInference
+    line_ups: LineUps
     other_views: OtherViews
     reader: FeatureReader
-    writer: PredictionWriter
     metrics: ScorerMetrics
     watch: LagWatch
     resets: OffsetResets
@@ -91,7 +101,8 @@ class _Answers:
     group: Any
     records: list[Produced] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
-    batches: list[AnswerCounts] = field(default_factory=list)
+    batches: int = 0
+    counts: list[AnswerCounts] = field(default_factory=list)
 
 
 class Scorer:
@@ -130,6 +141,8 @@ class Scorer:
         self._back = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._scored: _Answers | None = None  # not given to the back yet
         self._in_flight: tuple[_Answers, Future[int | None]] | None = None
+        self._line_up = components.line_ups.latest()
+        self._line_up.show(self._metrics)
         self._rewind_needed = False  # the consumer's positions are not the committed offsets
 
     def run(self) -> None:
@@ -160,7 +173,7 @@ class Scorer:
                 components.watch.done({partition: gap.earliest})
         if self._rewind_needed and self._in_flight is None:
             self._wait(_PAUSE_S)
-            self._rewind_needed = components.inference.waits() or not self._rewind()
+            self._rewind_needed = self._line_up.waits() or not self._rewind()
         # Each batch is the result of one call, so that no rebalance can revoke a partition in the middle of it.
         messages = (
             self._consumer.consume(1, timeout=_IDLE_S)
@@ -169,6 +182,7 @@ class Scorer:
         )
         group = self._consumer.consumer_group_metadata() if messages else None
         batch = records_of(messages, self._topic, components.resets)
+        self._follow()
         # Until the rewind succeeds, records are dropped and will be read again. Consuming continues all the same: a
         # consumer that stopped polling would be removed from its group.
         if batch and not self._rewind_needed:
@@ -188,35 +202,49 @@ class Scorer:
             return
         unscored = components.other_views.complete(unscored)
         with metrics.time_stage("infer"):
-            scores = self._infer(unscored)
-        if scores is None:
+            scored = self._infer(unscored)
+        if scored is None:
             return
+        now = self._now()
         with metrics.time_stage("encode"):
-            predictions, unscorable, is_predicted = encode_results(unscored, scores, components.writer, self._now())
+            predictions, unscorable, counts = encode_batch(scored, now)
         if self._scored is None:
             self._scored = _Answers(group)
         answers = self._scored
-        answers.records += [*predictions, *decoded.dead_letters, *unscorable]
+        answers.records += [*predictions, *decoded.dead_letters, *unscorable, *self._markers(unscored, now)]
         answers.next_offsets |= {consumed.partition: consumed.offset + 1 for consumed in batch}
-        answers.batches.append(
+        answers.batches += 1
+        answers.counts += counts
+        answers.counts.append(
             AnswerCounts(
-                primary=int((is_predicted & ~scores.by_fallback).sum()),
-                fallback=int((is_predicted & scores.by_fallback).sum()),
                 again=len(decoded.candidates) - len(unscored),
                 timers=decoded.timers,
                 undecodable=len(decoded.dead_letters),
-                unscorable=len(unscorable),
-                cascade=CascadeCounts.of(scores, is_predicted, components.writer.policy.threshold),
-                oldest_ms=min(unscored.sources[2].tolist(), default=None),
             )
         )
 
-    def _infer(self, unscored: Candidates) -> Scores | None:
+    def _follow(self) -> None:
+        """Score with the latest line-up from now on. An idle scorer does so too, for its metrics say who scores."""
+        latest = self._components.line_ups.latest()
+        if latest is not self._line_up:
+            self._line_up = latest
+            latest.show(self._metrics)
+
+    def _markers(self, scored: Candidates, now: int) -> list[Produced]:
+        """What the log of rollouts must say: which partitions take the policy up, and whether one was refused."""
+        line_ups, policy = self._components.line_ups, self._line_up.published
+        records = line_ups.refusals(now)
+        if policy is not None:
+            partitions, rows = np.unique(scored.partitions, return_index=True)
+            for partition, row in zip(partitions.tolist(), rows.tolist(), strict=True):
+                if self._recall.take_up(partition, policy.hash):
+                    records.append(line_ups.marker(partition, scored.consumed[row].offset, policy.hash, now))
+        return records
+
+    def _infer(self, unscored: Candidates) -> ScoredBatch | None:
         """The scores; None if none are to be had now: the batch is read again."""
-        if not len(unscored):
-            return NO_SCORES
         try:
-            return self._components.inference.infer(unscored.vectors, unscored.ids)
+            return self._line_up.score(unscored)
         except NoScoresNow:  # which is logged
             self._metrics.waits.inc()
             self._discard()
@@ -248,14 +276,14 @@ class Scorer:
             self._discard()
             return None
         except OtherLogError as error:
-            raise _other_log_error(error.event, self._topic, self._components.writer.topic) from error
+            raise _other_log_error(error.event, self._topic, self._line_up.champion.writer.topic) from error
         return candidates.take(np.sort(np.concatenate(rows)))
 
     def _pass_on(self, *, wait: bool = False) -> bool:
         """Give what was scored to the back if it is free, or as soon as it is; False if a transaction failed."""
         if self._in_flight is not None:
             answers, outcome = self._in_flight
-            full = self._scored is not None and len(self._scored.batches) >= _MOST_BATCHES
+            full = self._scored is not None and self._scored.batches >= _MOST_BATCHES
             if not (wait or full or outcome.done()):
                 return True
             committed_at = outcome.result()
@@ -263,7 +291,7 @@ class Scorer:
             if committed_at is None:
                 self._discard()
                 return False
-            self._metrics.observe_committed(answers.batches, len(answers.records), committed_at)
+            self._metrics.observe_committed(answers.counts, len(answers.records), committed_at)
             ends = {(self._topic, partition): end for partition, end in answers.next_offsets.items()}
             self._components.watch.done(ends)
         if self._scored is not None:

@@ -16,14 +16,14 @@ from scoring.bands import band_of
 from scoring.cascade_inference import CascadeInference, CascadeRule
 from scoring.hosted_inference import HostedInference
 from scoring.inference import Inference
-from scoring.model_metadata import ModelMetadata
+from scoring.model_metadata import ModelMetadata, ModelNotLoaded
 from scoring.prediction_format import CascadeIdentity, ModelIdentity
 from scoring.reasons import Attribution
 from scoring.repository import ModelRepository
-from scoring.servers.protocol import ModelServer
+from scoring.servers.protocol import ModelServer, ModelServerUnavailable
 from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
+from scoring.shadow_inference import ShadowInference
 from scoring.startup import check_cascade, check_model, describe_model, hosted_by, load_fallback, warm_up
-from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -61,6 +61,10 @@ class ServedModel(NamedTuple):
             primary, self.fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure
         )
 
+    def shadow(self, deadline_s: float) -> ShadowInference:
+        """Scores with it in shadow."""
+        return ShadowInference(self.primary, self.model, deadline_s=deadline_s, clock=time.monotonic)
+
 
 class ServedCascade(NamedTuple):
     """The strong model of a cascade, and which events it scores."""
@@ -92,43 +96,97 @@ class Served(NamedTuple):
         strong = self.cascade.strong.inference(deadlines.strong_s, on_failure)
         return CascadeInference(fast, strong, self.cascade.rule)
 
+    def shadow(self, deadlines: Deadlines) -> ShadowInference | CascadeInference:
+        """Scores with it in shadow: where it gives no scores, nobody waits for them."""
+        fast = self.model.shadow(deadlines.model_s)
+        if self.cascade is None:
+            return fast
+        return CascadeInference(fast, self.cascade.strong.shadow(deadlines.strong_s), self.cascade.rule)
+
+
+class Versions:
+    """The versions of a pipeline's model that can score, on open servers.
+
+    Args:
+        project: The pipeline.
+        repository: Has the versions.
+        primary: The model server.
+        fallback: The server in this process.
+        max_batch: How many records a batch may have.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        repository: ModelRepository,
+        primary: ModelServer,
+        fallback: ModelServer,
+        max_batch: int,
+    ) -> None:
+        self._project = project
+        self._repository = repository
+        self._primary = primary
+        self._fallback = fallback
+        self._max_batch = max_batch
+
+    def current(self) -> Served:
+        """The version that ``penstock model load`` has made the current one.
+
+        Raises:
+            PenstockError: if it is not loaded, its inputs or views are not the pipeline's, a file of it has changed, or
+                a cascade has no band.
+        """
+        model = self._project.pipeline.model
+        return self._with_cascade(self._served(describe_model(self._primary, self._fallback, model.name)))
+
+    def version(self, number: int) -> Served:
+        """A version, whether it is the current one or not; errors are those of :meth:`current`."""
+        name = self._project.pipeline.model.name
+        try:
+            ready = {state.version for state in self._primary.versions(name) if state.state == "READY"}
+        except ModelServerUnavailable as error:
+            _log.warning("preparing version %d of model %s without %s: %s", number, name, self._primary.name, error)
+        else:
+            if number not in ready:
+                raise ModelNotLoaded(
+                    f"version {number} of model {name} is not loaded in {self._primary.name}",
+                    safe="what was served goes on",
+                    next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which loads the versions of a policy",
+                )
+        return self._with_cascade(self._served(self._repository.description(name, number)))
+
+    def _served(self, metadata: ModelMetadata) -> ServedModel:
+        repository, project = self._repository, self._project
+        check_model(project.pipeline, project.plan, metadata, self._max_batch, project.other_views)
+        if metadata.version in repository.versions(metadata.name):
+            repository.verified(metadata.name, metadata.version)
+        hosted = hosted_by(repository, metadata)
+        if hosted is None:
+            load_fallback(self._fallback, metadata)
+        else:
+            _log.info("version %d calls %s in %s: there is no fallback", metadata.version, hosted, self._primary.name)
+        warm_up(self._primary, metadata)
+        attribution = repository.attribution(metadata.name, metadata.version)
+        return ServedModel(self._primary, None if hosted else self._fallback, metadata, attribution)
+
+    def _with_cascade(self, fast: ServedModel) -> Served:
+        pipeline = self._project.pipeline
+        declared = pipeline.model.cascade
+        if declared is None:
+            return Served(fast, None)
+        with naming(f"PIPELINE{STRONG}"):
+            strong = self._served(describe_model(self._primary, self._fallback, pipeline.model.strong.name))
+        check_cascade(fast.model, strong.model)
+        band = band_of(self._repository, pipeline.model, fast.model.version, strong.model.version)
+        rule = CascadeRule(band, declared.audit, audit_salt(pipeline.name))
+        return Served(fast, ServedCascade(strong, rule))
+
 
 @contextmanager
-def served_model(project: Project, settings: Settings, max_batch: int) -> Iterator[Served]:
-    """The versions to score with, for the duration of the block.
-
-    Raises:
-        PenstockError: if one is not loaded, its inputs or views are not the pipeline's, a file of it has changed, or a
-            cascade has no band.
-    """
+def open_versions(project: Project, settings: Settings, max_batch: int) -> Iterator[Versions]:
+    """The versions of the pipeline's model, for the duration of the block."""
     with (
         closing(open_server(PRIMARY_SERVER, settings)) as primary,
         closing(open_server(FALLBACK_SERVER, settings)) as fallback,
     ):
-        repository, pipeline = ModelRepository(settings.model_repository), project.pipeline
-
-        def served(model: Model) -> ServedModel:
-            metadata = describe_model(primary, fallback, model.name)
-            check_model(pipeline, project.plan, metadata, max_batch, project.other_views)
-            if metadata.version in repository.versions(metadata.name):
-                repository.verified(metadata.name, metadata.version)
-            hosted = hosted_by(repository, metadata)
-            if hosted is None:
-                load_fallback(fallback, metadata)
-            else:
-                _log.info("version %d calls %s in %s: there is no fallback", metadata.version, hosted, primary.name)
-            warm_up(primary, metadata)
-            attribution = repository.attribution(metadata.name, metadata.version)
-            return ServedModel(primary, None if hosted else fallback, metadata, attribution)
-
-        fast = served(pipeline.model)
-        declared = pipeline.model.cascade
-        if declared is None:
-            yield Served(fast, None)
-            return
-        with naming(f"PIPELINE{STRONG}"):
-            strong = served(pipeline.model.strong)
-        check_cascade(fast.model, strong.model)
-        band = band_of(repository, pipeline.model, fast.model.version, strong.model.version)
-        rule = CascadeRule(band, declared.audit, audit_salt(pipeline.name))
-        yield Served(fast, ServedCascade(strong, rule))
+        yield Versions(project, ModelRepository(settings.model_repository), primary, fallback, max_batch)

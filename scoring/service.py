@@ -25,18 +25,15 @@ from penstock.kafka.topics import message_limits, require_room, require_topics, 
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
-from scoring.batch import FeatureReader
-from scoring.entity_keys import EntityKeys
 from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
 from scoring.other_views import OtherViews, VectorReader
-from scoring.predictions import PredictionWriter
+from scoring.policy_follower import PolicyFollower
 from scoring.scorer import BatchLimits, Scorer, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
-from scoring.served import Deadlines, Served, served_model
+from scoring.seating import Seating
+from scoring.served import Deadlines, Versions, open_versions
 from scoring.startup import check_topic_settings, retention_warnings
-from scoring.vectors import Vectorizer
-from streams.plan.feature_records import features_schema
 from streams.plan.pipeline_topics import room_of_scorer
 from streams.plan.project import Project
 
@@ -76,66 +73,31 @@ def run_scorer(
     kafka = settings.kafka.access
     largest = check_topics(project, kafka)
     with (
-        served_model(project, settings, options.limits.max_batch) as served,
-        _components(project, kafka, options, served, vectors, largest, progress, stop) as components,
+        open_versions(project, settings, options.limits.max_batch) as versions,
+        _components(project, kafka, options, versions, vectors, largest, progress, stop) as components,
     ):
         _log.info(
-            "scorer %s: %s -> %s with model %s version %s",
+            "scorer %s: %s -> %s with %s",
             options.instance,
             project.pipeline.features_topic,
             project.pipeline.predictions_topic,
-            *served.model.identity,
+            components.line_ups.latest(),
         )
-        if served.cascade is not None:
-            band = served.cascade.rule.band
-            _log.info(
-                "scorer %s: model %s version %s decides the scores from %r up to %r",
-                options.instance,
-                *served.cascade.strong.identity,
-                band.low,
-                band.high,
-            )
         _collect_garbage_seldom()
         Scorer(
             project.pipeline.features_topic,
             project.pipeline.source.topic,
             components,
             options.limits,
-            now=lambda: time.time_ns() // 1_000_000,
+            now=_now,
             wait=stop.wait,
             stopping=stop.is_set,
         ).run()
     _log.info("scorer %s stopped; every committed batch is complete", options.instance)
 
 
-def reader_and_writer(
-    project: Project, served: Served, largest: Mapping[str, int]
-) -> tuple[FeatureReader, PredictionWriter]:
-    """What reads the pipeline's feature records, and what writes predictions of them.
-
-    ``largest`` has the bytes of the longest record that each topic takes.
-    """
-    pipeline, (model, cascade) = project.pipeline, served
-    writer = PredictionWriter(
-        pipeline,
-        project.plan,
-        model.identity,
-        kept=model.model.kept,
-        attribution=model.attribution,
-        cascade=served.cascade_identity,
-        strong_attribution=None if cascade is None else cascade.strong.attribution,
-        max_bytes=largest[pipeline.predictions_topic],
-        letter_bytes=largest[dead_letters_of(pipeline.predictions_topic)],
-    )
-    reader = FeatureReader(
-        features_schema(project.plan),
-        project.features_decoder(),
-        pipeline.source.topic,
-        Vectorizer(pipeline.model.inputs, pipeline.categories),
-        writer,
-        EntityKeys(project.other_views, project.plan.passthrough) if project.other_views else None,
-    )
-    return reader, writer
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _collect_garbage_seldom() -> None:
@@ -151,8 +113,10 @@ def check_topics(project: Project, kafka: KafkaAccess) -> Mapping[str, int]:
     """Check the topics; returns the bytes of the longest record that each takes."""
     pipeline = project.pipeline
     written = [pipeline.predictions_topic, dead_letters_of(pipeline.predictions_topic)]
-    topics = [pipeline.features_topic, *written]
+    topics = [pipeline.features_topic, *written, pipeline.shadow_topic]
     require_topics(topics, kafka, partitions=pipeline.source.partitions, pipeline=project.reference)
+    policies = [pipeline.rollout_topic, pipeline.rollout_log_topic]
+    require_topics(policies, kafka, partitions=1, pipeline=project.reference)
     found = topic_settings(topics, kafka)
     answers = {topic: found[topic] for topic in written}
     check_topic_settings(answers, kafka)
@@ -174,7 +138,7 @@ def _components(
     project: Project,
     kafka: KafkaAccess,
     options: ScorerOptions,
-    served: Served,
+    versions: Versions,
     vectors: VectorReader,
     largest: Mapping[str, int],
     progress: ProgressTracker,
@@ -185,8 +149,11 @@ def _components(
     group = group_of(pipeline.name, "scorer")
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
-    metrics.set_models([served.model.identity, *([served.cascade.strong.identity] if served.cascade else [])])
-    inference = served.inference(options.deadlines, lambda _reason: metrics.triton_failures.inc())
+    seating = Seating(project, versions, options.deadlines, largest, lambda _reason: metrics.triton_failures.inc())
+    follower = PolicyFollower(
+        pipeline, options.instance, kafka, seating.line_up, _now, on_refused=metrics.policy_refusals.inc
+    )
+    metrics.policy_behind.set_function(follower.is_behind)
     history = PredictionHistory(
         kafka,
         predictions,
@@ -214,13 +181,12 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
-    reader, writer = reader_and_writer(project, served, largest)
-    with closing(history), closing(consumer), watch:
+    with closing(history), closing(consumer), follower.following(), watch:
         yield ScorerComponents(
             consumer=consumer,
             producer=producer,
             history=history,
-            inference=inference,
+            line_ups=follower,
             other_views=OtherViews(
                 project.other_views,
                 pipeline.model.inputs,
@@ -230,8 +196,7 @@ def _components(
                 on_read=metrics.observe_lookups,
                 on_request=metrics.lookup_seconds.observe,
             ),
-            reader=reader,
-            writer=writer,
+            reader=seating.reader(follower.latest().champion.writer),
             metrics=metrics,
             watch=watch,
             resets=OffsetResets(gaps),

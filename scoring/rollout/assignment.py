@@ -46,6 +46,11 @@ def assign(published: PublishedPolicy, entities: Sequence[str | None], event_ids
         entities: The entity of each event, [N]; None for an event that has none.
         event_ids: The id of each event, [N].
     """
+    everything = published.ranges[0]
+    if len(published.ranges) == 1 and published.policy.exploration is None:
+        only = [arm.name for arm in published.policy.arms].index(everything.arm)
+        count = len(event_ids)
+        return Assignment(np.full(count, only), np.ones(count), np.zeros(count, np.bool_), np.ones(count))
     ids = [event if entity is None else entity for entity, event in zip(entities, event_ids, strict=True)]
     policy = published.policy
     index = {arm.name: place for place, arm in enumerate(policy.arms)}

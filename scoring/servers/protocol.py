@@ -63,12 +63,12 @@ class ModelServer(Protocol):
     name: str
 
     def metadata(self, model: str) -> ModelMetadata:
-        """Describe the highest version of a model that is ready.
+        """Describe the current version of a model, which is ready; others may be ready beside it.
 
         Raises:
             ModelServerUnavailable: if the server cannot be asked.
             ModelNotLoaded: if no version is ready.
-            PenstockError: if Penstock did not write the model.
+            PenstockError: if Penstock did not write the model, or the current version is not ready.
         """
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +33,7 @@ _INVALID = "StatusCode.INVALID_ARGUMENT"
 # The output of a model by the name of its input.
 _OUTPUTS = {INPUT: OUTPUT, FIL_INPUT: FIL_OUTPUT}
 _UNANSWERED = ("StatusCode.UNAVAILABLE", _LATE)
+_FAILED_VERSION = re.compile(r"version (\d+) is at UNAVAILABLE state")
 _CHANNEL = [
     # A batch is limited by max_batch_size, not by gRPC's default of 4 MB.
     ("grpc.max_send_message_length", -1),
@@ -69,26 +71,28 @@ class TritonServer:
 
     def metadata(self, model: str) -> ModelMetadata:
         """See :meth:`ModelServer.metadata`; also checks the model's tensors."""
-        version = self._highest_ready_version(model)
-        config = self._request("get_model_config", model, str(version), as_json=True)["config"]
-        where = f"model {model} version {version} at {self._url}"
+        ready = self._ready_versions(model)
+        # All versions have the configuration of the last load.
+        config = self._request("get_model_config", model, str(ready[-1]), as_json=True)["config"]
         parameters = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
         try:
+            version = int(parameters["model_version"])
             inputs = tuple(map(str, json.loads(parameters["feature_names"])))
             # Configurations of earlier builds have neither.
             categories = tuple(map(str, json.loads(parameters.get("categories", "[]"))))
             kept = tuple(map(str, json.loads(parameters.get("kept_outputs", "[]"))))
             views = {str(view): str(identity) for view, identity in json.loads(parameters["views"]).items()}
-            described = parameters["model_version"]
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise PenstockError(
                 f"the model's config.pbtxt lacks a parameter, or it is not JSON: {error!r}",
-                where=where,
+                where=f"model {model} at {self._url}",
                 next="penstock model train PIPELINE --backfill FOLDER, then penstock model load PIPELINE",
             ) from error
-        if described != str(version):
+        where = f"model {model} version {version} at {self._url}"
+        if version not in ready:
             raise PenstockError(
-                f"the model's config.pbtxt describes version {described}, but Triton serves {version}",
+                f"the model's config.pbtxt describes version {version}, but Triton serves "
+                + ", ".join(map(str, ready)),
                 where=where,
                 next="penstock model load PIPELINE, so that Triton reads both anew",
             )
@@ -172,7 +176,8 @@ class TritonServer:
             raise InferenceError(f"the answer cannot be read: {error}") from error
         return one_row_per_vector(output, len(vectors))
 
-    def _highest_ready_version(self, model: str) -> int:
+    def _ready_versions(self, model: str) -> list[int]:
+        """The versions that are ready, ascending; at least one."""
         states = {entry.get("version", ""): entry.get("state", "UNAVAILABLE") for entry in self._index(model)}
         ready = [int(version) for version, state in states.items() if state == "READY" and version.isdigit()]
         if not ready:
@@ -182,7 +187,7 @@ class TritonServer:
                 where=self._url,
                 next="penstock model load PIPELINE",
             )
-        return max(ready)
+        return sorted(ready)
 
     def _check_tensors(self, model: str, version: int, widths: tuple[int, int], where: str) -> None:
         metadata = self._request("get_model_metadata", model, str(version), as_json=True)
@@ -223,8 +228,10 @@ class TritonServer:
         )
 
     def _load_error(self, model: ModelMetadata, reason: str) -> ModelLoadError:
+        failed = _FAILED_VERSION.search(reason)  # perhaps another one, that is loaded beside it
         return ModelLoadError(
-            f"Triton cannot load version {model.version} of model {model.name}: {_first_line(reason)}",
+            f"Triton cannot load version {failed[1] if failed else model.version} of model {model.name}: "
+            + _first_line(reason),
             where=self._url,
             next="penstock logs triton; PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves",
         )

@@ -61,7 +61,9 @@ def assert_exactly_once(bench: ScorerBench) -> None:
     bench.wait_until_drained()
     answered = Counter(bench.scored_events())
     assert [event for event, times in answered.items() if times > 1] == []
-    assert sorted(answered) == sorted(bench.sent)
+    missing = sorted({*bench.sent} - {*answered})
+    assert not missing, bench.account_of(missing)
+    assert {*answered} <= {*bench.sent}
 
 
 def test_every_event_gets_the_models_score_in_its_partition_under_its_key(bench):

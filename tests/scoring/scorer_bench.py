@@ -26,7 +26,8 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.topics import create_topics
 from penstock.paths import ROOT
 from penstock.settings import Settings
-from schemas.codec import Encoder
+from schemas.codec import Decoder, Encoder
+from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from scoring.look_back import LookBack
 from scoring.predictions import event_position
@@ -181,6 +182,7 @@ class ScorerBench:
         self._producer = Producer({**self.settings.kafka.access.client(), "linger.ms": 0})
         self._encoder = Encoder(features_schema(compile_plan(self.pipeline)))
         self._next = dict.fromkeys(range(self.pipeline.source.partitions), 0)
+        self._undelivered: list[str] = []
 
     def create_topics(self) -> None:
         create_topics(pipeline_topics(self.pipeline), self.settings.kafka.access)
@@ -215,14 +217,26 @@ class ScorerBench:
         assert producer.flush(60) == 0
 
     def emit_bytes(self, partition: int, value: bytes | None, key: bytes | None = None, headers: Any = None) -> None:
-        self._producer.produce(self.pipeline.features_topic, value, key=key, partition=partition, headers=headers)
+        self._producer.produce(
+            self.pipeline.features_topic,
+            value,
+            key=key,
+            partition=partition,
+            headers=headers,
+            on_delivery=self._has_delivered,
+        )
         self._producer.poll(0)
+
+    def _has_delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._undelivered.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
 
     def encode(self, record: dict[str, Any]) -> bytes:
         return self._encoder.encode(record)
 
     def flush(self) -> None:
         assert self._producer.flush(30) == 0
+        assert self._undelivered == []
 
     def record(self, partition: int, offset: int, **changes: Any) -> dict[str, Any]:
         """The feature record of a raw event; it is always the same, except for ``changes``."""
@@ -262,6 +276,21 @@ class ScorerBench:
     def scored_events(self) -> list[tuple[int, int]]:
         """Partition and offset of the raw event of every committed prediction, sorted."""
         return sorted(event_position(prediction)[1:3] for prediction in self.predictions())
+
+    def account_of(self, missing: Sequence[tuple[int, int]]) -> str:
+        """Where the features of events without a prediction are, for the message of a test that fails."""
+        kafka = self.settings.kafka.access
+        decoder = Decoder(features_schema(compile_plan(self.pipeline)))
+        places: dict[tuple[int, int], list[int]] = {}
+        for message in read(kafka, self.pipeline.features_topic, self.pipeline.source.partitions, "read_committed"):
+            with contextlib.suppress(Exception):  # the junk that some tests write
+                source = decoder.decode(message.value())["source"]
+                places.setdefault((source["partition"], source["offset"]), []).append(message.offset())
+        lines = [f"{len(missing)} of {len(self.sent)} events have no prediction; lag {self.lag()}"]
+        lines += [f"{self.pipeline.features_topic}[{p}]@{places.get((p, at))} is of {at}" for p, at in missing[:20]]
+        letters = [DeadLetter.read(m.key(), m.value(), m.headers()) for m in self.dead_letters()]
+        lines += [f"letter of [{one.partition}]@{one.offset}: {one.reason} {one.message}" for one in letters[:20]]
+        return "\n".join(lines)
 
     def written(self) -> int:
         """Number of prediction records on the broker, those of open and aborted transactions included."""

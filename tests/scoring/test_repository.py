@@ -9,7 +9,8 @@ from tritonclient.grpc import model_config_pb2
 
 from penstock.errors import PenstockError
 from scoring.hosted_model import Probe
-from scoring.repository import ModelRepository, ServingConfig, config_text
+from scoring.repository import ModelRepository
+from scoring.serving_config import ServingConfig, config_text
 from scoring.trained_model import HostedVersion, ImportManifest, ModelManifest, TrainedModel, Validation
 from tests.scoring.fake_hosted import HOSTED
 
@@ -218,6 +219,51 @@ def test_going_back_to_an_older_version_retires_the_newer_one(repository):
     repository.configure("fraud", 2)
     repository.configure("fraud", 3)
     assert repository.configure("fraud", 1).versions == (1,)
+
+
+def test_versions_of_a_rollout_policy_stay_until_another_policy_comes(repository):
+    for _ in range(6):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 2)
+    assert repository.configure("fraud", 3, rollout=(4, 5)).versions == (2, 3, 4, 5)
+    assert repository.configure("fraud", 6).versions == (3, 4, 5, 6)
+    assert repository.configure("fraud", 1).versions == (1, 3, 4, 5)
+    assert repository.serving_config("fraud") == ServingConfig(1, None, INPUTS, "python", (3, 4, 5))
+    assert repository.configure("fraud", 1, rollout=()).versions == (1,)
+
+
+def test_a_candidate_of_a_rollout_is_not_the_previous_version(repository):
+    for _ in range(4):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 2, rollout=(3,))
+    assert repository.configure("fraud", 4).previous == 2
+
+
+def test_a_rollout_that_goes_back_keeps_the_newer_version_that_was_current(repository):
+    for _ in range(3):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 3)
+    serving = repository.configure("fraud", 2, rollout=())
+    assert (serving.previous, serving.versions) == (3, (2, 3))
+
+
+def test_a_backend_that_cannot_run_a_version_of_a_rollout_is_refused(repository):
+    repository.add("fraud", trained())
+    repository.add("fraud", hosted())
+    repository.configure("fraud", 1, rollout=(2,))
+    with pytest.raises(PenstockError, match="version 2 of model fraud calls a model in Triton"):
+        repository.configure("fraud", 1, "onnxruntime")
+
+
+def test_a_configuration_of_an_earlier_build_has_a_previous_version_and_none_of_a_rollout(repository):
+    for _ in range(2):
+        repository.add("fraud", trained())
+    repository.configure("fraud", 2)
+    earlier = config(repository)
+    for name in ("previous_version", "rollout_versions"):
+        del earlier.parameters[name]
+    repository.restore("fraud", text_format.MessageToString(earlier))
+    assert repository.serving_config("fraud") == ServingConfig(2, 1, INPUTS, "python")
 
 
 def test_changed_inputs_are_refused_with_the_difference_and_a_remedy(repository):

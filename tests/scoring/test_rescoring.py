@@ -11,6 +11,7 @@ from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
 from scoring.batch import FeatureReader
 from scoring.inference import Inference
+from scoring.lineup import LineUp, Seat
 from scoring.memory import EventPosition
 from scoring.model_metadata import ModelMetadata
 from scoring.other_views import OtherViews
@@ -50,6 +51,7 @@ def rescore(tmp_path_factory):
     server = FakeServer(numberless=(-1.0,))
     model = ModelMetadata("taps", 1, pipeline.model.inputs, {}, 100)
     inference = Inference(server, server, model, deadline_s=1, clock=lambda: 0.0, on_fallback=lambda _: None)
+    line_up = LineUp(None, [Seat((ModelIdentity("taps", "1"),), inference, writer)], clock=lambda: 0.0)
 
     def run(known: Known, *values: object, others: object = NO_OTHERS) -> Rescored:
         encoder = Encoder(schema)
@@ -57,7 +59,7 @@ def rescore(tmp_path_factory):
             Consumed("features.taps", 0, at, b"k", value if isinstance(value, bytes) else encoder.encode(value), [])
             for at, value in enumerate(values)
         ]
-        return Rescorer(reader, inference, others, writer, known, lambda: NOW).rescore(records)
+        return Rescorer(reader, line_up, others, known, lambda: NOW).rescore(records)
 
     return run
 

@@ -17,7 +17,7 @@ from scoring.hosted_inference import HostedInference
 from scoring.inference import Inference
 from scoring.model_metadata import ModelMetadata
 from scoring.repository import ModelRepository
-from scoring.served import Deadlines, ServedModel, served_model
+from scoring.served import Deadlines, Served, ServedModel, open_versions
 from scoring.trained_model import TrainedModel
 from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Pipeline
@@ -50,11 +50,8 @@ def test_a_version_of_which_a_file_has_changed_is_refused(
     monkeypatch.setattr(served_module, "open_server", lambda *_: server)
     project: Any = SimpleNamespace(pipeline=pipeline, plan=plan, other_views=())
     settings: Any = SimpleNamespace(model_repository=repository.root)
-    with (
-        pytest.raises(PenstockError, match=r"file model.onnx of the version has changed"),
-        served_model(project, settings, 100),
-    ):
-        pass
+    with pytest.raises(PenstockError, match=r"file model.onnx of the version has changed"):
+        current(project, settings)
 
 
 @pytest.mark.parametrize("is_hosted", [True, False])
@@ -71,9 +68,13 @@ def test_only_a_version_with_a_file_is_loaded_as_the_fallback(
     monkeypatch.setattr(served_module, "open_server", lambda server, _: servers[server])
     project: Any = SimpleNamespace(pipeline=pipeline, plan=plan, other_views=())
     settings: Any = SimpleNamespace(model_repository=repository.root)
-    with served_model(project, settings, 100) as served:
-        assert (served.model.fallback is None) == is_hosted
+    assert (current(project, settings).model.fallback is None) == is_hosted
     assert (("load", described) in servers["onnx"].calls) != is_hosted
+
+
+def current(project: Any, settings: Any) -> Served:
+    with open_versions(project, settings, 100) as versions:
+        return versions.current()
 
 
 class TwoModels(FakeServer):
@@ -109,16 +110,16 @@ def cascade(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_of_a_cascade_both_versions_are_served_with_the_band_that_was_chosen_for_them(cascade: SimpleNamespace) -> None:
     keep_band(cascade.repository, cascade.name, CHOSEN)
-    with served_model(cascade.project, cascade.settings, 100) as served:
-        fast, identity = served.model.identity, served.cascade_identity
-        assert isinstance(served.inference(Deadlines(1, 2), lambda _: None), CascadeInference)
+    served = current(cascade.project, cascade.settings)
+    fast, identity = served.model.identity, served.cascade_identity
+    assert isinstance(served.inference(Deadlines(1, 2), lambda _: None), CascadeInference)
     assert (fast, identity) == ((cascade.name, "2"), (("big", "3"), Band(CHOSEN.low, CHOSEN.high)))
 
 
 def test_a_cascade_without_a_band_for_its_versions_is_refused(cascade: SimpleNamespace) -> None:
     keep_band(cascade.repository, cascade.name, CHOSEN.model_copy(update={"fast": 1}))
-    with pytest.raises(PenstockError, match="no band was chosen"), served_model(cascade.project, cascade.settings, 100):
-        pass
+    with pytest.raises(PenstockError, match="no band was chosen"):
+        current(cascade.project, cascade.settings)
 
 
 def test_models_of_a_cascade_that_keep_other_outputs_are_refused(cascade: SimpleNamespace) -> None:
@@ -127,17 +128,14 @@ def test_models_of_a_cascade_that_keep_other_outputs_are_refused(cascade: Simple
     cascade.described["big"] = ModelMetadata(
         "big", 3, described.inputs, described.views, described.max_batch_size, kept=("loss",)
     )
-    with (
-        pytest.raises(PenstockError, match="the fast one keeps none, the strong loss"),
-        served_model(cascade.project, cascade.settings, 100),
-    ):
-        pass
+    with pytest.raises(PenstockError, match="the fast one keeps none, the strong loss"):
+        current(cascade.project, cascade.settings)
 
 
 def test_the_next_step_for_a_strong_model_that_is_not_loaded_names_it(cascade: SimpleNamespace) -> None:
     keep_band(cascade.repository, cascade.name, CHOSEN)
     described = cascade.described["big"]
     cascade.described["big"] = ModelMetadata("big", 3, ("event.other",), described.views, described.max_batch_size)
-    with pytest.raises(PenstockError) as caught, served_model(cascade.project, cascade.settings, 100):
-        pass
+    with pytest.raises(PenstockError) as caught:
+        current(cascade.project, cascade.settings)
     assert "PIPELINE:strong" in str(caught.value.next)

@@ -57,7 +57,8 @@ def test_kafka_is_asked_once_about_each_topic(project, pipeline, monkeypatch):
     asked = answer_with(monkeypatch, raw=SETTINGS, of=pipeline.source.topic)
     largest, predictions = service.check_topics(project, KAFKA), pipeline.predictions_topic
     assert (largest[predictions], largest[f"{predictions}.dlq"]) == (5_000_000, 6_000_000)
-    assert sorted(asked) == sorted([pipeline.source.topic, pipeline.features_topic, predictions, f"{predictions}.dlq"])
+    of_predictions = [predictions, f"{predictions}.dlq", f"{predictions}.shadow"]
+    assert sorted(asked) == sorted([pipeline.source.topic, pipeline.features_topic, *of_predictions])
 
 
 def test_without_a_right_on_the_raw_topic_it_warns_and_starts(project, pipeline, monkeypatch, caplog):

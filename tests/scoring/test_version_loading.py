@@ -4,12 +4,13 @@ from dataclasses import replace
 import pytest
 
 from penstock.errors import PenstockError
+from scoring.alias_history import read_history
 from scoring.hosted_files import files_sha256
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelLoadError, ModelServerUnavailable, VersionState
 from scoring.trained_model import TrainedModel
-from scoring.version_loading import load_version
-from tests.scoring.fake_server import FakeServer
+from scoring.version_loading import load_version, load_versions
+from tests.scoring.fake_server import FakeServer, LoadingServer
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
 from tests.scoring.test_repository import hosted
 
@@ -57,6 +58,55 @@ def test_after_a_refused_load_the_configuration_is_as_it_was_and_the_error_says_
     assert refused.value.where == f"127.0.0.1:1, {repository.root / 'taps'}"
     assert "the configuration is as it was" in refused.value.safe
     assert refused.value.next == "look there"
+
+
+@pytest.fixture
+def five(repository):
+    """Five versions, of which the first is configured."""
+    manifest = repository.manifest("taps", 1)
+    for _ in range(3):
+        repository.add("taps", TrainedModel(onnx_bytes(), None, manifest))
+    return repository
+
+
+def test_a_champion_is_loaded_with_the_others_of_its_rollout_and_each_scores_a_vector(five):
+    server = LoadingServer(five)
+    config = load_versions(five, server, "taps", 2, [4, 5])
+    assert (config.version, config.versions, server.loaded) == (2, (1, 2, 4, 5), (1, 2, 4, 5))
+    inferred = [call[:3] for call in server.calls if call[0] == "taps"]
+    assert inferred == [("taps", version, 1) for version in (1, 2, 4, 5)]
+    assert five.metadata("taps").version == 2
+
+
+def test_the_history_says_that_a_rollout_made_the_champion_the_current_version(five):
+    load_versions(five, LoadingServer(five), "taps", 2, [4])
+    *_, champion = (change for change in read_history(five, "taps") if change.alias == "champion")
+    assert (champion.before, champion.after, champion.command, champion.loads) == (1, 2, "rollout", True)
+
+
+def test_loading_another_version_does_not_unload_those_of_a_rollout(five):
+    server = LoadingServer(five)
+    load_versions(five, server, "taps", 2, [4])
+    load_version(five, server, "taps", 5)
+    load_version(five, server, "taps", 3)
+    assert server.loaded == (2, 3, 4)
+
+
+def test_a_version_of_a_rollout_that_does_not_exist_changes_nothing(five):
+    before, server = five.configuration("taps"), LoadingServer(five)
+    with pytest.raises(PenstockError, match="model taps has no version 9"):
+        load_versions(five, server, "taps", 2, [9])
+    assert (five.configuration("taps"), server.loaded) == (before, ())
+
+
+def test_if_one_version_is_not_ready_after_a_load_the_server_gets_what_it_had(five):
+    server = LoadingServer(five, unready=(4,))
+    load_versions(five, server, "taps", 2, [3])
+    before = five.configuration("taps")
+    with pytest.raises(PenstockError, match="Fake cannot load version 4 of model taps") as refused:
+        load_versions(five, server, "taps", 2, [4])
+    assert (five.configuration("taps"), server.loaded) == (before, (1, 2, 3))
+    assert "what was served goes on" in refused.value.safe
 
 
 class HostingServer(FakeServer):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scoring.rollout.allocation import PARTS, Range, everything_to
-from scoring.rollout.policy import Exploration, PublishedPolicy, RolloutPolicy, publish
+from scoring.rollout.policy import DEFAULT_STEPS, Exploration, PublishedPolicy, RolloutPolicy, publish
 
 CANARY: dict[str, Any] = {
     "pipeline": "fraud",
@@ -167,7 +167,6 @@ def test_ranges_that_contradict_the_declared_weights_are_refused() -> None:
         (AB, {"mode": "shadow", "arms": arms(None, None)}, "mode shadow takes 0 candidates, got 1"),
         (AB, {"salt": "ads/audit"}, "must differ, both are 'ads/audit'"),
         (CANARY, {"salt": "fraud/exploration"}, "must differ, both are 'fraud/exploration'"),
-        (CANARY, {"steps": []}, "steps are for mode canary, which needs at least one"),
         (CANARY, {"steps": CANARY["steps"][::-1]}, "weights must rise from step to step, got 0.05, 0.0"),
         (CANARY, {"steps": [CANARY["steps"][0] | {"least_time": "2d"}]}, "least_time 2d is longer than most_time 1d"),
         (CANARY, {"steps": [CANARY["steps"][0] | {"least_time": 1.5}]}, "1.5 is not a duration"),
@@ -180,6 +179,23 @@ def test_a_policy_that_contradicts_itself_is_refused(
     with pytest.raises(ValidationError) as refused:
         policy(base, **changed)
     assert message in str(refused.value)
+
+
+def test_a_canary_without_steps_gets_those_of_its_pipeline_and_is_not_published_before() -> None:
+    without, (first, *_) = policy(CANARY, steps=[]), policy(CANARY).steps
+    with pytest.raises(ValidationError, match="a canary needs at least one step"):
+        publish(without)
+    assert without.with_steps(DEFAULT_STEPS).hash not in (without.hash, policy(CANARY).hash)
+    assert without.with_steps((first,)) == policy(CANARY, steps=[first])
+
+
+def test_steps_that_are_declared_stay_and_other_modes_get_none() -> None:
+    for declared in (policy(CANARY), policy(AB)):
+        assert declared.with_steps(DEFAULT_STEPS) == declared
+
+
+def test_the_versions_of_a_policy_are_those_of_its_arms_and_of_its_shadow() -> None:
+    assert policy(CANARY, shadow=[6, 3]).versions == (3, 4, 6)
 
 
 def test_a_policy_cannot_be_changed() -> None:

@@ -139,6 +139,13 @@ def test_a_refused_load_gives_the_servers_reason_without_its_traceback():
     assert refused.value.what == "Triton cannot load version 2 of model taps: backend not found"
 
 
+def test_a_version_that_cannot_be_loaded_beside_the_current_one_is_named():
+    message = "load failed for model 'taps': version 3 is at UNAVAILABLE state: Internal: no model;\nTraceback"
+    failed = InferenceServerException(message, status="StatusCode.INVALID_ARGUMENT")
+    with pytest.raises(ModelLoadError, match="Triton cannot load version 3 of model taps: load failed"):
+        server(load_model=failed).load(MODEL)
+
+
 @pytest.mark.parametrize(
     ("models", "reason"),
     [
@@ -184,14 +191,29 @@ def test_a_model_whose_responses_are_cached_is_refused():
         found.metadata("taps")
 
 
+def test_the_current_version_is_described_although_newer_ones_are_ready():
+    triton = of_backend("features", "score")
+    triton._client.ready = ("1", "2", "10")
+    assert triton.metadata("taps").version == 2
+
+
+def test_a_current_version_that_is_not_ready_is_an_error_that_names_the_ready_ones():
+    triton = of_backend("features", "score")
+    triton._client.ready = ("3", "10")
+    with pytest.raises(PenstockError, match="describes version 2, but Triton serves 3, 10"):
+        triton.metadata("taps")
+
+
 class ClientOfOneBackend:
     """Takes only requests whose tensors have the names of its backend, and says what these are."""
 
     def __init__(self, name, output):
         self.name, self.output, self.calls = name, output, 0
 
+    ready = ("2",)
+
     def get_model_repository_index(self, **_options):
-        return {"models": [entry("2", "READY")]}
+        return {"models": [entry(version, "READY") for version in self.ready]}
 
     def get_model_config(self, *_arguments, **_options):
         parameters = {"feature_names": '["event.amount"]', "views": "{}", "model_version": "2"}

@@ -1,0 +1,277 @@
+"""Who scores the events of a batch: the arms of a rollout policy, and the versions that score in shadow.
+
+Without a policy there is one arm, the version that ``penstock model load`` has made the current one. No Kafka here: a
+line-up turns events into the records of their predictions.
+
+A candidate cannot lose an event, nor stop a scorer: where it gives no number, the champion scores instead. Such a
+prediction has the candidate's arm, the route ``fallback`` and the champion's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from penstock.errors import PenstockError
+from penstock.kafka.records import Produced
+from schemas.columns import Integers, Mask
+from scoring.batch import ArmOfEvents, Candidates, encode_results
+from scoring.cascade_inference import CascadeInference
+from scoring.hosted_inference import HostedInference
+from scoring.inference import Inference, Scores
+from scoring.prediction_format import ModelIdentity, encode_arm, entity_of
+from scoring.predictions import PredictionWriter
+from scoring.rollout.assignment import Assignment, assign
+from scoring.rollout.policy import PublishedPolicy
+from scoring.scorer_metrics import SHADOW, AnswerCounts, CascadeCounts, ScorerMetrics
+from scoring.shadow_inference import ShadowInference
+
+AnyInference: TypeAlias = Inference | HostedInference | CascadeInference | ShadowInference
+
+
+class Seat(NamedTuple):
+    """A version in a line-up: what scores with it, and what writes its predictions."""
+
+    models: tuple[ModelIdentity, ...]
+    inference: AnyInference
+    writer: PredictionWriter
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Events of a batch that one version has scored.
+
+    Args:
+        rows: Which of the batch they are.
+        events: The same.
+        scores: Their scores.
+        writer: Writes the predictions.
+        arm: The arm of the rollout.
+    """
+
+    rows: Integers
+    events: Candidates
+    scores: Scores
+    writer: PredictionWriter
+    arm: ArmOfEvents | None
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What users are served, what nobody is, and how many versions gave no scores in shadow."""
+
+    served: list[Scored]
+    shadows: list[Scored]
+    without_shadow: int = 0
+
+
+NOTHING = ScoredBatch([], [])
+
+
+class Answers(NamedTuple):
+    """The records of a batch.
+
+    Args:
+        predictions: Those of events in their order, then shadow predictions.
+        letters: The dead letters of events that got no score.
+        counts: How many there are of each kind.
+    """
+
+    predictions: list[Produced]
+    letters: list[Produced]
+    counts: list[AnswerCounts]
+
+
+class LineUp:
+    """The versions that score from a policy on until the next one.
+
+    Args:
+        published: The policy; None before the first one.
+        arms: Those of the policy, in its order; the champion comes first. Without a policy, the current version.
+        shadows: The versions that score in shadow.
+        clock: Seconds, to measure how long an arm takes.
+    """
+
+    def __init__(
+        self,
+        published: PublishedPolicy | None,
+        arms: Sequence[Seat],
+        shadows: Sequence[Seat] = (),
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self.published = published
+        self.arms = tuple(arms)
+        self.shadows = tuple(shadows)
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(len(shadows), "shadow") if shadows else None
+
+    @property
+    def champion(self) -> Seat:
+        """The version in production."""
+        return self.arms[0]
+
+    @property
+    def models(self) -> list[ModelIdentity]:
+        """Every model version that may score."""
+        return list(dict.fromkeys(model for seat in (*self.arms, *self.shadows) for model in seat.models))
+
+    def __str__(self) -> str:
+        models = ", ".join(f"model {name} version {version}" for name, version in self.models)
+        return models if self.published is None else f"{models} under policy {self.published.version}"
+
+    def show(self, metrics: ScorerMetrics) -> None:
+        """Tell metrics what scores from now on."""
+        metrics.set_models(self.models)
+        if self.published is None:
+            metrics.set_policy(None, [])
+        else:
+            arms = [arm.name for arm in self.published.policy.arms]
+            metrics.set_policy(self.published.version, [*arms, SHADOW] if self.shadows else arms)
+
+    def waits(self) -> bool:
+        """Whether the champion has no scores now."""
+        return self.champion.inference.waits()
+
+    def close(self) -> None:
+        """End the threads; nothing is scored afterwards."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+
+    def score(self, events: Candidates) -> ScoredBatch:
+        """Score events.
+
+        Raises:
+            NoScoresNow: if only a server has the champion, and gives no scores now.
+            PenstockError: if the champion fails on any input.
+        """
+        if not len(events):
+            return NOTHING
+        pending: list[tuple[Seat, Future[tuple[Scores, float]]]] = []
+        if self._pool is not None:
+            pending = [(seat, self._pool.submit(self._infer, seat, events)) for seat in self.shadows]
+        served = self._score_arms(events)
+        shadows = [found for seat, answer in pending if (found := self._shadow(seat, events, answer))]
+        return ScoredBatch(served, shadows, len(pending) - len(shadows))
+
+    def _score_arms(self, events: Candidates) -> list[Scored]:
+        if self.published is None:
+            scores, _ = self._infer(self.champion, events)
+            return [Scored(np.arange(len(events)), events, scores, self.champion.writer, None)]
+        entities = [entity_of(parts) for parts in events.parts]
+        assignment = assign(self.published, entities, events.ids())
+        found = []
+        for number in np.unique(assignment.arms).tolist():
+            rows = np.flatnonzero(assignment.arms == number)
+            part = events if len(rows) == len(events) else events.take(rows)
+            found += self._score_arm(number, rows, part, assignment)
+        return found
+
+    def _score_arm(self, number: int, rows: Integers, events: Candidates, assignment: Assignment) -> list[Scored]:
+        seat, champion = self.arms[number], self.champion
+        if seat is champion:
+            scores, took_ms = self._infer(seat, events)
+            return [Scored(rows, events, scores, seat.writer, self._arm(number, rows, assignment, took_ms))]
+        begin = self._clock()
+        try:
+            scores, took_ms = self._infer(seat, events)
+            lost = ~scores.finite
+        except PenstockError:  # which is logged where it is raised, at the first of several batches
+            took_ms, lost = _ms(self._clock() - begin), np.ones(len(events), np.bool_)
+        found = []
+        if not lost.all():
+            kept = np.flatnonzero(~lost)
+            arm = self._arm(number, rows[kept], assignment, took_ms)
+            found.append(Scored(rows[kept], events.take(kept), scores.rows(~lost), seat.writer, arm))
+        if lost.any():
+            missing = np.flatnonzero(lost)
+            instead = events.take(missing)
+            scores, _ = self._infer(champion, instead)
+            scores = replace(scores, by_fallback=np.ones(len(missing), np.bool_))
+            arm = self._arm(number, rows[missing], assignment, took_ms)
+            found.append(Scored(rows[missing], instead, scores, champion.writer, arm))
+        return found
+
+    def _arm(self, number: int, rows: Integers, assignment: Assignment, took_ms: float) -> ArmOfEvents:
+        published = self.published
+        assert published is not None
+        name, exploration = published.policy.arms[number].name, published.policy.exploration
+        share = 0.0 if exploration is None else exploration.share
+        probability = published.weights[name]
+
+        def encoded(*, explored: bool, propensity: float) -> bytes:
+            return encode_arm(
+                published.version, name, probability, explored=explored, propensity=propensity, infer_ms=took_ms
+            )
+
+        return ArmOfEvents(
+            name,
+            assignment.explored[rows],
+            None if exploration is None else exploration.decision,
+            encoded(explored=True, propensity=share),
+            encoded(explored=False, propensity=1 - share),
+        )
+
+    def _shadow(self, seat: Seat, events: Candidates, answer: Future[tuple[Scores, float]]) -> Scored | None:
+        published = self.published
+        assert published is not None
+        try:
+            scores, took_ms = answer.result()
+        except PenstockError:  # which is logged
+            return None
+        says = encode_arm(published.version, SHADOW, 1.0, explored=False, propensity=1.0, infer_ms=took_ms)
+        arm = ArmOfEvents(SHADOW, np.zeros(len(events), np.bool_), None, says, says)
+        return Scored(np.arange(len(events)), events, scores, seat.writer, arm)
+
+    def _infer(self, seat: Seat, events: Candidates) -> tuple[Scores, float]:
+        begin = self._clock()
+        scores = seat.inference.infer(events.vectors, events.ids)
+        return scores, _ms(self._clock() - begin)
+
+
+def encode_batch(scored: ScoredBatch, now: int) -> Answers:
+    """The records of a batch that was scored; ``now`` is their time, epoch ms.
+
+    An event has a prediction or a dead letter. Shadow predictions are only of events that have a prediction.
+    """
+    answers: list[tuple[int, Produced]] = []
+    counts, has_prediction = [], np.zeros(sum(len(part.rows) for part in scored.served), np.bool_)
+    letters: list[tuple[int, Produced]] = []
+    for part in scored.served:
+        predictions, unscorable, is_predicted = encode_results(part.events, part.scores, part.writer, now, part.arm)
+        has_prediction[part.rows] = is_predicted
+        answers += zip(part.rows[is_predicted].tolist(), predictions, strict=True)
+        letters += zip(part.rows[~is_predicted].tolist(), unscorable, strict=True)
+        counts.append(_counts(part, is_predicted))
+    if len(scored.served) > 1:
+        answers.sort(key=lambda answer: answer[0])
+        letters.sort(key=lambda letter: letter[0])
+    records = [record for _, record in answers]
+    served = len(records)
+    for part in scored.shadows:
+        rows = np.flatnonzero(has_prediction & part.scores.finite)
+        scores = part.scores.rows(has_prediction & part.scores.finite)
+        arm = None if part.arm is None else part.arm._replace(explored=part.arm.explored[rows])
+        records += encode_results(part.events.take(rows), scores, part.writer, now, arm)[0]
+    counts.append(AnswerCounts(shadow=len(records) - served, without_shadow=scored.without_shadow))
+    return Answers(records, [letter for _, letter in letters], counts)
+
+
+def _counts(part: Scored, is_predicted: Mask) -> AnswerCounts:
+    scores = part.scores
+    return AnswerCounts(
+        arm=None if part.arm is None else part.arm.name,
+        primary=int((is_predicted & ~scores.by_fallback).sum()),
+        fallback=int((is_predicted & scores.by_fallback).sum()),
+        unscorable=int((~is_predicted).sum()),
+        cascade=CascadeCounts.of(scores, is_predicted, part.writer.policy.threshold),
+        oldest_ms=min(part.events.sources[2].tolist(), default=None),
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1_000, 3)

@@ -1,0 +1,202 @@
+"""Reads and changes the policy of a rollout in Kafka.
+
+A change is written by one transactional id for each pipeline, which everybody uses who changes its policy: a person's
+command and the controller alike. A writer first starts a producer with this id. That fences every other writer, and
+waits until what that one was writing is committed or aborted. Only then the policy is read and the next one decided. So
+changes are totally ordered, and nobody replaces a policy that he has not seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from penstock.counts import counted
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.names import group_of
+from penstock.kafka.reading import Record, read_topic
+from penstock.kafka.records import Produced
+from penstock.kafka.topics import require_topics
+from penstock.kafka.transactions import (
+    Deadline,
+    OutcomeUnknownError,
+    TransactionAbortedError,
+    TransactionalProducer,
+    producer_factory,
+)
+from scoring.rollout.policy_log import Entry, Logged, PolicyChange, decode, encode
+from streams.definitions.pipeline import Pipeline
+
+_log = logging.getLogger(__name__)
+
+Decide = Callable[[PolicyChange | None], PolicyChange | None]
+"""What to publish after a change, which is None before the first one; None for nothing.
+
+It may take its time, and it may be asked again: what it does must bear that.
+"""
+
+# For one transaction of two records: less than transaction.timeout.ms, or the broker would abort it meanwhile.
+_WRITE_S = 20.0
+_ATTEMPTS = 8
+# How long an attempt waits for Kafka: whoever waits for the command should get an answer.
+_START_S = 30.0
+# Two writers that begin again at the same moments would fence each other for ever.
+_LONGEST_PAUSE_S = 2.0
+
+
+def read_policy(kafka: KafkaAccess, pipeline: Pipeline) -> PolicyChange | None:
+    """The change that published the present policy; None if none was published.
+
+    Raises:
+        PenstockError: if the topic is missing, it cannot be read, or its last record is no change.
+    """
+    last = None
+    for record in read_topic(kafka, pipeline.rollout_topic):
+        last = record
+    if last is None:
+        return None
+    where = _place(pipeline.rollout_topic, last)
+    entry = decode(last.value or b"", where)
+    if isinstance(entry, PolicyChange):
+        return entry
+    raise PenstockError(
+        f"the record is a {entry.kind}, not a change of the policy",
+        where=where,
+        safe="nothing was changed",
+        next="find out who wrote it: only `penstock rollout` and its controller may write to this topic",
+    )
+
+
+def iterate_log(kafka: KafkaAccess, pipeline: Pipeline) -> Iterator[Logged]:
+    """Every entry of the log, in its order, without holding them all: an entry in memory takes about 1 KB.
+
+    Raises:
+        PenstockError: if the topic is missing, it cannot be read, or a record is no entry.
+    """
+    topic = pipeline.rollout_log_topic
+    for record in read_topic(kafka, topic):
+        yield Logged(record.offset, record.timestamp, decode(record.value or b"", _place(topic, record)))
+
+
+def read_log(kafka: KafkaAccess, pipeline: Pipeline) -> list[Logged]:
+    """As :func:`iterate_log`, as a list."""
+    return list(iterate_log(kafka, pipeline))
+
+
+def change_policy(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> PolicyChange | None:
+    """Read the present policy and publish the one that ``decide`` chooses; returns the change that was written.
+
+    The change is written to the policy's topic and to the log, in one transaction. If another writer comes in between,
+    the policy is read again, and ``decide`` is asked again.
+
+    Args:
+        kafka: How to reach Kafka.
+        pipeline: The pipeline.
+        decide: What to publish. The change's ``previous`` must be the hash of the policy that it was given.
+
+    Returns:
+        The change; None if ``decide`` chose nothing.
+
+    Raises:
+        PenstockError: if a topic is missing, Kafka does not answer or refuses the change, a record cannot be read, or
+            no attempt succeeded. Nothing was written then, or the message says that it is not known.
+        ValueError: if the change is of another pipeline, or does not follow from the policy that it was decided on.
+    """
+    require_topics([pipeline.rollout_topic, pipeline.rollout_log_topic], kafka, partitions=1, pipeline="PIPELINE")
+    for attempt in range(1, _ATTEMPTS + 1):
+        producer = _started(kafka, pipeline)
+        present = read_policy(kafka, pipeline)
+        change = decide(present)
+        if change is None:
+            return None
+        _check(change, pipeline, present)
+        try:
+            producer.write(_records(pipeline, change), [], None, _WRITE_S)
+        except TransactionAbortedError as error:
+            why = str(error)
+            _pause(attempt)
+        except OutcomeUnknownError as error:
+            why = str(error)
+            _pause(attempt)
+            if _is_written(kafka, pipeline, change):
+                return change
+        else:
+            return change
+        _log.info("reading and deciding again, as another writer came in between or Kafka failed: %s", why)
+    raise PenstockError(
+        f"the policy could not be changed in {counted(_ATTEMPTS, 'attempt')}: other writers came in between, or Kafka "
+        f"failed: {why}",
+        where=f"{pipeline.rollout_topic} at {kafka}",
+        safe="nothing was written",
+        next="penstock rollout show PIPELINE, then try again",
+    )
+
+
+def log_record(pipeline: Pipeline, entry: Entry, time_ms: int) -> Produced:
+    """The record of an entry in the log, as of a time (epoch ms)."""
+    return Produced(pipeline.rollout_log_topic, 0, pipeline.name.encode(), encode(entry), [], time_ms, entry.kind)
+
+
+def _records(pipeline: Pipeline, change: PolicyChange) -> list[Produced]:
+    logged = log_record(pipeline, change, change.time_ms)
+    return [logged._replace(topic=pipeline.rollout_topic), logged]
+
+
+def _started(kafka: KafkaAccess, pipeline: Pipeline) -> TransactionalProducer:
+    """Fence all other writers, and wait until what they were writing is committed or aborted."""
+    transactional_id = group_of(pipeline.name, "rollout")
+    deadline = Deadline.after(_START_S, time.monotonic)
+
+    def wait(seconds: float) -> None:
+        if deadline.expired:
+            raise PenstockError(
+                "Kafka does not answer", where=str(kafka), safe="nothing was written", next="penstock status"
+            )
+        time.sleep(seconds)
+
+    producer = TransactionalProducer(
+        producer_factory(kafka, transactional_id, quiet=True),
+        transactional_id,
+        clock=time.monotonic,
+        wait=wait,
+        stopping=lambda: False,
+    )
+    producer.start()
+    return producer
+
+
+def _is_written(kafka: KafkaAccess, pipeline: Pipeline, change: PolicyChange) -> bool:
+    """Whether a change whose outcome is unknown is in the log.
+
+    Raises:
+        PenstockError: if that cannot be found out.
+    """
+    wanted = encode(change)
+    try:
+        _started(kafka, pipeline)
+        return any(record.value == wanted for record in read_topic(kafka, pipeline.rollout_log_topic))
+    except PenstockError as error:
+        raise PenstockError(
+            f"it is not known whether the policy was changed: {error.what}",
+            where=error.where,
+            safe="the change was written whole or not at all",
+            next="penstock rollout show PIPELINE",
+        ) from error
+
+
+def _check(change: PolicyChange, pipeline: Pipeline, present: PolicyChange | None) -> None:
+    if change.policy.policy.pipeline != pipeline.name:
+        raise ValueError(f"the change is of pipeline {change.policy.policy.pipeline}, not {pipeline.name}")
+    if change.previous != (None if present is None else present.policy.hash):
+        raise ValueError("the change does not follow from the policy that it was decided on")
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.1 * 2**attempt)))  # noqa: S311 - no secret
+
+
+def _place(topic: str, record: Record) -> str:
+    return f"{topic}[{record.partition}]@{record.offset}"

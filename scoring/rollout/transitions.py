@@ -1,0 +1,187 @@
+"""The changes of policy that a person can ask for: from the present one to the next. Pure.
+
+Each function returns the change to publish, or None if what is asked for holds already. Changes follow each other by
+their hashes, so the result is for the present change alone (:func:`scoring.rollout.policy_store.change_policy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from penstock.errors import PenstockError
+from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, publish
+from scoring.rollout.policy_log import PolicyChange, Status
+
+_SAFE = "the policy is as it was"
+_SHOW = "penstock rollout show PIPELINE"
+
+
+class By(NamedTuple):
+    """Who asks for a change, why, and when (epoch ms)."""
+
+    author: str
+    reason: str
+    time_ms: int
+
+
+def begun(policy: RolloutPolicy, present: PolicyChange | None, by: By) -> PolicyChange | None:
+    """The policy of a file, at its beginning; None if it is the one that is followed, however far it has come."""
+    if present is not None and present.policy.policy.hash == policy.hash:
+        return None
+    published = publish(policy, None if present is None else present.policy)
+    tries_something = bool(policy.candidates or policy.shadow)
+    return _change(published, present, by, "running" if tries_something else "ended")
+
+
+def paused(present: PolicyChange | None, by: By) -> PolicyChange | None:
+    """The same policy, which the controller leaves as it is until somebody decides.
+
+    Raises:
+        PenstockError: if nothing is being tried.
+    """
+    return _with_status(_tried(present), by, "paused")
+
+
+def resumed(present: PolicyChange | None, by: By) -> PolicyChange | None:
+    """The same policy, which the controller judges again.
+
+    Raises:
+        PenstockError: if nothing is being tried.
+    """
+    return _with_status(_tried(present), by, "running")
+
+
+def promoted(present: PolicyChange | None, by: By, arm: str | None = None) -> PolicyChange:
+    """A candidate as the champion, for all entities; by default the only candidate.
+
+    Raises:
+        PenstockError: if there is no such candidate, or several and none is named.
+    """
+    tried = _tried(present)
+    candidates = {each.name: each for each in tried.policy.policy.candidates}
+    if arm is None and len(candidates) == 1:
+        (arm,) = candidates
+    if arm not in candidates:
+        there_are = ", ".join(candidates) or "none: versions in shadow are no candidates"
+        raise PenstockError(
+            "which candidate shall be promoted?" if arm is None else f"{arm} is no candidate",
+            where=f"the candidates are {there_are}",
+            safe=_SAFE,
+            next="penstock rollout promote PIPELINE --reason TEXT --arm NAME"
+            if candidates
+            else "penstock rollout apply PIPELINE -f FILE --reason TEXT, with the version as a candidate",
+        )
+    return _alone(tried, candidates[arm], by)
+
+
+def rolled_back(present: PolicyChange | None, by: By, earlier: Iterable[PolicyChange]) -> PolicyChange:
+    """What is tried is ended with its champion; if nothing is being tried, with the champion before the present one.
+
+    Args:
+        present: The present change.
+        by: Who asks for it.
+        earlier: All changes up to the present one, the oldest first; read only if nothing is being tried.
+
+    Raises:
+        PenstockError: if there was no other champion before.
+    """
+    published = _published(present)
+    if published.status != "ended":
+        return _alone(published, published.policy.policy.champion, by)
+    before = champion_before(earlier)
+    if before is None:
+        raise PenstockError(
+            f"nothing is being tried, and there was no champion before version "
+            f"{published.policy.policy.champion.version}",
+            safe=_SAFE,
+            next="for any other version: penstock rollout apply PIPELINE -f FILE --reason TEXT",
+        )
+    return _alone(published, before, by)
+
+
+def champion_before(changes: Iterable[PolicyChange]) -> Arm | None:
+    """The champion that the last one of all changes took the place of.
+
+    A champion that was taken back does not count: after version 3, 4 and 3 again there is none before 3.
+    """
+    champions: list[Arm] = []
+    for change in changes:
+        champion = change.policy.policy.champion
+        versions = [arm.version for arm in champions]
+        if champion.version in versions:
+            del champions[versions.index(champion.version) :]
+        champions.append(champion)
+    return champions[-2] if len(champions) > 1 else None
+
+
+def end_of(policy: RolloutPolicy, changes: Iterable[PolicyChange]) -> PolicyChange | None:
+    """The change that ended the rollout of a policy, if that was the last one that was tried.
+
+    Args:
+        policy: The policy, as its file declares it.
+        changes: All changes, the oldest first.
+    """
+    tried, end = None, None
+    for change in changes:
+        if change.status != "ended":
+            tried, end = change, None
+        elif end is None:
+            end = change
+    return end if tried is not None and tried.policy.policy.hash == policy.hash else None
+
+
+def _published(present: PolicyChange | None) -> PolicyChange:
+    if present is None:
+        raise PenstockError(
+            "no policy was published",
+            safe="nothing was changed",
+            next="penstock rollout apply PIPELINE -f FILE --reason TEXT",
+        )
+    return present
+
+
+def _tried(present: PolicyChange | None) -> PolicyChange:
+    published = _published(present)
+    if published.status == "ended":
+        raise PenstockError(
+            "nothing is being tried: "
+            f"version {published.policy.policy.champion.version} scores all, since {published.reason!r}",
+            safe=_SAFE,
+            next=_SHOW,
+        )
+    return published
+
+
+def _with_status(present: PolicyChange, by: By, status: Status) -> PolicyChange | None:
+    if present.status == status:
+        return None
+    return _change(present.policy, present, by, status, present.step)
+
+
+def _alone(present: PolicyChange, arm: Arm, by: By) -> PolicyChange:
+    """All entities to one version, under the same salt and with the same exploration."""
+    before = present.policy.policy
+    champion = Arm(name=arm.name, version=arm.version, role="champion")
+    policy = RolloutPolicy(
+        pipeline=before.pipeline,
+        mode="shadow",
+        salt=before.salt,
+        arms=(champion,),
+        exploration=before.exploration,
+    )
+    return _change(publish(policy, present.policy), present, by, "ended")
+
+
+def _change(
+    published: PublishedPolicy, present: PolicyChange | None, by: By, status: Status, step: int = 0
+) -> PolicyChange:
+    return PolicyChange(
+        policy=published,
+        author=by.author,
+        reason=by.reason,
+        previous=None if present is None else present.policy.hash,
+        time_ms=by.time_ms,
+        step=step,
+        status=status,
+    )

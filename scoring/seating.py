@@ -1,0 +1,105 @@
+"""Makes line-ups: opens the versions that a policy names, each once, and gives each its inference and its writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
+from penstock.kafka.names import dead_letters_of
+from scoring.batch import FeatureReader
+from scoring.entity_keys import EntityKeys
+from scoring.lineup import LineUp, Seat
+from scoring.predictions import PredictionWriter
+from scoring.rollout.policy import PublishedPolicy
+from scoring.served import Deadlines, Served, Versions
+from scoring.vectors import Vectorizer
+from streams.plan.feature_records import features_schema
+from streams.plan.project import Project
+
+_Use: TypeAlias = Literal["arm", "shadow"]
+
+
+class Seating:
+    """Makes the line-ups of one pipeline.
+
+    A version that is in two line-ups, one after the other, keeps its inference, so it keeps its breaker too.
+
+    Args:
+        project: The pipeline.
+        versions: Opens its versions.
+        deadlines: How long the primary model server may take for a batch.
+        largest: The bytes of the longest record that each topic takes.
+        on_failure: Called with the reason whenever the primary returned no scores for users.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        versions: Versions,
+        deadlines: Deadlines,
+        largest: Mapping[str, int],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._project = project
+        self._versions = versions
+        self._deadlines = deadlines
+        self._largest = largest
+        self._on_failure = on_failure
+        self._seats: dict[tuple[int, _Use], Seat] = {}
+
+    def line_up(self, published: PublishedPolicy | None, *, with_shadows: bool = True) -> LineUp:
+        """Who scores under a policy; without one, the version that ``penstock model load`` has made the current one.
+
+        Raises:
+            PenstockError: if a version cannot be used: it is not loaded, a file of it has changed, or it does not fit
+                the pipeline. The line-up before goes on.
+        """
+        if published is None:
+            return LineUp(None, [self._seat(self._versions.current(), "arm")], clock=time.perf_counter)
+        wanted: list[tuple[int, _Use]] = [(arm.version, "arm") for arm in published.policy.arms]
+        shadows: list[tuple[int, _Use]] = [(version, "shadow") for version in published.shadows if with_shadows]
+        opened: dict[int, Served] = {}
+        seats = {}
+        for version, use in dict.fromkeys([*wanted, *shadows]):
+            seat = self._seats.get((version, use))
+            if seat is None:
+                if version not in opened:
+                    opened[version] = self._versions.version(version)
+                seat = self._seat(opened[version], use)
+            seats[version, use] = seat
+        self._seats = seats
+        arms, in_shadow = ([seats[each] for each in some] for some in (wanted, shadows))
+        return LineUp(published, arms, in_shadow, clock=time.perf_counter)
+
+    def reader(self, writer: PredictionWriter) -> FeatureReader:
+        """What reads the pipeline's feature records; ``writer`` writes the dead letters of unreadable ones."""
+        project, pipeline = self._project, self._project.pipeline
+        return FeatureReader(
+            features_schema(project.plan),
+            project.features_decoder(),
+            pipeline.source.topic,
+            Vectorizer(pipeline.model.inputs, pipeline.categories),
+            writer,
+            EntityKeys(project.other_views, project.plan.passthrough) if project.other_views else None,
+        )
+
+    def _seat(self, served: Served, use: _Use) -> Seat:
+        pipeline, (model, cascade) = self._project.pipeline, served
+        topic = pipeline.predictions_topic if use == "arm" else pipeline.shadow_topic
+        writer = PredictionWriter(
+            pipeline,
+            self._project.plan,
+            model.identity,
+            kept=model.model.kept,
+            attribution=model.attribution,
+            cascade=served.cascade_identity,
+            strong_attribution=None if cascade is None else cascade.strong.attribution,
+            max_bytes=self._largest[topic],
+            letter_bytes=self._largest[dead_letters_of(pipeline.predictions_topic)],
+            topic=topic,
+        )
+        identities = (model.identity,) if cascade is None else (model.identity, cascade.strong.identity)
+        if use == "shadow":
+            return Seat(identities, served.shadow(self._deadlines), writer)
+        return Seat(identities, served.inference(self._deadlines, self._on_failure), writer)

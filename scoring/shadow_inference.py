@@ -1,0 +1,71 @@
+"""Inference on a batch for scores that nobody is served: it never waits longer than its deadline, and never decides."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from penstock.errors import PenstockError
+from scoring.breaker import Breaker, State
+from scoring.inference import Ids, Scores, scores_of_answer
+from scoring.model_metadata import ModelMetadata
+from scoring.servers.protocol import InferenceError, ModelServer
+from scoring.vectors import FloatArray
+
+_log = logging.getLogger(__name__)
+
+
+class NoShadowScores(PenstockError):  # noqa: N818 - nothing is wrong with the batch
+    """The version gives no scores for a batch; its events have none in shadow."""
+
+
+class ShadowInference:
+    """One model version on one server, without a fallback.
+
+    Args:
+        server: Has the version.
+        model: The version that every result comes from.
+        deadline_s: How long the server may take for a batch, in seconds.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, server: ModelServer, model: ModelMetadata, *, deadline_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._server = server
+        self._model = model
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._breaker = Breaker()
+        self._has_failed = False
+
+    def waits(self) -> bool:
+        """Whether :meth:`infer` would raise without asking the server."""
+        return self._breaker.state(self._clock()) is State.OPEN
+
+    def infer(self, vectors: FloatArray, ids: Ids | None = None) -> Scores:  # noqa: ARG002 - a cascade needs them
+        """The scores of ``vectors`` (n, inputs); of a row without a number, NaN.
+
+        Raises:
+            NoShadowScores: if the server gives none, or failed so often that it is not asked.
+        """
+        if self.waits():
+            raise NoShadowScores(f"{self._server.name} failed before, and is not asked")
+        try:
+            answer = self._asked(vectors)
+        except InferenceError as error:
+            self._breaker.failed(self._clock(), late=error.late)
+            if not self._has_failed:
+                where = f"model {self._model.name} version {self._model.version}"
+                _log.warning("%s gives no scores in shadow: %s", where, error)
+            self._has_failed = True
+            raise NoShadowScores(str(error)) from error
+        self._breaker.succeeded()
+        self._has_failed = False
+        return scores_of_answer(answer, by_fallback=False)
+
+    def _asked(self, vectors: FloatArray) -> FloatArray:
+        answer = self._server.infer(self._model.name, self._model.version, vectors, self._deadline_s)
+        if answer.shape[1] != self._model.outputs:
+            raise InferenceError(f"{answer.shape[1]} numbers came for each row, the version has {self._model.outputs}")
+        return answer
