@@ -330,3 +330,11 @@ def test_no_other_version_than_the_champions_scores_for_a_candidate() -> None:
     world = canaried()
     changed = first_in(world, 1, {"model_version": "3", "route": "fallback"})
     assert check(world, **changed)[0].mismatches == 1
+
+
+def test_an_event_of_the_champions_own_arm_was_not_taken_from_a_candidate() -> None:
+    world = canaried()
+    late = [with_values(one, route="fallback") for one in world.predictions]
+    found = check(world, predictions=late, shadows=[])[0]
+    by_champion = [one for one in world.predictions if one.value["route"] == "fallback"]
+    assert (found.examples, found.by_champion) == ([], len(by_champion))

@@ -66,6 +66,7 @@ def test_shadows_as_they_should_be_hold() -> None:
     findings = check(found, found.shadows)
     assert (findings.examples, findings.unchecked) == ([], [])
     assert findings.shadows + findings.missing == 2 * len(found.predictions)
+    assert len(findings.judged) == findings.shadows
 
 
 def test_shadows_that_are_missing_are_counted_and_no_mismatch() -> None:
