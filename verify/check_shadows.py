@@ -81,7 +81,7 @@ def check_shadows(
     }
     findings.missing = len(expected - seen.keys())
     vectors = {_place(prediction): vector for prediction, vector in scored}
-    for name in {shadow.value["model"] for shadow in shadows}:
+    for name in sorted({shadow.value["model"] for shadow in shadows}):
         if name not in model.names:
             findings.mismatch(f"{TOPIC}: model {name!r} is not the definition's")
             continue
