@@ -346,7 +346,7 @@ def test_the_controller_of_rollouts_is_never_there_twice() -> None:
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-def test_a_promotion_and_a_load_can_write_to_the_model_repository_and_nothing_that_serves() -> None:
+def test_what_changes_models_can_write_to_their_repository_and_nothing_that_serves() -> None:
     writers = {
         pod.owner
         for pod in _PODS
@@ -354,7 +354,7 @@ def test_a_promotion_and_a_load_can_write_to_the_model_repository_and_nothing_th
         for mount in container["volumeMounts"]
         if mount["name"] == "models" and not mount.get("readOnly")
     }
-    assert writers == {_ALONE, "fraud-model-load", "fraud-train"}
+    assert writers == {_ALONE, "fraud-rollback", "fraud-model-load", "fraud-train"}
 
 
 def test_scalers_watch_every_topic_that_their_consumer_reads() -> None:
@@ -398,6 +398,7 @@ def test_pods_may_connect_only_to_what_they_use() -> None:
         "fraud-scorer": {"kafka", "triton"},
         "fraud-drift": {"kafka"},
         "fraud-rollout": {"kafka", "triton"},
+        "fraud-rollback": {"kafka", "triton"},
     }
 
 
