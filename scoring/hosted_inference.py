@@ -13,7 +13,7 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from scoring.breaker import Breaker, State
-from scoring.inference import Ids, Scores, score_in_halves, scores_of_answer
+from scoring.inference import Ids, Scores, ask, score_in_halves, scores_of_answer
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -31,8 +31,8 @@ class NoScoresNow(PenstockError):  # noqa: N818 - a temporary condition
 class HostedInference:
     """One model version on the one server that has it.
 
-    After each late answer the deadline is doubled, up to ten seconds. It is the given one again after an answer within
-    that.
+    After each late answer the deadline is doubled, up to ten seconds, if nobody else can score the batch. It is the
+    given one again after an answer within that.
 
     Args:
         server: Has the version.
@@ -40,6 +40,7 @@ class HostedInference:
         deadline_s: How long the server may take for a batch, in seconds.
         clock: Monotonic seconds.
         on_failure: Called with the reason whenever the server was asked and returned no scores.
+        is_patient: Whether the deadline is doubled.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class HostedInference:
         deadline_s: float,
         clock: Callable[[], float],
         on_failure: Callable[[str], None],
+        is_patient: bool = True,
     ) -> None:
         self._server = server
         self._model = model
         self._deadline_s = self._patience_s = deadline_s
         self._clock = clock
+        self._longest_s = max(LONGEST_S, deadline_s) if is_patient else deadline_s
         self._on_failure = on_failure
         self._breaker = Breaker()
         self._failure: str | None = None
@@ -86,7 +89,7 @@ class HostedInference:
         return scores
 
     def _ask(self, vectors: FloatArray) -> FloatArray:
-        return self._server.infer(self._model.name, self._model.version, vectors, self._patience_s)
+        return ask(self._server, self._model, vectors, self._patience_s)
 
     def _ask_twice(self, vectors: FloatArray) -> FloatArray:
         """Ask; an :class:`InferenceError` says that the server answers, and fails on these rows again."""
@@ -109,7 +112,7 @@ class HostedInference:
         except InferenceError as second:
             error = second
         if error.late:
-            self._patience_s = min(2 * self._patience_s, max(LONGEST_S, self._deadline_s))
+            self._patience_s = min(2 * self._patience_s, self._longest_s)
         self._has_failed(str(error), late=error.late)
         raise self._no_scores(str(error)) from error
 

@@ -52,14 +52,16 @@ class ServedModel(NamedTuple):
         """As predictions name it."""
         return ModelIdentity(self.model.name, str(self.model.version))
 
-    def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
+    def inference(
+        self, deadline_s: float, on_failure: Callable[[str], None], *, is_patient: bool
+    ) -> Inference | HostedInference:
         """Scores with it; the arguments are as of both classes."""
-        primary, model = self.primary, self.model
+        primary, model, clock = self.primary, self.model, time.monotonic
         if self.fallback is None:
-            return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
-        return Inference(
-            primary, self.fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure
-        )
+            return HostedInference(
+                primary, model, deadline_s=deadline_s, clock=clock, on_failure=on_failure, is_patient=is_patient
+            )
+        return Inference(primary, self.fallback, model, deadline_s=deadline_s, clock=clock, on_fallback=on_failure)
 
     def shadow(self, deadline_s: float) -> ShadowInference:
         """Scores with it in shadow."""
@@ -87,13 +89,17 @@ class Served(NamedTuple):
         return CascadeIdentity(self.cascade.strong.identity, self.cascade.rule.band)
 
     def inference(
-        self, deadlines: Deadlines, on_failure: Callable[[str], None]
+        self, deadlines: Deadlines, on_failure: Callable[[str], None], *, is_patient: bool
     ) -> Inference | HostedInference | CascadeInference:
-        """Scores with it; each model has its own deadline and breaker."""
-        fast = self.model.inference(deadlines.model_s, on_failure)
+        """Scores with it; each model has its own deadline and breaker.
+
+        ``is_patient`` says whether a batch waits longer than a deadline for a model that only a server has: it must if
+        nobody else can score it.
+        """
+        fast = self.model.inference(deadlines.model_s, on_failure, is_patient=is_patient)
         if self.cascade is None:
             return fast
-        strong = self.cascade.strong.inference(deadlines.strong_s, on_failure)
+        strong = self.cascade.strong.inference(deadlines.strong_s, on_failure, is_patient=is_patient)
         return CascadeInference(fast, strong, self.cascade.rule)
 
     def shadow(self, deadlines: Deadlines) -> ShadowInference | CascadeInference:
@@ -151,7 +157,7 @@ class Versions:
                 raise ModelNotLoaded(
                     f"version {number} of model {name} is not loaded in {self._primary.name}",
                     safe="what was served goes on",
-                    next="penstock rollout apply PIPELINE -f FILE, which loads the versions of a policy",
+                    next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which loads the versions of a policy",
                 )
         return self._with_cascade(self._served(self._repository.description(name, number)))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from penstock.errors import PenstockError
 from scoring.breaker import Breaker, State
-from scoring.inference import Ids, Scores, scores_of_answer
+from scoring.inference import Ids, Scores, ask, scores_of_answer
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -52,7 +52,7 @@ class ShadowInference:
         if self.waits():
             raise NoShadowScores(f"{self._server.name} failed before, and is not asked")
         try:
-            answer = self._asked(vectors)
+            answer = ask(self._server, self._model, vectors, self._deadline_s)
         except InferenceError as error:
             self._breaker.failed(self._clock(), late=error.late)
             if not self._has_failed:
@@ -63,9 +63,3 @@ class ShadowInference:
         self._breaker.succeeded()
         self._has_failed = False
         return scores_of_answer(answer, by_fallback=False)
-
-    def _asked(self, vectors: FloatArray) -> FloatArray:
-        answer = self._server.infer(self._model.name, self._model.version, vectors, self._deadline_s)
-        if answer.shape[1] != self._model.outputs:
-            raise InferenceError(f"{answer.shape[1]} numbers came for each row, the version has {self._model.outputs}")
-        return answer

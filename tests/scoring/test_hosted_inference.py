@@ -22,12 +22,17 @@ DEADLINE_S = 0.2
 class Rig:
     """Inference on a server that adds 0.5 and refuses 13, with a clock that is set by hand."""
 
-    def __init__(self, server: FakeServer | None = None) -> None:
+    def __init__(self, server: FakeServer | None = None, *, is_patient: bool = True) -> None:
         self.now = 100.0
         self.server = server or FakeServer("Triton", added=0.5, refused_value=13)
         self.reasons: list[str] = []
         self.inference = HostedInference(
-            self.server, MODEL, deadline_s=DEADLINE_S, clock=lambda: self.now, on_failure=self.reasons.append
+            self.server,
+            MODEL,
+            deadline_s=DEADLINE_S,
+            clock=lambda: self.now,
+            on_failure=self.reasons.append,
+            is_patient=is_patient,
         )
 
     def infer(self, *values: float) -> list[float | None]:
@@ -146,10 +151,10 @@ class Slow(FakeServer):
         return super().infer(model, version, vectors, deadline_s)
 
 
-def slow_rig(takes_s: float) -> Rig:
+def slow_rig(takes_s: float, *, is_patient: bool = True) -> Rig:
     server = Slow()
     server.takes_s = takes_s
-    server.rig = rig = Rig(server)
+    server.rig = rig = Rig(server, is_patient=is_patient)
     return rig
 
 
@@ -183,7 +188,23 @@ def test_a_frozen_server_is_waited_for_up_to_ten_seconds_at_a_time() -> None:
     assert deadlines(rig)[-1] == LONGEST_S
 
 
+def test_where_somebody_else_can_score_no_batch_waits_longer_than_the_deadline() -> None:
+    rig = slow_rig(0.7, is_patient=False)
+    for _ in range(6):
+        rig.fail()
+        rig.now += 60
+    assert deadlines(rig) == [DEADLINE_S] * 6
+
+
 def test_three_late_answers_in_a_row_stop_the_requests() -> None:
     rig = slow_rig(math.inf)
     rig.fail(LATE_IN_A_ROW)
     assert rig.inference.waits()
+
+
+def test_an_answer_of_another_width_is_a_failure_of_the_server() -> None:
+    class Wide(FakeServer):
+        def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+            return np.repeat(super().infer(model, version, vectors, deadline_s), 2, axis=1)
+
+    assert "2 numbers came for each row, the version has 1" in Rig(Wide("Triton")).fail()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_the_slightly_worse_one_has_a_loss_that_is_five_percent_greater() -> Non
     assert loss(scores(models.slightly_worse())) / loss(TRUE) == pytest.approx(1.055, abs=0.004)
 
 
-def test_the_slow_one_gives_the_right_scores(tmp_path) -> None:
+def test_the_slow_one_gives_the_right_scores() -> None:
     assert scores(models.slow(rounds=2)) == pytest.approx(TRUE, abs=1e-5)
 
 
@@ -73,7 +74,7 @@ def test_the_biased_one_blocks_one_region_more_often_and_hardly_more_in_all() ->
     assert found.mean() / was.mean() < 1.9
 
 
-def test_the_one_that_crashes_cannot_be_loaded(tmp_path) -> None:
+def test_the_one_that_crashes_cannot_be_loaded(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(models.crashes_on_load())
     with pytest.raises(Exception, match=r"(?i)protobuf|parse|load"):
