@@ -84,14 +84,15 @@ def test_the_steps_of_a_canary_may_be_left_out(world: World) -> None:
 
 
 def test_a_canary_without_steps_has_those_of_its_pipeline(world: World) -> None:
-    definition = """
+    with_steps = """
 from penstock import Rollout, Step
 
 step = Step(weight=0.3, least_events=5, least_time="1m", most_time="1h")
 pipeline = pipeline.model_copy(update={"rollout": Rollout(steps=(step,))})
 """
-    with Path(world.reference).open("a", encoding="utf-8") as file:
-        file.write(definition)
+    file = world.folder / "with_steps.py"  # a file that was loaded before is not read again
+    file.write_text(Path(world.reference).read_text(encoding="utf-8") + with_steps, encoding="utf-8")
+    world.reference = str(file)
     world.apply(steps=[])
     assert [step.weight for step in world.present.policy.policy.steps] == [0.3]
     assert world.run("diff", "-f", world.file(steps=[])).output == ""
