@@ -49,12 +49,11 @@ class Judge:
         published = change.policy
         most = self._facts.rollout.most_entities
         fresh = JudgeState.empty(published, len(self._facts.groups), most)
-        if previous is None or previous.groups != fresh.groups:
+        if previous is None or not previous.is_like(fresh):
             return fresh
-        if previous.policy == fresh.policy and previous.is_like(fresh):
+        if previous.policy == fresh.policy:
             return previous
-        is_same = previous.published.policy.hash == published.policy.hash
-        if is_same and published.policy.mode == "bandit" and previous.is_like(fresh):
+        if published.policy.mode == "bandit" and previous.published.policy.hash == published.policy.hash:
             versions = (*previous.versions, published.version)[-_MOST_VERSIONS:]
             return replace(fresh, versions=versions, entities=previous.entities, labels=previous.labels)
         return fresh

@@ -48,7 +48,7 @@ class Events:
     """Simulated events, as columns of length N.
 
     Attributes:
-        logit: Of the probability that the event is positive: about one in ten is.
+        logit: Of the probability that the event is positive: 8 % are.
         label: Whether it is.
         group: One of four, equally frequent.
         noise: What the champion, and what the candidate, does not know of the logit, [2, N].
