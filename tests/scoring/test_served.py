@@ -22,6 +22,7 @@ from scoring.served import Deadlines, Served, ServedModel, Versions, open_versio
 from scoring.servers.protocol import ModelLoadError, ModelServerUnavailable, VersionState
 from scoring.shadow_inference import NoShadowScores, ShadowInference
 from scoring.trained_model import TrainedModel
+from scoring.vectors import FloatArray
 from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
@@ -85,6 +86,11 @@ class TwoModels(FakeServer):
     """Describes each model by its name."""
 
     described_by: dict[str, ModelMetadata]
+    failing: str | None = None
+
+    def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        self.infers = model != self.failing
+        return super().infer(model, version, vectors, deadline_s)
 
     def metadata(self, model: str) -> ModelMetadata:
         return self.described_by[model]
@@ -229,6 +235,6 @@ def test_in_shadow_both_models_of_a_cascade_have_their_deadlines_and_no_fallback
     primary.calls.clear()
     shadow.infer(np.full((1, 3), CHOSEN.low, np.float32), lambda: ["tap-1"])
     assert primary.calls == [(cascade.name, 2, 1, 1), ("big", 3, 1, 2)]
-    primary.infers = False
+    primary.failing = "big"
     with pytest.raises(NoShadowScores):
         shadow.infer(np.full((1, 3), CHOSEN.low, np.float32), lambda: ["tap-1"])
