@@ -22,6 +22,7 @@ from scoring.served import Deadlines, Served, ServedModel, Versions, open_versio
 from scoring.servers.protocol import ModelLoadError, ModelServerUnavailable, VersionState
 from scoring.trained_model import TrainedModel
 from scoring.unbacked_inference import NoScoresInTime, UnbackedInference
+from scoring.vectors import FloatArray
 from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
@@ -85,6 +86,11 @@ class TwoModels(FakeServer):
     """Describes each model by its name."""
 
     described_by: dict[str, ModelMetadata]
+    failing: str | None = None
+
+    def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+        self.infers = model != self.failing
+        return super().infer(model, version, vectors, deadline_s)
 
     def metadata(self, model: str) -> ModelMetadata:
         return self.described_by[model]
@@ -234,6 +240,6 @@ def test_without_copies_both_models_of_a_cascade_have_their_deadlines(cascade: S
     primary.calls.clear()
     shadow.infer(np.full((1, 3), CHOSEN.low, np.float32), lambda: ["tap-1"])
     assert primary.calls == [(cascade.name, 2, 1, 1), ("big", 3, 1, 2)]
-    primary.infers = False
+    primary.failing = "big"
     with pytest.raises(NoScoresInTime):
         shadow.infer(np.full((1, 3), CHOSEN.low, np.float32), lambda: ["tap-1"])

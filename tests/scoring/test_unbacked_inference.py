@@ -77,7 +77,9 @@ def test_a_server_that_fails_again_and_again_is_not_asked_for_one_second() -> No
     rig.now += FIRST_S
     rig.server.infers = True
     assert rig.infer(0) == [0.0]
-    assert not rig.inference.waits()
+    rig.server.infers = False
+    rig.fail()
+    assert not rig.inference.waits()  # it had recovered
 
 
 def test_three_late_answers_in_a_row_are_enough() -> None:
