@@ -6,9 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, Step, publish
+from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
 from scoring.rollout.policy_files import read_policy
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
+from streams.definitions.rollout import Step
 from tests.docs.pages import blocks, page
 
 PAGE = page("concepts/rollout-policy.md")

@@ -74,7 +74,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
     configure_logging()
     project, settings = open_project(pipeline), Settings()
     kafka, definition = settings.kafka.access, project.pipeline
-    policy, repository = policy_in(file), ModelRepository(settings.model_repository)
+    policy, repository = policy_in(file, definition), ModelRepository(settings.model_repository)
     check_policy(policy, project, repository, str(file))
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
