@@ -31,8 +31,8 @@ class NoScoresNow(PenstockError):  # noqa: N818 - a temporary condition
 class HostedInference:
     """One model version on the one server that has it.
 
-    After each late answer the deadline is doubled, up to ten seconds, if nobody else can score the batch. It is the
-    given one again after an answer within that.
+    After each late answer the deadline is doubled, up to ten seconds. It is the given one again after an answer within
+    that.
 
     Args:
         server: Has the version.
@@ -40,7 +40,6 @@ class HostedInference:
         deadline_s: How long the server may take for a batch, in seconds.
         clock: Monotonic seconds.
         on_failure: Called with the reason whenever the server was asked and returned no scores.
-        is_patient: Whether the deadline is doubled.
     """
 
     def __init__(
@@ -51,13 +50,11 @@ class HostedInference:
         deadline_s: float,
         clock: Callable[[], float],
         on_failure: Callable[[str], None],
-        is_patient: bool = True,
     ) -> None:
         self._server = server
         self._model = model
         self._deadline_s = self._patience_s = deadline_s
         self._clock = clock
-        self._longest_s = max(LONGEST_S, deadline_s) if is_patient else deadline_s
         self._on_failure = on_failure
         self._breaker = Breaker()
         self._failure: str | None = None
@@ -112,7 +109,7 @@ class HostedInference:
         except InferenceError as second:
             error = second
         if error.late:
-            self._patience_s = min(2 * self._patience_s, self._longest_s)
+            self._patience_s = min(2 * self._patience_s, max(LONGEST_S, self._deadline_s))
         self._has_failed(str(error), late=error.late)
         raise self._no_scores(str(error)) from error
 

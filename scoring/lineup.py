@@ -29,11 +29,11 @@ from scoring.predictions import PredictionWriter
 from scoring.rollout.assignment import Assignment, assign
 from scoring.rollout.policy import SHADOW, PublishedPolicy
 from scoring.scorer_metrics import AnswerCounts, CascadeCounts, ScorerMetrics
-from scoring.shadow_inference import ShadowInference
+from scoring.unbacked_inference import UnbackedInference
 
 _log = logging.getLogger(__name__)
 
-AnyInference: TypeAlias = Inference | HostedInference | CascadeInference | ShadowInference
+AnyInference: TypeAlias = Inference | HostedInference | CascadeInference | UnbackedInference
 
 
 class Seat(NamedTuple):

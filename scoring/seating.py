@@ -61,11 +61,12 @@ class Seating:
         shadows: list[tuple[int, _Role]] = [(version, "shadow") for version in published.shadows if with_shadows]
         opened: dict[int, Served] = {}
         seats = {}
+        # The champion comes first, and is backed by its copy in this process.
         for version, role in dict.fromkeys([*wanted, *shadows]):
             seat = self._seats.get((version, role))
             if seat is None:
                 if version not in opened:
-                    opened[version] = self._versions.version(version)
+                    opened[version] = self._versions.version(version, is_backed=role == "champion")
                 seat = self._seat(opened[version], role)
             seats[version, role] = seat
         self._seats = seats
@@ -100,8 +101,7 @@ class Seating:
             topic=topic,
         )
         identities = (model.identity,) if cascade is None else (model.identity, cascade.strong.identity)
-        if role == "shadow":
-            return Seat(identities, served.shadow(self._deadlines), writer)
+        if role == "champion":
+            return Seat(identities, served.inference(self._deadlines, self._on_failure), writer)
         # A candidate need not be waited for: where it is late, the champion scores.
-        inference = served.inference(self._deadlines, self._on_failure, is_patient=role == "champion")
-        return Seat(identities, inference, writer)
+        return Seat(identities, served.unbacked(self._deadlines), writer)

@@ -19,7 +19,7 @@ from scoring.model_metadata import ModelMetadata
 from scoring.prediction_format import CascadeIdentity, ModelIdentity
 from scoring.predictions import PredictionWriter
 from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
-from scoring.shadow_inference import ShadowInference
+from scoring.unbacked_inference import UnbackedInference
 from scoring.vectors import Vectorizer
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
@@ -80,7 +80,7 @@ class Bench:
         return self._seat(version, inference)
 
     def shadow(self, version: int, server: FakeServer | None = None, **changes: Any) -> Seat:
-        inference = ShadowInference(server or FakeServer(), metadata(version), deadline_s=1, clock=lambda: 0.0)
+        inference = UnbackedInference(server or FakeServer(), metadata(version), deadline_s=1, clock=lambda: 0.0)
         return self._seat(version, inference, topic=self.pipeline.shadow_topic, **changes)
 
     def cascade(self, version: int, fast: FakeServer, strong: FakeServer) -> Seat:

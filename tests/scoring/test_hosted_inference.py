@@ -22,7 +22,7 @@ DEADLINE_S = 0.2
 class Rig:
     """Inference on a server that adds 0.5 and refuses 13, with a clock that is set by hand."""
 
-    def __init__(self, server: FakeServer | None = None, *, is_patient: bool = True) -> None:
+    def __init__(self, server: FakeServer | None = None) -> None:
         self.now = 100.0
         self.server = server or FakeServer("Triton", added=0.5, refused_value=13)
         self.reasons: list[str] = []
@@ -32,7 +32,6 @@ class Rig:
             deadline_s=DEADLINE_S,
             clock=lambda: self.now,
             on_failure=self.reasons.append,
-            is_patient=is_patient,
         )
 
     def infer(self, *values: float) -> list[float | None]:
@@ -151,10 +150,10 @@ class Slow(FakeServer):
         return super().infer(model, version, vectors, deadline_s)
 
 
-def slow_rig(takes_s: float, *, is_patient: bool = True) -> Rig:
+def slow_rig(takes_s: float) -> Rig:
     server = Slow()
     server.takes_s = takes_s
-    server.rig = rig = Rig(server, is_patient=is_patient)
+    server.rig = rig = Rig(server)
     return rig
 
 
@@ -186,14 +185,6 @@ def test_a_frozen_server_is_waited_for_up_to_ten_seconds_at_a_time() -> None:
         rig.fail()
         rig.now += 60
     assert deadlines(rig)[-1] == LONGEST_S
-
-
-def test_where_somebody_else_can_score_no_batch_waits_longer_than_the_deadline() -> None:
-    rig = slow_rig(0.7, is_patient=False)
-    for _ in range(6):
-        rig.fail()
-        rig.now += 60
-    assert deadlines(rig) == [DEADLINE_S] * 6
 
 
 def test_three_late_answers_in_a_row_stop_the_requests() -> None:

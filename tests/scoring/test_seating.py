@@ -16,7 +16,7 @@ from scoring.prediction_format import ModelIdentity
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, publish
 from scoring.seating import Seating
 from scoring.served import Deadlines, Served, ServedModel
-from scoring.shadow_inference import ShadowInference
+from scoring.unbacked_inference import NoScoresInTime, UnbackedInference
 from streams.plan.compiler import compile_plan
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.line_ups import MODEL, ab, metadata
@@ -28,6 +28,7 @@ class FakeVersions:
 
     def __init__(self, server: FakeServer | None = None, *, hosted: bool = False) -> None:
         self.opened: list[int | None] = []
+        self.backed: list[int] = []
         self.broken: set[int] = set()
         self._server = server or FakeServer()
         self._hosted = hosted
@@ -36,8 +37,9 @@ class FakeVersions:
         self.opened.append(None)
         return self._served(7)
 
-    def version(self, number: int) -> Served:
+    def version(self, number: int, *, is_backed: bool) -> Served:
         self.opened.append(number)
+        self.backed += [number] * is_backed
         if number in self.broken:
             raise PenstockError("it cannot be loaded")
         return self._served(number)
@@ -82,8 +84,8 @@ def test_arms_write_to_the_predictions_topic_and_shadows_to_theirs_as_long_as_it
     }
     assert {(seat.writer.topic, seat.writer.max_bytes) for seat in line_up.shadows} == {(pipeline.shadow_topic, 4_000)}
     assert {seat.writer.dead_letter_topic for seat in line_up.arms} == {dead_letters_of(pipeline.predictions_topic)}
-    assert {type(seat.inference) for seat in line_up.arms} == {Inference}
-    assert {type(seat.inference) for seat in line_up.shadows} == {ShadowInference}
+    assert [type(seat.inference) for seat in line_up.arms] == [Inference, UnbackedInference]
+    assert {type(seat.inference) for seat in line_up.shadows} == {UnbackedInference}
     line_up.close()
 
 
@@ -140,15 +142,22 @@ def test_where_nobody_scores_in_shadow_no_such_version_is_opened(project: Any) -
     assert (versions.opened, line_up.shadows) == ([1, 2], ())
 
 
-def test_of_versions_that_only_a_server_has_the_champion_alone_is_waited_for_longer_than_the_deadline(
-    project: Any,
-) -> None:
+def test_the_champion_is_waited_for_longer_than_the_deadline_and_a_candidate_never(project: Any) -> None:
     server = FakeServer(infers=False, late=True)
     for seat in seating(project, FakeVersions(server, hosted=True)).line_up(ab(0.5, 0.5)).arms:
         for _ in range(3):
-            with pytest.raises(NoScoresNow):
+            with pytest.raises((NoScoresNow, NoScoresInTime)):
                 seat.inference.infer(np.zeros((1, 3), np.float32), list)
     assert [(version, deadline_s) for _, version, _, deadline_s in server.calls] == [
         *((1, 0.2), (1, 0.4), (1, 0.8)),
         *[(2, 0.2)] * 3,
     ]
+
+
+def test_the_champion_alone_has_its_copy_made_ready(project: Any) -> None:
+    versions = FakeVersions()
+    seats = seating(project, versions)
+    seats.line_up(ab(0.5, 0.5, shadow=(3,))).close()
+    assert versions.backed == [1]
+    seats.line_up(promoted())
+    assert versions.backed == [1, 2]

@@ -10,7 +10,7 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.breaker import FIRST_S, LATE_IN_A_ROW, LEAST
 from scoring.model_metadata import ModelMetadata
-from scoring.shadow_inference import NoShadowScores, ShadowInference
+from scoring.unbacked_inference import NoScoresInTime, UnbackedInference
 from tests.scoring.fake_server import FakeServer
 
 DEADLINE_S = 0.2
@@ -23,7 +23,7 @@ class Rig:
         self.now = 100.0
         self.server = server or FakeServer("Triton", added=0.5)
         model = ModelMetadata("taps", 3, ("event.amount",), {}, 4096, kept=kept)
-        self.inference = ShadowInference(self.server, model, deadline_s=DEADLINE_S, clock=lambda: self.now)
+        self.inference = UnbackedInference(self.server, model, deadline_s=DEADLINE_S, clock=lambda: self.now)
 
     def infer(self, *values: float) -> list[float]:
         scores = self.inference.infer(np.array([[value] for value in values], np.float32))
@@ -32,7 +32,7 @@ class Rig:
 
     def fail(self, times: int = 1) -> None:
         for _ in range(times):
-            with pytest.raises(NoShadowScores):
+            with pytest.raises(NoScoresInTime):
                 self.infer(0)
 
 
@@ -51,7 +51,7 @@ def test_a_server_that_fails_is_asked_once_and_gives_no_scores_for_the_batch() -
 
 def test_one_row_on_which_the_version_fails_takes_the_scores_of_its_batch() -> None:
     rig = Rig(FakeServer("Triton", added=0.5, refused_value=13))
-    with pytest.raises(NoShadowScores):
+    with pytest.raises(NoScoresInTime):
         rig.infer(1, 13)
     assert rig.infer(1) == [1.5]
 
@@ -65,7 +65,7 @@ def test_a_row_without_a_number_leaves_the_others_their_scores(nothing: float) -
 
 def test_an_answer_of_another_width_is_a_failure() -> None:
     rig = Rig(kept=("loss",))
-    with pytest.raises(NoShadowScores, match="1 numbers came for each row, the version has 2"):
+    with pytest.raises(NoScoresInTime, match="1 numbers came for each row, the version has 2"):
         rig.infer(0)
 
 
@@ -77,7 +77,9 @@ def test_a_server_that_fails_again_and_again_is_not_asked_for_one_second() -> No
     rig.now += FIRST_S
     rig.server.infers = True
     assert rig.infer(0) == [0.0]
-    assert not rig.inference.waits()
+    rig.server.infers = False
+    rig.fail()
+    assert not rig.inference.waits()  # it had recovered
 
 
 def test_three_late_answers_in_a_row_are_enough() -> None:
@@ -93,4 +95,4 @@ def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     rig.infer(0)
     rig.server.infers = False
     rig.fail()
-    assert caplog.messages == ["model taps version 3 gives no scores in shadow: StatusCode.UNAVAILABLE"] * 2
+    assert caplog.messages == ["model taps version 3 gives no scores: StatusCode.UNAVAILABLE"] * 2
