@@ -106,8 +106,8 @@ class PolicyFollower:
     def following(self) -> Iterator[None]:
         """Prepare the present policy, and follow changes for the duration of the block.
 
-        If the present policy cannot be followed, the last one that can be is: a scorer that starts while a bad version
-        is being tried must serve its users.
+        If the present policy cannot be followed, the last one that can be is, or none if none was ever taken up: a
+        scorer that starts while a bad version is being tried must serve its users.
 
         Raises:
             PenstockError: if the topic or its last record cannot be read, or no policy can be followed.
@@ -172,11 +172,12 @@ class PolicyFollower:
 
     def _last_that_works(self, error: PenstockError) -> LineUp:
         earlier: dict[str, PublishedPolicy] = {}  # by hash; in the order in which each was published last
-        for logged in iterate_log(self._kafka, self._pipeline):
-            if isinstance(logged.entry, PolicyChange):
-                policy = logged.entry.policy
-                earlier.pop(policy.hash, None)
-                earlier[policy.hash] = policy
+        is_taken_up = False
+        for _, _, entry in iterate_log(self._kafka, self._pipeline):
+            is_taken_up |= isinstance(entry, Marker)
+            if isinstance(entry, PolicyChange):
+                earlier.pop(entry.policy.hash, None)
+                earlier[entry.policy.hash] = entry.policy
         for published in reversed(earlier.values()):
             if published.hash == self._seen:
                 continue
@@ -187,7 +188,10 @@ class PolicyFollower:
                 continue
             _log.warning("scoring under policy %s, the last one that can be followed", published.version)
             return line_up
-        raise error
+        if is_taken_up:
+            raise error
+        _log.warning("scoring without a policy: no scorer has ever taken one up")
+        return self._prepare(None)
 
     def _follow(self, consumer: Consumer) -> None:
         while not self._stop.is_set():

@@ -20,12 +20,13 @@ from scoring import policy_follower
 from scoring.lineup import LineUp
 from scoring.policy_follower import PolicyFollower
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, publish
-from scoring.rollout.policy_log import Marker, PolicyChange, decode, encode
+from scoring.rollout.policy_log import Entry, Marker, PolicyChange, decode, encode
 from scoring.rollout.policy_store import Logged
 from streams.definitions.pipeline import Pipeline
 from tests.scoring.scorer_bench import define
 
 KAFKA = KafkaAccess(bootstrap="unused:1")
+MARKER = Marker(partition=0, first_offset=0, policy="0" * 64)
 
 
 def change(version: int) -> PolicyChange:
@@ -111,7 +112,7 @@ def follow(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Follow:
         topic: Topic,
         unusable: Collection[int] = (),
         broken: Collection[int] = (),
-        log: tuple[PolicyChange, ...] = (),
+        log: tuple[Entry, ...] = (),
     ) -> Iterator[tuple[PolicyFollower, list[None]]]:
         def prepare(published: PublishedPolicy | None) -> LineUp:
             number = None if published is None else published.policy.champion.version
@@ -232,6 +233,18 @@ def test_a_change_that_leaves_the_policy_as_it_is_prepares_nothing(follow):
     assert made() == [1, 2, 1]
 
 
+def test_a_policy_that_no_batch_has_been_scored_under_yet_is_prepared_once(follow):
+    topic = Topic(change(1))
+    with follow(topic):
+        topic.add(change(2))
+        until(lambda: made() == [1, 2])
+        topic.add(change(2).model_copy(update={"status": "paused"}))
+        until(lambda: not topic.messages)
+        topic.add(change(3))
+        until(lambda: made()[-1] == 3)
+    assert made() == [1, 2, 3]
+
+
 def test_of_several_policies_at_once_the_last_is_prepared(follow):
     topic = Topic(change(1))
     with follow(topic, unusable=(3,)) as (follower, refused):
@@ -293,7 +306,7 @@ def test_a_record_that_cannot_be_read_is_passed_over_and_so_is_an_error_of_the_c
     with follow(topic) as (follower, refused):
         topic.messages.append(Message(b"junk"))
         topic.messages.append(Message(error=KafkaError(KafkaError._TRANSPORT)))
-        topic.messages.append(Message(encode(Marker(partition=0, first_offset=0, policy="0" * 64))))
+        topic.messages.append(Message(encode(MARKER)))
         until(lambda: sum("is passed over" in message for message in caplog.messages) == 2)
         assert (version(follower), refused) == (1, [])
         topic.add(change(2))
@@ -301,7 +314,7 @@ def test_a_record_that_cannot_be_read_is_passed_over_and_so_is_an_error_of_the_c
     assert any("cannot be read now" in message for message in caplog.messages)
 
 
-@pytest.mark.parametrize("value", [b"junk", b"", encode(Marker(partition=0, first_offset=0, policy="0" * 64))])
+@pytest.mark.parametrize("value", [b"junk", b"", encode(MARKER)])
 def test_without_knowing_the_present_policy_no_scorer_starts(follow, value):
     topic = Topic()
     topic.messages.appendleft(Message(value))
@@ -341,9 +354,14 @@ def test_a_follower_that_starts_tries_each_policy_once_from_the_last_on(follow, 
 
 
 def test_a_follower_that_can_follow_no_policy_does_not_start(follow):
-    following = follow(Topic(change(1)), unusable=(1,), log=(change(1),))
+    following = follow(Topic(change(1)), unusable=(1,), log=(change(1), MARKER))
     with pytest.raises(PenstockError, match="the version cannot be loaded"), following:
         pass
+
+
+def test_where_no_policy_was_ever_taken_up_a_follower_of_none_starts_without(follow):
+    with follow(Topic(change(1)), unusable=(1,), log=(change(1),)) as (follower, refused):
+        assert (version(follower), follower.is_behind(), len(refused)) == (None, True, 1)
 
 
 def test_without_a_policy_an_error_of_the_current_version_is_the_scorers(follow):

@@ -2,160 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from penstock.kafka.records import Consumed, Produced
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from penstock.kafka.records import Produced
 from scoring.lineup import LineUp
-from scoring.look_back import Ends
-from scoring.memory import EventPosition
 from scoring.other_views import OtherViews
-from scoring.predictions import event_position, event_position_of_dead_letter
 from scoring.rollout.policy_log import Marker, Refusal, decode, effective
 from scoring.rollout.policy_store import log_record
 from scoring.scorer import Scorer
 from scoring.scorer_components import BatchLimits, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
 from tests.scoring.fake_server import FakeServer
-from tests.scoring.line_ups import NOW, Bench, Tap, ab, decoded
+from tests.scoring.kafka_in_memory import PARTITIONS, Kafka, Killed
+from tests.scoring.line_ups import NOW, Bench, ab, decoded
 from tests.scoring.scorer_bench import define
-from tests.scoring.test_recall import Topics
 
-PARTITIONS = 2
 LARGEST_BATCH = 4
 NUMBERLESS = 7.0
 POLICIES = [None, ab(1.0), ab(0.5, 0.5, shadow=(3,)), ab(0.4, 0.6), ab(0.5, 0.5)]
-
-
-class Killed(Exception):  # noqa: N818 - what happens, not an error
-    """The process is gone."""
-
-
-class Message:
-    def __init__(self, record: Consumed) -> None:
-        self._record = record
-
-    def error(self) -> None:
-        return None
-
-    def __getattr__(self, name: str) -> Callable[[], Any]:
-        return lambda: getattr(self._record, name)
-
-
-class Kafka:
-    """The topics of a pipeline, its consumer and its producer. Transactions fail as they are told to, in turn."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.features: dict[int, list[Consumed]] = {partition: [] for partition in range(PARTITIONS)}
-        self.written: list[Produced] = []
-        self.offsets: dict[int, tuple[int, str]] = {}
-        self.failures: list[str] = []
-        self.script: list[Callable[[], object]] = []
-        self.positions: dict[int, int] = {}
-        self.answers = {partition: Topics() for partition in range(PARTITIONS)}
-        self.taps = 0
-
-    def feed(self, *amounts: float) -> None:
-        for amount in amounts:
-            (record,) = self.bench.records([Tap(f"card-{self.taps % 10}", amount)], self.taps, PARTITIONS)
-            self.emit(record)
-            self.taps += 1
-
-    def emit(self, record: Consumed) -> None:
-        """Append a feature record, which may be one that was emitted before."""
-        partition = self.features[record.partition]
-        partition.append(record._replace(offset=len(partition)))
-
-    def is_done(self) -> bool:
-        """Whether everything is scored and committed."""
-        ends = {partition: len(records) for partition, records in self.features.items() if records}
-        return not self.script and ends == {partition: offset for partition, (offset, _) in self.offsets.items()}
-
-    # The consumer.
-
-    def subscribe(self, *_: object, **__: object) -> None:
-        self.positions = {partition: self.offsets.get(partition, (0, ""))[0] for partition in self.features}
-        for partition in self.features:
-            self.forget(partition)  # by a scorer that was killed
-
-    def consume(self, most: int, **_: object) -> list[Message]:
-        if self.script:
-            self.script.pop(0)()
-        found = []
-        for partition, records in self.features.items():
-            some = records[self.positions[partition] :][: most - len(found)]
-            self.positions[partition] += len(some)
-            found += [Message(record) for record in some]
-        if not found:
-            time.sleep(0.0005)
-        return found
-
-    def consumer_group_metadata(self) -> object:
-        return object()
-
-    def assignment(self) -> list[TopicPartition]:
-        return [TopicPartition("features", partition) for partition in self.features]
-
-    def committed(self, partitions: list[TopicPartition], **_: object) -> list[TopicPartition]:
-        nothing = -1001, ""
-        return [TopicPartition(tp.topic, tp.partition, *self.offsets.get(tp.partition, nothing)) for tp in partitions]
-
-    def seek(self, position: TopicPartition) -> None:
-        self.positions[position.partition] = max(position.offset, 0)
-
-    # The producer.
-
-    def start(self) -> bool:
-        return True
-
-    def serve(self) -> None: ...
-
-    def write(self, records: list[Produced], offsets: list[TopicPartition], *_: object) -> None:
-        failure = self.failures.pop(0) if self.failures else ""
-        if not failure.endswith("lost"):
-            self.written += records
-            self.offsets |= {tp.partition: (tp.offset, tp.metadata) for tp in offsets}
-            for record in records:
-                if event := self._answered(record):
-                    self.answers[record.partition].answer(event, NOW, dead=record.topic.endswith(".dlq"))
-        if failure.startswith("abort"):
-            raise TransactionAbortedError(failure)
-        if failure.startswith("unknown"):
-            raise OutcomeUnknownError(failure)
-        if failure.startswith("killed"):
-            raise Killed
-
-    def _answered(self, record: Produced) -> EventPosition | None:
-        if record.topic.endswith(".dlq"):
-            return event_position_of_dead_letter(record.headers)
-        return event_position(decoded([record])[0]) if record.topic == self.bench.pipeline.predictions_topic else None
-
-    # The history of answers.
-
-    def ends(self, partition: int) -> Ends:
-        return self.answers[partition].ends(partition)
-
-    def raw_end(self, _: int) -> int:
-        return self.taps
-
-    def starts_at(self, partition: int, since: int) -> Ends:
-        return self.answers[partition].starts_at(partition, since)
-
-    def read_from(self, partition: int, starts: Ends) -> Iterator[EventPosition]:
-        return self.answers[partition].read_from(partition, starts)
-
-    def forget(self, partition: int) -> None:
-        self.answers[partition].forget(partition)
 
 
 class FakeLineUps:
@@ -389,11 +260,26 @@ def test_predictions_of_a_partition_are_in_the_order_of_its_records(bench):
             assert len(offsets) > 10
 
 
-def test_metrics_show_who_scores(bench):
-    rig = Rig(bench)
-    rig.line_ups.follow(3)
-    rig.kafka.feed(0.25)
-    rig.run()
+def versions_shown(rig: Rig) -> set[str]:
     samples = [sample for family in rig.registry.collect() for sample in family.samples]
-    shown = {sample.labels["version"] for sample in samples if sample.name == "penstock_scorer_model_info"}
-    assert shown == {"1", "2"}
+    return {sample.labels["version"] for sample in samples if sample.name == "penstock_scorer_model_info"}
+
+
+def test_a_scorer_follows_a_policy_while_it_runs_and_its_metrics_show_who_scores(bench):
+    rig = Rig(bench)
+    shown = []
+    rig.kafka.script = [
+        lambda: rig.kafka.feed(0.25),
+        lambda: shown.append(versions_shown(rig)),
+        lambda: rig.line_ups.follow(3),
+        lambda: rig.kafka.feed(0.25),
+        lambda: shown.append(versions_shown(rig)),
+    ]
+    rig.run()
+    second = POLICIES[3]
+    assert second is not None
+    policies = [
+        one["rollout"] and one["rollout"]["policy"] for one in decoded(rig.of(bench.pipeline.predictions_topic))
+    ]
+    assert policies == [None, second.version]
+    assert shown == [{"1"}, {"1", "2"}]

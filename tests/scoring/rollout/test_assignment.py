@@ -135,13 +135,15 @@ def test_the_policys_salt_gives_the_positions() -> None:
 def test_one_arm_that_has_everything_is_found_without_a_hash_and_is_the_same_as_with_one(
     weights: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed = assign(published(*weights, exploration=EXPLORATION), IDS[:100], EVENTS[:100])
+    hashed = assign(published(*weights, exploration=EXPLORATION), IDS[:2_000], EVENTS[:2_000])
+    assert np.array_equal(hashed.explored, in_slice("fraud/exploration", IDS[:2_000], 0.01))
+    assert hashed.explored.any()
 
     def refuse(*_: object) -> np.ndarray:
         raise AssertionError("nothing depends on a position")
 
     monkeypatch.setattr("scoring.rollout.assignment.positions", refuse)
-    found = assign(published(*weights), IDS[:100], EVENTS[:100])
+    found = assign(published(*weights), IDS[:2_000], EVENTS[:2_000])
     assert np.array_equal(found.arms, hashed.arms)
     assert np.array_equal(found.probabilities, hashed.probabilities)
     assert (found.explored.any(), {*found.propensities}) == (False, {1.0})
