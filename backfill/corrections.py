@@ -34,6 +34,7 @@ from penstock.kafka.transactions import (
     producer_factory,
 )
 from penstock.settings import Settings
+from schemas.codec import Decoder
 from schemas.history import record_decoder
 from scoring.corrections import CORRECTS, Corrector, open_corrector
 from scoring.rollout.policy import PublishedPolicy
@@ -119,12 +120,12 @@ def rescore(
         )
     topic = pipeline.corrections_topic
     require_topics([topic], kafka, partitions=pipeline.source.partitions, pipeline="PIPELINE")
-    limits = topic_settings([topic], kafka)[topic]
+    limits, decoder = topic_settings([topic], kafka)[topic], record_decoder("prediction")
     with open_corrector(project, settings, published, _BATCH, int(limits["max.message.bytes"])) as corrector:
         for partition, some in groupby(places, lambda place: place.window.partition):
             reading = _Reading(kafka, pipeline, choice, list(some), period)
             writer = _Nowhere() if dry_run else _producer(kafka, pipeline, partition)
-            yield partition, _correct(reading, corrector, writer, limits)
+            yield partition, _correct(reading, corrector, writer, limits, decoder)
 
 
 class _Writer(Protocol):
@@ -205,7 +206,9 @@ def told_since(limits: Mapping[str, str], now: int) -> int:
     return now if int(limits["retention.bytes"]) >= 0 or kept_ms < 0 else now - kept_ms
 
 
-def _correct(reading: _Reading, corrector: Corrector, writer: _Writer, limits: Mapping[str, str]) -> Outcome:
+def _correct(
+    reading: _Reading, corrector: Corrector, writer: _Writer, limits: Mapping[str, str], decoder: Decoder
+) -> Outcome:
     """Correct the predictions of one partition."""
     outcome, done, why = Outcome(), -1, ""
     for _ in range(_ATTEMPTS):
@@ -219,7 +222,7 @@ def _correct(reading: _Reading, corrector: Corrector, writer: _Writer, limits: M
                 if records:
                     writer.write(records, [], None, _WRITE_S)
                 done = batch[-1].offset
-                found.decisions = _decisions(records)
+                found.decisions = _decisions(records, decoder)
                 found.without_score = len(uncorrected) - len(records)
                 outcome.add(found)
         except (TransactionAbortedError, OutcomeUnknownError) as error:
@@ -259,9 +262,9 @@ def _batches(predictions: Iterable[TouchedPrediction]) -> Iterator[list[TouchedP
         yield batch
 
 
-def _decisions(records: Sequence[Produced]) -> Counter[tuple[str, str]]:
+def _decisions(records: Sequence[Produced], decoder: Decoder) -> Counter[tuple[str, str]]:
     """How many corrections there are, by the decision before and after."""
-    decoder, found = record_decoder("prediction"), Counter[tuple[str, str]]()
+    found = Counter[tuple[str, str]]()
     for record in records:
         assert isinstance(record.origin, TouchedPrediction)
         found[record.origin.says["decision"], decoder.decode(record.value or b"")["decision"]] += 1
