@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from penstock.time import readable
 from scoring.rollout.policy import PublishedPolicy
-from scoring.rollout.policy_log import Marker, PolicyChange
-from scoring.rollout.policy_store import Logged
+from scoring.rollout.policy_log import Logged, Marker, PolicyChange
 
 MOST_ENTITIES = 1_000_000
 """So many entities are counted exactly: it takes about 100 MB."""

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from scoring.rollout import touched as module
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, Step, publish
-from scoring.rollout.policy_log import Entry, Marker, PolicyChange, effective
-from scoring.rollout.policy_store import Logged
+from scoring.rollout.policy_log import Entry, Logged, Marker, PolicyChange, effective
 from scoring.rollout.touched import (
     Choice,
     Summary,
