@@ -105,6 +105,7 @@ class Corrector:
             )
 
         return ArmOfEvents(
+            policy.champion.name,
             explored,
             decision,
             encoded(explored=True, propensity=share),

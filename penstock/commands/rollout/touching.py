@@ -65,12 +65,10 @@ class _Asked(NamedTuple):
     @property
     def options(self) -> str:
         """The same, as the user may type it again."""
-        given = [("--policy", policy) for policy in self.policies]
+        given: list[tuple[str, str | int | None]] = [("--policy", policy) for policy in self.policies]
         given += [("--arm", self.arm), ("--version", self.version)]
-        given += [
-            (name, None if time_ms is None else iso(time_ms))
-            for name, time_ms in (("--from", self.since_ms), ("--to", self.until_ms))
-        ]
+        for name, time_ms in (("--from", self.since_ms), ("--to", self.until_ms)):
+            given.append((name, None if time_ms is None else iso(time_ms)))
         return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
 
 
