@@ -55,6 +55,7 @@ class Kafka:
     unscorable: frozenset[int] = frozenset()
     started: list[int] = field(default_factory=list)
     scored: list[int] = field(default_factory=list)
+    transactions: int = 0
 
     def correct(self, some: Sequence[TouchedPrediction]) -> list[Produced]:
         self.scored += [each.offset for each in some]
@@ -82,6 +83,7 @@ class Kafka:
     def producer(self, _kafka: object, _pipeline: object, partition: int) -> Any:
         def write(records: Sequence[Produced], offsets: list[object], *_: object) -> None:
             assert not offsets
+            self.transactions += 1
             end = self.ends.pop(0) if self.ends else "committed"
             if end == "refused":
                 raise RecordRefusedError("Kafka refuses the record")
@@ -154,9 +156,10 @@ def test_each_prediction_is_corrected_and_the_decisions_are_counted(kafka: Kafka
 def test_a_second_command_corrects_nothing_and_asks_no_model(kafka: Kafka) -> None:
     kafka.run()
     kafka.scored.clear()
+    kafka.transactions = 0
     assert kafka.run() == {0: Outcome(corrected_before=5), 1: Outcome(corrected_before=1)}
     assert kafka.number_of_corrections() == EVERY
-    assert kafka.scored == []
+    assert (kafka.scored, kafka.transactions) == ([], 0)
 
 
 def test_a_dry_run_counts_the_same_and_writes_nothing(kafka: Kafka) -> None:

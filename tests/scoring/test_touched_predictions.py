@@ -125,7 +125,7 @@ def test_a_prediction_comes_with_its_place_key_headers_and_what_it_says(topic: T
 
 def test_windows_that_overlap_in_time_give_each_prediction_once(topic: Topic, pipeline: Pipeline) -> None:
     topic.records = [
-        record(1, prediction(10)),
+        record(1, prediction(2, scored_at=9_000), (REPLAY_OF, b"predictions.taps.dlq[0]@0")),
         record(2, prediction(11, GOOD, "present")),
         record(3, prediction(12)),
         record(4, prediction(13, partition=1)),

@@ -252,6 +252,17 @@ def test_a_marker_that_comes_after_the_rollback_in_the_log_counts(log: Log) -> N
     assert [window[1::2] for window in windows(log, choice)] == [(10, 20)]
 
 
+def test_a_scorer_that_was_set_back_widens_the_window(log: Log) -> None:
+    log.begin(canary(4))
+    tried = log.step(0.05)
+    for offset in (20, 10, 30):
+        log.mark(tried, 0, offset)
+    log.mark(log.roll_back(), 0, 40)
+    choice = latest_rollback(log)
+    assert choice is not None
+    assert [window[1::2] for window in windows(log, choice)] == [(10, 40)]
+
+
 def prediction(policy: str, arm: str, offset: int, **changes: Any) -> dict[str, Any]:
     rollout = {"policy": policy[:12], "arm": arm, "explored": False}
     fields = {"features_partition": 0, "features_offset": offset, "scored_at": 5_000, "rollout": rollout}
