@@ -151,7 +151,7 @@ class Versions:
                 raise ModelNotLoaded(
                     f"version {number} of model {name} is not loaded in {self._primary.name}",
                     safe="what was served goes on",
-                    next="penstock rollout apply PIPELINE -f FILE, which loads the versions of a policy",
+                    next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which loads the versions of a policy",
                 )
         return self._with_cascade(self._served(self._repository.description(name, number)))
 
