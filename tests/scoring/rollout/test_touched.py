@@ -83,8 +83,10 @@ class Log:
         return self.present.policy
 
     def roll_back(self) -> PublishedPolicy:
-        self.put(rolled_back(self.present, self.by, self.changes))
-        return self.present.policy
+        change = rolled_back(self.present, self.by, self.changes)
+        assert change is not None
+        self.put(change)
+        return change.policy
 
     def mark(self, policy: PublishedPolicy, partition: int, first_offset: int) -> None:
         self.put(Marker(partition=partition, first_offset=first_offset, policy=policy.hash))
@@ -148,14 +150,21 @@ def test_a_policy_that_paused_and_went_on_is_one(log: Log) -> None:
     assert arms_of(latest_rollback(log)) == {policy.hash: {"v4"}}
 
 
-def test_a_champion_that_is_taken_back_was_bad_as_a_candidate_too_and_under_other_salts(log: Log) -> None:
+def test_a_promotion_that_is_taken_back_was_bad_since_the_candidates_first_weight(log: Log) -> None:
+    log.begin(canary(4))
+    policies = [log.step(0.05), log.promote()]
+    assert log.roll_back().policy.champion.version == 3
+    assert arms_of(latest_rollback(log)) == {policy.hash: {"v4"} for policy in policies}
+
+
+def test_a_champion_that_is_taken_back_was_bad_under_every_salt(log: Log) -> None:
     log.begin(alone(3))
     log.begin(canary(4))
     before = [log.step(0.05), log.promote()]
     log.begin(canary(5, champion=4, salt="fraud/2"))
     later = [log.present.policy, log.step(0.05), log.roll_back()]
     assert arms_of(latest_rollback(log)) == {later[1].hash: {"v5"}}
-    assert log.roll_back().policy.champion.version == 3
+    log.begin(alone(3, salt="fraud/2"))
     found = latest_rollback(log)
     assert arms_of(found) == {policy.hash: {"v4"} for policy in (*before, *later)}
     assert found is not None
