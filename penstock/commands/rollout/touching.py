@@ -216,6 +216,6 @@ def _in_words(outcome: Outcome, *, dry_run: bool) -> str:
 def _warn_of_gaps(pipeline: Pipeline, places: Sequence[Place]) -> None:
     if cut := cut_partitions(places):
         warn(
-            f"Kafka has deleted predictions of {pipeline.predictions_topic}{cut}: those that it has are not all, maybe",
-            "ask the store of predictions for older ones; the times are those of penstock rollout history PIPELINE",
+            f"Kafka has deleted predictions of partition {', '.join(map(str, cut))}: some that count may be missing",
+            f"look for older ones where predictions are kept longer than on {pipeline.predictions_topic}",
         )
