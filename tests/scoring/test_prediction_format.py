@@ -212,6 +212,8 @@ def test_views_of_other_pipelines_are_served_beside_the_own_ones_or_are_defaulte
     ]
     assert found["defaulted"] == [{"view": view, "reason": reason} for view, reason in defaulted]
     assert ColumnReader(PREDICTION_SCHEMA).locate([value]).plain.all()
+    again = FORMAT.encode(consumed, FORMAT.parts_of_prediction(found), b"", 0.5, "block", "fallback", NOW)
+    assert record_decoder("prediction").decode(again) == found, "a prediction can be written again from itself"
 
 
 @pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])
