@@ -94,7 +94,8 @@ class Judge:
     def decide(self, state: JudgeState, change: PolicyChange, now_ms: int) -> PolicyChange | None:
         """The change that is due, by the author ``controller``, with its evidence; None to go on.
 
-        It may be the same policy with another status. Only a change whose status is ``running`` is judged.
+        It may be the same policy with another status. While it is paused, it is only ever stopped; once it has ended,
+        nothing is due.
 
         Args:
             state: What was seen under the change's policy.
@@ -106,7 +107,7 @@ class Judge:
         """
         if state.policy != change.policy.hash:
             raise ValueError(f"the state is of policy {state.policy[:12]}, the change of {change.policy.version}")
-        if change.status != "running":
+        if change.status == "ended":
             return None
         return _Decision(state, change, now_ms, self._facts).made()
 
@@ -133,6 +134,8 @@ class _Decision:
         ]
         if failed:
             return self._stopped("; ".join(map(sentence, failed)))
+        if self._change.status == "paused":
+            return None
         if mode == "canary":
             return self._canary()
         if mode == "bandit" and self._passed_ms >= self._facts.rollout.reweight_every:

@@ -21,6 +21,9 @@ rollout = LazyGroup(
         "rollback": Entry(f"{_CHANGING}:rollback", "Go back to the champion."),
         "touched": Entry(f"{_TOUCHING}:touched", "List the predictions that a bad version made."),
         "rescore": Entry(f"{_TOUCHING}:rescore_command", "Score them again, onto the corrections topic."),
+        "controller": Entry(
+            "penstock.commands.rollout.controller:controller", "Judge rollouts by what happens, as a service."
+        ),
     },
     help="""Try versions of a model on live events: in shadow, on a share of the entities, or all at once.
 
