@@ -48,7 +48,7 @@ class Events:
     """Simulated events, as columns of length N.
 
     Attributes:
-        logit: Of the probability that the event is positive: about one in ten is.
+        logit: Of the probability that the event is positive: 8 % are.
         label: Whether it is.
         group: One of four, equally frequent.
         noise: What the champion, and what the candidate, does not know of the logit, [2, N].
@@ -82,12 +82,14 @@ class Candidate:
         slower: By what the time of each of its calls is multiplied.
         is_late: Whether it never answers in time.
         refused: Whether a scorer cannot load it.
+        look_s: How often the judge decides, in seconds: seldom if it takes long.
     """
 
     scores: Scores
     slower: float = 1.0
     is_late: bool = False
     refused: bool = False
+    look_s: int = _LOOK_AT_BAD_S
 
 
 def noisy(noise: float) -> Scores:
@@ -124,11 +126,11 @@ def worse_noise(by: float) -> float:
     return (low + high) / 2
 
 
-GOOD = Candidate(noisy(_NOISE))
+GOOD = Candidate(noisy(_NOISE), look_s=_LOOK_S)
 BAD: Mapping[str, Candidate] = {
     "crashes on load": Candidate(noisy(_NOISE), refused=True),
     "slow, beyond the deadline": Candidate(noisy(_NOISE), is_late=True),
-    "slow, 3 times the champion": Candidate(noisy(_NOISE), slower=3.0),
+    "slow, 3 times the champion": Candidate(noisy(_NOISE), slower=3.0, look_s=_LOOK_S),
     "NaN for all": Candidate(_missing(1.0)),
     "NaN for 5 %": Candidate(_missing(0.05)),
     "inverted scores": Candidate(lambda events: 1 - noisy(_NOISE)(events)),
@@ -137,7 +139,7 @@ BAD: Mapping[str, Candidate] = {
     "biased against one group": Candidate(
         lambda events: special.expit(events.logit + np.where(events.group == 0, 2.5, -0.4) + _NOISE * events.noise[1])
     ),
-    "25 % worse": Candidate(noisy(worse_noise(0.25))),
+    "25 % worse": Candidate(noisy(worse_noise(0.25)), look_s=_LOOK_S),
 }
 
 
@@ -177,7 +179,7 @@ class Simulation:
         steps: Of the canary.
         seed: Of everything that is left to chance.
         rollout: How it is judged.
-        look_s: How often the judge decides, in seconds.
+        look_s: How often the judge decides, in seconds; by default as the candidate says.
     """
 
     def __init__(
@@ -186,13 +188,13 @@ class Simulation:
         steps: tuple[Step, ...],
         seed: int,
         rollout: Rollout | None = None,
-        look_s: int = _LOOK_S,
+        look_s: int | None = None,
     ) -> None:
         self._candidate = candidate
         self._rng = np.random.default_rng(seed)
-        self._look_s = look_s
+        self._look_s = look_s or candidate.look_s
         self._judge = Judge(
-            Facts("simulated", rollout or Rollout(), 0.5, ("event.group",), (0,), "binary"),
+            Facts(rollout or Rollout(), 0.5, ("event.group",), (0,), "binary"),
         )
         arms = (Arm(name="present", version=1, role="champion"), Arm(name="tried", version=2))
         policy = RolloutPolicy(pipeline="simulated", mode="canary", salt=f"simulated/{seed}", arms=arms, steps=steps)
@@ -327,16 +329,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     begin, found = time.monotonic(), []
 
-    def tried(name: str, begins: str, candidate: Candidate, weights: tuple[float, ...], runs: int, look_s: int) -> None:
-        outcomes = [Simulation(candidate, steps(*weights), seed, look_s=look_s).run() for seed in range(runs)]
+    def tried(name: str, begins: str, candidate: Candidate, weights: tuple[float, ...], runs: int) -> None:
+        outcomes = [Simulation(candidate, steps(*weights), seed).run() for seed in range(runs)]
         found.append(one := summary(name, begins, outcomes))
         print(f"{name:28} {begins:7} {one.verdicts} {one.by} events {one.median_events:,}", flush=True)
 
     for name, candidate in BAD.items():
-        tried(name, "shadow", candidate, ALL_STEPS, options.bad, _LOOK_AT_BAD_S)
-        tried(name, "users", candidate, ONLY_USERS, options.bad, _LOOK_AT_BAD_S)
-    tried("5 % worse", "shadow", Candidate(noisy(worse_noise(0.05))), ALL_STEPS, options.bad, _LOOK_S)
-    tried("as good", "shadow", GOOD, ALL_STEPS, options.good, _LOOK_S)
+        tried(name, "shadow", candidate, ALL_STEPS, options.bad)
+        tried(name, "users", candidate, ONLY_USERS, options.bad)
+    tried("5 % worse", "shadow", Candidate(noisy(worse_noise(0.05)), look_s=_LOOK_S), ALL_STEPS, options.bad)
+    tried("as good", "shadow", GOOD, ALL_STEPS, options.good)
     good = found[-1]
     stopped = good.verdicts.get("rolled back", 0)
     upper = float(stats.beta.ppf(0.99, stopped + 1, good.runs - stopped))

@@ -74,7 +74,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
     configure_logging()
     project, settings = open_project(pipeline), Settings()
     kafka, definition = settings.kafka.access, project.pipeline
-    policy, repository = policy_in(file), ModelRepository(settings.model_repository)
+    policy, repository = policy_in(file, definition), ModelRepository(settings.model_repository)
     check_policy(policy, project, repository, str(file))
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
@@ -108,7 +108,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 @pipeline_argument
 @_signed
 def pause(pipeline: str, reason: str, author: str) -> None:
-    """Leave the policy as it is: the controller neither moves it on nor rolls it back, until `resume`."""
+    """Leave the policy as it is: the controller does not move it on until `resume`, and only still rolls it back."""
     _set_status(pipeline, lambda present: paused(present, _by(author, reason)), "it is paused already: nothing to do")
 
 

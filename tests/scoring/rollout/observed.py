@@ -51,7 +51,7 @@ def experiment(mode: str = "ab", weight: float = 0.5) -> PolicyChange:
 
 
 def facts(rollout: Rollout | None = None, **changed: Any) -> Facts:
-    return Facts("p", rollout or Rollout(), THRESHOLD, **({"task": "binary"} | changed))
+    return Facts(rollout or Rollout(), THRESHOLD, **({"task": "binary"} | changed))
 
 
 def judge(rollout: Rollout | None = None, **changed: Any) -> Judge:

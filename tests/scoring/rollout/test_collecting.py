@@ -93,9 +93,15 @@ def test_events_of_another_policy_or_of_an_unknown_arm_are_ignored() -> None:
     state = judging.observe(
         begun,
         live=[live(1, OTHER), live(2, CANARY, arm="third")],
-        shadow=[shadow(3, OTHER), shadow(4, CANARY, version=9)],
+        shadow=[shadow(4, CANARY, version=9)],
         entries=[Marker(partition=0, first_offset=1, policy=OTHER.policy.hash)],
     )
+    assert all_of(state) == all_of(begun)
+
+
+def test_shadow_predictions_of_another_policy_are_ignored() -> None:
+    begun = judge().begin(SHADOW)
+    state = judge().observe(begun, shadow=[shadow(3, change(0, 0.5, salt="other")), shadow(4, SHADOW, version=9)])
     assert all_of(state) == all_of(begun)
 
 
@@ -180,6 +186,7 @@ def test_a_dead_letter_counts_from_the_marker_of_its_partition_on() -> None:
     state = judge().observe(judge().begin(CANARY), letters=[letter(4), letter(8), letter(9)])
     assert not Seen(state, facts()).is_call.any()
     state = judge().observe(state, entries=[Marker(partition=0, first_offset=2, policy=CANARY.policy.hash)])
+    state = judge().observe(state, entries=[Marker(partition=0, first_offset=5, policy=CANARY.policy.hash)])
     seen = Seen(state, facts())
     assert state.calls.rows["offset"][seen.is_call].tolist() == [2]
     assert seen.is_failed.all()

@@ -15,7 +15,7 @@ from scoring.rollout.policy import publish
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.sample import hashes
 from streams.definitions.rollout import Rollout
-from tests.scoring.rollout.observed import change, complete, experiment, judge, letter, live, shadow
+from tests.scoring.rollout.observed import change, complete, experiment, judge, letter, live, shadow, tried
 
 SHADOW = change(0, 0.5)
 MOST_BYTES = 500_000
@@ -47,6 +47,18 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(n: int) -> None:
     more = {"live": [live(number, SHADOW) for number in range(n, n + 100)], "labels": [Label("event-3", 0.0, 10**6)]}
     assert judging.observe(after, **more).records() == judging.observe(before, **more).records()
     assert judging.decide(after, SHADOW, 10**9) == judging.decide(before, SHADOW, 10**9)
+
+
+def test_a_bandit_that_was_saved_still_knows_its_earlier_policies() -> None:
+    first, judging = experiment("bandit"), judge()
+    rows = [(tried if number % 2 else live)(number, first) for number in range(400)]
+    labels = [Label(f"event-{number}", float(number % 2), number) for number in range(400)]
+    before = judging.observe(judging.begin(first), live=rows, labels=labels)
+    following = judging.decide(before, first, 10**9)
+    assert following is not None
+    after = judging.begin(following, before)
+    assert after.versions == (first.policy.version, following.policy.version)
+    assert JudgeState.load(after.records()).versions == after.versions
 
 
 def test_the_names_are_always_the_same() -> None:

@@ -11,15 +11,18 @@ from scipy import special
 
 from scoring.rollout.evidence import Verdict
 from scoring.rollout.guardrails import GuardrailReport
+from scoring.rollout.measures import Question
 from scoring.rollout.next_policies import at_step
 from scoring.rollout.observations import Label, Live, Shadow
 from scoring.rollout.policy_log import Marker, PolicyChange
+from scoring.rollout.seen import Seen, subjects
 from streams.definitions.rollout import Guardrail, Rollout
 from tests.scoring.rollout.observed import (
     SECOND,
     change,
     complete,
     experiment,
+    facts,
     in_shadow_only,
     judge,
     letter,
@@ -32,8 +35,8 @@ CANARY = change(0.5)
 SHADOW = change(0, 0.5)
 
 
-def reports(of: PolicyChange, rollout: Rollout | None = None, facts: dict[str, Any] | None = None, **seen: Any) -> Any:
-    judging = judge(rollout, **(facts or {}))
+def reports(of: PolicyChange, rollout: Rollout | None = None, known: dict[str, Any] | None = None, **seen: Any) -> Any:
+    judging = judge(rollout, **(known or {}))
     return judging.report(judging.observe(judging.begin(of), **seen))
 
 
@@ -77,6 +80,12 @@ def test_scores_that_may_still_come_are_not_missing() -> None:
 def test_a_version_that_always_answers_passes() -> None:
     assert said("errors", reports(SHADOW, **beside(500))) is Verdict.CONTINUE
     assert said("errors", reports(SHADOW, **beside(610))) is Verdict.EQUIVALENT
+
+
+def test_a_few_failures_among_many_calls_are_allowed() -> None:
+    seen = beside(900)
+    seen["shadow"] = [one for one in seen["shadow"] if one.event_id not in ("event-3", "event-300", "event-700")]
+    assert said("errors", reports(SHADOW, **seen)) is Verdict.CONTINUE
 
 
 def test_many_calls_of_one_moment_count_as_one() -> None:
@@ -171,6 +180,11 @@ def test_a_candidate_that_decides_as_often_passes() -> None:
     silent = beside(2_000, score=often)
     silent["live"] = [live(number, SHADOW, score=often(number)) for number in range(2_000)]
     assert said("decision_rate", reports(SHADOW, **silent)) is Verdict.EQUIVALENT
+
+
+def test_in_shadow_no_entity_counts_for_both_versions() -> None:
+    (report,) = [one for one in reports(SHADOW, **beside(300)) if one.guardrail == "decision_rate"]
+    assert report.events == 300
 
 
 def test_a_bias_against_one_group_fails_and_names_it() -> None:
@@ -275,6 +289,23 @@ def test_a_candidate_that_is_as_wrong_as_the_champion_does_not_fail_by_calibrati
     assert said("calibration", reports(SHADOW, **seen)) is Verdict.EQUIVALENT
 
 
+def test_a_candidate_that_is_wrong_but_less_so_than_the_champion_does_not_fail_by_calibration() -> None:
+    seen = labelled(6_000, lambda truth, noise: truth + 1.0 + 0.5 * noise[0])
+    seen["live"] = [
+        one._replace(score=other.score**0.2) for one, other in zip(seen["live"], seen["shadow"], strict=True)
+    ]
+    (report,) = [one for one in reports(SHADOW, **seen) if one.guardrail == "calibration"]
+    assert [each.verdict for each in report.measured] == [Verdict.WORSE, Verdict.BETTER]
+    assert report.verdict is Verdict.CONTINUE
+
+
+def test_calibration_is_not_known_before_a_hundred_of_the_rarer_label() -> None:
+    rollout = Rollout(guardrails=(Guardrail(measure="calibration", absolute=(0.8, 1.25)),))
+    assert (
+        said("calibration", reports(SHADOW, rollout, **labelled(400, lambda truth, _: truth + 3))) is Verdict.CONTINUE
+    )
+
+
 def test_a_candidate_that_is_right_where_the_champion_is_not_does_not_fail_by_calibration() -> None:
     seen = labelled(6_000, lambda truth, noise: truth + 0.5 * noise[0])
     seen["live"] = [one._replace(score=one.score**0.5) for one in seen["live"]]
@@ -334,6 +365,18 @@ def test_an_arm_without_a_weight_gets_nobody() -> None:
     assert said("split", reports(three, live=served)) is Verdict.WORSE
 
 
+def test_the_split_of_a_bandit_is_that_of_its_present_weights() -> None:
+    first, judging = experiment("bandit"), judge()
+    labels = [Label(f"event-{number}", float(number % 2), number) for number in range(2_000)]
+    following = judging.decide(
+        judging.observe(judging.begin(first), live=both(2_000, first), labels=labels), first, 10**9
+    )
+    assert following is not None
+    state = judging.begin(following, judging.observe(judging.begin(first), live=both(2_000, first)))
+    (report,) = [one for one in judging.report(state) if one.guardrail == "split"]
+    assert (report.events, report.verdict) == (0, Verdict.CONTINUE)
+
+
 # What is judged when.
 
 
@@ -390,3 +433,16 @@ def test_more_candidates_share_alpha() -> None:
         raise AssertionError
 
     assert needed(5) > needed(1)
+
+
+def test_samples_after_a_halving_share_a_tenth_of_alpha() -> None:
+    def spent(n: int) -> float:
+        judging = judge(Rollout(most_entities=1_000))
+        state = judging.observe(judging.begin(CANARY), live=[tried(number, CANARY) for number in range(n)])
+        guardrail = Rollout().judged["scores"]
+        return Question(Seen(state, facts()), subjects(state)[0], guardrail, 0.01).spent(state.entities)
+
+    parts = [spent(n) for n in (100, 1_500, 3_500)]
+    assert parts[0] == pytest.approx(0.009)
+    assert parts[0] > parts[1] > parts[2]
+    assert parts[0] + 2 * parts[1] <= 0.01
