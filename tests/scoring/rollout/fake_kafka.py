@@ -180,7 +180,7 @@ class FakeConsumer:
 
     def incremental_assign(self, partitions: list[Any]) -> None:
         self._positions = {(tp.topic, tp.partition): tp.offset for tp in partitions}
-        self.assigned.append(self._positions)
+        self.assigned.append(dict(self._positions))
 
     def pause(self, partitions: list[Any]) -> None:
         self._paused |= {(tp.topic, tp.partition) for tp in partitions}
