@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -27,12 +26,14 @@ from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.completeness import CutWatch
 from scoring.rollout.controller_consumer import Batch, batch_of
-from scoring.rollout.controller_input import InputReader, Unreadable, read_log
+from scoring.rollout.controller_input import InputReader
 from scoring.rollout.controller_metrics import ControllerMetrics, decision_between
 from scoring.rollout.controller_positions import Found, Positions, why_lost
+from scoring.rollout.controller_records import Unreadable, read_log
 from scoring.rollout.controller_store import ControllerStore, Kept
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
+from scoring.rollout.pace import Pace
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.promotion import Promotions
 from scoring.rollout.standing import Inherited, Standing
@@ -46,11 +47,9 @@ _MOST_RECORDS = 5_000
 # changes all the time. What was not saved is read again after a crash.
 _SAVE_S, _SAVE_AT_LEAST_S = 2.0, 10.0
 _SAVE_BYTES_S = 2_000_000
-# The judge is asked when it was told something; and as time passes, too.
+# The judge is asked when it was told something; and as time passes, too. See `Pace`.
 _ASK_AT_LEAST_S = 1.0
 _REPORT_S, _REPORT_AT_LEAST_S = 5.0, 60.0
-# Asking and reporting take at most such a share of the time each.
-_SHARE = 0.2
 # Pauses before what has failed is tried again, and before waits for Kafka.
 _PAUSE_S = 0.5
 _LOGGED_UNREADABLE = 5
@@ -113,10 +112,10 @@ class Controller:
         self._deciding: tuple[PolicyChange, PolicyChange] | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self._backlog: dict[Partition, int] = {}
-        self._save_pace = _Pace(clock, _SAVE_S, _SAVE_AT_LEAST_S)
-        self._news_pace = _Pace(clock, 0.0, _ASK_AT_LEAST_S)
-        self._time_pace = _Pace(clock, _ASK_AT_LEAST_S, _ASK_AT_LEAST_S)
-        self._report_pace = _Pace(clock, _REPORT_S, _REPORT_AT_LEAST_S)
+        self._save_pace = Pace(clock, _SAVE_S, _SAVE_AT_LEAST_S)
+        self._news_pace = Pace(clock, 0.0, _ASK_AT_LEAST_S)
+        self._time_pace = Pace(clock, _ASK_AT_LEAST_S, _ASK_AT_LEAST_S)
+        self._report_pace = Pace(clock, _REPORT_S, _REPORT_AT_LEAST_S)
 
     def run(self) -> None:
         """Judge until told to stop.
@@ -353,36 +352,6 @@ class Controller:
         self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
         self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
         self._standing = None
-
-
-class _Pace:
-    """When something is due that may take long: at most a share of the time is spent on it.
-
-    Args:
-        clock: Monotonic seconds.
-        least_s: The time between two times, at least.
-        most_s: The same at most, however long it takes.
-    """
-
-    def __init__(self, clock: Callable[[], float], least_s: float, most_s: float) -> None:
-        self._clock = clock
-        self._least_s = least_s
-        self._most_s = most_s
-        self._due_s = clock()
-
-    def is_due(self) -> bool:
-        return self._clock() >= self._due_s
-
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Around what is done."""
-        begin = self._clock()
-        yield
-        self.done((self._clock() - begin) / _SHARE)
-
-    def done(self, pause_s: float) -> None:
-        """It was done, and asks for such a pause."""
-        self._due_s = self._clock() + min(max(pause_s, self._least_s), self._most_s)
 
 
 def _describe(standing: Standing) -> str:

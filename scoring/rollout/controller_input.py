@@ -6,28 +6,28 @@ A record that cannot be read is passed over. Each says where it is and why.
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
-from schemas.codec import Decoder, Registry, Rejection, Undecodable, UnknownSchema, decode_label
+from schemas.codec import Registry, Undecodable, UnknownSchema
 from schemas.columns import ColumnReader, Columns, Mask
-from schemas.committed import writer_schemas
-from schemas.contract import Role, field_with_role
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.inference import FALLBACK, PRIMARY
 from scoring.rollout.assignment import assign
+from scoring.rollout.controller_labels import LabelReader
+from scoring.rollout.controller_records import Message, Unreadable, place
 from scoring.rollout.facts import Facts
 from scoring.rollout.observations import Label, Letter, Live, Shadow
 from scoring.rollout.policy import PublishedPolicy
-from scoring.rollout.policy_log import Entry, decode
-from streams.definitions.pipeline import Labels
 from streams.plan.project import Project
 
 SHADOW, DEAD_LETTER = "shadow", "dead_letter"
@@ -35,25 +35,6 @@ SHADOW, DEAD_LETTER = "shadow", "dead_letter"
 # cannot be read, or of a prediction that is too long.
 _FAILURES = ("penstock.ModelFailed", "penstock.NotANumber")
 _FLOAT_BYTES = 4
-
-
-class Message(Protocol):
-    """A record as Kafka's client has it."""
-
-    def partition(self) -> int: ...  # noqa: D102
-    def offset(self) -> int: ...  # noqa: D102
-    def key(self) -> bytes | None: ...  # noqa: D102
-    def value(self) -> bytes | None: ...  # noqa: D102
-    def headers(self) -> list[tuple[str, bytes | None]] | None: ...  # noqa: D102
-    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
-
-
-class Unreadable(NamedTuple):
-    """A record that was passed over: its topic, ``topic[partition]@offset``, and why."""
-
-    topic: str
-    where: str
-    why: str
 
 
 class Observed(NamedTuple):
@@ -186,7 +167,7 @@ class PredictionReader:
         return found
 
     def _live_rows(self, columns: Columns, wanted: Mask) -> list[Live]:
-        vectors = columns.text_bytes("vector") if len(self._places) else None
+        groups = self._groups(columns.text_bytes("vector")) if len(self._places) else [()] * len(columns)
         seen, is_fallback = _Columns(columns), columns.equals("route", FALLBACK).tolist()
         return [
             Live(
@@ -202,7 +183,7 @@ class PredictionReader:
                 is_fallback=is_fallback[row],
                 infer_ms=seen.infer_ms[row],
                 scored_at_ms=seen.scored_at[row],
-                groups=() if vectors is None else self._groups(vectors[row]),
+                groups=groups[row],
             )
             for row in np.flatnonzero(wanted).tolist()
         ]
@@ -222,13 +203,17 @@ class PredictionReader:
             is_fallback=record["route"] == FALLBACK,
             infer_ms=rollout["infer_ms"],
             scored_at_ms=record["scored_at"],
-            groups=self._groups(record["vector"]),
+            groups=self._groups([record["vector"]])[0],
         )
 
-    def _groups(self, vector: bytes | None) -> tuple[float, ...]:
-        """The inputs that are groups; NaN where the vector, of another version's inputs, is too short."""
-        inputs = np.frombuffer(vector or b"", "<f4", len(vector or b"") // _FLOAT_BYTES)
-        return tuple(float(inputs[place]) if place < len(inputs) else math.nan for place in self._places.tolist())
+    def _groups(self, vectors: Sequence[bytes | None]) -> list[tuple[float, ...]]:
+        """The inputs that are groups; NaN where a vector, of another version's inputs, is too short."""
+        given = [vector or b"" for vector in vectors]
+        inputs = -(-max(map(len, given)) // _FLOAT_BYTES)
+        width = max(inputs, int(self._places.max(initial=0)) + 1)
+        missing = struct.pack("<f", math.nan) * width
+        packed = b"".join([vector + missing[len(vector) :] for vector in given])
+        return list(map(tuple, np.frombuffer(packed, "<f4").reshape(-1, width)[:, self._places].tolist()))
 
 
 class _Columns:
@@ -290,6 +275,7 @@ def _version_of(record: dict[str, Any]) -> int:
     return _version(record["model_version"] if cascade is None else cascade["fast_version"])
 
 
+@lru_cache(maxsize=1_024)
 def _version(text: str) -> int:
     return int(text) if text.isdecimal() else 0  # none of a policy's
 
@@ -325,71 +311,3 @@ class LetterReader:
                 Letter(letter.partition, letter.offset, record["event_id"], entity, max(0, message.timestamp()[1]))
             )
         return found
-
-
-class LabelReader:
-    """Reads labels.
-
-    Args:
-        labels: Their declaration.
-        project: The pipeline.
-        registry: Finds the schemas of Confluent-framed labels; without one such labels cannot be read.
-    """
-
-    def __init__(self, labels: Labels, project: Project, registry: Registry | None = None) -> None:
-        self._labels, self._registry = labels, registry
-        self._writers = Decoder(*writer_schemas(labels.contract, project.schemas))
-        event_id = field_with_role(labels.contract, Role.EVENT_ID)
-        known_at = field_with_role(labels.contract, Role.EVENT_TIME)
-        assert event_id is not None, "Labels has checked it"
-        assert known_at is not None, "contracts have one"
-        self._event_id, self._known_at = event_id, known_at
-
-    def read(self, messages: Sequence[Message], passed: list[Unreadable]) -> list[Label]:
-        """The labels that say something; adds those that cannot be read to ``passed``.
-
-        Raises:
-            PenstockError: if the registry cannot be reached.
-        """
-        found, topic = [], self._labels.topic
-        for message in messages:
-            label = decode_label(message.value(), self._labels.contract, self._writers, self._registry)
-            if isinstance(label, Rejection):
-                passed.append(Unreadable(topic, place(topic, message), label.message))
-                continue
-            raw = getattr(label, self._labels.value)
-            if raw is None:
-                continue
-            value = self._value(raw)
-            if value is None:
-                passed.append(Unreadable(topic, place(topic, message), f"{self._labels.value} is no label"))
-                continue
-            found.append(Label(getattr(label, self._event_id), value, getattr(label, self._known_at)))
-        return found
-
-    def _value(self, raw: Any) -> float | None:
-        """What a label says of its event; None if its value is none of the task."""
-        match self._labels.task:
-            case "multiclass":
-                return float(str(raw) == str(self._labels.positive))
-            case "regression":
-                return float(raw) if math.isfinite(raw) else None
-            case "binary":
-                return float(raw) if raw in (0, 1) else None
-
-
-def read_log(topic: str, messages: Sequence[Message], passed: list[Unreadable]) -> list[Entry]:
-    """The entries of a rollout log; adds those that cannot be read to ``passed``."""
-    found = []
-    for message in messages:
-        where = place(topic, message)
-        try:
-            found.append(decode(message.value() or b"", where))
-        except PenstockError as error:
-            passed.append(Unreadable(topic, where, error.what))
-    return found
-
-
-def place(topic: str, message: Message) -> str:
-    """Where a record is."""
-    return f"{topic}[{message.partition()}]@{message.offset()}"

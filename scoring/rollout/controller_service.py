@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -64,6 +65,9 @@ def run_controller(project: Project, settings: Settings, progress: ProgressTrack
         shared=True,
     )
     consumer = Consumer(controller_config(kafka, group), logger=logging.getLogger("scoring.kafka"))
+    # The tuples of records come and go, and take part in no cycle: searching them for one took a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     with (
         closing(consumer),
         LagWatch(kafka, pipeline.name, PART, progress) as watch,

@@ -6,7 +6,9 @@ from penstock.kafka.names import dead_letters_of
 from schemas.codec import Encoder
 from schemas.history import committed_schemas
 from schemas.records import PREDICTION_SCHEMA
-from scoring.rollout.controller_input import InputReader, LabelReader, read_log
+from scoring.rollout.controller_input import InputReader
+from scoring.rollout.controller_labels import LabelReader
+from scoring.rollout.controller_records import read_log
 from scoring.rollout.facts import Facts
 from scoring.rollout.observations import Label, Letter, Live, Shadow
 from scoring.rollout.policy_log import Marker, encode
@@ -117,10 +119,12 @@ def test_a_cascades_version_is_that_of_its_fast_model(records):
 
 
 def test_an_event_without_an_entity_and_a_group_without_a_value_are_read(records):
-    (live,) = Reading(records, live=[records.live(0, entity=None, vector=b"\x00\x00\x80\x3f")]).observed.live
+    short = records.live(0, entity=None, vector=b"\x00\x00\x80\x3f")
+    live, other = Reading(records, live=[short, records.live(1)]).observed.live
     assert live.entity is None
     assert len(live.groups) == 1
     assert math.isnan(live.groups[0])
+    assert other.groups == (2.0,)
 
 
 def test_predictions_without_a_policy_or_of_another_one_are_left_out(records):
