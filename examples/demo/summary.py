@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from examples.demo.rollout_record import Rollouts, Trial
 from verify.report import PipelineReport, Report
 
 
-def print_summary(report: Report, console: Console, paths: Sequence[str]) -> None:
-    """Print the summary of a verified run; ``paths`` are the files of the full report."""
+def print_summary(report: Report, rollouts: Mapping[str, Rollouts], console: Console, paths: Sequence[str]) -> None:
+    """Print the summary of a verified run.
+
+    Args:
+        report: What the verifier found.
+        rollouts: Those of each pipeline that had any.
+        console: Where to print.
+        paths: The files of the full report.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 4, 0, 0))
     table.add_column("")
     for name in report.pipelines:
@@ -27,11 +35,21 @@ def print_summary(report: Report, console: Console, paths: Sequence[str]) -> Non
         if report.held
         else Text("✗ not everything passed", style="bold red")
     )
-    parts: list[RenderableType] = [table, Text(), verdict]
+    parts: list[RenderableType] = [table, Text()]
+    parts += [_trial(name, trial) for name, found in rollouts.items() for trial in found.trials]
+    parts += [*([Text()] if rollouts else []), verdict]
     for name, one in report.pipelines.items():
         parts += [Text(f"  {name}: {text}", style="red") for text in (*one.failures(), *one.unchecked())]
         parts += [Text(f"    {example}", style="dim") for example in one.examples[:3]]
     console.print(Panel(Group(*parts), title="penstock demo", subtitle=" · ".join(paths), padding=(1, 3), expand=False))
+
+
+def _trial(pipeline: str, trial: Trial) -> Text:
+    took = trial.to_s - trial.from_s
+    return Text(
+        f"{pipeline}: version {trial.version} {trial.outcome} after {trial.events:,} events, {took:.1f} s; "
+        f"it decided {trial.served:,} events of {trial.entities:,} users"
+    )
 
 
 def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
