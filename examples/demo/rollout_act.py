@@ -161,7 +161,7 @@ class RolloutAct:
                         verdict=said.verdict,
                         low=said.low,
                         high=limit(said.high),
-                        least=limit(said.least),
+                        least=said.least,
                         most=limit(said.most),
                     )
                 )

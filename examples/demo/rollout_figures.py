@@ -102,8 +102,8 @@ def _guardrail(name: str, rollouts: Rollouts) -> Figure:
         for stretch in stretches:
             points = [(look.at_s, look.low, math.inf if look.high is None else look.high) for look in stretch]
             band(ax, points, colours[stretch[0].version])
-            for bounds in ([(k.at_s, k.least) for k in stretch], [(k.at_s, k.most) for k in stretch]):
-                dashed_line(ax, [(at, bound) for at, bound in bounds if bound is not None], "bad")
+            dashed_line(ax, [(look.at_s, look.least) for look in stretch], "bad")
+            dashed_line(ax, [(look.at_s, look.most) for look in stretch if look.most is not None], "bad")
         for change in rollouts.changes:
             vertical_line(ax, change.at_s, "")
         shown = looks[:: math.ceil(len(looks) / _MAX_COLUMNS) or 1]
@@ -151,7 +151,7 @@ def _top(looks: Sequence[Look]) -> float:
 
 def _tip(look: Look) -> str:
     high, most = ("∞" if end is None else compact(round(end, 4)) for end in (look.high, look.most))
-    least = "0" if look.least is None else compact(look.least)
+    least = compact(round(look.least, 4))
     return (
         f"{clock(look.at_s)} after the start\nversion {look.version}: {compact(round(look.low, 4))} to {high}\n"
         f"allowed: {least} to {most}\n{look.verdict}"

@@ -53,12 +53,12 @@ class PolicyReader:
 
 
 class Guardrail(NamedTuple):
-    """What a guardrail says: the interval in which the measured value surely is, and its bounds."""
+    """What a guardrail says: the interval in which the measured value surely is, and its bounds, all from 0 on."""
 
     verdict: str
-    low: float = -math.inf
+    low: float = 0.0
     high: float = math.inf
-    least: float = -math.inf
+    least: float = 0.0
     most: float = math.inf
 
 

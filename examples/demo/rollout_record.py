@@ -45,7 +45,7 @@ class Change(_RecordModel):
 class Look(_RecordModel):
     """What a guardrail said of the candidate at a moment: the interval of what it measures, and its bounds.
 
-    None is without a limit.
+    None is infinite.
     """
 
     at_s: float
@@ -54,7 +54,7 @@ class Look(_RecordModel):
     verdict: str
     low: float
     high: float | None
-    least: float | None
+    least: float
     most: float | None
 
 

@@ -9,6 +9,7 @@ from examples.demo.formats import clock
 from examples.demo.markup import Child, Element, el
 from examples.demo.rollout_figures import guardrails, numbered, weights
 from examples.demo.rollout_record import Rollouts, Trial
+from penstock.counts import counted
 
 _COLUMNS = ("", "at", "by", "what", "why")
 
@@ -58,7 +59,7 @@ def _note(trial: Trial) -> str:
         followed = f"; followed by all partitions {max(0.0, trial.followed_s - trial.to_s):.1f} s later"
     return (
         f"after {trial.events:,} events and {trial.to_s - trial.from_s:.1f} s{followed}. It decided {trial.served:,} "
-        f"events of {trial.entities:,} cards"
+        f"events, of {counted(trial.entities, 'card')}"
     )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.rollout_record import Rollouts, Trial
+from penstock.counts import counted
 from verify.report import PipelineReport, Report
 
 
@@ -48,7 +49,7 @@ def _trial(pipeline: str, trial: Trial) -> Text:
     took = trial.to_s - trial.from_s
     return Text(
         f"{pipeline}: version {trial.version} {trial.outcome} after {trial.events:,} events, {took:.1f} s; "
-        f"it decided {trial.served:,} events of {trial.entities:,} users"
+        f"it decided {trial.served:,} events of {counted(trial.entities, 'user')}"
     )
 
 
