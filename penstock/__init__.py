@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from streams.definitions.pipeline import Labels as Labels
     from streams.definitions.pipeline import Model as Model
     from streams.definitions.pipeline import Pipeline as Pipeline
+    from streams.definitions.rollout import Guardrail as Guardrail
+    from streams.definitions.rollout import Rollout as Rollout
+    from streams.definitions.rollout import Step as Step
     from streams.definitions.sources import Source as Source
     from streams.definitions.views import Entity as Entity
     from streams.definitions.views import View as View
@@ -38,6 +41,7 @@ else:
         "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",
         **dict.fromkeys(["Labels", "Model", "Pipeline"], "streams.definitions.pipeline"),
+        **dict.fromkeys(["Guardrail", "Rollout", "Step"], "streams.definitions.rollout"),
         "Source": "streams.definitions.sources",
         **dict.fromkeys(["Entity", "View"], "streams.definitions.views"),
         "Window": "streams.definitions.windows",

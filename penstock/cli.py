@@ -26,6 +26,9 @@ COMMANDS = {
     "model": Entry(
         "penstock.commands.model.group:model", "Train, import, check and load a pipeline's model.", _PIPELINE
     ),
+    "rollout": Entry(
+        "penstock.commands.rollout.group:rollout", "Try versions on live events; go on, or back.", _PIPELINE
+    ),
     "backfill": Entry(
         "penstock.commands.backfill:backfill", "Write the features of past events to Parquet.", _PIPELINE
     ),

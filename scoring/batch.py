@@ -182,12 +182,14 @@ class ArmOfEvents(NamedTuple):
     """The arm of a rollout that scored n events.
 
     Args:
+        name: The arm.
         explored: (n,) Which of them have the permissive decision, whatever their score.
         decision: That decision.
         of_explored: What the predictions of these say of the arm, encoded.
         of_others: The same of the others.
     """
 
+    name: str
     explored: Mask
     decision: str | None
     of_explored: bytes

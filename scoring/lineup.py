@@ -27,11 +27,8 @@ from scoring.prediction_format import ModelIdentity, encode_arm, entity_of
 from scoring.predictions import PredictionWriter
 from scoring.rollout.assignment import Assignment, assign
 from scoring.rollout.policy import PublishedPolicy
-from scoring.scorer_metrics import AnswerCounts, CascadeCounts
+from scoring.scorer_metrics import SHADOW, AnswerCounts, CascadeCounts, ScorerMetrics
 from scoring.shadow_inference import ShadowInference
-
-SHADOW = "shadow"
-"""The arm of a prediction that nobody is served."""
 
 AnyInference: TypeAlias = Inference | HostedInference | CascadeInference | ShadowInference
 
@@ -65,10 +62,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """What users are served, and what nobody is."""
+    """What users are served, what nobody is, and how many versions gave no scores in shadow."""
 
     served: list[Scored]
     shadows: list[Scored]
+    without_shadow: int = 0
 
 
 NOTHING = ScoredBatch([], [])
@@ -126,6 +124,15 @@ class LineUp:
         models = ", ".join(f"model {name} version {version}" for name, version in self.models)
         return models if self.published is None else f"{models} under policy {self.published.version}"
 
+    def show(self, metrics: ScorerMetrics) -> None:
+        """Tell metrics what scores from now on."""
+        metrics.set_models(self.models)
+        if self.published is None:
+            metrics.set_policy(None, [])
+        else:
+            arms = [arm.name for arm in self.published.policy.arms]
+            metrics.set_policy(self.published.version, [*arms, SHADOW] if self.shadows else arms)
+
     def waits(self) -> bool:
         """Whether the champion has no scores now."""
         return self.champion.inference.waits()
@@ -148,7 +155,8 @@ class LineUp:
         if self._pool is not None:
             pending = [(seat, self._pool.submit(self._infer, seat, events)) for seat in self.shadows]
         served = self._score_arms(events)
-        return ScoredBatch(served, [found for seat, answer in pending if (found := self._shadow(seat, events, answer))])
+        shadows = [found for seat, answer in pending if (found := self._shadow(seat, events, answer))]
+        return ScoredBatch(served, shadows, len(pending) - len(shadows))
 
     def _score_arms(self, events: Candidates) -> list[Scored]:
         if self.published is None:
@@ -201,6 +209,7 @@ class LineUp:
             )
 
         return ArmOfEvents(
+            name,
             assignment.explored[rows],
             None if exploration is None else exploration.decision,
             encoded(explored=True, propensity=share),
@@ -215,7 +224,7 @@ class LineUp:
         except PenstockError:  # which is logged
             return None
         says = encode_arm(published.version, SHADOW, 1.0, explored=False, propensity=1.0, infer_ms=took_ms)
-        arm = ArmOfEvents(np.zeros(len(events), np.bool_), None, says, says)
+        arm = ArmOfEvents(SHADOW, np.zeros(len(events), np.bool_), None, says, says)
         return Scored(np.arange(len(events)), events, scores, seat.writer, arm)
 
     def _infer(self, seat: Seat, events: Candidates) -> tuple[Scores, float]:
@@ -242,17 +251,20 @@ def encode_batch(scored: ScoredBatch, now: int) -> Answers:
         answers.sort(key=lambda answer: answer[0])
         letters.sort(key=lambda letter: letter[0])
     records = [record for _, record in answers]
+    served = len(records)
     for part in scored.shadows:
         rows = np.flatnonzero(has_prediction & part.scores.finite)
         scores = part.scores.rows(has_prediction & part.scores.finite)
         arm = None if part.arm is None else part.arm._replace(explored=part.arm.explored[rows])
         records += encode_results(part.events.take(rows), scores, part.writer, now, arm)[0]
+    counts.append(AnswerCounts(shadow=len(records) - served, without_shadow=scored.without_shadow))
     return Answers(records, [letter for _, letter in letters], counts)
 
 
 def _counts(part: Scored, is_predicted: Mask) -> AnswerCounts:
     scores = part.scores
     return AnswerCounts(
+        arm=None if part.arm is None else part.arm.name,
         primary=int((is_predicted & ~scores.by_fallback).sum()),
         fallback=int((is_predicted & scores.by_fallback).sum()),
         unscorable=int((~is_predicted).sum()),

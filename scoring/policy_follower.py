@@ -41,16 +41,25 @@ class PolicyFollower:
         kafka: How to reach Kafka.
         prepare: Makes a line-up.
         now: Wall-clock epoch milliseconds.
+        on_refused: Called for each policy that cannot be followed.
     """
 
     def __init__(
-        self, pipeline: Pipeline, instance: str, kafka: KafkaAccess, prepare: Prepare, now: Callable[[], int]
+        self,
+        pipeline: Pipeline,
+        instance: str,
+        kafka: KafkaAccess,
+        prepare: Prepare,
+        now: Callable[[], int],
+        *,
+        on_refused: Callable[[], object],
     ) -> None:
         self._pipeline = pipeline
         self._instance = instance
         self._kafka = kafka
         self._prepare = prepare
         self._now = now
+        self._on_refused = on_refused
         self._stop = threading.Event()
         self._refusals: list[Refusal] = []
         self._seen: str | None = None
@@ -66,6 +75,12 @@ class PolicyFollower:
             self._line_up = following
         assert self._line_up is not None
         return self._line_up
+
+    def is_behind(self) -> bool:
+        """Whether :meth:`latest` returned another policy than the latest: that is being prepared, or was refused."""
+        line_up = self._line_up
+        published = None if line_up is None else line_up.published
+        return self._seen != (None if published is None else published.hash)
 
     def refusals(self, now: int) -> list[Produced]:
         """The records of policies that could not be followed; each is returned once."""
@@ -182,6 +197,7 @@ class PolicyFollower:
             instance=self._instance, policy=published.hash, reason=f"{error.what} ({error.where})", time_ms=self._now()
         )
         self._refusals = [*self._refusals, refusal]
+        self._on_refused()
 
     def _change_in(self, message: Message) -> PolicyChange | None:
         error = message.error()

@@ -142,6 +142,7 @@ class Scorer:
         self._scored: _Answers | None = None  # not given to the back yet
         self._in_flight: tuple[_Answers, Future[int | None]] | None = None
         self._line_up = components.line_ups.latest()
+        self._line_up.show(self._metrics)
         self._rewind_needed = False  # the consumer's positions are not the committed offsets
 
     def run(self) -> None:
@@ -181,6 +182,7 @@ class Scorer:
         )
         group = self._consumer.consumer_group_metadata() if messages else None
         batch = records_of(messages, self._topic, components.resets)
+        self._follow()
         # Until the rewind succeeds, records are dropped and will be read again. Consuming continues all the same: a
         # consumer that stopped polling would be removed from its group.
         if batch and not self._rewind_needed:
@@ -191,7 +193,6 @@ class Scorer:
     def _score(self, batch: list[Consumed], group: Any) -> None:
         """Score a batch, and add the answers to those that wait for the back."""
         metrics, components = self._metrics, self._components
-        self._follow()
         metrics.observe_batch(len(batch))
         with metrics.time_stage("decode"):
             decoded = components.reader.decode(batch, self._now())
@@ -223,11 +224,11 @@ class Scorer:
         )
 
     def _follow(self) -> None:
-        """Score with the latest line-up from now on."""
+        """Score with the latest line-up from now on. An idle scorer does so too, for its metrics say who scores."""
         latest = self._components.line_ups.latest()
         if latest is not self._line_up:
             self._line_up = latest
-            self._metrics.set_models(latest.models)
+            latest.show(self._metrics)
 
     def _markers(self, scored: Candidates, now: int) -> list[Produced]:
         """What the log of rollouts must say: which partitions take the policy up, and whether one was refused."""

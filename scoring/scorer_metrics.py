@@ -18,6 +18,9 @@ from scoring.inference import FALLBACK, PRIMARY, Scores
 from scoring.other_views import STATES
 from scoring.prediction_format import ModelIdentity
 
+SHADOW = "shadow"
+"""The arm of a prediction that nobody is served."""
+
 STAGES = ("decode", "recall", "infer", "encode", "commit")
 # From decoding a small batch to the longest transaction (one of 20 s has failed).
 _STAGE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
@@ -48,10 +51,17 @@ class CascadeCounts:
 
 @dataclass(frozen=True)
 class AnswerCounts:
-    """How many records of each kind a batch has, and the Kafka timestamp of its oldest scored event (epoch ms)."""
+    """How many records of each kind a batch has, and the Kafka timestamp of its oldest scored event (epoch ms).
 
+    ``primary`` and ``fallback`` are predictions of one arm of a rollout, or of none. ``shadow`` are predictions that
+    nobody is served, ``without_shadow`` versions that gave the batch none.
+    """
+
+    arm: str | None = None
     primary: int = 0
     fallback: int = 0
+    shadow: int = 0
+    without_shadow: int = 0
     again: int = 0
     timers: int = 0
     undecodable: int = 0
@@ -61,7 +71,7 @@ class AnswerCounts:
 
 
 class ScorerMetrics:
-    """The metrics of one scorer; every series exists from the start, at 0.
+    """The metrics of one scorer; every series exists from the start, at 0. Those of an arm begin with its policy.
 
     Args:
         registry: The registry that exposes them.
@@ -157,12 +167,58 @@ class ScorerMetrics:
             ["pipeline", "model", "version"],
             registry=registry,
         )
+        self._policy = Gauge(
+            "penstock_scorer_policy_info",
+            "1 for the version of the rollout policy in use; none before the first",
+            ["pipeline", "policy"],
+            registry=registry,
+        )
+        self.policy_behind = Gauge(
+            "penstock_scorer_policy_behind",
+            "1 while the latest rollout policy is not in use: it is being prepared, or was refused",
+            ["pipeline"],
+            registry=registry,
+        ).labels(pipeline)
+        self.policy_refusals = Counter(
+            "penstock_scorer_policy_refusals",
+            "Rollout policies that could not be followed",
+            ["pipeline"],
+            registry=registry,
+        ).labels(pipeline)
+        self._arm_predictions = Counter(
+            "penstock_scorer_arm_predictions",
+            "Committed predictions under a rollout policy, by arm and route; arm shadow: those that nobody is served",
+            ["pipeline", "arm", "route"],
+            registry=registry,
+        )
+        self._shadow_failures = Counter(
+            "penstock_scorer_shadow_failures",
+            "Committed batches to which a version in shadow gave no scores; each version counts",
+            ["pipeline"],
+            registry=registry,
+        ).labels(pipeline)
+        self._arms = self._arms_before = frozenset[str]()
 
     def set_models(self, models: Iterable[ModelIdentity]) -> None:
         """Set the model versions that score from now on."""
         self._model.clear()
         for name, version in models:
             self._model.labels(self._pipeline, name, version).set(1)
+
+    def set_policy(self, policy: str | None, arms: Iterable[str]) -> None:
+        """Set the version of the rollout policy from now on, None before the first, and the names of its arms.
+
+        The series of an arm that is gone last for one policy more: answers under the one before may still be committed.
+        """
+        self._policy.clear()
+        self._policy.labels(self._pipeline, policy or "none").set(1)
+        present = frozenset(arms)
+        for route in (PRIMARY, FALLBACK):
+            for arm in present:
+                self._arm_predictions.labels(self._pipeline, arm, route)
+            for arm in self._arms_before - self._arms - present:
+                self._arm_predictions.remove(self._pipeline, arm, route)
+        self._arms_before, self._arms = self._arms, present
 
     def observe_batch(self, records: int) -> None:
         """Record the size of a batch."""
@@ -180,6 +236,11 @@ class ScorerMetrics:
         for counts in batches:
             self.scored[PRIMARY].inc(counts.primary)
             self.scored[FALLBACK].inc(counts.fallback)
+            if counts.arm is not None:
+                self._count_arm(counts.arm, PRIMARY, counts.primary)
+                self._count_arm(counts.arm, FALLBACK, counts.fallback)
+            self._count_arm(SHADOW, PRIMARY, counts.shadow)
+            self._shadow_failures.inc(counts.without_shadow)
             self.skipped["again"].inc(counts.again)
             self.skipped["timer"].inc(counts.timers)
             self.dead_letters["decode"].inc(counts.undecodable)
@@ -190,6 +251,10 @@ class ScorerMetrics:
         oldest_ms = min((counts.oldest_ms for counts in batches if counts.oldest_ms is not None), default=None)
         if oldest_ms is not None:
             self.age.observe(max(0, now - oldest_ms) / 1000)
+
+    def _count_arm(self, arm: str, route: str, predictions: int) -> None:
+        if predictions:
+            self._arm_predictions.labels(self._pipeline, arm, route).inc(predictions)
 
     @contextmanager
     def time_stage(self, name: str) -> Iterator[None]:

@@ -150,7 +150,10 @@ def _components(
     transactional_id = f"{group}-{options.instance}"
     metrics = ScorerMetrics(REGISTRY, pipeline.name, options.limits.max_batch)
     seating = Seating(project, versions, options.deadlines, largest, lambda _reason: metrics.triton_failures.inc())
-    follower = PolicyFollower(pipeline, options.instance, kafka, seating.line_up, _now)
+    follower = PolicyFollower(
+        pipeline, options.instance, kafka, seating.line_up, _now, on_refused=metrics.policy_refusals.inc
+    )
+    metrics.policy_behind.set_function(follower.is_behind)
     history = PredictionHistory(
         kafka,
         predictions,
@@ -179,8 +182,6 @@ def _components(
         options.skip_deleted,
     )
     with closing(history), closing(consumer), follower.following(), watch:
-        line_up = follower.latest()
-        metrics.set_models(line_up.models)
         yield ScorerComponents(
             consumer=consumer,
             producer=producer,
@@ -195,7 +196,7 @@ def _components(
                 on_read=metrics.observe_lookups,
                 on_request=metrics.lookup_seconds.observe,
             ),
-            reader=seating.reader(line_up.champion.writer),
+            reader=seating.reader(follower.latest().champion.writer),
             metrics=metrics,
             watch=watch,
             resets=OffsetResets(gaps),

@@ -104,5 +104,5 @@ def read_config(text: str) -> ServingConfig:
         inputs = tuple(json.loads(parameters["feature_names"]))
     except KeyError as error:
         raise ValueError(f"it has no parameter {error}") from error
-    backend = config.backend if config.backend in get_args(Backend) else "python"
+    backend: Backend = config.backend if config.backend in get_args(Backend) else "python"
     return ServingConfig(version, previous, inputs, backend, tuple(rollout))

@@ -6,7 +6,6 @@ were chosen for these versions, and the slice with a hash of its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,11 +22,10 @@ from streams.definitions.pipeline import Model
 from verify.findings import Findings
 from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Published
+from verify.slices import position
 
 Bands = Mapping[tuple[str, str], set[tuple[float, float]]]
 """The bands that were chosen for a fast and a strong version."""
-
-_MANTISSA_BITS = 53
 
 
 @dataclass
@@ -143,9 +141,8 @@ def check_cascade(
 
 
 def in_audit_slice(pipeline: str, event_id: str, share: float) -> bool:
-    """Whether an event is in the audit slice: the first bits of a hash, read as a fraction, are below the share."""
-    digest = hashlib.sha256(f"{pipeline}/audit\x1f{event_id}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> (64 - _MANTISSA_BITS)) < share * (1 << _MANTISSA_BITS)
+    """Whether an event is in the audit slice."""
+    return position(f"{pipeline}/audit", event_id) < share
 
 
 def _route(fast: Scorer, strong: Scorer, band: tuple[float, float], tolerance: float) -> Scorer:

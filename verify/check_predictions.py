@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -18,33 +18,30 @@ from penstock.counts import counted
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
 from verify.categories import codes
+from verify.check_scores import ScoreCheck, Scored, ScoreFindings
 from verify.emissions import JudgedEvent, first_emissions
-from verify.findings import Findings
-from verify.hosted import CannotBeAsked, Scorer
+from verify.hosted import Scorer
 from verify.published import Position, Published
 
 # Triton's onnxruntime and this process's may sum a tree ensemble's leaves in different orders.
 SCORE_TOLERANCE = 1e-5
 _ROUTES = ("primary", "fallback")
-_REASONS = 3
 
 NO_EXCERPTS: Mapping[Position, Published] = MappingProxyType({})
 
 
 @dataclass
-class PredictionFindings(Findings):
+class PredictionFindings(ScoreFindings):
     """Result of the check of the predictions topic; a mismatch is a prediction with wrong content.
 
-    ``unchecked`` says in words what could not be checked. ``judged`` are those that are of a valid event, each with the
-    vector that should have been scored.
+    ``judged`` are those that are of a valid event, each with the vector that should have been scored.
     """
 
-    judged: list[tuple[Published, npt.NDArray[np.float32]]] = field(default_factory=list)
+    judged: list[Scored] = field(default_factory=list)
     predictions: int = 0
     duplicates: int = 0
     gaps: int = 0
     fallbacks: int = 0
-    unchecked: list[str] = field(default_factory=list)
 
 
 def model_vectors(model: Model, values: Iterable[Mapping[str, Any]], count: int) -> npt.NDArray[np.float32]:
@@ -78,6 +75,7 @@ def check_predictions(
     excerpts: Mapping[Position, Published] = NO_EXCERPTS,
     tolerance_of: Callable[[str, str], float] = lambda *_: SCORE_TOLERANCE,
     contributions_of: Callable[[str, str], Scorer | None] = lambda *_: None,
+    explored: Collection[Position] = frozenset(),
 ) -> PredictionFindings:
     """Check every prediction against the event's first feature record and the model file.
 
@@ -86,6 +84,7 @@ def check_predictions(
     ``tolerance_of(name, version)`` is by how much a score may differ, absolutely or relatively.
     ``contributions_of(name, version)`` returns by how much each input moves a score; None if the version cannot tell.
     ``excerpts`` are the dead letters of records that were too long to be published, each scored when it was replayed.
+    ``explored`` are the events whose decision is that of an exploration: it does not follow from the score.
     """
     findings = PredictionFindings(predictions=len(predictions))
     first = first_emissions(features)
@@ -107,16 +106,27 @@ def check_predictions(
     for prediction, record in judged:
         _check_references(plan, model, own, prediction, record, findings)
     for name in model.names:
-        _check_scores(
-            model,
-            [(p, f) for p, f in judged if p.value["model"] == name],
-            partial(scorer_of, name),
-            partial(tolerance_of, name),
-            partial(contributions_of, name),
-            findings,
+        of_model = [(p, f) for p, f in judged if p.value["model"] == name]
+        scores = ScoreCheck(
+            model, own, partial(scorer_of, name), partial(tolerance_of, name), partial(contributions_of, name), explored
         )
+        vectors = _vectors_of(model, of_model)
+        findings.judged += scores.check([(p, row) for (p, _), row in zip(of_model, vectors, strict=True)], findings)
     findings.unchecked += _of_earlier_definitions(model, judged)
     return findings
+
+
+def _vectors_of(model: Model, judged: Sequence[tuple[Published, Published]]) -> npt.NDArray[np.float32]:
+    """What should have been scored for each prediction and its feature record, [n, inputs]."""
+    # `check_other_views` judges these.
+    others = [place for place, name in enumerate(model.inputs) if ":" in name]
+    vectors = model_vectors(model, (record.value for _, record in judged), len(judged))
+    for row, (prediction, record) in enumerate(judged):
+        # The prediction says what was scored.
+        if len(prediction.value["vector"]) == 4 * len(model.inputs):
+            taken = slice(None) if _lacks_inputs(model, record) else others
+            vectors[row, taken] = np.frombuffer(prediction.value["vector"], "<f4")[taken]
+    return vectors
 
 
 def _scored(
@@ -213,126 +223,9 @@ def _check_references(
         findings.mismatch(f"{where}: key or partition differs from its feature record")
 
 
-def _scores(
-    scorer_of: Callable[[str], Scorer], version: str, vectors: npt.NDArray[np.float32]
-) -> tuple[list[list[float]] | None, str]:
-    """What a model version returns; None and the reason if it returns nothing.
-
-    Raises:
-        CannotBeAsked: if only a server has its model, and gives none.
-    """
-    if not version.isdigit():
-        return None, "its version is not a number"
-    try:
-        return scorer_of(version)(vectors).tolist(), ""
-    except CannotBeAsked:
-        raise
-    except Exception as error:  # noqa: BLE001 - a model file may hold anything
-        return None, str(error)
-
-
 def policy_version(model: Model) -> str:
     """The hash of all that decisions depend on (docs/reference/records.md)."""
     content: list[Any] = [model.threshold, model.positive, model.negative]
     if model.cascade is not None:
         content += [model.cascade.strong, model.cascade.band, model.cascade.audit]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:12]
-
-
-def _check_scores(
-    model: Model,
-    judged: Sequence[tuple[Published, Published]],
-    scorer_of: Callable[[str], Scorer],
-    tolerance_of: Callable[[str], float],
-    contributions_of: Callable[[str], Scorer | None],
-    findings: PredictionFindings,
-) -> None:
-    policy = policy_version(model)
-    # `check_other_views` judges these.
-    others = [place for place, name in enumerate(model.inputs) if ":" in name]
-    for version in sorted({prediction.value["model_version"] for prediction, _ in judged}):
-        pairs = [(p, f) for p, f in judged if p.value["model_version"] == version]
-        vectors = model_vectors(model, (f.value for _, f in pairs), len(pairs))
-        for row, (prediction, record) in enumerate(pairs):
-            # The prediction says what was scored.
-            if len(prediction.value["vector"]) == 4 * len(model.inputs):
-                taken = slice(None) if _lacks_inputs(model, record) else others
-                vectors[row, taken] = np.frombuffer(prediction.value["vector"], "<f4")[taken]
-        try:
-            scores, why = _scores(scorer_of, version, vectors)
-        except CannotBeAsked as error:
-            findings.unchecked.append(
-                f"the scores of {counted(len(pairs), 'prediction')} by version {version}: {error}"
-            )
-            scores, why = [[p.value["score"], *_outputs(p)] for p, _ in pairs], ""
-        if scores is None:
-            for prediction, _ in pairs:
-                where = prediction.place_in("predictions")
-                findings.mismatch(f"{where}: model version {version} cannot score these vectors: {why}")
-            continue
-        tolerance = tolerance_of(version)
-        for (prediction, _), vector, numbers in zip(pairs, vectors, scores, strict=True):
-            findings.judged.append((prediction, vector))
-            for wrong in _wrong_in(model, policy, prediction, vector, numbers, tolerance):
-                findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
-        for (prediction, _), wrong in _wrong_reasons(model, policy, pairs, vectors, contributions_of(version)):
-            findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
-
-
-def _wrong_reasons(
-    model: Model,
-    policy: str,
-    pairs: Sequence[tuple[Published, Published]],
-    vectors: npt.NDArray[np.float32],
-    contributions_of: Scorer | None,
-) -> Iterator[tuple[tuple[Published, Published], str]]:
-    """The predictions whose reasons are not the three greatest contributions to a positive or an audited score."""
-    judged = [row for row, (p, _) in enumerate(pairs) if p.value["policy_version"] == policy]
-    if not judged:
-        return
-    found = (
-        np.zeros((len(judged), len(model.inputs))) if contributions_of is None else contributions_of(vectors[judged])
-    )
-    for row, contributions in zip(judged, found.tolist(), strict=True):
-        value = pairs[row][0].value
-        pushed = [one for one in sorted(contributions, reverse=True)[:_REASONS] if one > 0]
-        is_explained = value["score"] >= model.threshold or (value.get("cascade") or {}).get("audited", False)
-        expected = pushed if is_explained else []
-        reasons = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
-        own = [contributions[model.inputs.index(name)] if name in model.inputs else np.nan for name, _ in reasons]
-        rounding = 1e-5 * max(1, *map(abs, contributions))
-        if (
-            len(reasons) != len(expected)
-            or len({name for name, _ in reasons}) < len(reasons)
-            or not np.allclose([one for _, one in reasons], expected, rtol=1e-4, atol=rounding)
-            or not np.allclose(own, expected, rtol=1e-4, atol=rounding)
-        ):
-            yield pairs[row], f"reasons {reasons}, should be the inputs that contribute {expected}"
-
-
-def _wrong_in(
-    model: Model,
-    policy: str,
-    prediction: Published,
-    vector: npt.NDArray[np.float32],
-    numbers: Sequence[float],
-    tolerance: float,
-) -> Iterator[str]:
-    """What is wrong with a prediction, of which the vector and the version's numbers should be these."""
-    value, (score, *outputs) = prediction.value, numbers
-    version = value["model_version"]
-    if value["vector"] != vector.astype("<f4").tobytes():
-        yield "the vector is not that of its feature record"
-    if not abs(value["score"] - score) <= tolerance * max(1, abs(score)):
-        yield f"score {value['score']}, version {version} says {score}"
-    published = _outputs(prediction)
-    if len(published) != len(outputs) or not np.allclose(published, outputs, tolerance, tolerance, equal_nan=True):
-        yield f"outputs {published}, version {version} says {outputs}"
-    if value["policy_version"] == policy:
-        decision = model.positive if value["score"] >= model.threshold else model.negative
-        if value["decision"] != decision:
-            yield f"decision {value['decision']!r} does not follow from the score"
-
-
-def _outputs(prediction: Published) -> list[float]:
-    return [output["value"] for output in prediction.value["outputs"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from verify.emissions import first_emissions
 from verify.findings import Findings
 from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Position, Published
+from verify.replays import replay_in
 
 _SCORER = "score"
 _FAILED, _NOT_A_NUMBER = _OUTCOMES = ("penstock.ModelFailed", "penstock.NotANumber")
@@ -37,7 +39,7 @@ def check_unscored(
     features: Sequence[Published],
     letters: Iterable[Record],
     unreadable: Collection[str],
-    scorers: Callable[[], Sequence[Scorer]],
+    scorers: Callable[[Published | None], Sequence[Scorer]],
     replayed: Collection[str] = (),
 ) -> UnscoredFindings:
     """Check each of the scorer's letters: of one event's first feature record, and for a reason that is true.
@@ -48,8 +50,9 @@ def check_unscored(
         features: The feature records of events.
         letters: The dead letters of the predictions topic.
         unreadable: The places (``features[partition]@offset``) of records that cannot be decoded.
-        scorers: Gives each way that a score may have come about: every version of the model with these inputs that the
-            repository has, of a cascade also each pair of versions with a band. Called for a letter.
+        scorers: Gives each way that the score of a feature record may have come about. Without a rollout, that is every
+            version of the model with these inputs that the repository has, of a cascade also each pair of versions with
+            a band. Called with None for a record that a replay has refused again: nothing says under which policy.
         replayed: The places of the letters that were replayed: another record answers their events.
     """
     findings = UnscoredFindings()
@@ -79,7 +82,9 @@ def check_unscored(
             if not is_replayed:
                 findings.positions.add(scored.position)
             try:
-                is_true = _is_true(plan, model, scored, letter.reason, scorers)
+                is_again = replay_in(letter.own_headers) is not None
+                ways = partial(scorers, None if is_again else scored)
+                is_true = _is_true(plan, model, scored, letter.reason, ways)
             except CannotBeAsked as error:
                 findings.unchecked.append(f"{place}: whether {letter.reason} is true: {error}")
                 continue

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import onnxruntime
 from sklearn.metrics import roc_auc_score
 
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from schemas.constraints import INT64_MAX
-from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import check_backfill
-from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands, routes
+from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
 from verify.check_gates import check_gates
 from verify.check_other_views import check_other_views
-from verify.check_predictions import SCORE_TOLERANCE, check_predictions, model_vectors, policy_version
+from verify.check_predictions import check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
+from verify.check_rollout import RolloutFindings, check_rollout, due_version
+from verify.check_shadows import ShadowFindings, check_shadows
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
 from verify.check_training import TrainingFindings, check_training
@@ -39,8 +34,10 @@ from verify.findings import MAX_EXAMPLES, Findings
 from verify.hosted import HostedScorers, Scorer, nobody
 from verify.labels import Label, known_labels
 from verify.measured import Measured
+from verify.model_versions import ModelVersions
 from verify.published import Position, Published
-from verify.report import CascadeReport, ModelReport, PipelineReport, percentiles
+from verify.report import CascadeReport, ModelReport, PipelineReport, RolloutReport, percentiles
+from verify.rollout_log import RolloutLog
 from verify.run_data import RunData
 from verify.unpublished import check_unpublished
 
@@ -86,40 +83,52 @@ def judge(
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
-    models, cascade = run.models / pipeline.model.name, pipeline.model.cascade
-    scorers = cache(lambda: _scorers(run.models, pipeline.model, hosted))
-    unscored = check_unscored(plan, pipeline.model, of_events, run.unscored, run.unreadable, scorers, replays.replayed)
+    versions, cascade = ModelVersions(run.models, hosted), pipeline.model.cascade
+    rollout = check_rollout(plan, run)
+    unscored = check_unscored(
+        plan,
+        pipeline.model,
+        of_events,
+        run.unscored,
+        run.unreadable,
+        _ways_to_score(project, versions, rollout.log),
+        replays.replayed,
+    )
     # Those that a replay scored have a prediction all the same.
     predicted = {record.position for record in run.predictions if record.replayed} & withheld.excerpts.keys()
     unpredicted = too_large - predicted | unscored.positions
-
-    def scorer_of(name: str, version: str) -> Scorer:
-        return _version(run.models / name / version, hosted)
-
-    def tolerance_of(name: str, version: str) -> float:
-        return _tolerance(run.models / name / version)
-
     scored = check_predictions(
         plan,
         pipeline.model,
         {place: event for place, event in judged.events.items() if place not in unpredicted},
         of_events,
         run.predictions,
-        scorer_of,
+        versions.scorer,
         excerpts=withheld.excerpts,
-        tolerance_of=tolerance_of,
-        contributions_of=lambda name, version: _contributions(run.models / name / version),
+        tolerance_of=versions.tolerance,
+        contributions_of=versions.contributions,
+        explored=rollout.explored,
+    )
+    own_policy = policy_version(pipeline.model)
+    shadows = check_shadows(
+        pipeline.model,
+        own_policy,
+        rollout.log.policies,
+        run.predictions,
+        run.shadows,
+        scored.judged,
+        versions.scorer,
+        versions.tolerance,
     )
     ways = CascadeFindings()
     if cascade is not None:
-        policy = policy_version(pipeline.model)
         ways = check_cascade(
             pipeline.name,
             pipeline.model,
-            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == policy],
-            scorer_of,
-            chosen_bands(models, pipeline.model),
-            tolerance_of,
+            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == own_policy],
+            versions.scorer,
+            chosen_bands(run.models / pipeline.model.name, pipeline.model),
+            versions.tolerance,
         )
     elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
@@ -150,13 +159,13 @@ def judge(
     if run.backfills and labels is not None:
         folders = [run.models / name for name in pipeline.model.names]
         trained = check_training(plan, folders, run.backfills, run.labels, labels_until)
-    gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, labels_until, scorer_of)
+    gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, labels_until, versions.scorer)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:
-        findings = features if place.startswith("features") else scored
-        findings.mismatch(f"{place}: is not a record that Penstock publishes")
-    quality = _quality(project, run, measured, registry) if measured else None
+        of_topic = {"features": features, "predictions": scored}.get(place.partition("[")[0], rollout)
+        of_topic.mismatch(f"{place}: is not a record that Penstock publishes")
+    quality = _quality(project, run, measured, versions, registry) if measured else None
     has_classes = pipeline.labels is not None and pipeline.labels.task != "regression"
     misses_quality = measured is not None and has_classes and quality is None
     checks: list[Findings] = [
@@ -166,6 +175,8 @@ def judge(
         timers,
         unscored,
         scored,
+        rollout,
+        shadows,
         ways,
         elsewhere,
         redis,
@@ -204,6 +215,8 @@ def judge(
         cascade=None
         if cascade is None
         else CascadeReport(by_strong=ways.by_strong, audited=ways.audited, differing=ways.differing),
+        rollout=_rollout(rollout, shadows, run),
+        rollout_mismatches=rollout.mismatches + shadows.mismatches,
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
@@ -238,6 +251,7 @@ def judge(
             *timers.unchecked,
             *unscored.unchecked,
             *scored.unchecked,
+            *shadows.unchecked,
             *ways.unchecked,
             *elsewhere.unchecked,
             *(text for one in replayed for text in one.unchecked),
@@ -245,6 +259,30 @@ def judge(
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],
         examples=examples[:MAX_EXAMPLES],
+    )
+
+
+def _ways_to_score(
+    project: Project, versions: ModelVersions, log: RolloutLog
+) -> Callable[[Published | None], Sequence[Scorer]]:
+    """Gives each way that the score of a feature record may have come about; of None, each under any policy."""
+    ways = cache(lambda version: versions.ways(project.pipeline.model, version))
+    return lambda record: ways(None if record is None else due_version(project.plan, log, record))
+
+
+def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) -> RolloutReport | None:
+    """What there was of rollouts; None if there was nothing."""
+    if not (run.rollout_log or run.rollout or rollout.predictions or run.shadows or run.corrections):
+        return None
+    return RolloutReport(
+        changes=len(rollout.log.changes),
+        markers=len(rollout.log.markers),
+        refusals=len(rollout.log.refusals),
+        predictions=rollout.predictions,
+        explored=len(rollout.explored),
+        shadows=shadows.shadows,
+        shadows_missing=shadows.missing,
+        corrections=len(run.corrections),
     )
 
 
@@ -269,71 +307,9 @@ def judged_sources(
     ]
 
 
-def _scorers(repository: Path, model: Model, hosted: HostedScorers) -> list[Scorer]:
-    """Each way that an event's score may have come about, by the versions of the model, or of both of a cascade."""
-    fast = _versions(repository / model.name, model, hosted)
-    if model.cascade is None:
-        return [*fast.values()]
-    strong = _versions(repository / model.cascade.strong, model, hosted)
-    bands = chosen_bands(repository / model.name, model, of_any_policy=True)  # letters do not say their policy
-    return routes(model, fast, strong, bands, lambda name, version: _tolerance(repository / name / version))
-
-
-def _versions(folder: Path, model: Model, hosted: HostedScorers) -> dict[str, Scorer]:
-    """The versions of a model that take these inputs."""
-    versions = [path.parent for path in sorted(folder.glob("*/manifest.json"))]
-    return {
-        path.name: _version(path, hosted) for path in versions if _manifest(path).get("inputs") == list(model.inputs)
-    }
-
-
-def _version(folder: Path, hosted: HostedScorers) -> Scorer:
-    """The model of a version, from its file, or on the server that alone has it.
-
-    Raises:
-        OSError: if there is no such version.
-    """
-    manifest = _manifest(folder)
-    return hosted(manifest) if manifest.get("hosted") else _scorer(folder / "model.onnx")
-
-
-def _tolerance(folder: Path) -> float:
-    """By how much a score of a version may differ: on a server, batches of another size are rounded otherwise."""
-    hosted = _manifest(folder).get("hosted")
-    return float(hosted["tolerance"]) if hosted else SCORE_TOLERANCE
-
-
-def _contributions(folder: Path) -> Scorer | None:
-    """By how much each input moves a score of a version; None if it does not say."""
-    file = folder / "reasons.onnx"
-    return _scorer(file) if file.is_file() else None
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return found
-
-
-def _scorer(path: Path) -> Scorer:
-    """A model file as a function from vectors, float32 [N, inputs], to its numbers [N, K], the score first.
-
-    Raises:
-        OSError: if there is no such file.
-    """
-    content = path.read_bytes()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (tensor,) = session.get_inputs()
-
-    def score(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = session.run(None, {tensor.name: vectors})[0]
-        return scores
-
-    return score
-
-
-def _quality(project: Project, run: RunData, measured: Measured, registry: Registry | None) -> ModelReport | None:
+def _quality(
+    project: Project, run: RunData, measured: Measured, versions: ModelVersions, registry: Registry | None
+) -> ModelReport | None:
     """AUC of the published scores and of the model without windows, on labelled events later than the training data.
 
     None if the pipeline has no labels or is a regression, these events are of one class only, or the model's baseline
@@ -363,7 +339,7 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
     version = str(latest["cascade"]["fast_version"] if latest["cascade"] else latest["model_version"])
     vectors = model_vectors(pipeline.model, served, len(served))
     try:
-        baseline = _baseline_scores(run.models / pipeline.model.name / version, vectors)
+        baseline = versions.baseline_scores(pipeline.model.name, version, vectors)
     except (OSError, ValueError):
         return None
     return ModelReport(
@@ -377,13 +353,3 @@ def _quality(project: Project, run: RunData, measured: Measured, registry: Regis
 
 def _auc(truth: Sequence[int], predictions: Sequence[Published]) -> float:
     return round(float(roc_auc_score(truth, [prediction.value["score"] for prediction in predictions])), 4)
-
-
-def _baseline_scores(folder: Path, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
-    """Scores of a version's baseline, which takes some of the model's inputs; None if it was made without one."""
-    manifest = _manifest(folder)
-    baseline = manifest.get("baseline_inputs", ())
-    if not baseline:
-        return None
-    columns = [manifest["inputs"].index(name) for name in baseline]
-    return _scorer(folder / "baseline.onnx")(np.ascontiguousarray(vectors[:, columns]))[:, 0]

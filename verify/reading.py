@@ -22,8 +22,10 @@ from cassandra.query import SimpleStatement, tuple_factory
 
 from penstock.cassandra_client import connect_cassandra
 from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import dead_letters_of
-from penstock.kafka.reading import Record, read_topic
+from penstock.kafka.reading import Record, RecordsGoneError, read_topic
+from penstock.kafka.topics import admin_client, partition_counts
 from penstock.redis_client import connect_redis
 from penstock.settings import Settings
 from schemas.history import record_decoder
@@ -54,11 +56,21 @@ def read_run(
     def records(topic: str) -> list[Record]:
         return list(read_topic(kafka, topic))
 
+    def records_if_any(topic: str) -> list[Record]:
+        return _records_if_any(kafka, topic)
+
     read_at_ms = time.time_ns() // 1_000_000
     points = ", ".join(settings.cassandra.contact_points)
     # Cassandra answers page by page: it is read beside all else, which is decoded here.
     with ThreadPoolExecutor(1) as beside:
         tables = beside.submit(_read_store, "Cassandra", points, lambda: _read_cassandra(plan, settings, sample, seed))
+        # Before the predictions that stand beside them, if the pipeline runs.
+        shadows, no_shadows = readable(
+            records_if_any(pipeline.shadow_topic), record_decoder("prediction"), "predictions.shadow"
+        )
+        corrections, no_corrections = readable(
+            records_if_any(pipeline.corrections_topic), record_decoder("prediction"), "predictions.corrections"
+        )
         features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features")
         predictions, no_predictions = readable(
             records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
@@ -75,6 +87,10 @@ def read_run(
             predictions=predictions,
             unpublished=records(dead_letters_of(pipeline.features_topic)),
             unscored=records(dead_letters_of(pipeline.predictions_topic)),
+            shadows=shadows,
+            corrections=corrections,
+            rollout=records_if_any(pipeline.rollout_topic),
+            rollout_log=records_if_any(pipeline.rollout_log_topic),
             alerts=records(pipeline.drift_topic) if has_monitors else (),
             states=records(pipeline.drift_state_topic) if has_monitors else (),
             labels=() if labels is None else records(labels.topic),
@@ -82,11 +98,21 @@ def read_run(
             backfills=[read_backfill_data(one) for one in backfills],
             others=others,
             models=settings.model_repository,
-            unreadable=[*no_features, *no_predictions],
+            unreadable=[*no_features, *no_predictions, *no_shadows, *no_corrections],
             unread=unread,
             read_at_ms=read_at_ms,
             cassandra=tables.result(),
         )
+
+
+def _records_if_any(kafka: KafkaAccess, topic: str) -> list[Record]:
+    """The records of a topic of rollouts; none if the pipeline's topics were created before there were rollouts."""
+    try:
+        return list(read_topic(kafka, topic))
+    except RecordsGoneError:
+        if topic in partition_counts(admin_client(kafka), kafka):
+            raise
+        return []
 
 
 def _read_others(project: Project, records: Callable[[str], list[Record]]) -> dict[str, list[Published]]:

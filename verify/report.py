@@ -46,6 +46,23 @@ class CascadeReport(BaseModel):
     differing: int
 
 
+class RolloutReport(BaseModel):
+    """The rollouts of a pipeline: what their log has, and what was served under it.
+
+    ``predictions`` counts those that name an arm, ``explored`` the events whose decision is the exploration's.
+    ``shadows_missing`` counts scores that a version in shadow owes: it failed, or had no finite number.
+    """
+
+    changes: int
+    markers: int
+    refusals: int
+    predictions: int
+    explored: int
+    shadows: int
+    shadows_missing: int
+    corrections: int
+
+
 class PipelineReport(BaseModel):
     """One pipeline's run. :meth:`failures` lists what is wrong, :meth:`unchecked` what could not be checked.
 
@@ -53,7 +70,7 @@ class PipelineReport(BaseModel):
     ``letters_replayed`` counts dead letters that `penstock dlq replay` has answered.
     ``features_too_large`` counts valid events that have a dead letter in place of a feature record and a prediction,
     ``events_unscored`` those that have a dead letter of the scorer in place of a prediction.
-    ``cascade`` is None for a pipeline without one.
+    ``cascade`` is None for a pipeline without one, ``rollout`` for one that never had a rollout.
     ``features_unverifiable`` counts vectors whose events are not known in order. ``epochs`` is how often a view began
     without state (docs/concepts/semantics.md), ``epochs_announced`` how often the user says that it did.
     ``not_checked`` says in words what left nothing to check.
@@ -95,6 +112,8 @@ class PipelineReport(BaseModel):
     prediction_mismatches: int
     fallback_predictions: int
     cascade: CascadeReport | None = None
+    rollout: RolloutReport | None = None
+    rollout_mismatches: int = 0
     redis_checked: int
     redis_mismatches: int
     cassandra_rows: int
@@ -139,6 +158,7 @@ class PipelineReport(BaseModel):
             "prediction_duplicates": "events were predicted more than once",
             "prediction_gaps": "valid events have no prediction",
             "prediction_mismatches": "predictions are wrong",
+            "rollout_mismatches": "changes of rollout policies, arms or shadow predictions do not hold",
             "dead_letter_mismatches": "dead letters do not match the invalid events",
             "redis_mismatches": "vectors in Redis are not the latest",
             "cassandra_mismatches": "rows in Cassandra differ from what was published",

@@ -62,6 +62,10 @@ class RunData:
         unscored: Those of the predictions topic's.
         features: The features topic, decoded.
         predictions: The predictions topic, decoded.
+        shadows: The topic of shadow predictions, decoded.
+        corrections: The topic of corrected predictions, decoded.
+        rollout: The topic of the rollout policy.
+        rollout_log: The log of all changes of the policy.
         alerts: The drift topic.
         states: The topic of the drift app's states.
         labels: The labels topic.
@@ -70,7 +74,7 @@ class RunData:
         backfills: The complete backfills that are judged.
         others: The features topics of other pipelines, decoded, of those that could be read.
         models: The model repository.
-        unreadable: The places of records on the features and predictions topics that cannot be decoded.
+        unreadable: The places of records of features and of all predictions that cannot be decoded.
         unread: What the verifier was not allowed to read, in words.
         read_at_ms: When the stores were read, epoch ms.
     """
@@ -81,6 +85,10 @@ class RunData:
     predictions: Sequence[Published]
     unpublished: Sequence[Record] = ()
     unscored: Sequence[Record] = ()
+    shadows: Sequence[Published] = ()
+    corrections: Sequence[Published] = ()
+    rollout: Sequence[Record] = ()
+    rollout_log: Sequence[Record] = ()
     alerts: Sequence[Record] = ()
     states: Sequence[Record] = ()
     labels: Sequence[Record] = ()

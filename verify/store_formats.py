@@ -108,7 +108,8 @@ def prediction_row(value: Mapping[str, Any]) -> dict[str, Any]:
     row["outputs"] = [(output["name"], output["value"]) for output in value["outputs"]]
     row["reasons"] = [(reason["input"], reason["contribution"]) for reason in value["reasons"]]
     row["defaulted"] = [(one["view"], one["reason"]) for one in value["defaulted"]]
-    row["cascade"] = None if value["cascade"] is None else tuple(value["cascade"].values())
+    for name in ("cascade", "rollout"):
+        row[name] = None if value[name] is None else tuple(value[name].values())
     return row
 
 

@@ -23,7 +23,7 @@ from penstock.errors import naming
 from penstock.settings import Settings
 from streams.plan.project import open_project
 from verify.measured import Measured
-from verify.report import CascadeReport, PipelineReport, Report
+from verify.report import CascadeReport, PipelineReport, Report, RolloutReport
 
 _PACKAGES = (
     "penstock",
@@ -110,6 +110,7 @@ def _summary(report: PipelineReport) -> list[str]:
         f"features     {report.features_checked:,} of {report.features_total:,} values compared",
         f"predictions  {report.predictions:,}, {report.fallback_predictions:,} by the fallback",
         *([] if report.cascade is None else [_cascade(report.cascade)]),
+        *([] if report.rollout is None else [_rollout(report.rollout)]),
         f"stores       {counted(report.redis_checked, 'vector')} in Redis, "
         f"{counted(report.cassandra_rows, 'row')} in Cassandra",
         f"backfill     {counted(report.backfill_rows, 'row')}",
@@ -124,6 +125,14 @@ def _summary(report: PipelineReport) -> list[str]:
 def _cascade(cascade: CascadeReport) -> str:
     share = f"{cascade.differing:,} of {counted(cascade.audited, 'audited clear case')}"
     return f"cascade      {cascade.by_strong:,} by the strong model, which would decide {share} differently"
+
+
+def _rollout(rollout: RolloutReport) -> str:
+    changes, served = counted(rollout.changes, "change"), counted(rollout.predictions, "prediction")
+    return (
+        f"rollout      {changes}, {served} by arms, {rollout.explored:,} explored; "
+        f"{rollout.shadows:,} in shadow, {rollout.shadows_missing:,} missing there"
+    )
 
 
 def _missing(checked: int, of: int) -> str:

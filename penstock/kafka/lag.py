@@ -52,7 +52,7 @@ class Lag:
         self._known = {topic: [TopicPartition(topic, n) for n in range(of)] for topic, of in (partitions or {}).items()}
         self._settings: dict[str, str | int] = {**kafka.client(), **QUIET}
         self._admin = AdminClient(self._settings)
-        self._groups: dict[str, Consumer] = {}
+        self._groups: dict[tuple[str, str], Consumer] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -66,19 +66,30 @@ class Lag:
         """Last stable offset of each partition; it counts transaction markers, which are not records."""
         return self._offsets(topic, OffsetSpec.latest())
 
+    def log_ends(self, topic: str) -> dict[int, int]:
+        """The end of each partition, with the records of transactions that are still open."""
+        return self._offsets(topic, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+
     def earliest_offsets(self, topic: str) -> dict[int, int]:
         """Offset of the first record that each partition still has."""
         return self._offsets(topic, OffsetSpec.earliest())
 
-    def committed_offsets(self, group: str, topic: str) -> dict[int, int]:
+    def committed_offsets(self, group: str, topic: str, *, pending: bool = True) -> dict[int, int]:
         """The group's committed offset of each partition; a partition without one is left out.
+
+        Args:
+            group: The group.
+            topic: The topic.
+            pending: Whether to wait for transactions that are about to commit offsets. While several members of the
+                group do so all the time, there is hardly a moment without one.
 
         Raises:
             KafkaException: if Kafka does not answer, or has no answer for a partition.
         """
         # Not the admin client's call: it crashes the process during the search for the group's coordinator
         # (librdkafka#5040). A consumer that never subscribes can ask too, and does not join the group.
-        consumer, partitions = self._consumer(group), self._partitions(topic)
+        consumer = self._consumer(group, "read_committed" if pending else "read_uncommitted")
+        partitions = self._partitions(topic)
         # A new cluster has no coordinator for the group until the first request for it.
         committed = _retry_while(lambda: committed_of(consumer, partitions, _TIMEOUT_S), _NO_COORDINATOR_YET)
         return {found.partition: found.offset for found in committed if found.offset >= 0}
@@ -118,14 +129,14 @@ class Lag:
             consumer.close()
         self._groups.clear()
 
-    def _consumer(self, group: str) -> Consumer:
-        if group not in self._groups:
-            self._groups[group] = Consumer(
+    def _consumer(self, group: str, isolation: str = "read_committed") -> Consumer:
+        if (group, isolation) not in self._groups:
+            self._groups[group, isolation] = Consumer(
                 {
                     **self._settings,
                     "group.id": group,
                     "enable.auto.commit": False,
-                    "isolation.level": "read_committed",
+                    "isolation.level": isolation,
                     "auto.offset.reset": "earliest",
                     # Needs one record per partition; the end of a partition is reported, so that no poll waits for it.
                     "enable.partition.eof": True,
@@ -134,15 +145,15 @@ class Lag:
                     "fetch.wait.max.ms": 50,
                 }
             )
-        return self._groups[group]
+        return self._groups[group, isolation]
 
-    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
+    def _offsets(
+        self, topic: str, spec: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[int, int]:
         partitions = dict.fromkeys(self._partitions(topic), spec)
 
         def ask() -> dict[int, int]:
-            futures = self._admin.list_offsets(
-                partitions, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
-            )
+            futures = self._admin.list_offsets(partitions, isolation_level=isolation, request_timeout=_TIMEOUT_S)
             return {partition.partition: future.result().offset for partition, future in futures.items()}
 
         return _retry_while(ask, _NO_LEADER_YET)

@@ -61,6 +61,8 @@ def read_topic(
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            # Default 500: the broker would wait as long before it answers that nothing is left but a commit's marker.
+            "fetch.wait.max.ms": 10,
             **NO_RESET,
             "queued.max.messages.kbytes": 65_536,
             **QUIET,

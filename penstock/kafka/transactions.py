@@ -122,6 +122,10 @@ class RecordRefusedError(PenstockError):
     """Kafka refuses a record for what it is, such as its length: the same batch would be refused again."""
 
 
+class InstanceFencedError(PenstockError):
+    """Another process has joined the consumer group as the same instance: this one must end."""
+
+
 class TransactionClient(Protocol):
     """The methods of confluent-kafka's Producer that transactions need."""
 
@@ -147,6 +151,8 @@ class TransactionalProducer:
             after a few seconds.
         on_replaced: Called with one of :data:`~penstock.kafka.end_watch.DOUBTS` when a producer is replaced because an
             end may have been sent twice.
+        shared: Whether other processes write under this id, too, each after it has read what the others wrote. A
+            producer in doubt is then only discarded: the caller reads again after it has started the next.
     """
 
     def __init__(
@@ -159,6 +165,7 @@ class TransactionalProducer:
         stopping: Callable[[], bool],
         pause: Callable[[float], object] = time.sleep,
         on_replaced: Callable[[str], None] = lambda _doubt: None,
+        shared: bool = False,
     ) -> None:
         self._create = create
         self._id = transactional_id
@@ -168,6 +175,7 @@ class TransactionalProducer:
         self._pause = pause
         self._stop_at: float | None = None
         self._on_replaced = on_replaced
+        self._shared = shared
         self._producer: TransactionClient | None = None
         self._watch = EndWatch(clock)
 
@@ -220,9 +228,10 @@ class TransactionalProducer:
             TransactionAbortedError: nothing was written.
             OutcomeUnknownError: the producer was discarded; call :meth:`start`, then read the committed offsets.
             RecordRefusedError: the broker refuses a record, permanently. Nothing was written.
-            PenstockError: the broker fences this instance, permanently. Nothing was written.
+            InstanceFencedError: the broker fences this instance, permanently. Nothing was written.
+            PenstockError: the broker does not allow it. Nothing was written.
         """
-        self._replace_if_in_doubt(fenced_by_group=bool(offsets))
+        self._replace_if_in_doubt(may_renew=bool(offsets) and not self._shared)
         producer = self._producer
         if producer is None:
             raise OutcomeUnknownError("no producer")
@@ -263,7 +272,7 @@ class TransactionalProducer:
                 self._abort(producer)
             raise
 
-    def _replace_if_in_doubt(self, *, fenced_by_group: bool) -> None:
+    def _replace_if_in_doubt(self, *, may_renew: bool) -> None:
         """Replace the producer if its last end may have been sent twice, so that the broker refuses the late copy.
 
         Only the group's generation, which the offsets carry, tells a process that was cut off from the owner. Without
@@ -281,7 +290,7 @@ class TransactionalProducer:
         )
         self._on_replaced(doubt)
         self._producer = None
-        if not fenced_by_group:
+        if not may_renew:
             raise OutcomeUnknownError("the end of the last transaction may have been sent twice")
         if not self.start():
             raise TransactionAbortedError("stopping")
@@ -444,7 +453,7 @@ def _record_refused(record: Produced, error: KafkaError) -> RecordRefusedError:
 
 def _not_allowed(transactional_id: str, error: KafkaError) -> PenstockError:
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
-        return PenstockError(
+        return InstanceFencedError(
             "another process of the same instance has replaced this one",
             where=transactional_id,
             safe="nothing of this process's last batch was written",

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 
 from streams.definitions.base import Definition, Name
-
-PARTS = 10_000
+from streams.definitions.rollout import PARTS, parts_of
 
 
 class Range(Definition):
@@ -22,21 +21,6 @@ class Range(Definition):
     arm: Name
     start: int
     end: int
-
-
-def parts_of(weight: float) -> int:
-    """A weight in parts.
-
-    >>> parts_of(0.05)
-    500
-
-    Raises:
-        ValueError: if it is not between 0 and 1, or no whole number of parts.
-    """
-    parts = round(weight * PARTS) if 0 <= weight <= 1 else -1
-    if not abs(weight * PARTS - parts) <= 1e-6:  # NaN compares as false
-        raise ValueError(f"{weight:g} is no weight: it must be a multiple of {1 / PARTS:g} between 0 and 1")
-    return parts
 
 
 def everything_to(champion: str) -> tuple[Range, ...]:

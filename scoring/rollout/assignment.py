@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.audit import in_slice, positions
-from scoring.rollout.allocation import PARTS
 from scoring.rollout.policy import PublishedPolicy
+from streams.definitions.rollout import PARTS
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from scoring.rollout.allocation import PARTS, parts_of
 from scoring.rollout.policy import FLOOR
+from streams.definitions.rollout import PARTS, parts_of
 
 # Of the quadrature, for each arm. What is averaged rises with the rate from 0 to 1 at most, so the error is below half
 # of 1 / _POINTS, which is less than the 0.0001 to which weights are rounded.

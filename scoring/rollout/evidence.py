@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scoring.rollout.always_valid import (
     BETS,
+    Numbers,
     asymptotic_reach,
     log_e_above,
     log_e_below,
@@ -98,8 +99,8 @@ class Rate(_State):
     def interval(self, alpha: float) -> Interval:
         """Of the rate. Slower to see a rise than :meth:`log_e_above`, but it also tells that a rate is low."""
 
-        def excluded(rate: float) -> bool:
-            return bool(log_e_rate(self.hits, self.of, rate) >= -np.log(alpha))
+        def excluded(rates: Numbers) -> NDArray[np.bool_]:
+            return np.asarray(log_e_rate(self.hits, self.of, rates) >= -np.log(alpha), np.bool_)
 
         found = self.hits / self.of if self.of else 0.5
         return Interval(_edge(excluded, found, 0.0), _edge(excluded, found, 1.0))
@@ -108,9 +109,9 @@ class Rate(_State):
 def rate_ratio(arm: Rate, champion: Rate, alpha: float) -> Interval:
     """The interval of the rate of an arm divided by the champion's, both while the rollout ran."""
 
-    def excluded(log_ratio: float) -> bool:
-        log_e = log_e_ratio(arm.hits, arm.of, champion.hits, champion.of, np.exp(log_ratio))
-        return bool(log_e >= -np.log(alpha))
+    def excluded(log_ratios: Numbers) -> NDArray[np.bool_]:
+        log_e = log_e_ratio(arm.hits, arm.of, champion.hits, champion.of, np.exp(log_ratios))
+        return np.asarray(log_e >= -np.log(alpha), np.bool_)
 
     if not arm.of or not champion.of:
         return Interval(0.0, np.inf)
@@ -123,16 +124,14 @@ def rate_ratio(arm: Rate, champion: Rate, alpha: float) -> Interval:
     )
 
 
-def _edge(excluded: Callable[[float], bool], inside: float, outside: float) -> float:
-    """Where exclusion begins, on its outer side, or ``outside`` if nowhere. By a fixed number of bisections."""
-    if not excluded(outside):
+def _edge(excluded: Callable[[Numbers], NDArray[np.bool_]], inside: float, outside: float) -> float:
+    """Where exclusion begins, on its outer side, or ``outside`` if nowhere. By eight cuts into 128 parts."""
+    if not excluded(np.array(outside)):
         return outside
-    for _ in range(60):
-        middle = (inside + outside) / 2
-        if excluded(middle):
-            outside = middle
-        else:
-            inside = middle
+    for _ in range(8):
+        points = np.linspace(inside, outside, 129)
+        first = int(excluded(points[1:]).argmax())
+        inside, outside = float(points[first]), float(points[first + 1])
     return outside
 
 

@@ -11,14 +11,14 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from penstock.counts import counted
 from scoring.audit import audit_salt
-from scoring.rollout.allocation import PARTS, Range, check_ranges, everything_to, parts_of, reallocate, weights_of
+from scoring.rollout.allocation import Range, check_ranges, everything_to, reallocate, weights_of
 from scoring.version_files import content_hash
 from streams.definitions.base import Definition, Name
-from streams.definitions.windows import Duration, duration_text
+from streams.definitions.rollout import PARTS, Step, Weight, check_steps, parts_of, refuse_booleans
 
 FLOOR = 0.05
 """The least weight of an arm of a bandit."""
@@ -28,18 +28,7 @@ Mode = Literal["shadow", "canary", "blue_green", "ab", "bandit"]
 _WITH_WEIGHTS: tuple[Mode, ...] = ("blue_green", "ab")
 
 
-def _refuse_booleans(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")  # noqa: TRY004 - pydantic takes ValueError
-    return value
-
-
-def _in_parts(weight: float) -> float:
-    return parts_of(weight) / PARTS
-
-
-Weight = Annotated[float, BeforeValidator(_refuse_booleans), AfterValidator(_in_parts)]
-Version = Annotated[int, BeforeValidator(_refuse_booleans), Field(ge=1)]
+Version = Annotated[int, BeforeValidator(refuse_booleans), Field(ge=1)]
 Salt = Annotated[str, Field(min_length=1)]
 
 
@@ -59,29 +48,6 @@ class Arm(Definition):
     weight: Weight | None = None
 
 
-class Step(Definition):
-    """A step of a canary.
-
-    Args:
-        weight: The share of entities that the candidate scores; 0 in a step in which it only scores in shadow.
-        least_events: How many events must be judged before the next step.
-        least_time: How long the step takes at least.
-        most_time: After how long the canary pauses if there is too little evidence for the next step.
-    """
-
-    weight: Weight
-    least_events: Annotated[int, BeforeValidator(_refuse_booleans), Field(ge=1)]
-    least_time: Duration
-    most_time: Duration
-
-    @model_validator(mode="after")
-    def _times_fit(self) -> Self:
-        if self.least_time > self.most_time:
-            least, most = duration_text(self.least_time), duration_text(self.most_time)
-            raise ValueError(f"least_time {least} is longer than most_time {most}")
-        return self
-
-
 class Exploration(Definition):
     """A slice of the entities whose decision is the permissive one, whatever their score.
 
@@ -91,7 +57,7 @@ class Exploration(Definition):
         salt: Chooses the entities. With another salt, it is others.
     """
 
-    share: Annotated[float, BeforeValidator(_refuse_booleans), Field(gt=0, le=0.01)]
+    share: Annotated[float, BeforeValidator(refuse_booleans), Field(gt=0, le=0.01)]
     decision: Annotated[str, Field(min_length=1)]
     salt: Salt
 
@@ -180,10 +146,7 @@ class RolloutPolicy(Definition):
     @field_validator("steps", mode="after")
     @classmethod
     def _steps_rise(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        weights = [step.weight for step in steps]
-        if any(before >= after for before, after in pairwise(weights)):
-            raise ValueError(f"weights must rise from step to step, got {', '.join(map(str, weights))}")
-        return steps
+        return check_steps(steps)
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -221,25 +184,6 @@ class RolloutPolicy(Definition):
                 raise ValueError(f"{name} and {other} must differ, both are {salts[name]!r}")
         return self
 
-
-def _default_step(weight: float, least_events: int, least_time: str, most_time: str) -> Step:
-    return Step.model_validate(
-        {"weight": weight, "least_events": least_events, "least_time": least_time, "most_time": most_time}
-    )
-
-
-DEFAULT_STEPS = (
-    # At a base rate of 1 %, paired losses of 10,000 labelled events show a candidate that is 5 % worse. Labels are
-    # late, so this step may take long.
-    _default_step(0, 10_000, "1h", "7d"),
-    # An error rate of 1 % in place of 0.1 % shows after 355 events (median).
-    _default_step(0.01, 2_000, "30m", "1d"),
-    _default_step(0.05, 5_000, "1h", "1d"),
-    _default_step(0.2, 20_000, "1h", "1d"),
-    _default_step(0.5, 20_000, "1h", "1d"),
-    _default_step(1, 20_000, "1h", "1d"),
-)
-"""The steps of a canary for which nobody declares any: in shadow, then 1, 5, 20, 50 and 100 %."""
 
 _MOST_CANDIDATES = round(1 / FLOOR) - 1
 # How many candidates a mode takes.

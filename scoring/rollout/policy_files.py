@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penstock.errors import PenstockError
-from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, Step
+from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy
 from streams.definitions.base import Definition
 from streams.definitions.importing import import_file
 from streams.definitions.loading import definition_error
+from streams.definitions.rollout import Step
 from streams.definitions.windows import duration_text
 
 _SAFE = "no policy was changed"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator
 
@@ -90,6 +90,14 @@ class Refusal(Definition):
 
 
 Entry = PolicyChange | Marker | Refusal
+
+
+class Logged(NamedTuple):
+    """An entry of a rollout log, its offset there, and the time that the record has in Kafka (epoch ms)."""
+
+    offset: int
+    time_ms: int
+    entry: Entry
 
 
 class _Record(RootModel[Entry]):

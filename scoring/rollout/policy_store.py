@@ -12,7 +12,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -28,7 +27,7 @@ from penstock.kafka.transactions import (
     TransactionalProducer,
     producer_factory,
 )
-from scoring.rollout.policy_log import Entry, PolicyChange, decode, encode
+from scoring.rollout.policy_log import Entry, Logged, PolicyChange, decode, encode
 from streams.definitions.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -46,14 +45,6 @@ _ATTEMPTS = 8
 _START_S = 30.0
 # Two writers that begin again at the same moments would fence each other for ever.
 _LONGEST_PAUSE_S = 2.0
-
-
-class Logged(NamedTuple):
-    """An entry of a rollout log, its offset there, and the time that the record has in Kafka (epoch ms)."""
-
-    offset: int
-    time_ms: int
-    entry: Entry
 
 
 def read_policy(kafka: KafkaAccess, pipeline: Pipeline) -> PolicyChange | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +33,7 @@ _INVALID = "StatusCode.INVALID_ARGUMENT"
 # The output of a model by the name of its input.
 _OUTPUTS = {INPUT: OUTPUT, FIL_INPUT: FIL_OUTPUT}
 _UNANSWERED = ("StatusCode.UNAVAILABLE", _LATE)
+_FAILED_VERSION = re.compile(r"version (\d+) is at UNAVAILABLE state")
 _CHANNEL = [
     # A batch is limited by max_batch_size, not by gRPC's default of 4 MB.
     ("grpc.max_send_message_length", -1),
@@ -226,8 +228,10 @@ class TritonServer:
         )
 
     def _load_error(self, model: ModelMetadata, reason: str) -> ModelLoadError:
+        failed = _FAILED_VERSION.search(reason)  # perhaps another one, that is loaded beside it
         return ModelLoadError(
-            f"Triton cannot load version {model.version} of model {model.name}: {_first_line(reason)}",
+            f"Triton cannot load version {failed[1] if failed else model.version} of model {model.name}: "
+            + _first_line(reason),
             where=self._url,
             next="penstock logs triton; PENSTOCK_MODEL_REPOSITORY must be the folder that Triton serves",
         )

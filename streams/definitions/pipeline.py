@@ -25,6 +25,7 @@ from streams.definitions.feature_dependencies import check_references, columns_u
 from streams.definitions.feature_sql import EVENT
 from streams.definitions.monitors import Monitors
 from streams.definitions.other_inputs import Default, check_other_inputs, is_other
+from streams.definitions.rollout import Rollout
 from streams.definitions.sources import Source, check_sources
 from streams.definitions.topics import check_topics
 from streams.definitions.views import Entity, View
@@ -123,7 +124,7 @@ _LABEL_TYPES: dict[Task, tuple[tuple[str, ...], str]] = {
 
 
 class Pipeline(Definition):
-    """One pipeline: sources, entities, views, model, labels and monitors.
+    """One pipeline: sources, entities, views, model, labels, monitors, and how rollouts of the model are judged.
 
     A pipeline scores the events of its ``source``. It may read more topics (``additional_sources``), each with its own
     contract, and keyed and partitioned like the source. A row then has the columns of all contracts, null for columns
@@ -142,6 +143,7 @@ class Pipeline(Definition):
     labels: Labels | None = None
     passthrough: tuple[Name, ...] = ()
     monitors: Monitors | None = None
+    rollout: Rollout = Rollout()
 
     @property
     def features_topic(self) -> str:

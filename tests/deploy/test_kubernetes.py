@@ -28,6 +28,8 @@ _KUBERNETES = "1.33"
 _PIPELINE = load_pipeline("fraud")
 # Secrets that the operator creates: see kustomization.yaml.
 _GIVEN = {("ConfigMap", "penstock-ca"), ("Secret", "fraud-credentials"), ("Secret", "flink-object-storage")}
+# The controller of rollouts: a second one would end the first.
+_ALONE = "fraud-rollout"
 _CUSTOM = {"FlinkDeployment", "ScaledObject", "TriggerAuthentication"}
 
 Resource = dict[str, Any]
@@ -336,7 +338,23 @@ def test_scalers_tolerate_transaction_markers() -> None:
             settings = _BY_NAME["ConfigMap", "penstock-settings"]["data"]
             assert metadata["bootstrapServers"] == settings["PENSTOCK_KAFKA_BOOTSTRAP"]
             assert ("TriggerAuthentication", trigger["authenticationRef"]["name"]) in _BY_NAME
-    assert {scaled["metadata"]["name"] for scaled in _of("ScaledObject")} == {pod.owner for pod in _SERVICES}
+    assert {scaled["metadata"]["name"] for scaled in _of("ScaledObject")} == {pod.owner for pod in _SERVICES} - {_ALONE}
+
+
+def test_the_controller_of_rollouts_is_never_there_twice() -> None:
+    spec = _BY_NAME["Deployment", _ALONE]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_what_changes_models_can_write_to_their_repository_and_nothing_that_serves() -> None:
+    writers = {
+        pod.owner
+        for pod in _PODS
+        for container in pod.containers
+        for mount in container["volumeMounts"]
+        if mount["name"] == "models" and not mount.get("readOnly")
+    }
+    assert writers == {_ALONE, "fraud-rollback", "fraud-model-load", "fraud-train"}
 
 
 def test_scalers_watch_every_topic_that_their_consumer_reads() -> None:
@@ -379,6 +397,8 @@ def test_pods_may_connect_only_to_what_they_use() -> None:
         "fraud-sink-cassandra": {"kafka", "cassandra"},
         "fraud-scorer": {"kafka", "triton"},
         "fraud-drift": {"kafka"},
+        "fraud-rollout": {"kafka", "triton"},
+        "fraud-rollback": {"kafka", "triton"},
     }
 
 

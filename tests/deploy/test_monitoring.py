@@ -73,7 +73,13 @@ def test_panels_fill_the_grid_without_overlap_and_have_descriptions() -> None:
 
 def test_the_dashboard_has_a_row_for_each_part() -> None:
     titles = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert titles == ["Overview", "Feature job", "Sinks", "Scorer", "Triton", "Drift"]
+    assert titles == ["Overview", "Feature job", "Sinks", "Scorer", "Triton", "Drift", "Rollout"]
+
+
+def test_every_variable_of_a_panel_is_one_of_the_dashboard() -> None:
+    declared = {variable["name"] for variable in dashboard()["templating"]["list"]}
+    used = {name for panel in dashboard()["panels"] for name in re.findall(r"\$\{?([a-z]\w*)", json.dumps(panel))}
+    assert used == declared
 
 
 def test_targets_in_containers_are_the_services_of_compose() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scoring.rollout.policy import Arm, Exploration, RolloutPolicy, Step, publish
+from scoring.rollout.policy import Arm, Exploration, RolloutPolicy, publish
 from scoring.rollout.policy_files import read_policy
+from streams.definitions.rollout import Step
 from tests.docs.pages import blocks, page
 
 PAGE = page("concepts/rollout-policy.md")

@@ -32,7 +32,7 @@ from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload
 from tests.streams.drift.references import add_reference
 
 PARTITIONS, EVENTS, REFUSED, DUPLICATES = 2, 600, 6, 12
-PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift")
+PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift", "rollout")
 # Metrics of Prometheus itself, and labels that it adds to every series.
 OWN_METRICS, OWN_LABELS = {"up", "ALERTS"}, {"job", "instance"}
 
@@ -61,7 +61,7 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """The metrics of a pipeline that has run once, from raw event to drift alert."""
+    """The metrics of a pipeline that has run once, from raw event to drift alert, with a candidate in shadow."""
     folder = tmp_path_factory.mktemp("monitored")
     variables = {**stack.environment(), "PENSTOCK_CASSANDRA_KEYSPACE": "monitored"}
     with pytest.MonkeyPatch.context() as patch, CommandRunner(variables, folder / "logs") as services:
@@ -74,10 +74,14 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         add_model(pipeline, settings)
         _add_drift_reference(pipeline, settings)
         load_model(pipeline, settings)
+        add_model(pipeline, settings)  # the candidate
+        policy = str(_define_policy(folder, pipeline))
+        services.call("apply", "rollout", "apply", str(reference), "-f", policy, "--reason", "to be seen")
         services.start("sink-redis", "sink", "run", "redis", str(reference), "--metrics-port", "0")
         services.start("sink-cassandra", "sink", "run", "cassandra", str(reference), "--metrics-port", "0")
         services.start("scorer", "scorer", "run", str(reference), "--metrics-port", "0", "--deadline-ms", "10000")
         services.start("drift", "drift", "run", str(reference), "--metrics-port", "0")
+        services.start("rollout", "rollout", "controller", "run", str(reference), "--metrics-port", "0")
         services.call("job", "job", "start", str(reference), "--checkpoint-interval-ms", "500")
         _produce(pipeline, settings)
         urls = {part: _logged_address(folder / "logs" / f"{part}.log") for part in PARTS}
@@ -133,6 +137,13 @@ def test_scorer_and_sinks_count_every_record(scraped: Scraped) -> None:
     assert scraped.value("sink-cassandra", "penstock_sink_records_total", **written) == EVENTS
 
 
+def test_predictions_of_a_candidate_in_shadow_are_counted_beside_those_that_are_served(scraped: Scraped) -> None:
+    name, mine = "penstock_scorer_arm_predictions_total", {"pipeline": scraped.pipeline.name, "route": "primary"}
+    assert scraped.value("scorer", name, **mine, arm="present") == EVENTS
+    assert scraped.value("scorer", name, **mine, arm="shadow") == EVENTS
+    assert scraped.value("rollout", "penstock_rollout_status", pipeline=scraped.pipeline.name, status="running") == 1
+
+
 def test_alerts_of_injected_drift_are_counted(scraped: Scraped) -> None:
     assert scraped.value("drift", "penstock_drift_alerts_total", monitor="activity.count_1h") >= 1
 
@@ -153,6 +164,14 @@ def _define(folder: Path) -> Path:
     )
     path = folder / "monitored.py"
     path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _define_policy(folder: Path, pipeline: Pipeline) -> Path:
+    arms = [{"name": "present", "version": 1, "role": "champion"}, {"name": "other", "version": 2}]
+    path = folder / "rollout.yaml"
+    policy = {"pipeline": pipeline.name, "mode": "canary", "salt": f"{pipeline.name}/other", "arms": arms}
+    path.write_text(json.dumps(policy), encoding="utf-8")
     return path
 
 

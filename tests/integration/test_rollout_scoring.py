@@ -19,11 +19,12 @@ from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
-from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, Step, publish
+from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal, effective
 from scoring.rollout.policy_store import change_policy, read_log
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.version_loading import load_versions
+from streams.definitions.rollout import Step
 from tests.integration.test_scoring import EAGER, PARTITIONS, assert_exactly_once
 from tests.scoring.crashing_scorer import POINTS
 from tests.scoring.scorer_bench import (

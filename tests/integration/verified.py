@@ -12,7 +12,7 @@ from verify.check_predictions import PredictionFindings, check_predictions
 from verify.check_unscored import UnscoredFindings, check_unscored
 from verify.emissions import JudgedEvent
 from verify.hosted import nobody, triton_scorers
-from verify.judge import _contributions, _scorers, _tolerance, _version
+from verify.model_versions import ModelVersions
 from verify.published import readable
 
 
@@ -27,10 +27,9 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
     letters = list(read_topic(kafka, dead_letters_of(pipeline.predictions_topic)))
     repository, model = settings.model_repository, pipeline.model
     replayed = {prediction.replayed.of for prediction in predictions if prediction.replayed is not None}
-    with triton_scorers(settings.triton.access, repository) as scorers:
-        unscored = check_unscored(
-            project.plan, model, features, letters, (), lambda: _scorers(repository, model, scorers), replayed
-        )
+    with triton_scorers(settings.triton.access, repository) as hosted:
+        versions = ModelVersions(repository, hosted)
+        unscored = check_unscored(project.plan, model, features, letters, (), lambda _: versions.ways(model), replayed)
         events = {
             record.position: JudgedEvent(record.position, 0, None, record.value["event_id"], 0, {})
             for record in features
@@ -42,9 +41,9 @@ def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
             events,
             features,
             predictions,
-            lambda name, version: _version(repository / name / version, scorers),
-            tolerance_of=lambda name, version: _tolerance(repository / name / version),
-            contributions_of=lambda name, version: _contributions(repository / name / version),
+            versions.scorer,
+            tolerance_of=versions.tolerance,
+            contributions_of=versions.contributions,
         )
     return found, unscored
 
@@ -53,11 +52,6 @@ def verified_cascade(bench: ScorerBench, found: PredictionFindings) -> CascadeFi
     """What the verifier finds of the ways that predictions took through a cascade."""
     model, repository = bench.pipeline.model, bench.settings.model_repository
     assert model.cascade is not None
-    return check_cascade(
-        bench.pipeline.name,
-        model,
-        found.judged,
-        lambda name, version: _version(repository / name / version, nobody),
-        chosen_bands(repository / model.name, model),
-        lambda name, version: _tolerance(repository / name / version),
-    )
+    versions = ModelVersions(repository, nobody)
+    bands = chosen_bands(repository / model.name, model)
+    return check_cascade(bench.pipeline.name, model, found.judged, versions.scorer, bands, versions.tolerance)

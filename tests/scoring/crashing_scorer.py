@@ -1,8 +1,9 @@
 """``penstock`` as a process that kills itself (SIGKILL) at a given point of its n-th transaction.
 
-``python -m tests.scoring.crashing_scorer POINT N scorer run ...``; points are ``before_offsets`` and ``before_commit``,
-when the records are on the broker, and ``after_commit``, when the scorer does not know yet that they are committed.
-``scored_before_commit`` and ``scored_after_commit`` are the same after another batch was scored meanwhile.
+``python -m tests.scoring.crashing_scorer POINT N scorer run ...``; points are ``after_first_record``, when the first
+record is on the broker, ``before_offsets`` and ``before_commit``, when all are, and ``after_commit``, when the scorer
+does not know yet that they are committed. ``scored_before_commit`` and ``scored_after_commit`` are the same after
+another batch was scored meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ import scoring.service
 from penstock.cli import main
 from scoring.scorer import Scorer
 
-POINTS = ("before_offsets", "before_commit", "after_commit", "scored_before_commit", "scored_after_commit")
+POINTS = (
+    "after_first_record",
+    "before_offsets",
+    "before_commit",
+    "after_commit",
+    "scored_before_commit",
+    "scored_after_commit",
+)
 # More than a batch takes; the test feeds enough that there is one.
 _SCORED_S = 30.0
 
@@ -44,6 +52,10 @@ class CrashingProducer(Producer):
     def begin_transaction(self) -> None:
         CrashingProducer.transactions_left -= 1
         super().begin_transaction()
+
+    def produce(self, *arguments: Any, **options: Any) -> None:
+        super().produce(*arguments, **options)
+        self._reached("after_first_record")
 
     def send_offsets_to_transaction(self, *arguments: Any) -> None:
         self._reached("before_offsets")

@@ -8,6 +8,7 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from scoring.model_metadata import ModelMetadata, ModelNotLoaded
+from scoring.repository import ModelRepository
 from scoring.servers.protocol import InferenceError, VersionState
 from scoring.vectors import FloatArray
 
@@ -72,3 +73,26 @@ class FakeServer:
         self.calls.append(call)
         if self.failure is not None:
             raise self.failure
+
+
+class LoadingServer(FakeServer):
+    """Has ready what the configuration named at the last load, but for ``unready`` versions."""
+
+    def __init__(self, repository: ModelRepository, unready: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.repository = repository
+        self.unready = unready
+        self.loaded: tuple[int, ...] = ()
+
+    def load(self, model: ModelMetadata) -> None:
+        super().load(model)
+        config = self.repository.serving_config(model.name)
+        assert config is not None
+        self.loaded = config.versions
+
+    def versions(self, model: str) -> list[VersionState]:
+        super().versions(model)
+        return [VersionState(version, "READY", "") for version in self.loaded if version not in self.unready]
+
+    def close(self) -> None:
+        """A client closes although its server does not answer."""

@@ -10,7 +10,7 @@ from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelLoadError, ModelServerUnavailable, VersionState
 from scoring.trained_model import TrainedModel
 from scoring.version_loading import load_version, load_versions
-from tests.scoring.fake_server import FakeServer
+from tests.scoring.fake_server import FakeServer, LoadingServer
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
 from tests.scoring.test_repository import hosted
 
@@ -60,22 +60,6 @@ def test_after_a_refused_load_the_configuration_is_as_it_was_and_the_error_says_
     assert refused.value.next == "look there"
 
 
-class RolloutServer(FakeServer):
-    """Has what the configuration named at the last load, but for ``unready`` versions."""
-
-    def __init__(self, repository, unready=()):
-        super().__init__()
-        self.repository, self.unready, self.loaded = repository, unready, ()
-
-    def load(self, model):
-        super().load(model)
-        self.loaded = self.repository.serving_config(model.name).versions
-
-    def versions(self, model):
-        super().versions(model)
-        return [VersionState(version, "READY", "") for version in self.loaded if version not in self.unready]
-
-
 @pytest.fixture
 def five(repository):
     """Five versions, of which the first is configured."""
@@ -86,7 +70,7 @@ def five(repository):
 
 
 def test_a_champion_is_loaded_with_the_others_of_its_rollout_and_each_scores_a_vector(five):
-    server = RolloutServer(five)
+    server = LoadingServer(five)
     config = load_versions(five, server, "taps", 2, [4, 5])
     assert (config.version, config.versions, server.loaded) == (2, (1, 2, 4, 5), (1, 2, 4, 5))
     inferred = [call[:3] for call in server.calls if call[0] == "taps"]
@@ -95,13 +79,13 @@ def test_a_champion_is_loaded_with_the_others_of_its_rollout_and_each_scores_a_v
 
 
 def test_the_history_says_that_a_rollout_made_the_champion_the_current_version(five):
-    load_versions(five, RolloutServer(five), "taps", 2, [4])
+    load_versions(five, LoadingServer(five), "taps", 2, [4])
     *_, champion = (change for change in read_history(five, "taps") if change.alias == "champion")
     assert (champion.before, champion.after, champion.command, champion.loads) == (1, 2, "rollout", True)
 
 
 def test_loading_another_version_does_not_unload_those_of_a_rollout(five):
-    server = RolloutServer(five)
+    server = LoadingServer(five)
     load_versions(five, server, "taps", 2, [4])
     load_version(five, server, "taps", 5)
     load_version(five, server, "taps", 3)
@@ -109,14 +93,14 @@ def test_loading_another_version_does_not_unload_those_of_a_rollout(five):
 
 
 def test_a_version_of_a_rollout_that_does_not_exist_changes_nothing(five):
-    before, server = five.configuration("taps"), RolloutServer(five)
+    before, server = five.configuration("taps"), LoadingServer(five)
     with pytest.raises(PenstockError, match="model taps has no version 9"):
         load_versions(five, server, "taps", 2, [9])
     assert (five.configuration("taps"), server.loaded) == (before, ())
 
 
 def test_if_one_version_is_not_ready_after_a_load_the_server_gets_what_it_had(five):
-    server = RolloutServer(five, unready=(4,))
+    server = LoadingServer(five, unready=(4,))
     load_versions(five, server, "taps", 2, [3])
     before = five.configuration("taps")
     with pytest.raises(PenstockError, match="Fake cannot load version 4 of model taps") as refused:

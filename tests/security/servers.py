@@ -46,6 +46,7 @@ PARTS = (
     "sink-cassandra",
     "scorer",
     "drift",
+    "rollout",
     "backfill",
     "replay",
     "reader",

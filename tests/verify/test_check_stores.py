@@ -8,6 +8,7 @@ import pytest
 
 from penstock.kafka.reading import Record
 from schemas.dead_letters import DeadLetter
+from sinks.cassandra_tables import prediction_row
 from tests.plans import COUNT, make_plan, view_of
 from verify import store_formats as formats
 from verify.check_stores import StoreFindings, check_cassandra, check_redis
@@ -110,3 +111,21 @@ def test_a_row_that_was_written_although_it_has_a_letter_is_compared() -> None:
     for stored, mismatches in ((row, 0), (row | {"features": {"n": 2}}, 1)):
         table = StoredTable(formats.HISTORY_KEY, [key], [stored])
         assert check_cassandra(PLAN, [record], [], {name: table}, [letter()]).mismatches == mismatches
+
+
+def test_the_arm_of_a_rollout_is_compared_as_the_sink_writes_it() -> None:
+    arm = {"policy": "0" * 12, "arm": "a", "probability": 0.5, "explored": False, "propensity": 1.0, "infer_ms": 2.0}
+    record, (table, by_entity) = prediction(rollout=arm), formats.prediction_tables("p")
+    row = prediction_row(record.value)
+    keys = {
+        table: tuple(row[name] for name in formats.PREDICTION_KEY),
+        by_entity: tuple(row[name] for name in formats.PREDICTION_BY_ENTITY_KEY),
+    }
+    del row["slot"]  # the other table's
+    other = prediction_row({**record.value, "rollout": arm | {"arm": "b"}})["rollout"]
+    for stored, mismatches in ((row, 0), (row | {"rollout": other}, 1)):
+        tables = {
+            table: StoredTable(formats.PREDICTION_KEY, [keys[table]], [stored]),
+            by_entity: StoredTable(formats.PREDICTION_BY_ENTITY_KEY, [keys[by_entity]], []),
+        }
+        assert check_cassandra(PLAN, [], [record], tables).mismatches == mismatches

@@ -31,7 +31,7 @@ def letter(event: int, **changes: Any) -> Record:
 
 def check(*letters: Record, unreadable: tuple[str, ...] = ()) -> UnscoredFindings:
     _, features, _ = world(3)
-    return check_unscored(PLAN, MODEL, features, letters, unreadable, lambda: [nan_for_the_second])
+    return check_unscored(PLAN, MODEL, features, letters, unreadable, lambda _: [nan_for_the_second])
 
 
 def test_a_letter_of_an_event_without_a_number_answers_it() -> None:
@@ -58,7 +58,7 @@ def test_a_letter_that_is_not_true_is_found(wrong: Record) -> None:
 def test_whether_a_model_with_inputs_of_other_pipelines_has_a_number_is_not_checked() -> None:
     model = MODEL.model_copy(update={"inputs": (*MODEL.inputs, "cards:by_card.n")})
     _, features, _ = world(3)
-    findings = check_unscored(PLAN, model, features, [letter(1)], (), lambda: [nan_for_the_second])
+    findings = check_unscored(PLAN, model, features, [letter(1)], (), lambda _: [nan_for_the_second])
     assert (findings.mismatches, findings.positions) == (0, {Position(0, 1)})
     assert "a letter has no inputs of other pipelines, such as cards:by_card.n" in findings.unchecked[0]
 
@@ -83,14 +83,14 @@ def test_a_carried_column_called_entity_is_not_taken_for_a_view() -> None:
     for record in features:
         record.value["event"]["entity"] = 5
     too_large = letter(1, reason="penstock.TooLarge")
-    assert check_unscored(PLAN, MODEL, features, [too_large], (), lambda: [nan_for_the_second]).mismatches == 1
+    assert check_unscored(PLAN, MODEL, features, [too_large], (), lambda _: [nan_for_the_second]).mismatches == 1
 
 
 def test_a_letter_that_was_replayed_answers_nothing_and_must_still_be_true() -> None:
     _, features, _ = world(3)
     letters = [letter(1), letter(2, stage="decode"), letter(0)]
     replayed = {f"predictions.p.dlq[0]@{event}" for event in range(3)}
-    findings = check_unscored(PLAN, MODEL, features, letters, (), lambda: [nan_for_the_second], replayed)
+    findings = check_unscored(PLAN, MODEL, features, letters, (), lambda _: [nan_for_the_second], replayed)
     assert findings.positions == set()
     assert findings.examples == [
         "predictions.dlq[0]@0: penstock.NotANumber is not true of event Position(partition=0, offset=0)"
@@ -104,7 +104,7 @@ def cannot_be_asked(_: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize("reason", ["penstock.NotANumber", "penstock.ModelFailed"])
 def test_a_letter_that_only_a_model_out_of_reach_could_prove_is_unchecked(reason: str) -> None:
     _, features, _ = world(3)
-    found = check_unscored(PLAN, MODEL, features, [letter(0, reason=reason)], (), lambda: [cannot_be_asked])
+    found = check_unscored(PLAN, MODEL, features, [letter(0, reason=reason)], (), lambda _: [cannot_be_asked])
     assert (found.mismatches, found.positions) == (0, {Position(0, 0)})
     assert found.unchecked == [
         f"predictions.dlq[0]@0: whether {reason} is true: model risk version 3 in Triton is not loaded"
@@ -114,7 +114,7 @@ def test_a_letter_that_only_a_model_out_of_reach_could_prove_is_unchecked(reason
 def test_a_letter_that_another_version_proves_is_true_without_it() -> None:
     _, features, _ = world(3)
     scorers = [cannot_be_asked, nan_for_the_second]
-    found = check_unscored(PLAN, MODEL, features, [letter(1)], (), lambda: scorers)
+    found = check_unscored(PLAN, MODEL, features, [letter(1)], (), lambda _: scorers)
     assert (found.mismatches, found.unchecked) == (0, [])
 
 
@@ -130,7 +130,7 @@ def test_of_a_cascade_only_the_model_that_decides_the_event_makes_a_letter_true(
         return np.full_like(vectors[:, :1], np.nan)
 
     scorers = routes(model, {"1": fast}, {"1": strong}, {("1", "1"): {(0.05, 0.15)}}, lambda *_: 1e-5)
-    found = check_unscored(PLAN, model, features, [letter(0), letter(1), letter(2)], (), lambda: scorers)
+    found = check_unscored(PLAN, model, features, [letter(0), letter(1), letter(2)], (), lambda _: scorers)
     assert found.examples == [
         "predictions.dlq[0]@0: penstock.NotANumber is not true of event Position(partition=0, offset=0)"
     ]

@@ -27,6 +27,7 @@ HELD: dict[str, Any] = {
     "prediction_duplicates": 0,
     "prediction_gaps": 0,
     "prediction_mismatches": 0,
+    "rollout_mismatches": 0,
     "fallback_predictions": 5,
     "redis_checked": 40,
     "redis_mismatches": 0,

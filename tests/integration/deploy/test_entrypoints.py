@@ -34,7 +34,7 @@ from tests.scoring.scorer_bench import DEFINITION, add_model, unload_model, wait
 from tests.streams.drift.references import add_reference
 
 _SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-_LASTING = ("fraud-sink-redis", "fraud-sink-cassandra", "fraud-scorer", "fraud-drift")
+_LASTING = ("fraud-sink-redis", "fraud-sink-cassandra", "fraud-scorer", "fraud-drift", "fraud-rollout")
 _PORT = "9464"
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from penstock.commands import verify as module
 from tests.verify.test_report import HELD
-from verify.report import CascadeReport, PipelineReport
+from verify.report import CascadeReport, PipelineReport, RolloutReport
 
 
 class Inline:
@@ -64,6 +64,14 @@ def test_of_a_pipeline_with_a_cascade_it_prints_what_the_strong_model_decided(mo
     shown = [line for line in verify("ads").output.splitlines() if line.startswith("  cascade")]
     said = "1,200 by the strong model, which would decide 2 of 90 audited clear cases differently"
     assert shown == [f"  cascade      {said}"]
+
+
+def test_of_a_pipeline_with_rollouts_it_prints_what_they_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"changes": 3, "markers": 9, "refusals": 1, "corrections": 5}
+    rollout = RolloutReport(**counts, predictions=1_200, explored=12, shadows=400, shadows_missing=2)
+    monkeypatch.setattr(module, "_verify", lambda *_, **__: PipelineReport(**HELD, rollout=rollout))
+    shown = [line for line in verify("ads").output.splitlines() if line.startswith("  rollout")]
+    assert shown == ["  rollout      3 changes, 1,200 predictions by arms, 12 explored; 400 in shadow, 2 missing there"]
 
 
 def test_several_backfills_of_a_pipeline_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
 from penstock.kafka.transactions import (
     Deadline,
+    InstanceFencedError,
     OutcomeUnknownError,
     Recovery,
     TransactionAbortedError,
@@ -89,7 +90,7 @@ class ScriptedProducer:
 class ProducerRig:
     """A transactional producer over scripted producers; those beyond the scripts always succeed."""
 
-    def __init__(self, *scripts, stopping=lambda: False):
+    def __init__(self, *scripts, stopping=lambda: False, shared=False):
         self.clock = FakeClock()
         self.made = []
         self.watches = []
@@ -103,6 +104,7 @@ class ProducerRig:
             pause=self.clock.wait,
             stopping=stopping,
             on_replaced=self.replaced.append,
+            shared=shared,
         )
 
     def _create(self, watch):
@@ -249,7 +251,7 @@ def test_a_full_queue_is_drained():
 
 def test_another_process_of_the_same_instance_stops_this_one_and_its_transaction_is_aborted():
     rig = started({"offsets": [OTHER_INSTANCE]})
-    with pytest.raises(PenstockError, match="another process of the same instance") as stopped:
+    with pytest.raises(InstanceFencedError, match="another process of the same instance") as stopped:
         rig.write()
     assert "--instance" in stopped.value.next
     assert rig.calls[-1] == "abort"
@@ -345,6 +347,18 @@ def test_without_offsets_nobody_could_tell_a_process_that_was_cut_off_so_the_cal
     assert len(rig.made) == 1
     assert rig.producer.start()
     rig.write(offsets=[])
+
+
+def test_under_an_id_that_others_use_a_producer_in_doubt_is_discarded_and_its_successor_is_the_callers():
+    rig = ProducerRig(shared=True)
+    rig.producer.start()
+    rig.write()
+    rig.watches[-1].on_error(LOST)
+    with pytest.raises(OutcomeUnknownError, match="may have been sent twice"):
+        rig.write()
+    assert len(rig.made) == 1
+    assert rig.producer.start()
+    rig.write()
 
 
 def test_a_process_that_is_stopping_writes_nothing_with_a_producer_in_doubt():

@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.rollout.allocation import (
-    PARTS,
     Range,
     check_ranges,
     everything_to,
-    parts_of,
     reallocate,
     weights_of,
 )
+from streams.definitions.rollout import PARTS, parts_of
 
 Ranges = tuple[Range, ...]
 ARMS = ("champion", "deeper", "wider", "younger")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from scoring.audit import audit_salt, in_slice, positions
-from scoring.rollout.allocation import PARTS
 from scoring.rollout.assignment import Assignment, assign
 from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
+from streams.definitions.rollout import PARTS
 
 IDS = [f"card-{number}" for number in range(50_000)]
 EVENTS = [f"payment-{number}" for number in range(50_000)]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring.rollout.allocation import PARTS, parts_of
 from scoring.rollout.bandit import Rewards, bandit_weights, probabilities_of_best
+from streams.definitions.rollout import PARTS, parts_of
 
 counts = st.integers(0, 10**6).flatmap(lambda n: st.builds(Rewards, st.just(n), st.integers(0, n)))
 tables = st.dictionaries(st.sampled_from("abcdef"), counts, min_size=1)

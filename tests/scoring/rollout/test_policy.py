@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scoring.rollout.allocation import PARTS, Range, everything_to
-from scoring.rollout.policy import DEFAULT_STEPS, Exploration, PublishedPolicy, RolloutPolicy, publish
+from scoring.rollout.allocation import Range, everything_to
+from scoring.rollout.policy import Exploration, PublishedPolicy, RolloutPolicy, publish
+from streams.definitions.rollout import DEFAULT_STEPS, PARTS
 
 CANARY: dict[str, Any] = {
     "pipeline": "fraud",

@@ -10,9 +10,10 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.model_metadata import ModelMetadata
 from scoring.repository import ModelRepository
-from scoring.rollout.policy import DEFAULT_STEPS, RolloutPolicy
+from scoring.rollout.policy import RolloutPolicy
 from scoring.rollout.policy_check import check_alike, check_policy
 from scoring.trained_model import TrainedModel
+from streams.definitions.rollout import DEFAULT_STEPS
 from streams.plan.project import Project
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
 

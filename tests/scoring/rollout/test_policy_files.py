@@ -27,7 +27,8 @@ steps:
   - {weight: 0.05, least_events: 5000, least_time: 1h, most_time: 2d}
 """
 PYTHON = """
-from scoring.rollout.policy import Arm, RolloutPolicy, Step
+from scoring.rollout.policy import Arm, RolloutPolicy
+from penstock import Step
 
 policy = RolloutPolicy(
     pipeline="fraud",

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
-from scoring.rollout.policy import DEFAULT_STEPS, RolloutPolicy, publish
+from scoring.rollout.policy import RolloutPolicy, publish
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.transitions import By, begun, champion_before, end_of, paused, promoted, resumed, rolled_back
+from streams.definitions.rollout import DEFAULT_STEPS
 
 BY = By("ada", "why not", 5)
 CANARY: dict[str, Any] = {

@@ -139,6 +139,13 @@ def test_a_refused_load_gives_the_servers_reason_without_its_traceback():
     assert refused.value.what == "Triton cannot load version 2 of model taps: backend not found"
 
 
+def test_a_version_that_cannot_be_loaded_beside_the_current_one_is_named():
+    message = "load failed for model 'taps': version 3 is at UNAVAILABLE state: Internal: no model;\nTraceback"
+    failed = InferenceServerException(message, status="StatusCode.INVALID_ARGUMENT")
+    with pytest.raises(ModelLoadError, match="Triton cannot load version 3 of model taps: load failed"):
+        server(load_model=failed).load(MODEL)
+
+
 @pytest.mark.parametrize(
     ("models", "reason"),
     [

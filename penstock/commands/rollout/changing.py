@@ -1,0 +1,200 @@
+"""``penstock rollout apply | pause | resume | promote | rollback``: changes of the policy by a person."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penstock.commands.console import printable
+from penstock.commands.errors import pipeline_argument, warn
+from penstock.commands.rollout.looking import file_option, policy_in
+from penstock.commands.rollout.wording import arms, difference, print_line, signed, state
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from penstock.telemetry import configure_logging
+from scoring.repository import ModelRepository
+from scoring.rollout.log_reading import changes_in
+from scoring.rollout.policy_check import check_policy
+from scoring.rollout.policy_log import PolicyChange
+from scoring.rollout.policy_store import Decide, change_policy, iterate_log, read_policy
+from scoring.rollout.publication import Publication
+from scoring.rollout.transitions import By, begun, end_of, paused, promoted, resumed, rolled_back
+from scoring.servers.registry import PRIMARY_SERVER, open_server
+from streams.definitions.loading import load_pipeline
+from streams.definitions.pipeline import Pipeline
+from streams.plan.project import open_project
+
+
+class _Words(click.ParamType):
+    """A text that says something."""
+
+    name = "TEXT"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse a blank text."""
+        return value.strip() or self.fail("It must not be blank.", param, ctx)
+
+
+def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every change: why, and by whom."""
+    reason = click.option("--reason", required=True, type=_Words(), help="Why; it stays in the log for ever.")
+    author = click.option(
+        "--author",
+        metavar="NAME",
+        type=_Words(),
+        envvar="PENSTOCK_AUTHOR",
+        default=lambda: f"{_user()}@{socket.gethostname()}",
+        help="By whom (default: PENSTOCK_AUTHOR, or user@host).",
+    )
+    return reason(author(command))
+
+
+@click.command()
+@pipeline_argument
+@file_option
+@_signed
+@click.option("--dry-run", is_flag=True, help="Only check the file, and say what would change.")
+@click.option("--again", is_flag=True, help="Begin a rollout once more that was rolled back or promoted.")
+def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool, again: bool) -> None:
+    """Publish the policy of a file, once its versions are checked, loaded and warmed up.
+
+    Scorers follow it without a restart. If the same policy is published already, nothing is done, however far its
+    rollout has come; nor if its rollout has ended, unless --again is given. So a file in git can be applied again and
+    again.
+    """
+    configure_logging()
+    project, settings = open_project(pipeline), Settings()
+    kafka, definition = settings.kafka.access, project.pipeline
+    policy, repository = policy_in(file), ModelRepository(settings.model_repository)
+    check_policy(policy, project, repository, str(file))
+
+    def end(present: PolicyChange | None) -> PolicyChange | None:
+        """What has ended this rollout, if it is not to begin again."""
+        if again or present is None or present.status != "ended":
+            return None
+        return end_of(policy, changes_in(iterate_log(kafka, definition)))
+
+    def decide(present: PolicyChange | None) -> PolicyChange | None:
+        return None if end(present) else begun(policy, present, _by(author, reason))
+
+    command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
+    if dry_run:
+        present = read_policy(kafka, definition)
+        for line in difference(present, policy):
+            click.echo(line)
+        change = decide(present)
+    else:
+        with _publication(settings, definition) as publication:
+            change = publication.load_and_publish(decide)
+    if change is None:
+        _say_nothing_to_do(end(read_policy(kafka, definition)), f"{command} --again")
+    elif dry_run:
+        click.echo(f"would publish {change.policy.version}: {state(change)}")
+        click.echo(f"next: {command}")
+    else:
+        _print_published(pipeline, change)
+
+
+@click.command()
+@pipeline_argument
+@_signed
+def pause(pipeline: str, reason: str, author: str) -> None:
+    """Leave the policy as it is: the controller neither moves it on nor rolls it back, until `resume`."""
+    _set_status(pipeline, lambda present: paused(present, _by(author, reason)), "it is paused already: nothing to do")
+
+
+@click.command()
+@pipeline_argument
+@_signed
+def resume(pipeline: str, reason: str, author: str) -> None:
+    """Let the controller judge a paused rollout again, at the step where it was."""
+    _set_status(pipeline, lambda present: resumed(present, _by(author, reason)), "it is not paused: nothing to do")
+
+
+@click.command()
+@pipeline_argument
+@_signed
+@click.option("--arm", metavar="NAME", help="Which candidate, if there are several.")
+def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
+    """Make a candidate the champion: it scores all events, and its version becomes the current one."""
+    _end(pipeline, lambda present: promoted(present, _by(author, reason), arm))
+
+
+@click.command()
+@pipeline_argument
+@_signed
+def rollback(pipeline: str, reason: str, author: str) -> None:
+    """End what is being tried: the champion scores all events.
+
+    If nothing is being tried, as after a promotion, go back to the champion before the present one.
+    """
+    kafka, definition = Settings().kafka.access, load_pipeline(pipeline)
+    _end(
+        pipeline,
+        lambda present: rolled_back(present, _by(author, reason), changes_in(iterate_log(kafka, definition))),
+    )
+
+
+def _set_status(pipeline: str, decide: Decide, nothing: str) -> None:
+    configure_logging()
+    change = change_policy(Settings().kafka.access, load_pipeline(pipeline), decide)
+    if change is None:
+        click.echo(nothing)
+    else:
+        _print_published(pipeline, change)
+
+
+def _end(pipeline: str, decide: Callable[[PolicyChange | None], PolicyChange]) -> None:
+    """Publish a champion that scores all, and make it the current version of the repository."""
+    configure_logging()
+    with _publication(Settings(), load_pipeline(pipeline)) as publication:
+        change = publication.publish(decide)
+        assert change is not None
+        _print_published(pipeline, change)
+        version = change.policy.policy.champion.version
+        try:
+            publication.make_current(version)
+        except PenstockError as error:
+            what = f"the policy is published, but version {version} is not the current one: {error.what}"
+            warn(what, f"penstock model load {shlex.quote(pipeline)} --version {version}")
+
+
+@contextmanager
+def _publication(settings: Settings, pipeline: Pipeline) -> Iterator[Publication]:
+    repository = ModelRepository(settings.model_repository)
+    with closing(open_server(PRIMARY_SERVER, settings)) as server:
+        yield Publication(settings.kafka.access, pipeline, repository, server)
+
+
+def _print_published(pipeline: str, change: PolicyChange) -> None:
+    print_line("published", f"{click.style(change.policy.version, bold=True)}: {state(change)}")
+    for line in arms(change.policy):
+        print_line("", line)
+    click.echo(f"next: penstock rollout show {shlex.quote(pipeline)}, which says who follows it")
+
+
+def _say_nothing_to_do(end: PolicyChange | None, again: str) -> None:
+    if end is None:
+        click.echo("this policy is published: nothing to do")
+    else:
+        click.echo(f"this rollout has ended, {signed(end)}: {printable(end.reason)}")
+        click.echo(f"nothing to do; to begin it once more: {again}")
+
+
+def _by(author: str, reason: str) -> By:
+    return By(author, reason, time.time_ns() // 1_000_000)
+
+
+def _user() -> str:
+    with suppress(OSError, KeyError, ImportError):  # a container's user may have no name
+        return getpass.getuser()
+    return str(os.getuid())

@@ -1,0 +1,168 @@
+"""Takes what was read into the state of the judge. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.rollout.assignment import assign
+from scoring.rollout.judge_state import Call, Column, JudgeState
+from scoring.rollout.observations import Label, Letter, Live, Shadow
+from scoring.rollout.policy_log import Marker, Refusal
+from scoring.rollout.sample import Rows, Sample, Words, hashes
+
+_MOST_TEXT = 1_000
+_Seen = Live | Shadow | Letter
+
+
+def policy_number(version: str) -> float:
+    """The version of a policy as a number, without loss: twelve hex digits have 48 bits."""
+    return float(int(version, 16))
+
+
+def collect(
+    state: JudgeState,
+    live: Sequence[Live],
+    shadow: Sequence[Shadow],
+    letters: Sequence[Letter],
+    entity_again: int | None,
+) -> JudgeState:
+    """The state with further events.
+
+    Args:
+        state: What was seen so far.
+        live: Predictions that were served.
+        shadow: Predictions that were not.
+        letters: Events without a score.
+        entity_again: After which event time an entity counts again, in ms; None: never.
+    """
+    policy, version = state.published.policy, state.published.version
+    arms = {arm.name: place for place, arm in enumerate(policy.arms)}
+    slots = {number: place for place, number in enumerate(state.published.shadows)}
+    known = [one for one in live if one.policy in state.versions and one.arm in arms]
+    present = [one for one in known if one.policy == version]
+    in_shadow = [one for one in shadow if one.policy == version and one.version in slots]
+    calls: list[_Seen] = [*present, *in_shadow, *letters]
+    events: list[Live | Shadow] = [*known, *in_shadow]
+    salt = policy.salt
+
+    def call_values(chosen: Sequence[_Seen], assigned: NDArray[np.intp]) -> NDArray[np.float64]:
+        values = np.full((len(chosen), len(Call) + len(slots)), np.nan)
+        for row, one, arm in zip(values, chosen, assigned.tolist(), strict=True):
+            if isinstance(one, Live):
+                row[: len(Call)] = arms[one.arm], one.scored_at_ms, one.is_fallback, 0, one.infer_ms
+            elif isinstance(one, Letter):
+                row[: Call.INFER_MS] = arm, one.time_ms, 1, 1
+            else:
+                row[len(Call) + slots[one.version]] = one.infer_ms
+        return values
+
+    def entity_values(chosen: Sequence[Live | Shadow]) -> NDArray[np.float64]:
+        first_shadow = len(Column) + state.groups
+        values = np.full((len(chosen), first_shadow + len(slots)), np.nan)
+        for row, one in zip(values, chosen, strict=True):
+            if isinstance(one, Live):
+                place = arms[one.arm]
+                # Where a candidate gave no number, the score is the champion's.
+                score = one.score if one.version == policy.arms[place].version else np.nan
+                row[: Column.LABEL] = policy_number(one.policy), place, score
+                row[len(Column) : first_shadow] = one.groups
+            else:
+                row[first_shadow + slots[one.version]] = one.score
+        return values
+
+    slices, units = hashes(f"{salt}/judged calls", [one.event_id for one in calls])
+    kept = np.flatnonzero(state.calls.may_keep(slices))
+    chosen = [calls[place] for place in kept.tolist()]
+    assigned = _assigned(state, chosen)
+    rows = _rows(state.calls, chosen, units[kept], slices[kept], assigned)
+    rows["values"] = call_values(chosen, assigned)
+    state = replace(state, calls=state.calls.add(rows))
+
+    slices, units = hashes(f"{salt}/judged entities", [_entity(one) for one in events])
+    kept = np.flatnonzero(state.entities.may_keep(slices))
+    seen = [events[place] for place in kept.tolist()]
+    times = np.array([one.event_time_ms for one in seen], np.int64)
+    units = units[kept]
+    if entity_again is not None:
+        units = _mixed(units, times // entity_again)
+    rows = _rows(state.entities, seen, units, slices[kept], _assigned(state, seen))
+    rows["first"], rows["values"] = times, entity_values(seen)
+    rows["event"] = event_hashes([one.event_id for one in seen])
+    return replace(state, entities=state.entities.add(rows))
+
+
+def collect_labels(state: JudgeState, labels: Sequence[Label]) -> JudgeState:
+    """The state with further labels, and all labels given to the events that have come meanwhile."""
+    known = [one for one in labels if np.isfinite(one.value)]
+    table = state.labels.add(
+        event_hashes([one.event_id for one in known]),
+        [one.time_ms for one in known],
+        [one.value for one in known],
+    )
+    state = replace(state, labels=table)
+    if not len(table.rows) or not len(state.entities.rows):
+        return state
+    found, times = table.of(state.entities.rows["event"])
+    values = state.entities.rows["values"]
+    is_newer = ~np.isnan(times) & ~(times < values[:, Column.LABELLED])
+    changed = is_newer & ~((values[:, Column.LABEL] == found) & (values[:, Column.LABELLED] == times))
+    if not changed.any():
+        return state
+    values = values.copy()
+    values[changed, Column.LABEL], values[changed, Column.LABELLED] = found[changed], times[changed]
+    return replace(state, entities=state.entities.with_values(values))
+
+
+def collect_entries(state: JudgeState, entries: Iterable[Marker | Refusal], complete: Mapping[int, int]) -> JudgeState:
+    """The state with what the log says of the policy, and up to where all predictions have been handed over."""
+    markers, refusals = dict(state.markers), {state.refusal} - {None}
+    for entry in entries:
+        if entry.policy != state.policy:
+            continue
+        if isinstance(entry, Refusal):
+            refusals.add(f"scorer {entry.instance}: {entry.reason[:_MOST_TEXT]}")
+        else:
+            # A marker is written again where its offsets are scored again.
+            first = min(entry.first_offset, markers.get(entry.partition, entry.first_offset))
+            markers[entry.partition] = first
+    reached = {partition: max(offset, state.complete.get(partition, 0)) for partition, offset in complete.items()}
+    refusal = min(filter(None, refusals), default=None)
+    return replace(state, markers=markers, refusal=refusal, complete={**state.complete, **reached})
+
+
+def event_hashes(ids: Sequence[str]) -> Words:
+    """What identifies an event, to find its label."""
+    return hashes("event", ids)[0]
+
+
+def _entity(one: _Seen) -> str:
+    # As for its arm, an event without an entity is one of its own.
+    return one.event_id if one.entity is None else one.entity
+
+
+def _assigned(state: JudgeState, chosen: Sequence[_Seen]) -> NDArray[np.intp]:
+    """The arm of each event by the policy."""
+    if not chosen:
+        return np.empty(0, np.intp)
+    return assign(state.published, [one.entity for one in chosen], [one.event_id for one in chosen]).arms
+
+
+def _rows(sample: Sample, chosen: Sequence[_Seen], units: Words, slices: Words, arms: NDArray[np.intp]) -> Rows:
+    rows = np.zeros(len(chosen), sample.rows.dtype)
+    rows["unit"], rows["slice"] = units, slices
+    rows["partition"] = [one.partition for one in chosen]
+    rows["offset"] = [one.offset for one in chosen]
+    rows["pool"] = arms if len(sample.halvings) > 1 else 0
+    return rows
+
+
+def _mixed(units: Words, windows: NDArray[np.int64]) -> Words:
+    """Another unit for each window of time: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
+    mixed = units + windows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)

@@ -1,0 +1,395 @@
+"""Reads what a rollout controller consumes as observations of its judge: many records at once, only the fields needed.
+
+A record that cannot be read is passed over. Each says where it is and why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from penstock.errors import PenstockError
+from penstock.kafka.names import dead_letters_of
+from schemas.codec import Decoder, Registry, Rejection, Undecodable, UnknownSchema, decode_label
+from schemas.columns import ColumnReader, Columns, Mask
+from schemas.committed import writer_schemas
+from schemas.contract import Role, field_with_role
+from schemas.dead_letters import DeadLetter
+from schemas.history import record_decoder
+from schemas.records import PREDICTION_SCHEMA
+from scoring.inference import FALLBACK, PRIMARY
+from scoring.rollout.assignment import assign
+from scoring.rollout.facts import Facts
+from scoring.rollout.observations import Label, Letter, Live, Shadow
+from scoring.rollout.policy import PublishedPolicy
+from scoring.rollout.policy_log import Entry, decode
+from streams.definitions.pipeline import Labels
+from streams.plan.project import Project
+
+SHADOW, DEAD_LETTER = "shadow", "dead_letter"
+# The reasons of dead letters that are the fault of the version that should have scored; the others are of records that
+# cannot be read, or of a prediction that is too long.
+_FAILURES = ("penstock.ModelFailed", "penstock.NotANumber")
+_FLOAT_BYTES = 4
+
+
+class Message(Protocol):
+    """A record as Kafka's client has it."""
+
+    def partition(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102
+    def key(self) -> bytes | None: ...  # noqa: D102
+    def value(self) -> bytes | None: ...  # noqa: D102
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...  # noqa: D102
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+class Unreadable(NamedTuple):
+    """A record that was passed over: its topic, ``topic[partition]@offset``, and why."""
+
+    topic: str
+    where: str
+    why: str
+
+
+class Observed(NamedTuple):
+    """What a batch of records says.
+
+    Args:
+        live: Predictions that were served.
+        shadow: Predictions that were not.
+        letters: Events that their arm had no number for.
+        labels: What became known of events.
+        passed: The records that could not be read.
+    """
+
+    live: list[Live]
+    shadow: list[Shadow]
+    letters: list[Letter]
+    labels: list[Label]
+    passed: list[Unreadable]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing for the judge."""
+        return not (self.live or self.shadow or self.letters or self.labels)
+
+    def routes(self, published: PublishedPolicy) -> Counter[tuple[str, str]]:
+        """How many events each arm of a policy has answered, by route; a dead letter counts as a route."""
+        counts = Counter((one.arm, FALLBACK if one.is_fallback else PRIMARY) for one in self.live)
+        counts[SHADOW, PRIMARY] += len(self.shadow)
+        if self.letters:
+            arms = published.policy.arms
+            assigned = assign(published, [one.entity for one in self.letters], [one.event_id for one in self.letters])
+            counts.update((arms[place].name, DEAD_LETTER) for place in assigned.arms.tolist())
+        return +counts
+
+
+class InputReader:
+    """Reads all topics of a controller but the log.
+
+    Args:
+        project: The pipeline.
+        facts: What the judge knows of it.
+        registry: Finds the schemas of Confluent-framed labels; without one such labels cannot be read.
+    """
+
+    def __init__(self, project: Project, facts: Facts, registry: Registry | None = None) -> None:
+        pipeline = self._pipeline = project.pipeline
+        self._predictions = PredictionReader(facts.places)
+        self._letters = LetterReader(project)
+        self._labels = None if pipeline.labels is None else LabelReader(pipeline.labels, project, registry)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that it reads, labels last."""
+        pipeline = self._pipeline
+        predictions = pipeline.predictions_topic, pipeline.shadow_topic, dead_letters_of(pipeline.predictions_topic)
+        return predictions if pipeline.labels is None else (*predictions, pipeline.labels.topic)
+
+    def read(self, messages: Mapping[str, Sequence[Message]], versions: Collection[str]) -> Observed:
+        """What the records of each topic say.
+
+        Args:
+            messages: The records, by topic.
+            versions: Of which policies predictions are wanted.
+
+        Raises:
+            PenstockError: if the schema registry cannot be reached.
+        """
+        predictions, shadow, letters = self.topics[:3]
+        passed: list[Unreadable] = []
+        return Observed(
+            self._predictions.live(predictions, messages.get(predictions, ()), versions, passed),
+            self._predictions.shadow(shadow, messages.get(shadow, ()), versions, passed),
+            self._letters.read(letters, messages.get(letters, ()), passed),
+            [] if self._labels is None else self._labels.read(messages.get(self.topics[-1], ()), passed),
+            passed,
+        )
+
+
+class PredictionReader:
+    """Reads predictions and shadow predictions.
+
+    Args:
+        places: The places of the judge's groups in the vector.
+    """
+
+    def __init__(self, places: Sequence[int]) -> None:
+        self._places = np.array(places, np.intp)
+        self._columns = ColumnReader(PREDICTION_SCHEMA)
+        self._decoder = record_decoder("prediction")
+
+    def live(
+        self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
+    ) -> list[Live]:
+        """The predictions under these versions of policies; adds those that cannot be read to ``passed``."""
+        return self._read(topic, messages, versions, passed, self._live_rows, self._live)
+
+    def shadow(
+        self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
+    ) -> list[Shadow]:
+        """The same of predictions that nobody was served."""
+        return self._read(topic, messages, versions, passed, _shadow_rows, _shadow)
+
+    def _read(
+        self,
+        topic: str,
+        messages: Sequence[Message],
+        versions: Collection[str],
+        passed: list[Unreadable],
+        rows_of: Callable[[Columns, Mask], list[Any]],
+        one_of: Callable[[dict[str, Any]], Any],
+    ) -> list[Any]:
+        """Those in columns first, then those of other schemas; the judge takes them in any order."""
+        values = [message.value() or b"" for message in messages]
+        if not values:
+            return []
+        columns = self._columns.locate(values)
+        wanted = np.zeros(len(values), np.bool_)
+        for version in versions:
+            wanted |= columns.equals("rollout.policy", version)
+        found = rows_of(columns, wanted & columns.plain)
+        for row in np.flatnonzero(~columns.plain).tolist():
+            where = place(topic, messages[row])
+            try:
+                record = self._decoder.decode(values[row], where)
+            except (Undecodable, UnknownSchema) as error:
+                passed.append(Unreadable(topic, where, error.what))
+                continue
+            if record["rollout"] is not None and record["rollout"]["policy"] in versions:
+                found.append(one_of(record))
+        return found
+
+    def _live_rows(self, columns: Columns, wanted: Mask) -> list[Live]:
+        vectors = columns.text_bytes("vector") if len(self._places) else None
+        seen, is_fallback = _Columns(columns), columns.equals("route", FALLBACK).tolist()
+        return [
+            Live(
+                partition=seen.partition[row],
+                offset=seen.offset[row],
+                event_id=seen.event_id[row],
+                entity=seen.entity[row],
+                event_time_ms=seen.event_time[row],
+                policy=seen.policy[row],
+                arm=seen.arm[row],
+                version=seen.version(row),
+                score=seen.score[row],
+                is_fallback=is_fallback[row],
+                infer_ms=seen.infer_ms[row],
+                scored_at_ms=seen.scored_at[row],
+                groups=() if vectors is None else self._groups(vectors[row]),
+            )
+            for row in np.flatnonzero(wanted).tolist()
+        ]
+
+    def _live(self, record: dict[str, Any]) -> Live:
+        rollout = record["rollout"]
+        return Live(
+            partition=record["features_partition"],
+            offset=record["features_offset"],
+            event_id=record["event_id"],
+            entity=record["entity"],
+            event_time_ms=record["event_time"],
+            policy=rollout["policy"],
+            arm=rollout["arm"],
+            version=_version_of(record),
+            score=record["score"],
+            is_fallback=record["route"] == FALLBACK,
+            infer_ms=rollout["infer_ms"],
+            scored_at_ms=record["scored_at"],
+            groups=self._groups(record["vector"]),
+        )
+
+    def _groups(self, vector: bytes | None) -> tuple[float, ...]:
+        """The inputs that are groups; NaN where the vector, of another version's inputs, is too short."""
+        inputs = np.frombuffer(vector or b"", "<f4", len(vector or b"") // _FLOAT_BYTES)
+        return tuple(float(inputs[place]) if place < len(inputs) else math.nan for place in self._places.tolist())
+
+
+class _Columns:
+    """What live and shadow predictions have, as lists of one value for each record."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.partition = columns.integers("features_partition").tolist()
+        self.offset = columns.integers("features_offset").tolist()
+        self.event_id = [event_id or "" for event_id in columns.texts("event_id")]  # never null
+        self.entity = columns.texts("entity")
+        self.event_time = columns.integers("event_time").tolist()
+        self.policy = [policy or "" for policy in columns.texts("rollout.policy")]
+        self.arm = [arm or "" for arm in columns.texts("rollout.arm")]
+        self.score = columns.numbers("score").tolist()
+        self.infer_ms = columns.numbers("rollout.infer_ms").tolist()
+        self.scored_at = columns.integers("scored_at").tolist()
+        self._own, self._fast = columns.texts("model_version"), columns.texts("cascade.fast_version")
+
+    def version(self, row: int) -> int:
+        return _version(self._fast[row] or self._own[row] or "")
+
+
+def _shadow_rows(columns: Columns, wanted: Mask) -> list[Shadow]:
+    seen = _Columns(columns)
+    return [
+        Shadow(
+            partition=seen.partition[row],
+            offset=seen.offset[row],
+            event_id=seen.event_id[row],
+            entity=seen.entity[row],
+            event_time_ms=seen.event_time[row],
+            policy=seen.policy[row],
+            version=seen.version(row),
+            score=seen.score[row],
+            infer_ms=seen.infer_ms[row],
+        )
+        for row in np.flatnonzero(wanted).tolist()
+    ]
+
+
+def _shadow(record: dict[str, Any]) -> Shadow:
+    rollout = record["rollout"]
+    return Shadow(
+        partition=record["features_partition"],
+        offset=record["features_offset"],
+        event_id=record["event_id"],
+        entity=record["entity"],
+        event_time_ms=record["event_time"],
+        policy=rollout["policy"],
+        version=_version_of(record),
+        score=record["score"],
+        infer_ms=rollout["infer_ms"],
+    )
+
+
+def _version_of(record: dict[str, Any]) -> int:
+    """The version of the pipeline's model; of a cascade that is the fast model's, whoever decided."""
+    cascade = record["cascade"]
+    return _version(record["model_version"] if cascade is None else cascade["fast_version"])
+
+
+def _version(text: str) -> int:
+    return int(text) if text.isdecimal() else 0  # none of a policy's
+
+
+class LetterReader:
+    """Reads the dead letters of the scorer.
+
+    Args:
+        project: The pipeline.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._topic = project.pipeline.features_topic
+        self._first_view = project.pipeline.views[0].name
+        self._decoder = project.features_decoder()
+
+    def read(self, topic: str, messages: Sequence[Message], passed: list[Unreadable]) -> list[Letter]:
+        """The letters of events that a version failed on; adds those that cannot be read to ``passed``."""
+        found = []
+        for message in messages:
+            where = place(topic, message)
+            try:
+                letter = DeadLetter.read(message.key(), message.value(), message.headers())
+                if letter.topic != self._topic or letter.reason not in _FAILURES:
+                    continue
+                record = self._decoder.decode(letter.value or b"", where)
+            except (ValueError, Undecodable, UnknownSchema) as error:
+                passed.append(Unreadable(topic, where, error.what if isinstance(error, PenstockError) else str(error)))
+                continue
+            view = record[self._first_view]
+            entity = None if view is None else view["entity"]
+            found.append(
+                Letter(letter.partition, letter.offset, record["event_id"], entity, max(0, message.timestamp()[1]))
+            )
+        return found
+
+
+class LabelReader:
+    """Reads labels.
+
+    Args:
+        labels: Their declaration.
+        project: The pipeline.
+        registry: Finds the schemas of Confluent-framed labels; without one such labels cannot be read.
+    """
+
+    def __init__(self, labels: Labels, project: Project, registry: Registry | None = None) -> None:
+        self._labels, self._registry = labels, registry
+        self._writers = Decoder(*writer_schemas(labels.contract, project.schemas))
+        event_id = field_with_role(labels.contract, Role.EVENT_ID)
+        known_at = field_with_role(labels.contract, Role.EVENT_TIME)
+        assert event_id is not None, "Labels has checked it"
+        assert known_at is not None, "contracts have one"
+        self._event_id, self._known_at = event_id, known_at
+
+    def read(self, messages: Sequence[Message], passed: list[Unreadable]) -> list[Label]:
+        """The labels that say something; adds those that cannot be read to ``passed``.
+
+        Raises:
+            PenstockError: if the registry cannot be reached.
+        """
+        found, topic = [], self._labels.topic
+        for message in messages:
+            label = decode_label(message.value(), self._labels.contract, self._writers, self._registry)
+            if isinstance(label, Rejection):
+                passed.append(Unreadable(topic, place(topic, message), label.message))
+                continue
+            raw = getattr(label, self._labels.value)
+            if raw is None:
+                continue
+            value = self._value(raw)
+            if value is None:
+                passed.append(Unreadable(topic, place(topic, message), f"{self._labels.value} is no label"))
+                continue
+            found.append(Label(getattr(label, self._event_id), value, getattr(label, self._known_at)))
+        return found
+
+    def _value(self, raw: Any) -> float | None:
+        """What a label says of its event; None if its value is none of the task."""
+        match self._labels.task:
+            case "multiclass":
+                return float(str(raw) == str(self._labels.positive))
+            case "regression":
+                return float(raw) if math.isfinite(raw) else None
+            case "binary":
+                return float(raw) if raw in (0, 1) else None
+
+
+def read_log(topic: str, messages: Sequence[Message], passed: list[Unreadable]) -> list[Entry]:
+    """The entries of a rollout log; adds those that cannot be read to ``passed``."""
+    found = []
+    for message in messages:
+        where = place(topic, message)
+        try:
+            found.append(decode(message.value() or b"", where))
+        except PenstockError as error:
+            passed.append(Unreadable(topic, where, error.what))
+    return found
+
+
+def place(topic: str, message: Message) -> str:
+    """Where a record is."""
+    return f"{topic}[{message.partition()}]@{message.offset()}"

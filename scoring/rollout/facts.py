@@ -1,0 +1,44 @@
+"""What the judge of rollouts must know of a pipeline. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from streams.definitions.pipeline import Pipeline, Task
+from streams.definitions.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the judge must know of a pipeline.
+
+    Attributes:
+        pipeline: Its name.
+        rollout: How its rollouts are judged.
+        threshold: A decision is positive if its score is at least this.
+        groups: The declared groups that are inputs of the model, and so are in the vector of each prediction.
+        places: The place of each of them in the vector.
+        task: What labels are; None without labels.
+    """
+
+    pipeline: str
+    rollout: Rollout
+    threshold: float
+    groups: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    task: Task | None = None
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Self:
+        """The facts of a pipeline."""
+        model = pipeline.model
+        groups = tuple(name for name in model.groups if name in model.inputs)
+        return cls(
+            pipeline.name,
+            pipeline.rollout,
+            model.threshold,
+            groups,
+            tuple(map(model.inputs.index, groups)),
+            None if pipeline.labels is None else pipeline.labels.task,
+        )

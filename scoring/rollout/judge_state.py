@@ -1,0 +1,161 @@
+"""What the judge of a rollout has seen: immutable, of bounded size, and how it is saved. Pure."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Self
+
+from penstock.errors import PenstockError
+from scoring.rollout.label_table import LabelTable
+from scoring.rollout.policy import PublishedPolicy
+from scoring.rollout.sample import SHARDS, Sample
+
+_FORMAT = 1
+_MOST_LABELS = 50_000
+
+
+class Call(IntEnum):
+    """The columns of an event as a call of a version; after them, the time that each shadow version took, in ms."""
+
+    ARM = 0
+    MOMENT = 1
+    IS_FAILED = 2
+    IS_LETTER = 3
+    INFER_MS = 4
+
+
+class Column(IntEnum):
+    """The columns of an entity's event; after them its groups, and the score of each shadow version."""
+
+    POLICY = 0
+    ARM = 1
+    SCORE = 2
+    LABEL = 3
+    LABELLED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class JudgeState:
+    """What the judge has seen under a policy.
+
+    Attributes:
+        published: The policy.
+        versions: The versions of policies whose events count: the policy's own, last, and for a bandit those before.
+        groups: How many groups an event has.
+        calls: A sample of events, for how versions work: errors, latency.
+        entities: A sample of entities, for what they score: one event of each.
+        labels: The newest labels.
+        complete: For each partition, the offset below which all predictions have been handed over.
+        markers: For each partition, the offset from which on the policy is effective.
+        refusal: Why a scorer cannot follow the policy; None if none has said so.
+    """
+
+    published: PublishedPolicy
+    versions: tuple[str, ...]
+    groups: int
+    calls: Sample
+    entities: Sample
+    labels: LabelTable
+    complete: Mapping[int, int] = field(default_factory=dict)
+    markers: Mapping[int, int] = field(default_factory=dict)
+    refusal: str | None = None
+
+    @classmethod
+    def empty(cls, published: PublishedPolicy, groups: int, most: int) -> Self:
+        """The state in which nothing has been seen.
+
+        Args:
+            published: The policy.
+            groups: How many groups an event has.
+            most: How many entities, and how many calls, are remembered.
+        """
+        shadows = len(published.shadows)
+        # A bandit's arms change, and no arm is small: there is one pool for all.
+        pools = 1 if published.policy.mode == "bandit" else len(published.policy.arms)
+        with_weight = sum(weight > 0 for weight in published.weights.values())
+        room = most // min(pools, with_weight)
+        calls = Sample.empty(len(Call) + shadows, pools, room)
+        entities = Sample.empty(len(Column) + groups + shadows, pools, room)
+        return cls(published, (published.version,), groups, calls, entities, LabelTable.empty(_MOST_LABELS))
+
+    @property
+    def policy(self) -> str:
+        """The hash of the published policy."""
+        return self.published.hash
+
+    def is_like(self, other: JudgeState) -> bool:
+        """Whether both remember the same of their events."""
+        same = self.calls.is_of(other.calls) and self.entities.is_of(other.entities)
+        return same and self.groups == other.groups
+
+    def records(self) -> dict[str, bytes]:
+        """The state as records with names, each below 500 kB.
+
+        The names are always the same. Write those whose bytes have changed, together with the offsets.
+        """
+        head = {
+            "format": _FORMAT,
+            "versions": self.versions,
+            "groups": self.groups,
+            "calls": [self.calls.most, self.calls.halvings],
+            "entities": [self.entities.most, self.entities.halvings],
+            "labels": [self.labels.most, self.labels.latest_ms],
+            "complete": {str(partition): offset for partition, offset in sorted(self.complete.items())},
+            "markers": {str(partition): offset for partition, offset in sorted(self.markers.items())},
+            "refusal": self.refusal,
+        }
+        records = {
+            "head": json.dumps(head).encode(),
+            # It may have thousands of ranges.
+            "policy": zlib.compress(self.published.model_dump_json().encode()),
+        }
+        for name, shards in (
+            ("calls", self.calls.shards()),
+            ("entities", self.entities.shards()),
+            ("labels", self.labels.shards()),
+        ):
+            records |= {f"{name}/{number:02x}": rows for number, rows in enumerate(shards)}
+        return records
+
+    @classmethod
+    def load(cls, records: Mapping[str, bytes]) -> Self:
+        """The state that was saved.
+
+        Raises:
+            PenstockError: if a record is missing, or they are of another release.
+        """
+
+        def shards(name: str) -> list[bytes]:
+            return [records[f"{name}/{number:02x}"] for number in range(SHARDS)]
+
+        def filled(sample: Sample, name: str) -> Sample:
+            most, halvings = head[name]
+            return replace(sample, most=most, halvings=tuple(halvings)).filled(shards(name))
+
+        try:
+            head = json.loads(records["head"])
+            if head["format"] != _FORMAT:
+                raise ValueError(f"its format is {head['format']}, this release has {_FORMAT}")  # noqa: TRY301
+            published = PublishedPolicy.model_validate_json(zlib.decompress(records["policy"]))
+            empty = cls.empty(published, head["groups"], most=0)
+            most, latest_ms = head["labels"]
+            return replace(
+                empty,
+                versions=tuple(head["versions"]),
+                calls=filled(empty.calls, "calls"),
+                entities=filled(empty.entities, "entities"),
+                labels=replace(empty.labels, most=most, latest_ms=latest_ms).filled(shards("labels")),
+                complete={int(partition): offset for partition, offset in head["complete"].items()},
+                markers={int(partition): offset for partition, offset in head["markers"].items()},
+                refusal=head["refusal"],
+            )
+        except (KeyError, ValueError, zlib.error) as error:
+            raise PenstockError(
+                f"what a rollout's controller has seen cannot be read: {error}",
+                safe="the policy was not changed, and the predictions are still there",
+                next="start the controller with the release that wrote it, or let it begin anew at the present step",
+            ) from error

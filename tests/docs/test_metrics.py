@@ -1,0 +1,38 @@
+"""The page on metrics has every metric that the scorer shows, and all that alerts and dashboard read."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client import CollectorRegistry
+
+from scoring.scorer_metrics import ScorerMetrics
+from tests.deploy.monitoring_files import expressions
+from tests.docs.pages import page, spans
+from tests.promql import selectors
+
+# `name{label,label}`, as the page writes a metric.
+_METRIC = re.compile(r"(penstock_\w+)(?:\{([\w,…]*)\})?")
+
+
+def _documented() -> dict[str, set[str]]:
+    """The metrics on the page, with their labels."""
+    found = (_METRIC.fullmatch(span.text) for span in spans(page("reference/metrics.md")))
+    return {metric[1]: {"pipeline", *filter(None, (metric[2] or "").split(","))} for metric in found if metric}
+
+
+def test_the_page_has_every_metric_of_the_scorer_with_its_labels() -> None:
+    registry, documented = CollectorRegistry(), _documented()
+    ScorerMetrics(registry, "fraud", 100)
+    for metric in registry.collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        assert name in documented, f"docs/reference/metrics.md lacks {name}"
+        shown = {label for sample in metric.samples for label in sample.labels} - {"le"}
+        assert not shown or shown == documented[name], name
+
+
+def test_the_page_has_every_metric_of_our_services_that_alerts_and_dashboard_read() -> None:
+    read = {(place, selector.metric) for place, text in expressions() for selector in selectors(text)}
+    ours = {(place, re.sub(r"_(bucket|sum|count)$", "", name)) for place, name in read if name.startswith("penstock_")}
+    assert ours
+    assert sorted(each for each in ours if each[1] not in _documented()) == []

@@ -1,0 +1,159 @@
+"""`penstock rollout` changes the policy: what is published is loaded, and a repeated command changes nothing."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+
+import pytest
+
+from penstock.errors import PenstockError
+from scoring.alias_history import read_history
+from scoring.rollout.transitions import By, begun
+from scoring.servers.protocol import ModelServerUnavailable
+from tests.penstock.commands.rollout.conftest import ALONE, CANARY, SIGNED, World, declared
+
+AB = {
+    "mode": "ab",
+    "steps": [],
+    "arms": [
+        {"name": "present", "version": 1, "role": "champion", "weight": 0.5},
+        {"name": "red", "version": 2, "weight": 0.25},
+        {"name": "blue", "version": 4, "weight": 0.25},
+    ],
+}
+
+
+def test_a_policy_is_loaded_and_published_with_its_author_and_reason(world: World) -> None:
+    output = world.apply().output
+    assert world.server.loaded == (1, 2, 3)
+    assert (world.present.author, world.present.reason, world.present.policy.policy) == ("ada", "a try", declared())
+    assert f"{world.present.policy.version}: canary, step 1 of 2, running" in output
+    assert "present  version 1, champion: 100 %" in output
+    assert "other    version 2: 0 %" in output
+    assert f"next: penstock rollout show {world.reference}" in output
+
+
+def test_the_same_file_again_changes_nothing(world: World) -> None:
+    world.apply()
+    calls = len(world.server.calls)
+    done = world.apply()
+    assert (done.exit_code, done.output) == (0, "this policy is published: nothing to do\n")
+    assert (len(world.log.changes), len(world.server.calls)) == (1, calls)
+
+
+def test_a_dry_run_says_what_would_be_published_and_changes_nothing(world: World) -> None:
+    world.apply(shadow=[])
+    output = world.apply("--dry-run").output
+    assert "shadow is none, and 3 in the file\nwould publish " in output
+    assert (len(world.log.changes), world.server.loaded) == (1, (1, 2))
+
+
+def test_versions_that_are_followed_until_then_stay_loaded(world: World) -> None:
+    world.apply(**AB)
+    world.apply(**CANARY)
+    assert world.server.loaded == (1, 2, 3, 4)
+    world.apply(**ALONE)
+    assert world.server.loaded == (1, 2, 3)
+
+
+def test_a_version_that_cannot_be_loaded_is_not_published(world: World) -> None:
+    world.server.unready = (3,)
+    with pytest.raises(PenstockError, match="cannot load version 3"):
+        world.apply()
+    assert world.log.changes == []
+
+
+def test_versions_of_a_policy_that_another_publishes_meanwhile_are_loaded_too(world: World) -> None:
+    def another() -> None:
+        change = begun(declared(**AB), world.log.present, By("bob", "first", 1))
+        assert change is not None
+        world.log.write(change)
+
+    world.log.meanwhile = another
+    world.apply()
+    assert [change.author for change in world.log.changes] == ["bob", "ada"]
+    assert world.server.loaded == (1, 2, 3, 4)
+
+
+def test_the_steps_of_a_canary_may_be_left_out(world: World) -> None:
+    world.apply(steps=[])
+    assert [step.weight for step in world.present.policy.policy.steps] == [0, 0.01, 0.05, 0.2, 0.5, 1]
+    assert "nothing to do" in world.apply(steps=[]).output
+
+
+def test_without_an_author_it_is_the_user_at_the_host(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_AUTHOR", raising=False)
+    world.run("apply", "-f", world.file(), "--reason", "a try")
+    assert world.present.author == f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+@pytest.mark.parametrize("signed", [("--reason", " "), ("--reason", "why", "--author", ""), ()])
+def test_a_change_needs_a_reason_and_an_author(world: World, signed: tuple[str, ...]) -> None:
+    assert world.run("apply", "-f", world.file(), *signed).exit_code == 2
+    assert world.log.changes == []
+
+
+def test_a_paused_rollout_is_resumed_at_its_step(world: World) -> None:
+    world.apply()
+    world.run("pause", *SIGNED)
+    assert (world.present.status, world.present.policy) == ("paused", world.log.changes[0].policy)
+    assert world.run("pause", *SIGNED).output == "it is paused already: nothing to do\n"
+    world.run("resume", *SIGNED)
+    assert [change.status for change in world.log.changes] == ["running", "paused", "running"]
+
+
+def test_a_promoted_candidate_becomes_the_current_version_and_the_old_champion_stays_loaded(world: World) -> None:
+    world.apply()
+    world.run("promote", *SIGNED)
+    assert (world.present.policy.policy.champion.version, world.present.status) == (2, "ended")
+    assert (world.current, world.server.loaded) == (2, (1, 2, 3))
+    *_, champion = (change for change in read_history(world.repository, "taps_rollout") if change.alias == "champion")
+    assert (champion.before, champion.after, champion.command) == (1, 2, "rollout")
+
+
+def test_of_several_candidates_the_named_one_is_promoted(world: World) -> None:
+    world.apply(**AB)
+    with pytest.raises(PenstockError, match="which candidate"):
+        world.run("promote", *SIGNED)
+    world.run("promote", *SIGNED, "--arm", "blue")
+    assert world.current == 4
+
+
+def test_a_rollback_ends_a_rollout_with_its_champion_and_needs_no_server(world: World) -> None:
+    world.apply()
+    world.server.failure = ModelServerUnavailable("Fake does not answer")
+    world.run("rollback", *SIGNED)
+    assert (world.present.policy.policy.versions, world.present.status) == ((1,), "ended")
+
+
+def test_a_rollback_after_a_promotion_goes_back_to_the_champion_before_it(world: World) -> None:
+    world.apply()
+    world.run("promote", *SIGNED)
+    world.run("rollback", *SIGNED)
+    assert (world.present.policy.policy.champion.version, world.current) == (1, 1)
+    assert world.server.loaded == (1, 2, 3)
+    with pytest.raises(PenstockError, match="no champion before version 1"):
+        world.run("rollback", *SIGNED)
+
+
+def test_a_rollback_without_the_server_is_published_and_says_what_is_left_to_do(world: World) -> None:
+    world.apply()
+    world.run("promote", *SIGNED)
+    world.server.failure = ModelServerUnavailable("Fake does not answer")
+    output = world.run("rollback", *SIGNED).output
+    assert world.present.policy.policy.champion.version == 1
+    assert "version 1 is not the current one: Fake does not answer" in output
+    assert f"penstock model load {world.reference} --version 1" in output
+
+
+@pytest.mark.parametrize("end", ["rollback", "promote"])
+def test_a_rollout_that_has_ended_does_not_begin_again_by_itself(world: World, end: str) -> None:
+    world.apply()
+    world.run(end, "--reason", "it is over", "--author", "bob")
+    done = world.apply()
+    assert (done.exit_code, len(world.log.changes)) == (0, 2)
+    assert "this rollout has ended" in done.output
+    assert "by bob: it is over" in done.output
+    world.apply("--again")
+    assert world.present.policy.policy == declared()
