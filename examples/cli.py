@@ -43,9 +43,9 @@ FLIGHT_MESSAGES = 336_776 + 327_346
 _FRAUD = ROOT / "examples" / "fraud"
 _FRAUD_CANDIDATES = (
     Candidate(
-        about="a version that knows more",
+        about="a version that knows the drift",
         file=_FRAUD / "rollout.yaml",
-        reason="trained on all labels so far",
+        reason="trained on the latest weeks, with the drift",
         outcome="promoted",
     ),
     Candidate(
@@ -214,7 +214,8 @@ def _verify(
     screen: Screen,
 ) -> bool:
     """Run ``penstock verify`` and return whether all checks passed."""
-    options = [option for name, one in results.items() for option in ("--backfill", f"{name}={one.backfill}")]
+    folders = [(name, folder) for name, one in results.items() for folder in one.backfills]
+    options = [option for name, folder in folders for option in ("--backfill", f"{name}={folder}")]
     options += ["--measured", str(measured), "--report", str(report)]
     with CommandRunner(environment, folder, screen.refresh) as commands:
         try:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, REDIS, SCORER, Con
 from examples.demo.job_progress import JobProgress
 from examples.demo.output_readers import AlertReader, PredictionReader
 from examples.demo.producer import DemoProducer
-from examples.demo.rollout_act import Candidate, RolloutAct
+from examples.demo.rollout_act import Candidate, RolloutAct, Traffic
 from examples.demo.rollout_record import Rollouts
 from examples.demo.screen import Meter, Screen
 from examples.demo.timeline import Recorder, Timeline
@@ -31,6 +32,8 @@ from verify.measured import Measured
 
 _POLL_S = 0.25
 _STALL_S = 90.0
+# Long enough for both kinds of events: those before the drift and those after it.
+_RETRAIN_ON = timedelta(days=25)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class DemoParameters:
 
     ``train``, ``burst`` and ``live`` are numbers of messages. ``drift_from_ms`` is the event time at which the
     generated data drifts, None without drift. ``candidates`` are rolled out after the live phase, while traffic goes on
-    at ``rollout_per_second`` messages.
+    at ``shadow_per_second`` messages in shadow, and ``live_per_second`` otherwise.
     """
 
     pipeline: str
@@ -51,19 +54,19 @@ class DemoParameters:
     live_per_second: float = 400.0
     drift_from_ms: int | None = None
     candidates: tuple[Candidate, ...] = ()
-    rollout_per_second: float = 800.0
+    shadow_per_second: float = 1_200.0
 
 
 @dataclass(frozen=True)
 class DemoResult:
     """The measurements of a run, for the verifier and the report.
 
-    ``backfill`` is the folder of its Parquet files; ``rollouts`` is None if nothing was rolled out.
+    ``backfills`` are the folders of its Parquet files; ``rollouts`` is None if nothing was rolled out.
     """
 
     measured: Measured
     timeline: Timeline
-    backfill: Path
+    backfills: tuple[Path, ...]
     rollouts: Rollouts | None = None
 
 
@@ -118,6 +121,7 @@ class _PipelineDemo:
         self._screen = screen
         self._kafka = kafka
         self._backfill = backfill
+        self._backfills = [backfill]
         self._lags = lags
         self._producer = DemoProducer(kafka)
         self._predictions: PredictionReader | None = None
@@ -160,7 +164,7 @@ class _PipelineDemo:
                 if reader is not None:
                     reader.close()
             self._lags.close()
-        return DemoResult(measured, self._recorder.timeline(time.monotonic()), self._backfill, rollouts)
+        return DemoResult(measured, self._recorder.timeline(time.monotonic()), tuple(self._backfills), rollouts)
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         parameters, name, predictions = self._parameters, self._parameters.pipeline, self._predictions
@@ -215,8 +219,16 @@ class _PipelineDemo:
         assert self._producer.event_times is not None
         _, latest = self._producer.event_times
         self._act = RolloutAct(parameters.candidates, self._pipeline, self._kafka, predictions, self, _free_port())
-        train = ("--backfill", str(self._backfill), "--seed", str(parameters.seed))
-        self._act.run(messages, self._commands, train, parameters.rollout_per_second)
+        since = latest - _RETRAIN_ON // timedelta(milliseconds=1)
+        out = self._backfill.with_name("backfill-latest")
+        self.begin("candidates", f"backfill the features of the latest {_RETRAIN_ON.days} days")
+        self.call(
+            "backfill", "run", self._pipeline.name, "--from", str(since), "--to", str(latest + 1), "--out", str(out)
+        )
+        self._backfills.append(out)
+        train = ("--backfill", str(out), "--seed", str(parameters.seed))
+        traffic = Traffic(messages, parameters.shadow_per_second, parameters.live_per_second)
+        self._act.run(traffic, self._commands, train)
         return latest + 1
 
     def begin(self, phase: str, text: str) -> None:

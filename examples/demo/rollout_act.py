@@ -11,12 +11,11 @@ from typing import Protocol
 from examples.demo.command_runner import CommandRunner
 from examples.demo.output_readers import PredictionReader
 from examples.demo.rollout_readers import Guardrail, GuardrailReader, PolicyReader
-from examples.demo.rollout_record import Change, Look, Outcome, Rollouts, Trial, changes_of, limit, trial_of
+from examples.demo.rollout_record import Change, Look, Outcome, Rollouts, Trial, changes_of, limit, looks_of, trial_of
 from examples.demo.screen import ScreenState, ShownRollout
 from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
-from scoring.rollout.policy import RolloutPolicy
 from scoring.rollout.policy_files import read_policy
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import read_log
@@ -42,6 +41,15 @@ class Candidate:
     outcome: Outcome
     training: tuple[str, ...] = ()
     most_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The messages that go on meanwhile, and how many of them per second: more while a candidate is in shadow."""
+
+    messages: Iterator[Message]
+    shadow_per_second: float
+    live_per_second: float
 
 
 class Stage(Protocol):
@@ -85,30 +93,31 @@ class RolloutAct:
         self._said: dict[str, Guardrail] = {}
         self._looks: list[Look] = []
 
-    def run(self, messages: Iterator[Message], commands: CommandRunner, train: tuple[str, ...], rate: float) -> None:
+    def run(self, traffic: Traffic, commands: CommandRunner, train: tuple[str, ...]) -> None:
         """Train the candidates, start the controller, and roll them out.
 
         Args:
-            messages: The live traffic, which goes on until all is decided.
+            traffic: Goes on until all is decided.
             commands: Keeps the controller running.
             train: The options of ``penstock model train``, for all candidates.
-            rate: The messages per second.
 
         Raises:
             PenstockError: if a rollout ends otherwise than it must, or takes too long.
         """
         name, stage = self._pipeline.name, self._stage
-        stage.begin("candidates", f"train {len(self._candidates)} more versions on what is known by now")
+        stage.step(f"train {len(self._candidates)} more versions on what is known by now")
         for candidate in self._candidates:
             stage.call("model", "train", name, *train, *candidate.training)
         commands.start("controller", "rollout", "controller", "run", name, "--metrics-port", str(self._metrics_port))
+        stage.begin("rollouts", "wait for the controller")
         for candidate in self._candidates:
-            policy = read_policy(candidate.file)
-            stage.begin("rollout", f"roll out {candidate.about}")
+            stage.step(f"roll out {candidate.about}")
             stage.call("rollout", "apply", name, "-f", str(candidate.file), "--reason", candidate.reason)
             until = time.monotonic() + candidate.most_s
-            stage.produce(self._traffic(messages, candidate, policy, until), rate)
-            self._check_outcome(candidate, policy)
+            # In shadow, a rollout waits for labels of frauds, which are rare. After that, it waits for time to pass.
+            for goal, per_second in (("served", traffic.shadow_per_second), ("ended", traffic.live_per_second)):
+                stage.produce(self._until(goal, candidate, traffic.messages, until), per_second)
+            self._check_outcome(candidate)
 
     def measure(self, now: float, state: ScreenState) -> None:
         """Read what has changed, and show it. ``now`` is in seconds of the monotonic clock."""
@@ -118,10 +127,11 @@ class RolloutAct:
         if present is None:
             return
         if present != before:
+            self._said = {}
             self._stage.step(_in_words(present))
         candidates = present.policy.policy.candidates
         if candidates:
-            self._look(candidates[0].version, now)
+            self._look(candidates[0].version, present.step, now)
         weights = present.policy.weights
         state.rollout = ShownRollout(
             present.status,
@@ -134,7 +144,8 @@ class RolloutAct:
         """All that has happened; the run began at ``began`` (seconds, monotonic), which is ``began_ms`` (epoch ms)."""
         changes = changes_of(read_log(self._kafka, self._pipeline), began_ms, self._pipeline.source.partitions)
         trials = [self._trial(changes, candidate) for candidate in self._candidates]
-        looks = (look.model_copy(update={"at_s": round(look.at_s - began, 3)}) for look in self._looks)
+        looks = [look.model_copy(update={"at_s": round(look.at_s - began, 3)}) for look in self._looks]
+        looks = sorted([*looks, *looks_of(changes)], key=lambda look: look.at_s)
         return Rollouts(trials=tuple(filter(None, trials)), changes=changes, looks=tuple(looks))
 
     def close(self) -> None:
@@ -148,9 +159,9 @@ class RolloutAct:
             changes, read_policy(candidate.file).salt, candidate.about, predictions.under, predictions.entities
         )
 
-    def _look(self, version: int, now: float) -> None:
+    def _look(self, version: int, step: int, now: float) -> None:
         """Read what the guardrails say, and keep what is new."""
-        found = self._guardrails.read()
+        found = self._guardrails.read(step)
         for name, said in found.items():
             if self._said.get(name) != said:
                 self._looks.append(
@@ -165,29 +176,32 @@ class RolloutAct:
                         most=limit(said.most),
                     )
                 )
-        self._said = found
+        self._said = found or self._said
 
-    def _traffic(
-        self, messages: Iterator[Message], candidate: Candidate, policy: RolloutPolicy, until: float
-    ) -> Iterator[Message]:
-        """Messages until the rollout has ended, and every partition follows its last policy."""
-        while not (self._is_at(policy, "ended") and self._policy.is_followed):
-            if self._is_at(policy, "paused"):
-                assert self._policy.present is not None
-                raise self._failed(candidate, f"was paused: {self._policy.present.reason}")
+    def _until(self, goal: str, candidate: Candidate, messages: Iterator[Message], until: float) -> Iterator[Message]:
+        """Messages until the candidate is ``served``, or until its rollout has ``ended`` and all partitions follow."""
+        salt = read_policy(candidate.file).salt
+        while not self._is_reached(goal, salt):
+            present = self._policy.present
+            if present is not None and present.policy.policy.salt == salt and present.status == "paused":
+                raise self._failed(candidate, f"was paused: {present.reason}")
             if time.monotonic() > until:
                 waits = ", ".join(f"{name} {said.verdict}" for name, said in self._said.items())
                 raise self._failed(candidate, f"has not ended within {candidate.most_s:.0f} s ({waits})")
             yield next(messages)
 
-    def _is_at(self, policy: RolloutPolicy, status: str) -> bool:
+    def _is_reached(self, goal: str, salt: str) -> bool:
         present = self._policy.present
-        return present is not None and present.policy.policy.salt == policy.salt and present.status == status
+        if present is None or present.policy.policy.salt != salt:
+            return False
+        if present.status == "ended":
+            return goal == "served" or self._policy.is_followed
+        return goal == "served" and not present.policy.shadows
 
-    def _check_outcome(self, candidate: Candidate, policy: RolloutPolicy) -> None:
+    def _check_outcome(self, candidate: Candidate) -> None:
         present = self._policy.present
         assert present is not None
-        version = policy.candidates[0].version
+        version = read_policy(candidate.file).candidates[0].version
         outcome = "promoted" if present.policy.policy.champion.version == version else "rolled back"
         if outcome != candidate.outcome:
             raise self._failed(candidate, f"was {outcome}, and not {candidate.outcome}: {present.reason}")

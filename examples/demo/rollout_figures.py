@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from examples.demo import scales
 from examples.demo.figures import Figure, LegendEntry
-from examples.demo.formats import clock, compact, percent
+from examples.demo.formats import clock, percent
 from examples.demo.plots import band, dashed_line, dot, hover_column, line, vertical_line
 from examples.demo.rollout_record import Change, Look, Rollouts, word_for
 
@@ -19,7 +19,7 @@ _BEFORE_S = 2.0
 _AFTER_S = 2.0
 # A panel ends a little beyond the bounds: what is far outside is drawn at its edge.
 _BEYOND = 1.6
-_MAX_COLUMNS = 60
+_MAX_COLUMNS = 20
 
 # Title, and what is measured.
 _GUARDRAILS = {
@@ -93,26 +93,39 @@ def _guardrail(name: str, rollouts: Rollouts) -> Figure:
     begin, end = _span(rollouts)
     colours = version_colours(rollouts)
     looks = [look for look in rollouts.looks if look.guardrail == name]
-    stretches = list(_stretches(looks, rollouts.changes, end))
+    stretches = list(_stretches(looks, rollouts.changes))
     top = _top(looks)
 
     def paint(ax: Axes) -> None:
         scales.linear(ax.yaxis, quantity, top)
         scales.seconds(ax.xaxis, "time since the pipeline's start", end, begin)
-        for stretch in stretches:
-            points = [(look.at_s, look.low, math.inf if look.high is None else look.high) for look in stretch]
-            band(ax, points, colours[stretch[0].version])
-            dashed_line(ax, [(look.at_s, look.least) for look in stretch], "bad")
-            dashed_line(ax, [(look.at_s, look.most) for look in stretch if look.most is not None], "bad")
         for change in rollouts.changes:
             vertical_line(ax, change.at_s, "")
-        shown = looks[:: math.ceil(len(looks) / _MAX_COLUMNS) or 1]
-        for look, after in pairwise([*shown, None]):
-            assert look is not None
-            until = end if after is None or after.version != look.version else after.at_s
-            hover_column(ax, look.at_s, min(until, look.at_s + 2), _tip(look))
+        for since, under in stretches:
+            last = under[-1]
+            band(ax, [(look.at_s, look.low, _high(look)) for look in under], colours[last.version])
+            bounds = [(since, under[0]), *((look.at_s, look) for look in under)]
+            dashed_line(ax, [(at, look.least) for at, look in bounds], "bad")
+            dashed_line(ax, [(at, look.most) for at, look in bounds if look.most is not None], "bad")
+            for look, until in _columns(under):
+                hover_column(ax, look.at_s, until, _tip(look))
+            _mark(ax, last, colours[last.version])
 
     return Figure(title, _caption(looks), paint, height=190, narrow_height=200)
+
+
+def _mark(ax: Axes, last: Look, colour: str) -> None:
+    """What a guardrail said at last, in the middle of its interval: a point, hollow if unsure, or a red cross."""
+    has_failed = last.verdict == "worse"
+    middle = (last.low + min(_high(last), max(ax.get_ylim()))) / 2
+    marker, shown = ("x", "bad") if has_failed else ("o", colour)
+    dot(ax, last.at_s, middle, shown, _tip(last), marker, hollow=last.verdict not in _VERDICTS)
+
+
+def _columns(looks: Sequence[Look]) -> Iterator[tuple[Look, float]]:
+    """Looks with a tooltip, each with the time of the next one."""
+    shown = looks[:: math.ceil(len(looks) / _MAX_COLUMNS)]
+    return ((look, after.at_s) for look, after in pairwise([*shown, looks[-1]]))
 
 
 def _span(rollouts: Rollouts) -> tuple[float, float]:
@@ -132,14 +145,18 @@ def _steps(changes: Sequence[Change], version: int, begin: float, end: float) ->
     return [*points, (end, points[-1][1])]
 
 
-def _stretches(looks: Sequence[Look], changes: Sequence[Change], end: float) -> Iterator[list[Look]]:
-    """The looks under each policy, the last of them until the next one: then, what was seen begins anew."""
+def _stretches(looks: Sequence[Look], changes: Sequence[Change]) -> Iterator[tuple[float, list[Look]]]:
+    """The looks under each policy, and since when it was there: with another one, what was seen begins anew."""
     for change, after in pairwise([*changes, None]):
         assert change is not None
-        until = end if after is None else after.at_s
+        until = math.inf if after is None else after.at_s
         inside = [look for look in looks if change.at_s <= look.at_s < until and look.version == change.candidate]
         if inside:
-            yield [*inside, inside[-1].model_copy(update={"at_s": until})]
+            yield change.at_s, inside
+
+
+def _high(look: Look) -> float:
+    return math.inf if look.high is None else look.high
 
 
 def _top(looks: Sequence[Look]) -> float:
@@ -150,19 +167,27 @@ def _top(looks: Sequence[Look]) -> float:
 
 
 def _tip(look: Look) -> str:
-    high, most = ("∞" if end is None else compact(round(end, 4)) for end in (look.high, look.most))
-    least = compact(round(look.least, 4))
+    most = "any" if look.most is None else f"{look.most:.3g}"
     return (
-        f"{clock(look.at_s)} after the start\nversion {look.version}: {compact(round(look.low, 4))} to {high}\n"
-        f"allowed: {least} to {most}\n{look.verdict}"
+        f"{clock(look.at_s)} after the start\nversion {look.version}: {_between(look)}\n"
+        f"allowed: {look.least:.3g} to {most}\n{look.verdict}"
     )
+
+
+def _is_known(look: Look) -> bool:
+    return look.low > 0 or look.high is not None
+
+
+def _between(look: Look) -> str:
+    return f"above {look.low:.3g}" if look.high is None else f"{look.low:.3g} to {look.high:.3g}"
 
 
 def _caption(looks: Sequence[Look]) -> str:
     found = []
     for version in sorted({look.version for look in looks}):
         last = [look for look in looks if look.version == version][-1]
-        high = "∞" if last.high is None else f"{last.high:.3g}"
-        said = _VERDICTS.get(last.verdict, "not sure to be within or outside of its bounds")
-        found.append(f"Version {version}: at last {last.low:.3g} to {high}, {said}.")
+        said = _VERDICTS.get(last.verdict, "neither surely within its bounds nor surely outside")
+        found.append(
+            f"Version {version}: {_between(last)}, {said}." if _is_known(last) else f"Version {version}: not known."
+        )
     return " ".join(found)

@@ -16,7 +16,13 @@ from streams.definitions.pipeline import Pipeline
 
 _BATCH = 500
 _TIMEOUT_S = 1.0
-_PREFIX = "penstock_rollout_guardrail_"
+_FIELDS = {
+    "guardrail_low": "low",
+    "guardrail_high": "high",
+    "guardrail_bound_low": "least",
+    "guardrail_bound_high": "most",
+}
+_PREFIX = "penstock_rollout_"
 
 
 class PolicyReader:
@@ -69,10 +75,10 @@ class GuardrailReader:
         self._url = url
         self._client = httpx.Client(timeout=_TIMEOUT_S, trust_env=False)
 
-    def read(self) -> dict[str, Guardrail]:
-        """What each guardrail says now; nothing if the page cannot be read."""
+    def read(self, step: int) -> dict[str, Guardrail]:
+        """What each guardrail says of a rollout at this step; nothing if the page cannot be read or is of another."""
         try:
-            return guardrails(self._client.get(self._url).raise_for_status().text)
+            return guardrails(self._client.get(self._url).raise_for_status().text, step)
         except httpx.HTTPError:
             return {}
 
@@ -81,18 +87,19 @@ class GuardrailReader:
         self._client.close()
 
 
-def guardrails(page: str) -> dict[str, Guardrail]:
-    """The guardrails on a controller's metrics page, by name."""
+def guardrails(page: str, step: int) -> dict[str, Guardrail]:
+    """The guardrails on a controller's metrics page, by name; none if no rollout runs there, or at another step."""
     numbers: dict[str, dict[str, float]] = {}
     verdicts: dict[str, str] = {}
     for family in text_string_to_metric_families(page):
-        field = _FIELDS.get(family.name.removeprefix(_PREFIX))
+        name = family.name.removeprefix(_PREFIX)
         for sample in family.samples:
-            if family.name == f"{_PREFIX}verdict" and sample.value:
+            if name == "status" and sample.labels["status"] == "running" and not sample.value:
+                return {}
+            if name == "step" and sample.value != step:
+                return {}
+            if name == "guardrail_verdict" and sample.value:
                 verdicts[sample.labels["guardrail"]] = sample.labels["verdict"]
-            elif field is not None:
-                numbers.setdefault(sample.labels["guardrail"], {})[field] = sample.value
+            elif name in _FIELDS:
+                numbers.setdefault(sample.labels["guardrail"], {})[_FIELDS[name]] = sample.value
     return {name: Guardrail(verdict, **numbers.get(name, {})) for name, verdict in verdicts.items()}
-
-
-_FIELDS = {"low": "low", "high": "high", "bound_low": "least", "bound_high": "most"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -15,6 +15,8 @@ from scoring.rollout.policy_log import Marker, PolicyChange, Status
 from scoring.rollout.policy_store import Logged
 
 Outcome = Literal["promoted", "rolled back"]
+# As the controller chooses what its metrics show of a guardrail.
+_WORST_FIRST = ("worse", "inconclusive", "continue", "better", "equivalent")
 
 
 class _RecordModel(BaseModel):
@@ -158,9 +160,42 @@ def trial_of(
     )
 
 
+def looks_of(changes: Sequence[Change]) -> list[Look]:
+    """What the guardrails said at the controller's decisions: each, of its reports, the one that was worst off."""
+    found = []
+    for change in changes:
+        worst: dict[str, dict[str, Any]] = {}
+        reports: Any = change.evidence.get("guardrails", [])
+        for report in (one for one in reports if one["is_candidate"]):
+            held = worst.setdefault(report["guardrail"], report)
+            if _rank(report) < _rank(held):
+                worst[report["guardrail"]] = report
+        found += [_look(change, report) for report in worst.values()]
+    return found
+
+
 def limit(value: float) -> float | None:
     """A bound; None if it is infinite, which JSON cannot say."""
     return value if math.isfinite(value) else None
+
+
+def _look(change: Change, report: Mapping[str, Any]) -> Look:
+    measured = min(report["measured"], key=_rank)
+    return Look(
+        # It is the last look under the policy before.
+        at_s=round(change.at_s - 0.001, 3),
+        version=report["version"],
+        guardrail=report["guardrail"],
+        verdict=report["verdict"],
+        low=measured["low"],
+        high=measured["high"],
+        least=measured["allowed_low"],
+        most=measured["allowed_high"],
+    )
+
+
+def _rank(judged: Mapping[str, Any]) -> int:
+    return _WORST_FIRST.index(judged["verdict"])
 
 
 def _change(change: PolicyChange, began_ms: int, followed_ms: int | None) -> Change:

@@ -45,8 +45,9 @@ def rollout_section(
                 "p",
                 {},
                 "What the controller knew: the interval in which each value surely was, in the colour of the version "
-                "that was tried. A version passes when the interval lies within the dashed red bounds, and fails when "
-                "it lies outside. With each policy, what was seen begins anew.",
+                "that was tried. A version passes when the interval lies within the dashed red bounds (full mark), and "
+                "fails when it lies outside (red cross); else it is not sure (hollow mark). What is far outside is "
+                "drawn at the edge. With each policy, what was seen begins anew.",
             ),
             el("div", {"class": "figures"}, *map(figure, panels)),
         ]

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.rollout_record import Rollouts, Trial
-from penstock.counts import counted
 from verify.report import PipelineReport, Report
 
 
@@ -28,6 +27,9 @@ def print_summary(report: Report, rollouts: Mapping[str, Rollouts], console: Con
     for name in report.pipelines:
         table.add_column(name, justify="right")
     columns = [_rows(one) for one in report.pipelines.values()]
+    if rollouts:
+        for name, column in zip(report.pipelines, columns, strict=True):
+            column.extend(_rollout_rows(rollouts.get(name)))
     for row, (label, _) in enumerate(columns[0]):
         values = [column[row][1] for column in columns]
         table.add_row(Text(label, style="bold" if not any(v.plain for v in values) else ""), *values)
@@ -37,20 +39,11 @@ def print_summary(report: Report, rollouts: Mapping[str, Rollouts], console: Con
         else Text("✗ not everything passed", style="bold red")
     )
     parts: list[RenderableType] = [table, Text()]
-    parts += [_trial(name, trial) for name, found in rollouts.items() for trial in found.trials]
-    parts += [*([Text()] if rollouts else []), verdict]
+    parts.append(verdict)
     for name, one in report.pipelines.items():
         parts += [Text(f"  {name}: {text}", style="red") for text in (*one.failures(), *one.unchecked())]
         parts += [Text(f"    {example}", style="dim") for example in one.examples[:3]]
     console.print(Panel(Group(*parts), title="penstock demo", subtitle=" · ".join(paths), padding=(1, 3), expand=False))
-
-
-def _trial(pipeline: str, trial: Trial) -> Text:
-    took = trial.to_s - trial.from_s
-    return Text(
-        f"{pipeline}: version {trial.version} {trial.outcome} after {trial.events:,} events, {took:.1f} s; "
-        f"it decided {trial.served:,} events of {counted(trial.entities, 'user')}"
-    )
 
 
 def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
@@ -91,6 +84,22 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
             Text(f"{model.auc_without_windows:.4f}" if model and model.auc_without_windows is not None else "n/a"),
         ),
     ]
+
+
+def _rollout_rows(rollouts: Rollouts | None) -> list[tuple[str, Text]]:
+    """How the rollouts ended: the first candidate that was promoted, and the first that was rolled back."""
+    trials = {} if rollouts is None else {trial.outcome: trial for trial in reversed(rollouts.trials)}
+    promoted, rolled_back = trials.get("promoted"), trials.get("rolled back")
+    return [
+        ("rollouts", Text()),
+        ("  promoted after", _took(promoted)),
+        ("  rolled back after", _took(rolled_back)),
+        ("  users touched by it", Text(f"{rolled_back.entities:,}" if rolled_back else "none tried")),
+    ]
+
+
+def _took(trial: Trial | None) -> Text:
+    return Text(f"{trial.events:,} events · {trial.to_s - trial.from_s:.1f} s" if trial else "none tried")
 
 
 def _drift_errors(one: PipelineReport) -> int:

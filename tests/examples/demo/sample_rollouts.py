@@ -112,7 +112,7 @@ def looks() -> Iterator[Look]:
                     version=version,
                     guardrail=name,
                     verdict="worse" if found > most else verdict,
-                    low=found * max(0.0, 1 - wide),
+                    low=20.0 if found > most else found * max(0.0, 1 - wide),
                     high=high,
                     least=least,
                     most=most,

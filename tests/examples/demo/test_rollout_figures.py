@@ -46,14 +46,24 @@ def test_the_legend_names_every_version(found: Rollouts) -> None:
     assert [entry.text for entry in weights(found).legend] == ["version 1", "version 2", "version 3"]
 
 
-def test_a_version_that_no_policy_names_any_more_has_dropped_to_zero(found: Rollouts) -> None:
-    first = drawn(weights(found)).findall("g[@class='mark']/path")[0].get("d", "")
-    (_, top), (_, bottom) = [(0, min(ys)) if n == 0 else (0, max(ys)) for n, ys in enumerate([heights(first)] * 2)]
-    assert top < bottom == heights(first)[-1]
+def test_a_version_that_no_policy_names_any_more_drops_to_zero_and_ends(found: Rollouts) -> None:
+    first, second, third = drawn(weights(found)).findall("g[@class='mark']/path")[:3]
+    assert ends(first)[1] < ends(second)[1], "version 1 ends with the promotion of version 2"
+    assert lowest(first) == lowest(third) == ends(first)[3]
 
 
-def heights(path: str) -> list[float]:
-    return [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path)]
+def ends(path: ET.Element) -> tuple[float, ...]:
+    """The x of the first and the last point, and the y of them."""
+    points = points_of(path)
+    return points[0][0], points[-1][0], points[0][1], points[-1][1]
+
+
+def lowest(path: ET.Element) -> float:
+    return max(y for _, y in points_of(path))
+
+
+def points_of(path: ET.Element) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path.get("d", ""))]
 
 
 def test_guardrails_that_measured_nothing_have_no_plot(found: Rollouts) -> None:
@@ -63,27 +73,37 @@ def test_guardrails_that_measured_nothing_have_no_plot(found: Rollouts) -> None:
 
 def test_a_guardrail_shows_a_band_for_each_policy_in_the_colour_of_its_version(found: Rollouts) -> None:
     picture = ET.tostring(drawn(panel(found, "Decisions")), encoding="unicode")
-    filled = re.findall(r'fill: var\(--(c\d)\); (?:fill-)?opacity: 0.16', picture)
+    filled = re.findall(r"fill: var\(--(c\d)\); (?:fill-)?opacity: 0.16", picture)
     assert filled == ["c1", "c1", "c1", "c2"]
 
 
-def test_what_is_known_at_last_holds_until_the_next_policy(found: Rollouts) -> None:
+def test_what_a_guardrail_said_at_last_has_a_mark_that_is_hollow_if_unsure_and_red_if_it_failed(
+    found: Rollouts,
+) -> None:
     picture = drawn(panel(found, "Decisions"))
-    shapes = [node.get("d", "") for node in picture.findall("g[@class='mark']/path")]
-    x = [float(x) for x, _ in re.findall(r"[ML]([\d.]+) ([\d.]+)", shapes[0])]
-    change = min(x for x in (float(x) for x, _ in re.findall(r"[ML]([\d.]+) ([\d.]+)", shapes[1])))
-    assert max(x) < change  # the next band begins with its first look, after the change
+    marks = [node for node in picture.findall("g[@class='mark']") if node.find("title") is not None]
+    assert [node.findtext("title", "").splitlines()[-1] for node in marks] == ["equivalent"] * 3 + ["worse"]
+    assert "var(--bad)" in ET.tostring(marks[-1], encoding="unicode")
+    unsure = drawn(panel(found, "Split")).findall("g[@class='mark']")[-1]
+    assert "fill: var(--page)" in ET.tostring(unsure, encoding="unicode")
+
+
+def test_what_is_far_outside_of_the_bounds_is_marked_at_the_edge(found: Rollouts) -> None:
+    picture = drawn(panel(found, "Decisions"))
+    failed = picture.findall("g[@class='mark']")[-1]
+    place = re.search(r"translate\([\d.]+ ([\d.]+)\)", ET.tostring(failed, encoding="unicode"))
+    band = picture.findall("g[@class='mark']/path")[0]
+    assert place is not None
+    assert float(place[1]) == min(y for _, y in points_of(band)), "the top of the plot"
 
 
 def test_the_tooltip_has_the_interval_the_bounds_and_the_verdict(found: Rollouts) -> None:
-    assert "3:31 after the start\nversion 3: 0 to ∞\nallowed: 0.3333 to 3\nworse" not in tips(
+    assert "3:51 after the start\nversion 3: above 20\nallowed: 0.333 to 3\nworse" in tips(
         drawn(panel(found, "Decisions"))
     )
-    assert any(tip.endswith("allowed: 0.3333 to 3\nworse") for tip in tips(drawn(panel(found, "Decisions"))))
 
 
 def test_the_caption_says_what_each_version_was_found_to_be(found: Rollouts) -> None:
     assert panel(found, "Decisions").caption == (
-        "Version 2: at last 0.55 to 1.65, surely within its bounds. "
-        "Version 3: at last 0 to ∞, surely outside of its bounds."
+        "Version 2: 0.55 to 1.65, surely within its bounds. Version 3: above 20, surely outside of its bounds."
     )

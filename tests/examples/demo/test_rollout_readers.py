@@ -17,6 +17,8 @@ from tests.examples.demo.sample_rollouts import PARTITIONS, log
 PAGE = """
 # TYPE penstock_rollout_status gauge
 penstock_rollout_status{pipeline="fraud",status="running"} 1.0
+# TYPE penstock_rollout_step gauge
+penstock_rollout_step{pipeline="fraud"} 1.0
 # TYPE penstock_rollout_guardrail_low gauge
 penstock_rollout_guardrail_low{guardrail="quality",pipeline="fraud"} 0.8
 # TYPE penstock_rollout_guardrail_high gauge
@@ -95,15 +97,23 @@ def test_the_next_policy_is_not_followed_by_what_has_taken_up_the_one_before(rea
 
 
 def test_guardrails_have_their_verdict_interval_and_bounds() -> None:
-    found = guardrails(PAGE)
+    found = guardrails(PAGE, 1)
     assert found["quality"] == Guardrail("continue", 0.8, math.inf, 0.0, 1.05)
 
 
 def test_a_guardrail_without_numbers_has_no_limits() -> None:
-    assert guardrails(PAGE)["split"] == Guardrail("worse", 0.0, math.inf, 0.0, math.inf)
+    assert guardrails(PAGE, 1)["split"] == Guardrail("worse", 0.0, math.inf, 0.0, math.inf)
+
+
+def test_what_a_controller_says_of_another_step_does_not_count() -> None:
+    assert guardrails(PAGE, 2) == {}
+
+
+def test_a_controller_that_judges_nothing_says_nothing() -> None:
+    assert guardrails(PAGE.replace('status="running"} 1.0', 'status="running"} 0.0'), 1) == {}
 
 
 def test_a_controller_that_does_not_answer_says_nothing() -> None:
     reader = GuardrailReader("http://127.0.0.1:9/metrics")
-    assert reader.read() == {}
+    assert reader.read(0) == {}
     reader.close()

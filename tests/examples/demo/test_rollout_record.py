@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from examples.demo.rollout_record import Change, Rollouts, changes_of, trial_of, word_for
+from examples.demo.rollout_record import Change, Rollouts, changes_of, looks_of, trial_of, word_for
 from scoring.rollout.policy_log import Marker
 from tests.examples.demo.sample_rollouts import BAD, BEGAN_MS, BETTER, PARTITIONS, log, rollouts
 
@@ -59,6 +59,33 @@ def test_a_candidate_that_is_not_the_champion_at_the_end_was_rolled_back(changes
 def test_a_rollout_that_has_not_ended_is_no_trial_yet(changes: tuple[Change, ...]) -> None:
     assert trial_of(changes[:2], BETTER.salt, "better", {}, {}) is None
     assert trial_of(changes, "another salt", "better", {}, {}) is None
+
+
+def reported(guardrail: str, verdict: str, high: float | None, **others: object) -> dict[str, object]:
+    quantity = {"what": "", "low": 0.5, "high": high, "allowed_low": 0.0, "allowed_high": 1.05, "verdict": verdict}
+    told = {"guardrail": guardrail, "version": 2, "is_candidate": True, "group": None, "verdict": verdict}
+    return told | {"measured": [quantity]} | others
+
+
+def test_the_evidence_of_a_decision_is_the_last_look_under_the_policy_before(changes: tuple[Change, ...]) -> None:
+    evidence = {"guardrails": [reported("quality", "equivalent", 0.9), reported("errors", "continue", None)]}
+    quality, errors = looks_of([changes[1].model_copy(update={"evidence": evidence})])
+    assert (quality.at_s, quality.version, quality.verdict) == (213.999, 2, "equivalent")
+    assert (quality.low, quality.high, quality.least, quality.most) == (0.5, 0.9, 0.0, 1.05)
+    assert (errors.guardrail, errors.high) == ("errors", None)
+
+
+def test_of_several_groups_the_one_that_is_worst_off_is_looked_at(changes: tuple[Change, ...]) -> None:
+    groups = [reported("fairness", said, 1.0, group=said) for said in ("equivalent", "worse", "continue")]
+    (found,) = looks_of([changes[1].model_copy(update={"evidence": {"guardrails": groups}})])
+    assert found.verdict == "worse"
+
+
+def test_versions_that_only_score_beside_the_candidate_are_not_looked_at(changes: tuple[Change, ...]) -> None:
+    beside = reported("errors", "worse", 1.0, is_candidate=False)
+    evidence = {"guardrails": [beside, reported("errors", "equivalent", 0.01)]}
+    (found,) = looks_of([changes[1].model_copy(update={"evidence": evidence})])
+    assert found.verdict == "equivalent"
 
 
 def test_what_happened_is_the_same_after_writing_and_reading() -> None:
