@@ -183,8 +183,8 @@ pipeline = Pipeline(
         guardrails=(
             Guardrail(measure="errors", absolute=(0, 0.05), awaited=True),
             Guardrail(measure="latency", relative=(0, 3)),
-            # Nobody can review more than one payment in twenty.
-            Guardrail(measure="decision_rate", absolute=(0, 0.05), awaited=True),
+            # Nobody can review more than one payment in ten.
+            Guardrail(measure="decision_rate", absolute=(0, 0.1), awaited=True),
             Guardrail(measure="quality", relative=(0, 1.05), awaited=True),
             # Frauds come in waves: for some weeks, the cards that pay at a few terminals.
             Guardrail(measure="calibration", absolute=(0.2, 5)),
