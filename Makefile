@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof fuzz bench-engine bench-scoring bench-pipeline lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -46,6 +46,9 @@ mutants: setup ## Sabotage a recorded run in every way we know; the verifier mus
 proof: setup ## Kill everything around a cascade under load, and verify each prediction (EVENTS=200000)
 	@PENSTOCK_PROOF_EVENTS=$(or $(EVENTS),200000) \
 		$(BIN)/python -m pytest -q -s tests/integration/test_cascade.py $(ARGS)
+
+rollout-trials: setup ## Roll out bad models and good ones under traffic: build/rollout/trials.json (QUICK=1: five minutes)
+	@$(BIN)/python -m tests.bench.rollout_trials $(if $(QUICK),--quick) $(ARGS)
 
 fuzz: setup ## Random pipelines and hostile records on a real job (SECONDS=600 SEED=1)
 	@PENSTOCK_FUZZ_SECONDS=$(or $(SECONDS),600) PENSTOCK_FUZZ_SEED=$(or $(SEED),1) \

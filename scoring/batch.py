@@ -195,9 +195,20 @@ class ArmOfEvents(NamedTuple):
     of_explored: bytes
     of_others: bytes
 
-    def rows(self) -> Iterable[tuple[str | None, bytes]]:
-        """For each event the decision, if it does not follow from the score, and what its prediction says."""
-        either = (None, self.of_others), (self.decision, self.of_explored)
+    def of(self, rows: Integers) -> ArmOfEvents:
+        """The same of the events in some rows."""
+        return self._replace(explored=self.explored[rows])
+
+    def decided(self, decisions: list[str]) -> list[str]:
+        """The decisions on their scores, and of those that are explored the permissive one."""
+        if self.decision is not None:
+            for row in np.flatnonzero(self.explored).tolist():
+                decisions[row] = self.decision
+        return decisions
+
+    def encoded(self) -> list[bytes]:
+        """For each event what its prediction says of the arm."""
+        either = self.of_others, self.of_explored
         return [either[explored] for explored in self.explored.tolist()]
 
 
@@ -214,6 +225,7 @@ def encode_results(
     predictions, dead_letters = [], []
     is_predicted = scores.finite
     moment = writer.moment(now)
+    decisions = writer.policy.decide(scores.values)
     timestamps = candidates.sources[2]
     spans = writer.spans(candidates.consumed, candidates.topic_names, candidates.topics, candidates.sources)
     rows = zip(
@@ -221,6 +233,7 @@ def encode_results(
         candidates.parts,
         packed_vectors(candidates.vectors),
         scores.values.tolist(),
+        decisions if arm is None else arm.decided(decisions),
         scores.routes(),
         timestamps.tolist(),
         spans,
@@ -228,7 +241,7 @@ def encode_results(
         scores.kept.tolist(),
         writer.reasons(candidates.vectors, scores),
         _cascade_scores(scores.cascade, len(candidates)),
-        repeat((None, NULL), len(candidates)) if arm is None else arm.rows(),
+        repeat(NULL, len(candidates)) if arm is None else arm.encoded(),
         strict=True,
     )
     for row, (
@@ -236,6 +249,7 @@ def encode_results(
         parts,
         vector,
         score,
+        decision,
         route,
         timestamp,
         span,
@@ -243,7 +257,7 @@ def encode_results(
         outputs,
         reasons,
         cascade,
-        (decision, rollout),
+        rollout,
     ) in enumerate(rows):
         if not finite:
             if scores.failed[row]:
@@ -260,10 +274,10 @@ def encode_results(
                 timestamp,
                 span,
                 moment,
+                decision=decision,
                 outputs=outputs,
                 reasons=reasons,
                 cascade=cascade,
-                decision=decision,
                 rollout=rollout,
             )
             if not writer.is_too_long(prediction):

@@ -13,7 +13,7 @@ from scoring.look_back import LookBack
 
 
 class CommitNote(NamedTuple):
-    """The note of one partition; it takes less than 1,000 of the 4,096 bytes that the broker allows.
+    """The note of one partition; it takes less than 1,200 of the 4,096 bytes that the broker allows.
 
     Args:
         look_back: Where the answers of events lie; None if that is not known.

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from schemas.columns import Numbers
 from streams.definitions.cascade import Cascade
 from streams.definitions.pipeline import Model
 
@@ -29,9 +30,10 @@ class Policy:
         """The policy that a pipeline's model declares."""
         return cls(model.threshold, model.positive, model.negative, model.cascade)
 
-    def decide(self, score: float) -> str:
-        """The decision on a score, which must be a finite number (:func:`is_score`)."""
-        return self.positive if score >= self.threshold else self.negative
+    def decide(self, scores: Numbers) -> list[str]:
+        """The decisions on scores (n,); what it says of one that is no finite number is meaningless."""
+        either = self.negative, self.positive
+        return [either[is_positive] for is_positive in (scores >= self.threshold).tolist()]
 
     @cached_property
     def version(self) -> str:

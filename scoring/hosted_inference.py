@@ -13,7 +13,7 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from scoring.breaker import Breaker, State
-from scoring.inference import Ids, Scores, score_in_halves, scores_of_answer
+from scoring.inference import Ids, Scores, ask, score_in_halves, scores_of_answer
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -86,7 +86,7 @@ class HostedInference:
         return scores
 
     def _ask(self, vectors: FloatArray) -> FloatArray:
-        return self._server.infer(self._model.name, self._model.version, vectors, self._patience_s)
+        return ask(self._server, self._model, vectors, self._patience_s)
 
     def _ask_twice(self, vectors: FloatArray) -> FloatArray:
         """Ask; an :class:`InferenceError` says that the server answers, and fails on these rows again."""

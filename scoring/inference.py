@@ -91,7 +91,22 @@ class Scores:
         self.by_fallback[rows], self.failed[rows] = others.by_fallback, others.failed
 
 
-NO_SCORES = Scores(np.empty(0), np.empty((0, 0)), np.empty(0, np.bool_), np.empty(0, np.bool_))
+def no_scores(count: int) -> Scores:
+    """Of as many vectors, of which none has a score."""
+    nothing = np.zeros(count, np.bool_)
+    return Scores(np.full(count, np.nan), np.empty((count, 0)), nothing, nothing.copy())
+
+
+def ask(server: ModelServer, model: ModelMetadata, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+    """The answer of a server that has the version: (n, 1 + kept outputs).
+
+    Raises:
+        InferenceError: if it fails, is late, or answers with another number of outputs.
+    """
+    answer = server.infer(model.name, model.version, vectors, deadline_s)
+    if answer.shape[1] != model.outputs:
+        raise InferenceError(f"{answer.shape[1]} numbers came for each row, the version has {model.outputs}")
+    return answer
 
 
 class Inference:
@@ -169,21 +184,14 @@ class Inference:
         try:
             return scores_of_answer(self._infer_on_fallback(vectors), by_fallback=True)
         except InferenceError as error:
-            _log.warning("the model fails on a batch of %d (%s); looking for the rows", len(vectors), error)
-            return self._infer_in_halves(vectors)
+            return self._infer_in_halves(vectors, error)
 
     def _infer_on_primary(self, vectors: FloatArray) -> FloatArray | None:
         try:
-            return self._asked(self._primary, vectors, self._deadline_s)
+            return ask(self._primary, self._model, vectors, self._deadline_s)
         except InferenceError as error:
             self._primary_has_failed(str(error), late=error.late)
             return None
-
-    def _asked(self, server: ModelServer, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
-        answer = server.infer(self._model.name, self._model.version, vectors, deadline_s)
-        if answer.shape[1] != self._model.outputs:
-            raise InferenceError(f"{answer.shape[1]} numbers came for each row, the version has {self._model.outputs}")
-        return answer
 
     def _primary_has_succeeded(self) -> None:
         self._breaker.succeeded()
@@ -201,9 +209,9 @@ class Inference:
         self._primary_failed = True
 
     def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
-        return self._asked(self._fallback, vectors, None)
+        return ask(self._fallback, self._model, vectors, None)
 
-    def _infer_in_halves(self, vectors: FloatArray) -> Scores:
+    def _infer_in_halves(self, vectors: FloatArray, failure: InferenceError) -> Scores:
         try:
             self._infer_on_fallback(np.zeros_like(vectors[:1]))
         except InferenceError as error:
@@ -212,6 +220,7 @@ class Inference:
                 safe="nothing of the batch was written, and its offsets are not committed",
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
+        _log.warning("the model fails on a batch of %d (%s); looking for the rows", len(vectors), failure)
         return score_in_halves(self._infer_on_fallback, vectors, self._model.outputs, by_fallback=True)
 
 

@@ -9,8 +9,9 @@ prediction has the candidate's arm, the route ``fallback`` and the champion's ve
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
@@ -22,15 +23,17 @@ from schemas.columns import Integers, Mask
 from scoring.batch import ArmOfEvents, Candidates, encode_results
 from scoring.cascade_inference import CascadeInference
 from scoring.hosted_inference import HostedInference
-from scoring.inference import Inference, Scores
+from scoring.inference import Inference, Scores, no_scores
 from scoring.prediction_format import ModelIdentity, encode_arm, entity_of
 from scoring.predictions import PredictionWriter
 from scoring.rollout.assignment import Assignment, assign
-from scoring.rollout.policy import PublishedPolicy
-from scoring.scorer_metrics import SHADOW, AnswerCounts, CascadeCounts, ScorerMetrics
-from scoring.shadow_inference import ShadowInference
+from scoring.rollout.policy import SHADOW, PublishedPolicy
+from scoring.scorer_metrics import AnswerCounts, CascadeCounts, ScorerMetrics
+from scoring.unbacked_inference import UnbackedInference
 
-AnyInference: TypeAlias = Inference | HostedInference | CascadeInference | ShadowInference
+_log = logging.getLogger(__name__)
+
+AnyInference: TypeAlias = Inference | HostedInference | CascadeInference | UnbackedInference
 
 
 class Seat(NamedTuple):
@@ -108,6 +111,7 @@ class LineUp:
         self.arms = tuple(arms)
         self.shadows = tuple(shadows)
         self._clock = clock
+        self._failing: set[int] = set()
         self._pool = ThreadPoolExecutor(len(shadows), "shadow") if shadows else None
 
     @property
@@ -154,7 +158,11 @@ class LineUp:
         pending: list[tuple[Seat, Future[tuple[Scores, float]]]] = []
         if self._pool is not None:
             pending = [(seat, self._pool.submit(self._infer, seat, events)) for seat in self.shadows]
-        served = self._score_arms(events)
+        try:
+            served = self._score_arms(events)
+        finally:
+            # A version scores one batch at a time, even if the champion has no scores.
+            wait([answer for _, answer in pending])
         shadows = [found for seat, answer in pending if (found := self._shadow(seat, events, answer))]
         return ScoredBatch(served, shadows, len(pending) - len(shadows))
 
@@ -167,41 +175,51 @@ class LineUp:
         found = []
         for number in np.unique(assignment.arms).tolist():
             rows = np.flatnonzero(assignment.arms == number)
-            part = events if len(rows) == len(events) else events.take(rows)
-            found += self._score_arm(number, rows, part, assignment)
+            found += self._score_arm(number, rows, _those(events, rows), assignment)
         return found
 
     def _score_arm(self, number: int, rows: Integers, events: Candidates, assignment: Assignment) -> list[Scored]:
+        """Score the events of an arm, which are those in the rows of the batch."""
         seat, champion = self.arms[number], self.champion
-        if seat is champion:
-            scores, took_ms = self._infer(seat, events)
-            return [Scored(rows, events, scores, seat.writer, self._arm(number, rows, assignment, took_ms))]
-        begin = self._clock()
-        try:
-            scores, took_ms = self._infer(seat, events)
-            lost = ~scores.finite
-        except PenstockError:  # which is logged where it is raised, at the first of several batches
-            took_ms, lost = _ms(self._clock() - begin), np.ones(len(events), np.bool_)
-        found = []
-        if not lost.all():
-            kept = np.flatnonzero(~lost)
-            arm = self._arm(number, rows[kept], assignment, took_ms)
-            found.append(Scored(rows[kept], events.take(kept), scores.rows(~lost), seat.writer, arm))
-        if lost.any():
-            missing = np.flatnonzero(lost)
-            instead = events.take(missing)
-            scores, _ = self._infer(champion, instead)
-            scores = replace(scores, by_fallback=np.ones(len(missing), np.bool_))
-            arm = self._arm(number, rows[missing], assignment, took_ms)
-            found.append(Scored(rows[missing], instead, scores, champion.writer, arm))
+        scores, took_ms = self._infer(seat, events) if seat is champion else self._try(number, events)
+        arm, finite = self._arm(number, assignment, rows, took_ms), scores.finite
+        if seat is champion or finite.all():
+            return [Scored(rows, events, scores, seat.writer, arm)]
+        kept, lost = np.flatnonzero(finite), np.flatnonzero(~finite)
+        instead = _those(events, lost)
+        by_champion, _ = self._infer(champion, instead)
+        by_champion = replace(by_champion, by_fallback=np.ones(len(lost), np.bool_))
+        found = [Scored(rows[lost], instead, by_champion, champion.writer, arm.of(lost))]
+        if len(kept):
+            found.append(Scored(rows[kept], events.take(kept), scores.rows(finite), seat.writer, arm.of(kept)))
         return found
 
-    def _arm(self, number: int, rows: Integers, assignment: Assignment, took_ms: float) -> ArmOfEvents:
+    def _try(self, number: int, events: Candidates) -> tuple[Scores, float]:
+        """The scores of a candidate, and its time in ms; no number for any event if it fails."""
+        begin = self._clock()
+        try:
+            answer = self._infer(self.arms[number], events)
+        except PenstockError as error:
+            if number not in self._failing:
+                name = self._name(number)
+                _log.warning("arm %s gives no scores, the champion scores its events: %s", name, error.what)
+            self._failing.add(number)
+            return no_scores(len(events)), _ms(self._clock() - begin)
+        if number in self._failing:
+            _log.info("arm %s gives scores again", self._name(number))
+        self._failing.discard(number)
+        return answer
+
+    def _name(self, number: int) -> str:
+        assert self.published is not None
+        return self.published.policy.arms[number].name
+
+    def _arm(self, number: int, assignment: Assignment, rows: Integers, took_ms: float) -> ArmOfEvents:
         published = self.published
         assert published is not None
-        name, exploration = published.policy.arms[number].name, published.policy.exploration
+        name, exploration = self._name(number), published.policy.exploration
         share = 0.0 if exploration is None else exploration.share
-        probability = published.weights[name]
+        probability = float(assignment.probabilities[rows[0]])
 
         def encoded(*, explored: bool, propensity: float) -> bytes:
             return encode_arm(
@@ -238,27 +256,37 @@ def encode_batch(scored: ScoredBatch, now: int) -> Answers:
 
     An event has a prediction or a dead letter. Shadow predictions are only of events that have a prediction.
     """
-    answers: list[tuple[int, Produced]] = []
-    counts, has_prediction = [], np.zeros(sum(len(part.rows) for part in scored.served), np.bool_)
-    letters: list[tuple[int, Produced]] = []
+    answers, letters, counts = [], [], []
+    has_prediction = np.zeros(sum(len(part.rows) for part in scored.served), np.bool_)
     for part in scored.served:
         predictions, unscorable, is_predicted = encode_results(part.events, part.scores, part.writer, now, part.arm)
         has_prediction[part.rows] = is_predicted
-        answers += zip(part.rows[is_predicted].tolist(), predictions, strict=True)
-        letters += zip(part.rows[~is_predicted].tolist(), unscorable, strict=True)
+        answers.append((part.rows[is_predicted], predictions))
+        letters.append((part.rows[~is_predicted], unscorable))
         counts.append(_counts(part, is_predicted))
-    if len(scored.served) > 1:
-        answers.sort(key=lambda answer: answer[0])
-        letters.sort(key=lambda letter: letter[0])
-    records = [record for _, record in answers]
+    records = _in_order(answers)
     served = len(records)
     for part in scored.shadows:
-        rows = np.flatnonzero(has_prediction & part.scores.finite)
-        scores = part.scores.rows(has_prediction & part.scores.finite)
-        arm = None if part.arm is None else part.arm._replace(explored=part.arm.explored[rows])
-        records += encode_results(part.events.take(rows), scores, part.writer, now, arm)[0]
+        answered = has_prediction & part.scores.finite
+        rows = np.flatnonzero(answered)
+        arm = None if part.arm is None else part.arm.of(rows)
+        records += encode_results(_those(part.events, rows), part.scores.rows(answered), part.writer, now, arm)[0]
     counts.append(AnswerCounts(shadow=len(records) - served, without_shadow=scored.without_shadow))
-    return Answers(records, [letter for _, letter in letters], counts)
+    return Answers(records, _in_order(letters), counts)
+
+
+def _in_order(parts: list[tuple[Integers, list[Produced]]]) -> list[Produced]:
+    """The records of all parts by their rows in the batch; the rows of each part ascend."""
+    if len(parts) == 1:
+        return parts[0][1]
+    rows = [row for some, _ in parts for row in some.tolist()]
+    records = [record for _, some in parts for record in some]
+    return [records[place] for place in sorted(range(len(rows)), key=rows.__getitem__)]
+
+
+def _those(events: Candidates, rows: Integers) -> Candidates:
+    """The events in some rows, which ascend; not copied if these are all."""
+    return events if len(rows) == len(events) else events.take(rows)
 
 
 def _counts(part: Scored, is_predicted: Mask) -> AnswerCounts:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
@@ -33,7 +34,7 @@ class PolicyFollower:
     """Reads the policy topic in a thread, and prepares the line-up of each new policy there.
 
     While a line-up is being prepared, the one before scores. A policy that cannot be followed is passed over: the log
-    gets a refusal with the reason.
+    gets a refusal with the reason. It is tried again when it is published again.
 
     Args:
         pipeline: The pipeline.
@@ -61,20 +62,29 @@ class PolicyFollower:
         self._now = now
         self._on_refused = on_refused
         self._stop = threading.Event()
-        self._refusals: list[Refusal] = []
+        self._thread: Future[None] | None = None
         self._seen: str | None = None
+        self._lock = threading.Lock()  # of the fields below, which both threads change
+        self._refusals: list[Refusal] = []
         self._next: LineUp | None = None
         self._line_up: LineUp | None = None
 
     def latest(self) -> LineUp:
-        """Who scores from now on. The line-up before is closed: ask between two batches."""
-        following, self._next = self._next, None
-        if following is not None:
-            if self._line_up is not None:
-                self._line_up.close()
-            self._line_up = following
-        assert self._line_up is not None
-        return self._line_up
+        """Who scores from now on. The line-up before is closed: ask between two batches.
+
+        Raises:
+            Exception: what ended the thread, if anything has: a scorer that follows no longer must not go on.
+        """
+        if self._thread is not None and self._thread.done():
+            self._thread.result()
+        with self._lock:
+            following, self._next = self._next, None
+            if following is not None:
+                if self._line_up is not None:
+                    self._line_up.close()
+                self._line_up = following
+            assert self._line_up is not None
+            return self._line_up
 
     def is_behind(self) -> bool:
         """Whether :meth:`latest` returned another policy than the latest: that is being prepared, or was refused."""
@@ -84,7 +94,8 @@ class PolicyFollower:
 
     def refusals(self, now: int) -> list[Produced]:
         """The records of policies that could not be followed; each is returned once."""
-        refused, self._refusals = self._refusals, []
+        with self._lock:
+            refused, self._refusals = self._refusals, []
         return [log_record(self._pipeline, refusal, now) for refusal in refused]
 
     def marker(self, partition: int, offset: int, policy: str, now: int) -> Produced:
@@ -95,11 +106,11 @@ class PolicyFollower:
     def following(self) -> Iterator[None]:
         """Prepare the present policy, and follow changes for the duration of the block.
 
-        If the present policy cannot be followed, the last one that can be is: a scorer that starts while a bad version
-        is being tried must serve its users.
+        If the present policy cannot be followed, the last one that can be is, or none if none was ever taken up: a
+        scorer that starts while a bad version is being tried must serve its users.
 
         Raises:
-            PenstockError: if the topic cannot be read, or no policy can be followed.
+            PenstockError: if the topic or its last record cannot be read, or no policy can be followed.
         """
         consumer = Consumer(
             {
@@ -116,24 +127,26 @@ class PolicyFollower:
         try:
             consumer.assign([TopicPartition(self._pipeline.rollout_topic, 0, OFFSET_BEGINNING)])
             self._begin(self._read_to_end(consumer))
-            thread = threading.Thread(target=self._follow, args=(consumer,), name="policy", daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                thread.join()
-                self.latest().close()
+            with ThreadPoolExecutor(1, "policy") as pool:
+                self._thread = pool.submit(self._follow, consumer)
+                try:
+                    yield
+                finally:
+                    self._stop.set()
         finally:
             consumer.close()
+            for line_up in (self._line_up, self._next):
+                if line_up is not None:
+                    line_up.close()
 
     def _read_to_end(self, consumer: Consumer) -> PolicyChange | None:
-        last, deadline = None, time.monotonic() + _STUCK_S
+        last: Message | None = None
+        deadline = time.monotonic() + _STUCK_S
         while True:
             message = consumer.poll(_POLL_S)
             error = None if message is None else message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
-                return last
+                return None if last is None else self._change(last)
             if time.monotonic() > deadline or (error is not None and not error.retriable()):
                 raise PenstockError(
                     f"topic {self._pipeline.rollout_topic} cannot be read"
@@ -143,60 +156,95 @@ class PolicyFollower:
                     next="penstock status",
                 )
             if message is not None and error is None:
-                last = self._change_in(message) or last
+                last = message
 
     def _begin(self, change: PolicyChange | None) -> None:
         published = None if change is None else change.policy
-        self._seen = None if published is None else published.hash
+        if published is None:
+            self._line_up = self._prepare(None)
+            return
+        self._seen = published.hash
         try:
-            self._line_up = self._prepare(published)
+            self._line_up = self._prepared(published)
         except PenstockError as error:
-            if published is None:
-                raise
             self._refuse(published, error)
             self._line_up = self._last_that_works(error)
 
     def _last_that_works(self, error: PenstockError) -> LineUp:
-        changes = [logged.entry for logged in iterate_log(self._kafka, self._pipeline)]
-        earlier = [change.policy for change in changes if isinstance(change, PolicyChange)]
-        tried = {self._seen}
-        for published in reversed(earlier):
-            if published.hash in tried:
+        earlier: dict[str, PublishedPolicy] = {}  # by hash; in the order in which each was published last
+        is_taken_up = False
+        for _, _, entry in iterate_log(self._kafka, self._pipeline):
+            is_taken_up |= isinstance(entry, Marker)
+            if isinstance(entry, PolicyChange):
+                earlier.pop(entry.policy.hash, None)
+                earlier[entry.policy.hash] = entry.policy
+        for published in reversed(earlier.values()):
+            if published.hash == self._seen:
                 continue
-            tried.add(published.hash)
             try:
-                line_up = self._prepare(published)
-            except PenstockError:
+                line_up = self._prepared(published)
+            except PenstockError as also:
+                _log.warning("policy %s cannot be followed either: %s", published.version, also.what)
                 continue
             _log.warning("scoring under policy %s, the last one that can be followed", published.version)
             return line_up
-        raise error
+        if is_taken_up:
+            raise error
+        _log.warning("scoring without a policy: no scorer has ever taken one up")
+        return self._prepare(None)
 
     def _follow(self, consumer: Consumer) -> None:
         while not self._stop.is_set():
             message = consumer.poll(_POLL_S)
             messages = [] if message is None else [message, *consumer.consume(100, 0)]
             changes = [change for each in messages if (change := self._change_in(each)) is not None]
-            if changes and changes[-1].policy.hash != self._seen:
+            if changes:
                 self._take_up(changes[-1])
 
     def _take_up(self, change: PolicyChange) -> None:
         published = change.policy
         self._seen = published.hash
+        if self._seen == self._followed():
+            return  # as when a rollout is paused
         try:
-            self._next = self._prepare(published)
+            line_up = self._prepared(published)
         except PenstockError as error:
             self._refuse(published, error)
-        else:
-            weights = ", ".join(f"{arm} {weight:g}" for arm, weight in published.weights.items())
-            _log.info("policy %s by %s (%s): %s", published.version, change.author, change.reason, weights)
+            return
+        with self._lock:
+            unused, self._next = self._next, line_up
+        if unused is not None:
+            unused.close()
+        weights = ", ".join(f"{arm} {weight:g}" for arm, weight in published.weights.items())
+        _log.info("policy %s by %s (%s): %s", published.version, change.author, change.reason, weights)
+
+    def _followed(self) -> str | None:
+        """The hash of the policy that is scored with, or will be from the next batch on."""
+        with self._lock:
+            line_up = self._next or self._line_up
+        published = None if line_up is None else line_up.published
+        return None if published is None else published.hash
+
+    def _prepared(self, published: PublishedPolicy) -> LineUp:
+        """The line-up of a policy.
+
+        Raises:
+            PenstockError: if it cannot be followed, for whatever reason: no version may stop those who score.
+        """
+        try:
+            return self._prepare(published)
+        except PenstockError:
+            raise
+        except Exception as error:
+            _log.exception("policy %s cannot be prepared", published.version)
+            raise PenstockError(f"it cannot be prepared: {error!r}") from error
 
     def _refuse(self, published: PublishedPolicy, error: PenstockError) -> None:
         _log.error("policy %s cannot be followed, the one before goes on: %s", published.version, error)
-        refusal = Refusal(
-            instance=self._instance, policy=published.hash, reason=f"{error.what} ({error.where})", time_ms=self._now()
-        )
-        self._refusals = [*self._refusals, refusal]
+        reason = error.kept if error.where is None else f"{error.kept} ({error.where})"
+        refusal = Refusal(instance=self._instance, policy=published.hash, reason=reason, time_ms=self._now())
+        with self._lock:
+            self._refusals.append(refusal)
         self._on_refused()
 
     def _change_in(self, message: Message) -> PolicyChange | None:
@@ -205,10 +253,15 @@ class PolicyFollower:
             if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
                 _log.warning("topic %s cannot be read now: %s", self._pipeline.rollout_topic, error.str())
             return None
-        where = f"{self._pipeline.rollout_topic}[0]@{message.offset()}"
         try:
-            entry = decode(message.value() or b"", where)
+            return self._change(message)
         except PenstockError as unreadable:
             _log.error("a policy that cannot be read is passed over: %s", unreadable)
             return None
-        return entry if isinstance(entry, PolicyChange) else None
+
+    def _change(self, message: Message) -> PolicyChange:
+        where = f"{self._pipeline.rollout_topic}[0]@{message.offset()}"
+        entry = decode(message.value() or b"", where)
+        if isinstance(entry, PolicyChange):
+            return entry
+        raise PenstockError(f"the record is a {entry.kind}, not a change of the policy", where=where)

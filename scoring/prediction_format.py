@@ -133,6 +133,18 @@ class PredictionFormat:
             _END,
         )
 
+    def parts_of_prediction(self, prediction: Mapping[str, Any]) -> CopiedParts:
+        """The same of a prediction that is decoded, to write another of the same event."""
+        entity = prediction["entity"]
+        return (
+            encode_text(prediction["event_id"]),
+            encode_integer(prediction["event_time"]),
+            NULL if entity is None else _PRESENT + encode_text(entity),
+            _array([encode_emission(**view) for view in prediction["views"]]),
+            self._origin.encode(prediction)[HEADER_LENGTH:],
+            _array([encode_defaulted(**each) for each in prediction["defaulted"]]),
+        )
+
     def encode(
         self,
         consumed: Consumed,

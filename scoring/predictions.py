@@ -166,15 +166,15 @@ class PredictionWriter:
         span: Span,
         moment: Moment,
         *,
+        decision: str,
         outputs: Sequence[float] = (),
         reasons: Sequence[Reason] = (),
         cascade: CascadeScore | None = None,
-        decision: str | None = None,
         rollout: bytes = NULL,
     ) -> Produced:
         """The prediction for one feature record: same key, same partition, never dated before its event.
 
-        ``decision`` is that of an explored event, by default the one on the score. ``rollout`` is the arm, encoded.
+        ``rollout`` is the arm, encoded.
 
         :mod:`scoring.memory` relies on a Kafka timestamp that is at least the raw event's, ``event_timestamp``.
         """
@@ -183,7 +183,7 @@ class PredictionWriter:
             parts,
             vector,
             score,
-            decision or self.policy.decide(score),
+            decision,
             route,
             moment.scored_at,
             outputs=outputs,

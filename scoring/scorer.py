@@ -20,25 +20,23 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
-from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.records import Consumed, Produced
-from penstock.kafka.retention import OffsetResets
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError, TransactionalProducer
-from scoring.batch import Candidates, FeatureReader
+from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from scoring.batch import Candidates
 from scoring.feature_consumer import records_of
-from scoring.history import HistoryUnavailableError, PredictionHistory
+from scoring.history import HistoryUnavailableError
 from scoring.hosted_inference import NoScoresNow
-from scoring.lineup import LineUp, ScoredBatch, encode_batch
+from scoring.lineup import ScoredBatch, encode_batch
 from scoring.memory import EventPosition
-from scoring.other_views import OtherViews
 from scoring.recall import OtherLogError, Recall
-from scoring.scorer_metrics import AnswerCounts, ScorerMetrics
+from scoring.scorer_components import BatchLimits, ScorerComponents
+from scoring.scorer_metrics import AnswerCounts
 
 _log = logging.getLogger(__name__)
 
@@ -54,48 +52,12 @@ _PAUSE_S = 0.5
 _MOST_BATCHES = 8
 
 
-@dataclass(frozen=True)
-class BatchLimits:
-    """A batch has at most ``max_batch`` records, collected for at most ``linger_s`` seconds."""
-
-    max_batch: int
-    linger_s: float
-
-
-class LineUps(Protocol):
-    """Where the scorer learns who scores; :class:`~scoring.policy_follower.PolicyFollower` offers it."""
-
-    def latest(self) -> LineUp:
-        """Who scores from now on. The one before is closed."""
-
-    def refusals(self, now: int) -> list[Produced]:
-        """What the log of rollouts must say of policies that this scorer cannot follow; each only once."""
-
-    def marker(self, partition: int, offset: int, policy: str, now: int) -> Produced:
-        """What the log says of a policy that is taken up on a partition from an offset on."""
-
-
-@dataclass(frozen=True)
-class ScorerComponents:
-    """The components of a scorer. Their creator owns and closes them."""
-
-    consumer: Consumer
-    producer: TransactionalProducer
-    history: PredictionHistory
-    line_ups: LineUps
-    other_views: OtherViews
-    reader: FeatureReader
-    metrics: ScorerMetrics
-    watch: LagWatch
-    resets: OffsetResets
-
-
 @dataclass
 class _Answers:
     """What one transaction writes: the answers to one or more batches, and the offsets after them.
 
     ``group`` is the consumer group's generation as of the first of the batches: if the group rebalances later, the
-    broker refuses the offsets.
+    broker refuses the offsets. ``refusals`` are those of the records that no batch will bring again.
     """
 
     group: Any
@@ -103,6 +65,7 @@ class _Answers:
     next_offsets: dict[int, int] = field(default_factory=dict)
     batches: int = 0
     counts: list[AnswerCounts] = field(default_factory=list)
+    refusals: list[Produced] = field(default_factory=list)
 
 
 class Scorer:
@@ -141,6 +104,7 @@ class Scorer:
         self._back = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._scored: _Answers | None = None  # not given to the back yet
         self._in_flight: tuple[_Answers, Future[int | None]] | None = None
+        self._refusals: list[Produced] = []  # whose transaction failed; they are written again
         self._line_up = components.line_ups.latest()
         self._line_up.show(self._metrics)
         self._rewind_needed = False  # the consumer's positions are not the committed offsets
@@ -211,7 +175,9 @@ class Scorer:
         if self._scored is None:
             self._scored = _Answers(group)
         answers = self._scored
-        answers.records += [*predictions, *decoded.dead_letters, *unscorable, *self._markers(unscored, now)]
+        refusals, self._refusals = [*self._refusals, *components.line_ups.refusals(now)], []
+        answers.records += [*predictions, *decoded.dead_letters, *unscorable, *self._markers(unscored, now), *refusals]
+        answers.refusals += refusals
         answers.next_offsets |= {consumed.partition: consumed.offset + 1 for consumed in batch}
         answers.batches += 1
         answers.counts += counts
@@ -231,15 +197,16 @@ class Scorer:
             latest.show(self._metrics)
 
     def _markers(self, scored: Candidates, now: int) -> list[Produced]:
-        """What the log of rollouts must say: which partitions take the policy up, and whether one was refused."""
-        line_ups, policy = self._components.line_ups, self._line_up.published
-        records = line_ups.refusals(now)
-        if policy is not None:
-            partitions, rows = np.unique(scored.partitions, return_index=True)
-            for partition, row in zip(partitions.tolist(), rows.tolist(), strict=True):
-                if self._recall.take_up(partition, policy.hash):
-                    records.append(line_ups.marker(partition, scored.consumed[row].offset, policy.hash, now))
-        return records
+        """What the log of rollouts must say: from where on which partitions take the policy up."""
+        policy = self._line_up.published
+        if policy is None:
+            return []
+        partitions, rows = np.unique(scored.partitions, return_index=True)
+        return [
+            self._components.line_ups.marker(partition, scored.consumed[row].offset, policy.hash, now)
+            for partition, row in zip(partitions.tolist(), rows.tolist(), strict=True)
+            if self._recall.take_up(partition, policy.hash)
+        ]
 
     def _infer(self, unscored: Candidates) -> ScoredBatch | None:
         """The scores; None if none are to be had now: the batch is read again."""
@@ -289,6 +256,7 @@ class Scorer:
             committed_at = outcome.result()
             self._in_flight = None
             if committed_at is None:
+                self._refusals += answers.refusals
                 self._discard()
                 return False
             self._metrics.observe_committed(answers.counts, len(answers.records), committed_at)
@@ -312,6 +280,8 @@ class Scorer:
 
     def _discard(self) -> None:
         """Throw away what was scored but not committed, to read it again."""
+        if self._scored is not None:
+            self._refusals += self._scored.refusals
         self._scored = None
         self._recall.forget_all()
         self._rewind_needed = True

@@ -17,9 +17,7 @@ from scoring.audit import AuditCounts
 from scoring.inference import FALLBACK, PRIMARY, Scores
 from scoring.other_views import STATES
 from scoring.prediction_format import ModelIdentity
-
-SHADOW = "shadow"
-"""The arm of a prediction that nobody is served."""
+from scoring.rollout.policy import SHADOW
 
 STAGES = ("decode", "recall", "infer", "encode", "commit")
 # From decoding a small batch to the longest transaction (one of 20 s has failed).

@@ -17,13 +17,13 @@ from scoring.vectors import Vectorizer
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
 
-_Use: TypeAlias = Literal["arm", "shadow"]
+_Role: TypeAlias = Literal["champion", "candidate", "shadow"]
 
 
 class Seating:
     """Makes the line-ups of one pipeline.
 
-    A version that is in two line-ups, one after the other, keeps its inference, so it keeps its breaker too.
+    A version that has the same role in two line-ups, one after the other, keeps its inference, and so its breaker.
 
     Args:
         project: The pipeline.
@@ -46,7 +46,7 @@ class Seating:
         self._deadlines = deadlines
         self._largest = largest
         self._on_failure = on_failure
-        self._seats: dict[tuple[int, _Use], Seat] = {}
+        self._seats: dict[tuple[int, _Role], Seat] = {}
 
     def line_up(self, published: PublishedPolicy | None, *, with_shadows: bool = True) -> LineUp:
         """Who scores under a policy; without one, the version that ``penstock model load`` has made the current one.
@@ -56,18 +56,19 @@ class Seating:
                 the pipeline. The line-up before goes on.
         """
         if published is None:
-            return LineUp(None, [self._seat(self._versions.current(), "arm")], clock=time.perf_counter)
-        wanted: list[tuple[int, _Use]] = [(arm.version, "arm") for arm in published.policy.arms]
-        shadows: list[tuple[int, _Use]] = [(version, "shadow") for version in published.shadows if with_shadows]
+            return LineUp(None, [self._seat(self._versions.current(), "champion")], clock=time.perf_counter)
+        wanted: list[tuple[int, _Role]] = [(arm.version, arm.role) for arm in published.policy.arms]
+        shadows: list[tuple[int, _Role]] = [(version, "shadow") for version in published.shadows if with_shadows]
         opened: dict[int, Served] = {}
         seats = {}
-        for version, use in dict.fromkeys([*wanted, *shadows]):
-            seat = self._seats.get((version, use))
+        # The champion comes first, and is backed by its copy in this process.
+        for version, role in dict.fromkeys([*wanted, *shadows]):
+            seat = self._seats.get((version, role))
             if seat is None:
                 if version not in opened:
-                    opened[version] = self._versions.version(version)
-                seat = self._seat(opened[version], use)
-            seats[version, use] = seat
+                    opened[version] = self._versions.version(version, is_backed=role == "champion")
+                seat = self._seat(opened[version], role)
+            seats[version, role] = seat
         self._seats = seats
         arms, in_shadow = ([seats[each] for each in some] for some in (wanted, shadows))
         return LineUp(published, arms, in_shadow, clock=time.perf_counter)
@@ -84,9 +85,9 @@ class Seating:
             EntityKeys(project.other_views, project.plan.passthrough) if project.other_views else None,
         )
 
-    def _seat(self, served: Served, use: _Use) -> Seat:
+    def _seat(self, served: Served, role: _Role) -> Seat:
         pipeline, (model, cascade) = self._project.pipeline, served
-        topic = pipeline.predictions_topic if use == "arm" else pipeline.shadow_topic
+        topic = pipeline.shadow_topic if role == "shadow" else pipeline.predictions_topic
         writer = PredictionWriter(
             pipeline,
             self._project.plan,
@@ -100,6 +101,7 @@ class Seating:
             topic=topic,
         )
         identities = (model.identity,) if cascade is None else (model.identity, cascade.strong.identity)
-        if use == "shadow":
-            return Seat(identities, served.shadow(self._deadlines), writer)
-        return Seat(identities, served.inference(self._deadlines, self._on_failure), writer)
+        if role == "champion":
+            return Seat(identities, served.inference(self._deadlines, self._on_failure), writer)
+        # A candidate need not be waited for: where it is late, the champion scores.
+        return Seat(identities, served.unbacked(self._deadlines), writer)

@@ -22,8 +22,8 @@ from scoring.reasons import Attribution
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServer, ModelServerUnavailable
 from scoring.servers.registry import FALLBACK_SERVER, PRIMARY_SERVER, open_server
-from scoring.shadow_inference import ShadowInference
 from scoring.startup import check_cascade, check_model, describe_model, hosted_by, load_fallback, warm_up
+from scoring.unbacked_inference import UnbackedInference
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -54,16 +54,14 @@ class ServedModel(NamedTuple):
 
     def inference(self, deadline_s: float, on_failure: Callable[[str], None]) -> Inference | HostedInference:
         """Scores with it; the arguments are as of both classes."""
-        primary, model = self.primary, self.model
+        primary, model, clock = self.primary, self.model, time.monotonic
         if self.fallback is None:
-            return HostedInference(primary, model, deadline_s=deadline_s, clock=time.monotonic, on_failure=on_failure)
-        return Inference(
-            primary, self.fallback, model, deadline_s=deadline_s, clock=time.monotonic, on_fallback=on_failure
-        )
+            return HostedInference(primary, model, deadline_s=deadline_s, clock=clock, on_failure=on_failure)
+        return Inference(primary, self.fallback, model, deadline_s=deadline_s, clock=clock, on_fallback=on_failure)
 
-    def shadow(self, deadline_s: float) -> ShadowInference:
-        """Scores with it in shadow."""
-        return ShadowInference(self.primary, self.model, deadline_s=deadline_s, clock=time.monotonic)
+    def unbacked(self, deadline_s: float) -> UnbackedInference:
+        """Scores with it on the primary server alone."""
+        return UnbackedInference(self.primary, self.model, deadline_s=deadline_s, clock=time.monotonic)
 
 
 class ServedCascade(NamedTuple):
@@ -96,12 +94,12 @@ class Served(NamedTuple):
         strong = self.cascade.strong.inference(deadlines.strong_s, on_failure)
         return CascadeInference(fast, strong, self.cascade.rule)
 
-    def shadow(self, deadlines: Deadlines) -> ShadowInference | CascadeInference:
-        """Scores with it in shadow: where it gives no scores, nobody waits for them."""
-        fast = self.model.shadow(deadlines.model_s)
+    def unbacked(self, deadlines: Deadlines) -> UnbackedInference | CascadeInference:
+        """Scores with it on the primary server alone: where it gives no scores, nobody waits for them."""
+        fast = self.model.unbacked(deadlines.model_s)
         if self.cascade is None:
             return fast
-        return CascadeInference(fast, self.cascade.strong.shadow(deadlines.strong_s), self.cascade.rule)
+        return CascadeInference(fast, self.cascade.strong.unbacked(deadlines.strong_s), self.cascade.rule)
 
 
 class Versions:
@@ -139,8 +137,11 @@ class Versions:
         model = self._project.pipeline.model
         return self._with_cascade(self._served(describe_model(self._primary, self._fallback, model.name)))
 
-    def version(self, number: int) -> Served:
-        """A version, whether it is the current one or not; errors are those of :meth:`current`."""
+    def version(self, number: int, *, is_backed: bool) -> Served:
+        """A version, whether it is the current one or not; errors are those of :meth:`current`.
+
+        ``is_backed`` says whether the copy in this process is made ready, too.
+        """
         name = self._project.pipeline.model.name
         try:
             ready = {state.version for state in self._primary.versions(name) if state.state == "READY"}
@@ -151,19 +152,19 @@ class Versions:
                 raise ModelNotLoaded(
                     f"version {number} of model {name} is not loaded in {self._primary.name}",
                     safe="what was served goes on",
-                    next="penstock rollout apply PIPELINE -f FILE, which loads the versions of a policy",
+                    next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which loads the versions of a policy",
                 )
-        return self._with_cascade(self._served(self._repository.description(name, number)))
+        return self._with_cascade(self._served(self._repository.description(name, number), is_backed=is_backed))
 
-    def _served(self, metadata: ModelMetadata) -> ServedModel:
+    def _served(self, metadata: ModelMetadata, *, is_backed: bool = True) -> ServedModel:
         repository, project = self._repository, self._project
         check_model(project.pipeline, project.plan, metadata, self._max_batch, project.other_views)
         if metadata.version in repository.versions(metadata.name):
             repository.verified(metadata.name, metadata.version)
         hosted = hosted_by(repository, metadata)
-        if hosted is None:
+        if hosted is None and is_backed:
             load_fallback(self._fallback, metadata)
-        else:
+        elif hosted is not None:
             _log.info("version %d calls %s in %s: there is no fallback", metadata.version, hosted, self._primary.name)
         warm_up(self._primary, metadata)
         attribution = repository.attribution(metadata.name, metadata.version)

@@ -29,7 +29,8 @@ from scoring.feature_consumer import consumer_config
 from scoring.history import PredictionHistory
 from scoring.other_views import OtherViews, VectorReader
 from scoring.policy_follower import PolicyFollower
-from scoring.scorer import BatchLimits, Scorer, ScorerComponents
+from scoring.scorer import Scorer
+from scoring.scorer_components import BatchLimits, ScorerComponents
 from scoring.scorer_metrics import ScorerMetrics
 from scoring.seating import Seating
 from scoring.served import Deadlines, Versions, open_versions

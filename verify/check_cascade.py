@@ -97,6 +97,8 @@ def check_cascade(
     scorer_of: Callable[[str, str], Scorer],
     bands: Bands,
     tolerance_of: Callable[[str, str], float],
+    *,
+    topic: str = "predictions",
 ) -> CascadeFindings:
     """Check predictions that were made with a cascade, each with the vector that should have been scored.
 
@@ -107,17 +109,18 @@ def check_cascade(
         scorer_of: From a model's name and version to its scores. It may raise anything.
         bands: What was chosen, for a band that is not declared.
         tolerance_of: From a model's name and version to how far a score may be off.
+        topic: What messages call the topic of the predictions.
     """
     cascade = model.cascade
     assert cascade is not None
     findings = CascadeFindings()
-    known = [(prediction, vector) for prediction, vector in scored if _has_cascade(prediction, findings)]
+    known = [(prediction, vector) for prediction, vector in scored if _has_cascade(prediction, topic, findings)]
     findings.predictions = len(known)
     vectors = np.array([vector for _, vector in known], np.float32).reshape(len(known), len(model.inputs))
     taken = [prediction.value["cascade"] for prediction, _ in known]
     for row, (prediction, _) in enumerate(known):
         for wrong in _wrong_route(pipeline, model, prediction.value, bands):
-            findings.mismatch(f"{prediction.place_in('predictions')}: {wrong}")
+            findings.mismatch(f"{prediction.place_in(topic)}: {wrong}")
         _count(model, taken[row], findings)
     for name, which in ((model.name, "fast"), (cascade.strong, "strong")):
         asked = [row for row, way in enumerate(taken) if which == "fast" or _is_asked(pipeline, model, known[row][0])]
@@ -135,7 +138,7 @@ def check_cascade(
             for row, number in zip(rows, numbers, strict=True):
                 score = taken[row][f"{which}_score"]
                 if not _equal(score, number, tolerance):
-                    where = known[row][0].place_in("predictions")
+                    where = known[row][0].place_in(topic)
                     findings.mismatch(f"{where}: {which} score {score}, version {version} of {name} says {number}")
     return findings
 
@@ -157,9 +160,9 @@ def _route(fast: Scorer, strong: Scorer, band: tuple[float, float], tolerance: f
     return score
 
 
-def _has_cascade(prediction: Published, findings: CascadeFindings) -> bool:
+def _has_cascade(prediction: Published, topic: str, findings: CascadeFindings) -> bool:
     if prediction.value["cascade"] is None:
-        findings.mismatch(f"{prediction.place_in('predictions')}: has no cascade, the definition has one")
+        findings.mismatch(f"{prediction.place_in(topic)}: has no cascade, the definition has one")
         return False
     return True
 

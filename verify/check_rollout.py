@@ -26,11 +26,13 @@ from verify.run_data import RunData
 class RolloutFindings(Findings):
     """Result of the check: the ``log``, and how many ``predictions`` name an arm.
 
-    ``explored`` are the events whose decision must be the exploration's, whatever their score.
+    ``by_champion`` counts those of a candidate's arm that the champion has scored. ``explored`` are the events whose
+    decision must be the exploration's, whatever their score.
     """
 
     log: RolloutLog = field(default_factory=RolloutLog)
     predictions: int = 0
+    by_champion: int = 0
     explored: set[Position] = field(default_factory=set)
 
 
@@ -57,6 +59,7 @@ def check_rollout(plan: PipelinePlan, run: RunData) -> RolloutFindings:
         if due is None:
             continue  # no arm has the entity: the log is wrong, which was said
         if named == expected:
+            findings.by_champion += _is_by_champion(due, value)
             for wrong in _wrong_arm(due, value):
                 findings.mismatch(f"{where}: {wrong}")
         if due.explored:
@@ -66,12 +69,10 @@ def check_rollout(plan: PipelinePlan, run: RunData) -> RolloutFindings:
     return findings
 
 
-def due_version(plan: PipelinePlan, log: RolloutLog, record: Published) -> str | None:
-    """The version of the model that must have scored an event, by its first feature record; None without a policy."""
+def champion_of(log: RolloutLog, record: Published) -> str | None:
+    """The champion's version at a feature record, without whose number an event is refused; None without a policy."""
     policy = log.policies.get(log.effective(record.partition, record.offset) or "")
-    part = record.value[plan.views[0].name]
-    due = policy and policy.due(part and part["entity"], record.value["event_id"])
-    return None if due is None else due.version
+    return None if policy is None else policy.champion
 
 
 def features_position(prediction: Published) -> Position:
@@ -89,13 +90,18 @@ def is_duration(milliseconds: float) -> bool:
     return math.isfinite(milliseconds) and milliseconds >= 0
 
 
+def _is_by_champion(due: Due, value: Mapping[str, Any]) -> bool:
+    """Whether the champion has scored an event of a candidate's arm: so it does where the candidate gives no number."""
+    return value["route"] == "fallback" and arm_version(value) == due.champion != due.version
+
+
 def _wrong_arm(due: Due, value: Mapping[str, Any]) -> Iterator[str]:
     """What of a prediction is not as its policy says."""
     arm = value["rollout"]
     for name in ("arm", "probability", "explored", "propensity"):
         if arm[name] != getattr(due, name):
             yield f"{name} is {arm[name]!r}, should be {getattr(due, name)!r}"
-    if arm_version(value) != due.version:
+    if arm_version(value) != due.version and not _is_by_champion(due, value):
         yield f"was scored by version {arm_version(value)}, arm {due.arm} is version {due.version}"
     if due.decision is not None and value["decision"] != due.decision:
         yield f"decision is {value['decision']!r}, that of explored events is {due.decision!r}"

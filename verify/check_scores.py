@@ -37,8 +37,7 @@ class ScoreCheck:
         scorer_of: From a version to its scores. It may raise anything; after :class:`~verify.hosted.CannotBeAsked` the
             scores are not checked.
         tolerance_of: From a version to how much a score may differ, absolutely or relatively.
-        contributions_of: From a version to by how much each input moves a score, None if it cannot tell. Without it,
-            reasons are not checked.
+        contributions_of: From a version to by how much each input moves a score, None if it cannot tell.
         explored: The events whose decision does not follow from the score.
         topic: What messages call the topic of the predictions.
     """
@@ -47,7 +46,7 @@ class ScoreCheck:
     policy: str
     scorer_of: Callable[[str], Scorer]
     tolerance_of: Callable[[str], float]
-    contributions_of: Callable[[str], Scorer | None] | None = None
+    contributions_of: Callable[[str], Scorer | None]
     explored: Collection[Position] = frozenset()
     topic: str = "predictions"
 
@@ -74,9 +73,8 @@ class ScoreCheck:
             for (prediction, vector), numbers in zip(pairs, scores, strict=True):
                 for wrong in self._wrong_in(prediction, vector, numbers, tolerance):
                     findings.mismatch(f"{prediction.place_in(self.topic)}: {wrong}")
-            if self.contributions_of is not None:
-                for prediction, wrong in self._wrong_reasons(pairs, vectors, self.contributions_of(version)):
-                    findings.mismatch(f"{prediction.place_in(self.topic)}: {wrong}")
+            for prediction, wrong in self._wrong_reasons(pairs, vectors, self.contributions_of(version)):
+                findings.mismatch(f"{prediction.place_in(self.topic)}: {wrong}")
         return found
 
     def _wrong_in(

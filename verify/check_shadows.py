@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 from streams.definitions.pipeline import Model
 from verify.check_rollout import arm_version, is_duration
 from verify.check_scores import ScoreCheck, Scored, ScoreFindings
-from verify.hosted import Scorer
 from verify.published import Published
 from verify.rollout_policies import Policy
 
-_TOPIC = "predictions.shadow"
+TOPIC = "predictions.shadow"
+"""What messages call the topic."""
+
 # What is the version's own; all else is copied from the feature record, as on the prediction that was served.
 _OWN = frozenset(
     ("score", "decision", "model", "model_version", "route", "scored_at", "outputs", "reasons", "cascade", "rollout")
@@ -29,33 +29,33 @@ _Place = tuple[str, int, int]
 
 @dataclass
 class ShadowFindings(ScoreFindings):
-    """Result of the check: how many ``shadows`` there are, and how many are ``missing`` beside what was served."""
+    """Result of the check: how many ``shadows`` there are, and how many are ``missing`` beside what was served.
+
+    ``judged`` are those whose score could be judged, each with the vector that should have been scored.
+    """
 
     shadows: int = 0
     missing: int = 0
+    judged: list[Scored] = field(default_factory=list)
 
 
 def check_shadows(
     model: Model,
-    policy_version: str,
     policies: Mapping[str, Policy],
     predictions: Sequence[Published],
     shadows: Sequence[Published],
     scored: Sequence[Scored],
-    scorer_of: Callable[[str, str], Scorer],
-    tolerance_of: Callable[[str, str], float],
+    scores_of: Callable[[str], ScoreCheck],
 ) -> ShadowFindings:
     """Check the topic of shadow predictions.
 
     Args:
         model: The pipeline's model.
-        policy_version: The policy version of its decisions.
         policies: Every policy that was published, by the version that predictions name.
         predictions: What was served.
         shadows: The topic.
         scored: Those of the predictions that can be judged, with the vector that should have been scored.
-        scorer_of: From a model's name and version to its scores. It may raise anything.
-        tolerance_of: From a model's name and version to how far a score may be off.
+        scores_of: From a model's name to how its scores in shadow are judged.
     """
     findings = ShadowFindings(shadows=len(shadows))
     served: dict[_Place, list[Published]] = {}
@@ -63,7 +63,7 @@ def check_shadows(
         served.setdefault(_place(prediction), []).append(prediction)
     seen = Counter[tuple[_Place, str]]()
     for shadow in shadows:
-        where, place, version = shadow.place_in(_TOPIC), _place(shadow), arm_version(shadow.value)
+        where, place, version = shadow.place_in(TOPIC), _place(shadow), arm_version(shadow.value)
         seen[place, version] += 1
         if seen[place, version] > 1:
             findings.mismatch(f"{where}: version {version} has scored {_text(place)} before")
@@ -81,14 +81,13 @@ def check_shadows(
     }
     findings.missing = len(expected - seen.keys())
     vectors = {_place(prediction): vector for prediction, vector in scored}
-    for name in {shadow.value["model"] for shadow in shadows}:
+    for name in sorted({shadow.value["model"] for shadow in shadows}):
         if name not in model.names:
-            findings.mismatch(f"{_TOPIC}: model {name!r} is not the definition's")
+            findings.mismatch(f"{TOPIC}: model {name!r} is not the definition's")
             continue
         of_model = [s for s in shadows if s.value["model"] == name and _place(s) in vectors]
-        of_name = partial(scorer_of, name), partial(tolerance_of, name)
-        scores = ScoreCheck(model, policy_version, *of_name, topic=_TOPIC)
-        scores.check([(shadow, vectors[_place(shadow)]) for shadow in of_model], findings)
+        of_vectors = [(shadow, vectors[_place(shadow)]) for shadow in of_model]
+        findings.judged += scores_of(name).check(of_vectors, findings)
     return findings
 
 

@@ -50,9 +50,10 @@ def check_unscored(
         features: The feature records of events.
         letters: The dead letters of the predictions topic.
         unreadable: The places (``features[partition]@offset``) of records that cannot be decoded.
-        scorers: Gives each way that the score of a feature record may have come about. Without a rollout, that is every
-            version of the model with these inputs that the repository has, of a cascade also each pair of versions with
-            a band. Called with None for a record that a replay has refused again: nothing says under which policy.
+        scorers: Gives each way that the score of a feature record may have come about: in a rollout that of the
+            champion's version, else of every version of the model with these inputs that the repository has, of a
+            cascade also each pair of versions with a band. Called with None for a record that a replay has refused
+            again: nothing says under which policy.
         replayed: The places of the letters that were replayed: another record answers their events.
     """
     findings = UnscoredFindings()

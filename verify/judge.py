@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 
 from sklearn.metrics import roc_auc_score
 
@@ -13,6 +13,7 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from schemas.constraints import INT64_MAX
+from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import check_backfill
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
@@ -23,7 +24,9 @@ from verify.check_gates import check_gates
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
 from verify.check_replays import check_replays
-from verify.check_rollout import RolloutFindings, check_rollout, due_version
+from verify.check_rollout import RolloutFindings, champion_of, check_rollout
+from verify.check_scores import ScoreCheck, Scored
+from verify.check_shadows import TOPIC as SHADOW_TOPIC
 from verify.check_shadows import ShadowFindings, check_shadows
 from verify.check_stores import check_cassandra, check_redis
 from verify.check_timers import check_timers
@@ -83,7 +86,7 @@ def judge(
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
-    versions, cascade = ModelVersions(run.models, hosted), pipeline.model.cascade
+    versions = ModelVersions(run.models, hosted)
     rollout = check_rollout(plan, run)
     unscored = check_unscored(
         plan,
@@ -109,27 +112,18 @@ def judge(
         contributions_of=versions.contributions,
         explored=rollout.explored,
     )
-    own_policy = policy_version(pipeline.model)
     shadows = check_shadows(
         pipeline.model,
-        own_policy,
         rollout.log.policies,
         run.predictions,
         run.shadows,
         scored.judged,
-        versions.scorer,
-        versions.tolerance,
+        lambda name: _scores_in_shadow(pipeline.model, versions, name),
     )
-    ways = CascadeFindings()
-    if cascade is not None:
-        ways = check_cascade(
-            pipeline.name,
-            pipeline.model,
-            [(p, vector) for p, vector in scored.judged if p.value["policy_version"] == own_policy],
-            versions.scorer,
-            chosen_bands(run.models / pipeline.model.name, pipeline.model),
-            versions.tolerance,
-        )
+    ways, ways_in_shadow = (
+        _check_ways(project, versions, judged_scores, topic)
+        for judged_scores, topic in ((scored.judged, "predictions"), (shadows.judged, SHADOW_TOPIC))
+    )
     elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
     cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
@@ -178,6 +172,7 @@ def judge(
         rollout,
         shadows,
         ways,
+        ways_in_shadow,
         elsewhere,
         redis,
         cassandra,
@@ -213,10 +208,10 @@ def judge(
         prediction_mismatches=scored.mismatches + ways.mismatches + elsewhere.mismatches + unscored.mismatches,
         fallback_predictions=scored.fallbacks,
         cascade=None
-        if cascade is None
+        if pipeline.model.cascade is None
         else CascadeReport(by_strong=ways.by_strong, audited=ways.audited, differing=ways.differing),
         rollout=_rollout(rollout, shadows, run),
-        rollout_mismatches=rollout.mismatches + shadows.mismatches,
+        rollout_mismatches=rollout.mismatches + shadows.mismatches + ways_in_shadow.mismatches,
         redis_checked=redis.checked,
         redis_mismatches=redis.mismatches,
         cassandra_rows=cassandra.checked,
@@ -253,6 +248,7 @@ def judge(
             *scored.unchecked,
             *shadows.unchecked,
             *ways.unchecked,
+            *ways_in_shadow.unchecked,
             *elsewhere.unchecked,
             *(text for one in replayed for text in one.unchecked),
             *([] if drift.ran else ["the drift app never ran"]),
@@ -262,12 +258,34 @@ def judge(
     )
 
 
+def _scores_in_shadow(model: Model, versions: ModelVersions, name: str) -> ScoreCheck:
+    """How the scores in shadow of a model with this name are judged."""
+    return ScoreCheck(
+        model,
+        policy_version(model),
+        partial(versions.scorer, name),
+        partial(versions.tolerance, name),
+        partial(versions.contributions, name),
+        topic=SHADOW_TOPIC,
+    )
+
+
+def _check_ways(project: Project, versions: ModelVersions, scored: Sequence[Scored], topic: str) -> CascadeFindings:
+    """The check of a cascade, on predictions under the policy of the definition; nothing without a cascade."""
+    pipeline, model = project.pipeline, project.pipeline.model
+    if model.cascade is None:
+        return CascadeFindings()
+    policy, bands = policy_version(model), chosen_bands(versions.repository / model.name, model)
+    under_it = [(p, vector) for p, vector in scored if p.value["policy_version"] == policy]
+    return check_cascade(pipeline.name, model, under_it, versions.scorer, bands, versions.tolerance, topic=topic)
+
+
 def _ways_to_score(
     project: Project, versions: ModelVersions, log: RolloutLog
 ) -> Callable[[Published | None], Sequence[Scorer]]:
     """Gives each way that the score of a feature record may have come about; of None, each under any policy."""
     ways = cache(lambda version: versions.ways(project.pipeline.model, version))
-    return lambda record: ways(None if record is None else due_version(project.plan, log, record))
+    return lambda record: ways(None if record is None else champion_of(log, record))
 
 
 def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) -> RolloutReport | None:
@@ -279,6 +297,7 @@ def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) ->
         markers=len(rollout.log.markers),
         refusals=len(rollout.log.refusals),
         predictions=rollout.predictions,
+        by_champion=rollout.by_champion,
         explored=len(rollout.explored),
         shadows=shadows.shadows,
         shadows_missing=shadows.missing,

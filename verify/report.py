@@ -49,14 +49,16 @@ class CascadeReport(BaseModel):
 class RolloutReport(BaseModel):
     """The rollouts of a pipeline: what their log has, and what was served under it.
 
-    ``predictions`` counts those that name an arm, ``explored`` the events whose decision is the exploration's.
-    ``shadows_missing`` counts scores that a version in shadow owes: it failed, or had no finite number.
+    ``predictions`` counts those that name an arm, ``by_champion`` those of them that the champion scored because their
+    candidate gave no number, ``explored`` the events whose decision is the exploration's. ``shadows_missing`` counts
+    scores that a version in shadow owes: it failed, or had no finite number.
     """
 
     changes: int
     markers: int
     refusals: int
     predictions: int
+    by_champion: int
     explored: int
     shadows: int
     shadows_missing: int

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, RootModel, ValidationError
 
 from penstock.kafka.reading import Record
 from verify.findings import Findings
@@ -58,9 +58,11 @@ class Refusal(Strict):
     time_ms: int
 
 
-_ENTRIES: TypeAdapter[Change | Marker | Refusal] = TypeAdapter(
-    Annotated[Change | Marker | Refusal, Field(discriminator="kind")]
-)
+Entry = Change | Marker | Refusal
+
+
+class _Record(RootModel[Entry]):
+    root: Entry = Field(discriminator="kind")
 
 
 class Placed(NamedTuple):
@@ -140,9 +142,9 @@ def read_log(pipeline: str, records: Sequence[Record], latest: Sequence[Record],
     return log
 
 
-def _entry(record: Record, where: str, findings: Findings) -> Change | Marker | Refusal | None:
+def _entry(record: Record, where: str, findings: Findings) -> Entry | None:
     try:
-        return _ENTRIES.validate_json(record.value or b"")
+        return _Record.model_validate_json(record.value or b"").root
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field_ = ".".join(map(str, first["loc"]))
@@ -169,7 +171,7 @@ def _wrong_change(pipeline: str, change: Change, before: Change | None) -> Itera
 
 def _check_latest(pipeline: str, records: Sequence[Record], last: Change | None, findings: Findings) -> None:
     """Check that the compacted topic has the last change of the log, and nothing of another pipeline."""
-    latest: Change | Marker | Refusal | None = None
+    latest: Entry | None = None
     for record in records:
         where = f"rollout[{record.partition}]@{record.offset}"
         if record.key != pipeline.encode():

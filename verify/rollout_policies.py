@@ -79,11 +79,13 @@ class Range(Strict):
 class Due(NamedTuple):
     """What a prediction must say under a policy: the fields of its arm, and the version of the model.
 
-    ``decision`` is the exploration's for an explored event, else None: the score decides.
+    ``champion`` is the version that scores where the arm's gives no number. ``decision`` is the exploration's for an
+    explored event, else None: the score decides.
     """
 
     arm: str
     version: str
+    champion: str
     probability: float
     explored: bool
     propensity: float
@@ -133,6 +135,11 @@ class Policy(Strict):
             found |= {str(arm.version) for arm in candidates if not self.weights[arm.name]}
         return frozenset(found)
 
+    @property
+    def champion(self) -> str:
+        """The version that scores where a candidate gives no number; empty if there is no champion."""
+        return next((str(arm.version) for arm in self.policy.arms if arm.role == "champion"), _NOBODY)
+
     def due(self, entity: str | None, event_id: str) -> Due | None:
         """What a prediction for an entity must say; None if the entity has no arm, which :meth:`wrong` reports."""
         name = event_id if entity is None else entity
@@ -140,12 +147,12 @@ class Policy(Strict):
         version = next((str(arm.version) for arm in self.policy.arms if arm.name == owner), None)
         if version is None:
             return None
-        slice_ = self.policy.exploration
-        if slice_ is None:
-            return Due(owner, version, self.weights[owner], explored=False, propensity=1.0, decision=None)
-        explored = position(slice_.salt, name) < slice_.share
-        propensity, decision = (slice_.share, slice_.decision) if explored else (1 - slice_.share, None)
-        return Due(owner, version, self.weights[owner], explored, propensity, decision)
+        slice_, explored, propensity = self.policy.exploration, False, 1.0
+        if slice_ is not None:
+            explored = position(slice_.salt, name) < slice_.share
+            propensity = slice_.share if explored else 1 - slice_.share
+        decision = slice_.decision if slice_ is not None and explored else None
+        return Due(owner, version, self.champion, self.weights[owner], explored, propensity, decision)
 
     def wrong(self, step: int) -> Iterator[str]:
         """What contradicts itself in the policy, of which a canary is at this step."""

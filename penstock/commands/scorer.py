@@ -12,7 +12,7 @@ from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
-from scoring.scorer import BatchLimits
+from scoring.scorer_components import BatchLimits
 from scoring.served import Deadlines
 from scoring.service import ScorerOptions, run_scorer
 from sinks.feature_reader import other_views_reader

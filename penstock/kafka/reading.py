@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -129,6 +130,56 @@ def read_topic(
                     open_partitions.discard(partition)
     finally:
         consumer.close()
+
+
+class Start(NamedTuple):
+    """Where the records of a partition begin that are dated at a time or later.
+
+    Args:
+        offset: The offset; the partition's end if there is no such record.
+        is_cut: Whether Kafka has deleted all records before it, so that there may have been more.
+    """
+
+    offset: int
+    is_cut: bool
+
+
+def starts_at(kafka: KafkaAccess, topic: str, times: Sequence[tuple[int, int]]) -> list[Start]:
+    """Where partitions begin with what is dated at a time or later; records that are dated before may follow.
+
+    Args:
+        kafka: How to reach Kafka.
+        topic: The topic's name.
+        times: Partitions, each with a time (epoch ms).
+
+    Raises:
+        PenstockError: if Kafka does not answer.
+    """
+    consumer = Consumer({**kafka.client(), "group.id": f"penstock-read-{uuid.uuid4()}", **QUIET})
+    starts = []
+    try:
+        for partition, time_ms in times:
+            first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+            found = _offset_at(consumer, topic, partition, time_ms)
+            offset = end if found < 0 else found
+            starts.append(Start(offset, 0 < offset <= first))
+    except KafkaException as error:
+        raise PenstockError(
+            f"offsets of topic {topic} cannot be read: {error.args[0].str()}", where=str(kafka), next="penstock status"
+        ) from error
+    finally:
+        consumer.close()
+    return starts
+
+
+def _offset_at(consumer: Consumer, topic: str, partition: int, time_ms: int) -> int:
+    # Kafka takes negative times for special offsets.
+    asked = TopicPartition(topic, partition, max(time_ms, 0))
+    (found,) = consumer.offsets_for_times([asked], timeout=_TIMEOUT_S)
+    if found.error is not None:
+        raise KafkaException(found.error)
+    offset: int = found.offset
+    return offset
 
 
 def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int, int]:

@@ -39,60 +39,65 @@ def collect(
         letters: Events without a score.
         entity_again: After which event time an entity counts again, in ms; None: never.
     """
-    policy, version = state.published.policy, state.published.version
-    arms = {arm.name: place for place, arm in enumerate(policy.arms)}
-    slots = {number: place for place, number in enumerate(state.published.shadows)}
+    arms = {arm.name for arm in state.published.policy.arms}
     known = [one for one in live if one.policy in state.versions and one.arm in arms]
+    version, versions = state.published.version, state.published.shadows
     present = [one for one in known if one.policy == version]
-    in_shadow = [one for one in shadow if one.policy == version and one.version in slots]
-    calls: list[_Seen] = [*present, *in_shadow, *letters]
-    events: list[Live | Shadow] = [*known, *in_shadow]
-    salt = policy.salt
+    in_shadow = [one for one in shadow if one.policy == version and one.version in versions]
+    state = replace(state, calls=_with_calls(state, [*present, *in_shadow, *letters]))
+    return replace(state, entities=_with_entities(state, [*known, *in_shadow], entity_again))
 
-    def call_values(chosen: Sequence[_Seen], assigned: NDArray[np.intp]) -> NDArray[np.float64]:
-        values = np.full((len(chosen), len(Call) + len(slots)), np.nan)
-        for row, one, arm in zip(values, chosen, assigned.tolist(), strict=True):
-            if isinstance(one, Live):
-                row[: len(Call)] = arms[one.arm], one.scored_at_ms, one.is_fallback, 0, one.infer_ms
-            elif isinstance(one, Letter):
-                row[: Call.INFER_MS] = arm, one.time_ms, 1, 1
-            else:
-                row[len(Call) + slots[one.version]] = one.infer_ms
-        return values
 
-    def entity_values(chosen: Sequence[Live | Shadow]) -> NDArray[np.float64]:
-        first_shadow = len(Column) + state.groups
-        values = np.full((len(chosen), first_shadow + len(slots)), np.nan)
-        for row, one in zip(values, chosen, strict=True):
-            if isinstance(one, Live):
-                place = arms[one.arm]
-                # Where a candidate gave no number, the score is the champion's.
-                score = one.score if one.version == policy.arms[place].version else np.nan
-                row[: Column.LABEL] = policy_number(one.policy), place, score
-                row[len(Column) : first_shadow] = one.groups
-            else:
-                row[first_shadow + slots[one.version]] = one.score
-        return values
-
-    slices, units = hashes(f"{salt}/judged calls", [one.event_id for one in calls])
+def _with_calls(state: JudgeState, seen: Sequence[_Seen]) -> Sample:
+    slices, units = hashes(f"{state.published.policy.salt}/judged calls", [one.event_id for one in seen])
     kept = np.flatnonzero(state.calls.may_keep(slices))
-    chosen = [calls[place] for place in kept.tolist()]
+    chosen = [seen[place] for place in kept.tolist()]
     assigned = _assigned(state, chosen)
     rows = _rows(state.calls, chosen, units[kept], slices[kept], assigned)
-    rows["values"] = call_values(chosen, assigned)
-    state = replace(state, calls=state.calls.add(rows))
+    values = np.full(rows["values"].shape, np.nan)
+    arms, slots = _places(state)
+    for row, one, arm in zip(values, chosen, assigned.tolist(), strict=True):
+        if isinstance(one, Live):
+            row[: len(Call)] = arms[one.arm], one.scored_at_ms, one.is_fallback, 0, one.infer_ms
+        elif isinstance(one, Letter):
+            row[: Call.INFER_MS] = arm, one.time_ms, 1, 1
+        else:
+            row[len(Call) + slots[one.version]] = one.infer_ms
+    rows["values"] = values
+    return state.calls.add(rows)
 
-    slices, units = hashes(f"{salt}/judged entities", [_entity(one) for one in events])
+
+def _with_entities(state: JudgeState, seen: Sequence[Live | Shadow], entity_again: int | None) -> Sample:
+    # As for its arm, an event without an entity is one of its own.
+    entities = [one.event_id if one.entity is None else one.entity for one in seen]
+    slices, units = hashes(f"{state.published.policy.salt}/judged entities", entities)
     kept = np.flatnonzero(state.entities.may_keep(slices))
-    seen = [events[place] for place in kept.tolist()]
-    times = np.array([one.event_time_ms for one in seen], np.int64)
-    units = units[kept]
+    chosen, units = [seen[place] for place in kept.tolist()], units[kept]
+    times = np.array([one.event_time_ms for one in chosen], np.int64)
     if entity_again is not None:
         units = _mixed(units, times // entity_again)
-    rows = _rows(state.entities, seen, units, slices[kept], _assigned(state, seen))
-    rows["first"], rows["values"] = times, entity_values(seen)
-    rows["event"] = event_hashes([one.event_id for one in seen])
-    return replace(state, entities=state.entities.add(rows))
+    rows = _rows(state.entities, chosen, units, slices[kept], _assigned(state, chosen))
+    values = np.full(rows["values"].shape, np.nan)
+    arms, slots = _places(state)
+    versions, first_shadow = [arm.version for arm in state.published.policy.arms], len(Column) + state.groups
+    for row, one in zip(values, chosen, strict=True):
+        if isinstance(one, Live):
+            arm = arms[one.arm]
+            # Where a candidate gave no number, the score is the champion's.
+            score = one.score if one.version == versions[arm] else np.nan
+            row[: Column.LABEL] = policy_number(one.policy), arm, score
+            row[len(Column) : first_shadow] = one.groups
+        else:
+            row[first_shadow + slots[one.version]] = one.score
+    rows["first"], rows["values"] = times, values
+    rows["event"] = event_hashes([one.event_id for one in chosen])
+    return state.entities.add(rows)
+
+
+def _places(state: JudgeState) -> tuple[dict[str, int], dict[int, int]]:
+    """The place of each arm, by its name, and of each version in shadow."""
+    arms = {arm.name: place for place, arm in enumerate(state.published.policy.arms)}
+    return arms, {version: place for place, version in enumerate(state.published.shadows)}
 
 
 def collect_labels(state: JudgeState, labels: Sequence[Label]) -> JudgeState:
@@ -106,14 +111,9 @@ def collect_labels(state: JudgeState, labels: Sequence[Label]) -> JudgeState:
     state = replace(state, labels=table)
     if not len(table.rows) or not len(state.entities.rows):
         return state
-    found, times = table.of(state.entities.rows["event"])
-    values = state.entities.rows["values"]
-    is_newer = ~np.isnan(times) & ~(times < values[:, Column.LABELLED])
-    changed = is_newer & ~((values[:, Column.LABEL] == found) & (values[:, Column.LABELLED] == times))
-    if not changed.any():
-        return state
-    values = values.copy()
-    values[changed, Column.LABEL], values[changed, Column.LABELLED] = found[changed], times[changed]
+    found = table.of(state.entities.rows["event"])
+    values = state.entities.rows["values"].copy()
+    values[:, Column.LABEL] = np.where(np.isnan(found), values[:, Column.LABEL], found)
     return replace(state, entities=state.entities.with_values(values))
 
 
@@ -137,11 +137,6 @@ def collect_entries(state: JudgeState, entries: Iterable[Marker | Refusal], comp
 def event_hashes(ids: Sequence[str]) -> Words:
     """What identifies an event, to find its label."""
     return hashes("event", ids)[0]
-
-
-def _entity(one: _Seen) -> str:
-    # As for its arm, an event without an entity is one of its own.
-    return one.event_id if one.entity is None else one.entity
 
 
 def _assigned(state: JudgeState, chosen: Sequence[_Seen]) -> NDArray[np.intp]:

@@ -14,7 +14,6 @@ class Facts:
     """What the judge must know of a pipeline.
 
     Attributes:
-        pipeline: Its name.
         rollout: How its rollouts are judged.
         threshold: A decision is positive if its score is at least this.
         groups: The declared groups that are inputs of the model, and so are in the vector of each prediction.
@@ -22,7 +21,6 @@ class Facts:
         task: What labels are; None without labels.
     """
 
-    pipeline: str
     rollout: Rollout
     threshold: float
     groups: tuple[str, ...] = ()
@@ -35,7 +33,6 @@ class Facts:
         model = pipeline.model
         groups = tuple(name for name in model.groups if name in model.inputs)
         return cls(
-            pipeline.name,
             pipeline.rollout,
             model.threshold,
             groups,

@@ -49,12 +49,11 @@ class Judge:
         published = change.policy
         most = self._facts.rollout.most_entities
         fresh = JudgeState.empty(published, len(self._facts.groups), most)
-        if previous is None or previous.groups != fresh.groups:
+        if previous is None or not previous.is_like(fresh):
             return fresh
-        if previous.policy == fresh.policy and previous.is_like(fresh):
+        if previous.policy == fresh.policy:
             return previous
-        is_same = previous.published.policy.hash == published.policy.hash
-        if is_same and published.policy.mode == "bandit" and previous.is_like(fresh):
+        if published.policy.mode == "bandit" and previous.published.policy.hash == published.policy.hash:
             versions = (*previous.versions, published.version)[-_MOST_VERSIONS:]
             return replace(fresh, versions=versions, entities=previous.entities, labels=previous.labels)
         return fresh
@@ -95,7 +94,8 @@ class Judge:
     def decide(self, state: JudgeState, change: PolicyChange, now_ms: int) -> PolicyChange | None:
         """The change that is due, by the author ``controller``, with its evidence; None to go on.
 
-        It may be the same policy with another status. Only a change whose status is ``running`` is judged.
+        It may be the same policy with another status. While it is paused, it is only ever stopped; once it has ended,
+        nothing is due.
 
         Args:
             state: What was seen under the change's policy.
@@ -107,7 +107,7 @@ class Judge:
         """
         if state.policy != change.policy.hash:
             raise ValueError(f"the state is of policy {state.policy[:12]}, the change of {change.policy.version}")
-        if change.status != "running":
+        if change.status == "ended":
             return None
         return _Decision(state, change, now_ms, self._facts).made()
 
@@ -134,6 +134,8 @@ class _Decision:
         ]
         if failed:
             return self._stopped("; ".join(map(sentence, failed)))
+        if self._change.status == "paused":
+            return None
         if mode == "canary":
             return self._canary()
         if mode == "bandit" and self._passed_ms >= self._facts.rollout.reweight_every:

@@ -35,7 +35,6 @@ class Column(IntEnum):
     ARM = 1
     SCORE = 2
     LABEL = 3
-    LABELLED = 4
 
 
 @dataclass(frozen=True, eq=False)

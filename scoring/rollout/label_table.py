@@ -55,14 +55,14 @@ class LabelTable:
             latest = max(latest, self.latest_ms)
         return replace(self, rows=rows, latest_ms=latest)
 
-    def of(self, events: Words) -> tuple[Numbers, Numbers]:
-        """The values and times of the labels of events, each [N]; NaN where there is none."""
-        found = np.full((2, len(events)), np.nan)
+    def of(self, events: Words) -> Numbers:
+        """The labels of events, [N]; NaN where there is none."""
+        found = np.full(len(events), np.nan)
         places = np.searchsorted(self.rows["event"], events)
         has = np.flatnonzero(places < len(self.rows))
         has = has[self.rows["event"][places[has]] == events[has]]
-        found[:, has] = self.rows["value"][places[has]], self.rows["time"][places[has]]
-        return found[0], found[1]
+        found[has] = self.rows["value"][places[has]]
+        return found
 
     def shards(self) -> Iterator[bytes]:
         """The rows, in parts by the first bits of the event's hash."""

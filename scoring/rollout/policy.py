@@ -23,6 +23,9 @@ from streams.definitions.rollout import PARTS, Step, Weight, check_steps, parts_
 FLOOR = 0.05
 """The least weight of an arm of a bandit."""
 
+SHADOW = "shadow"
+"""The arm of predictions that nobody is served; no policy has an arm of this name."""
+
 Mode = Literal["shadow", "canary", "blue_green", "ab", "bandit"]
 # Whose weights the policy declares; those of the others follow from steps or rewards.
 _WITH_WEIGHTS: tuple[Mode, ...] = ("blue_green", "ab")
@@ -131,6 +134,8 @@ class RolloutPolicy(Definition):
         names = [arm.name for arm in arms]
         if len(set(names)) < len(names):
             raise ValueError(f"names must differ, got {', '.join(names)}")
+        if SHADOW in names:
+            raise ValueError(f"no arm may be called {SHADOW}: that is the arm of predictions that nobody is served")
         champions = [arm.name for arm in arms if arm.role == "champion"]
         if len(champions) != 1:
             raise ValueError(f"one arm must have role: champion, and {', '.join(champions) or 'none'} has it")

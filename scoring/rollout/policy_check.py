@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from penstock.errors import PenstockError
 from scoring.bands import band_of
-from scoring.model_metadata import ModelMetadata
 from scoring.repository import ModelRepository
 from scoring.rollout.policy import RolloutPolicy
 from scoring.startup import check_model
@@ -19,6 +18,8 @@ _SAFE = "no policy was changed, and nothing was loaded"
 def check_policy(policy: RolloutPolicy, project: Project, repository: ModelRepository, where: str) -> None:
     """Check that the pipeline's scorers can follow a policy.
 
+    That versions keep the same outputs needs no check: the repository takes no others.
+
     Args:
         policy: The policy.
         project: The pipeline.
@@ -27,41 +28,34 @@ def check_policy(policy: RolloutPolicy, project: Project, repository: ModelRepos
 
     Raises:
         PenstockError: if the policy is of another pipeline, its exploration has a decision that the pipeline does not
-            know, or a version does not exist, was changed, does not fit the pipeline or the other versions, or has no
-            band in the pipeline's cascade. It names the field of the file.
+            know, or a version does not exist, was changed, does not fit the pipeline, or has no band in the pipeline's
+            cascade. It names the field of the file.
     """
     check_declared(policy, project.pipeline, where)
     name = project.pipeline.model.name
-    described: dict[str, ModelMetadata] = {}
     for field, version in fields_with_versions(policy):
         place = f"{where}: {field}"
         try:
             repository.verified(name, version)
-            described[place] = model = repository.description(name, version)
+            model = repository.description(name, version)
             check_model(project.pipeline, project.plan, model, 1, project.other_views)
         except PenstockError as error:
             raise _of_version(place, version, error) from error
         _check_band(project.pipeline, repository, version, place)
-    check_alike(described)
 
 
 def check_declared(policy: RolloutPolicy, pipeline: Pipeline, where: str) -> None:
     """Check what a policy declares against the pipeline's definition.
 
     Raises:
-        PenstockError: if it is of another pipeline, a canary without steps, or its exploration has a decision that the
-            pipeline does not know.
+        PenstockError: if it is of another pipeline, or its exploration has a decision that the pipeline does not know.
     """
     if policy.pipeline != pipeline.name:
         raise PenstockError(
             f"the policy is of pipeline {policy.pipeline}, and not of {pipeline.name}",
             where=f"{where}: pipeline",
             safe=_SAFE,
-            next=f"correct the file, or penstock rollout apply {policy.pipeline} -f FILE",
-        )
-    if policy.mode == "canary" and not policy.steps:
-        raise PenstockError(
-            "a canary needs at least one step", where=f"{where}: steps", safe=_SAFE, next="declare its steps"
+            next=f"correct the file, or penstock rollout apply {policy.pipeline} -f FILE --reason TEXT",
         )
     decisions = (pipeline.model.positive, pipeline.model.negative)
     if policy.exploration is not None and policy.exploration.decision not in decisions:
@@ -71,28 +65,6 @@ def check_declared(policy: RolloutPolicy, pipeline: Pipeline, where: str) -> Non
             safe=_SAFE,
             next=f"give it the permissive one of {' and '.join(map(repr, decisions))}",
         )
-
-
-def check_alike(described: dict[str, ModelMetadata]) -> None:
-    """Check that versions answer alike, as predictions have the same outputs whichever of them scores.
-
-    Args:
-        described: The versions, by where the policy names them.
-
-    Raises:
-        PenstockError: if two of them keep different outputs beside the score.
-    """
-    (_, first), *others = described.items()
-    for place, model in others:
-        if model.kept != first.kept:
-            kept = [", ".join(each.kept) or "none" for each in (first, model)]
-            raise PenstockError(
-                f"all versions must keep the same outputs: version {first.version} keeps {kept[0]}, "
-                f"version {model.version} {kept[1]}",
-                where=place,
-                safe=_SAFE,
-                next="penstock model import PIPELINE --onnx FILE --check-rows FILE, with the same --keep",
-            )
 
 
 def fields_with_versions(policy: RolloutPolicy) -> Iterator[tuple[str, int]]:

@@ -33,12 +33,12 @@ class Promotions:
     def advance(self, version: int) -> bool:
         """Whether this version has become the current one; begins to make it so if nothing is being made. Never waits.
 
-        Call it again until it is true.
+        Call it again until it is true; then it is forgotten.
         """
         if self._thread is not None and self._thread.is_alive():
             return False
-        self._thread = None
-        if self._made == version:
+        made, self._thread, self._made = self._made, None, None
+        if made == version:
             return True
         if self._clock() >= self._next_s:
             self._next_s = self._clock() + _RETRY_S

@@ -151,7 +151,7 @@ class Standing:
     def decide(self, now_ms: int) -> PolicyChange | None:
         """The change that is due, as it will be read again."""
         self.news = False
-        if self.state is None or self.change is None or self.change.status != "running":
+        if self.state is None or self.change is None:
             return None
         change = self.judge.decide(self.state, self.change, now_ms)
         return None if change is None else PolicyChange.model_validate_json(encode(change))

@@ -70,49 +70,36 @@ def promoted(present: PolicyChange | None, by: By, arm: str | None = None) -> Po
             safe=_SAFE,
             next="penstock rollout promote PIPELINE --reason TEXT --arm NAME"
             if candidates
-            else "penstock rollout apply PIPELINE -f FILE, with the version as a candidate",
+            else "penstock rollout apply PIPELINE -f FILE --reason TEXT, with the version as a candidate",
         )
     return _alone(tried, candidates[arm], by)
 
 
-def rolled_back(present: PolicyChange | None, by: By, earlier: Iterable[PolicyChange]) -> PolicyChange:
-    """What is tried is ended with its champion; if nothing is being tried, with the champion before the present one.
+def rolled_back(present: PolicyChange | None, by: By, changes: Iterable[PolicyChange]) -> PolicyChange | None:
+    """The champion of the rollout that was tried last, for all entities; None if it scores all already.
+
+    So it ends what is being tried, it takes back a promotion, and a second time it changes nothing.
 
     Args:
         present: The present change.
         by: Who asks for it.
-        earlier: All changes up to the present one, the oldest first; read only if nothing is being tried.
+        changes: All changes up to the present one, the oldest first; read only if nothing is being tried.
 
     Raises:
-        PenstockError: if there was no other champion before.
+        PenstockError: if no policy was published, or nothing was ever tried.
     """
     published = _published(present)
-    if published.status != "ended":
-        return _alone(published, published.policy.policy.champion, by)
-    before = champion_before(earlier)
-    if before is None:
+    tried = published if published.status != "ended" else _tried_last(changes)
+    if tried is None:
         raise PenstockError(
-            f"nothing is being tried, and there was no champion before version "
-            f"{published.policy.policy.champion.version}",
+            "nothing was ever tried, so there is nothing to go back to",
             safe=_SAFE,
-            next="penstock rollout history PIPELINE; for any version: penstock rollout apply PIPELINE -f FILE",
+            next="for another version: penstock rollout apply PIPELINE -f FILE --reason TEXT",
         )
-    return _alone(published, before, by)
-
-
-def champion_before(changes: Iterable[PolicyChange]) -> Arm | None:
-    """The champion that the last one of all changes took the place of.
-
-    A champion that was taken back does not count: after version 3, 4 and 3 again there is none before 3.
-    """
-    champions: list[Arm] = []
-    for change in changes:
-        champion = change.policy.policy.champion
-        versions = [arm.version for arm in champions]
-        if champion.version in versions:
-            del champions[versions.index(champion.version) :]
-        champions.append(champion)
-    return champions[-2] if len(champions) > 1 else None
+    champion = tried.policy.policy.champion
+    if published.status == "ended" and published.policy.policy.champion.version == champion.version:
+        return None
+    return _alone(published, champion, by)
 
 
 def end_of(policy: RolloutPolicy, changes: Iterable[PolicyChange]) -> PolicyChange | None:
@@ -131,10 +118,20 @@ def end_of(policy: RolloutPolicy, changes: Iterable[PolicyChange]) -> PolicyChan
     return end if tried is not None and tried.policy.policy.hash == policy.hash else None
 
 
+def _tried_last(changes: Iterable[PolicyChange]) -> PolicyChange | None:
+    tried = None
+    for change in changes:
+        if change.status != "ended":
+            tried = change
+    return tried
+
+
 def _published(present: PolicyChange | None) -> PolicyChange:
     if present is None:
         raise PenstockError(
-            "no policy was published", safe="nothing was changed", next="penstock rollout apply PIPELINE -f FILE"
+            "no policy was published",
+            safe="nothing was changed",
+            next="penstock rollout apply PIPELINE -f FILE --reason TEXT",
         )
     return present
 

@@ -31,28 +31,28 @@ class OnnxServer:
 
     def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None = None) -> FloatArray:  # noqa: ARG002 - the call returns when it is done
         """See :meth:`ModelServer.infer`."""
-        try:
-            (found,) = self._sessions[model, version].run([OUTPUT], {INPUT: vectors})
-        except Exception as error:
-            # The exceptions of ONNX Runtime have no common base but Exception.
-            raise InferenceError(str(error)) from error
-        return one_row_per_vector(found, len(vectors))
+        session = self._sessions.get((model, version))
+        if session is None:
+            raise InferenceError(f"version {version} of model {model} is not loaded")
+        return _run(session, vectors)
 
     def load(self, model: ModelMetadata) -> None:
-        """Open the version's file, and check that it scores a vector of the model's width."""
+        """Open the version's file, and check that it scores a vector of the model's width.
+
+        A version that is loaded already scores meanwhile, in another thread, and goes on if its file cannot be opened.
+        """
         path = self._repository.model_file(model.name, model.version)
-        key = model.name, model.version
         try:
-            self._sessions[key] = open_session(path)
-            self.infer(*key, np.zeros((1, len(model.inputs)), dtype=np.float32))
+            session = open_session(path)
+            _run(session, np.zeros((1, len(model.inputs)), dtype=np.float32))
         except Exception as error:
-            self._sessions.pop(key, None)
             raise ModelLoadError(
                 f"ONNX Runtime cannot load version {model.version} of model {model.name}: {error}",
                 where=str(path),
                 next="set PENSTOCK_MODEL_REPOSITORY to the folder that Triton serves, or "
                 "penstock model train PIPELINE --backfill FOLDER",
             ) from error
+        self._sessions[model.name, model.version] = session
 
     def unload(self, model: str) -> None:
         """See :meth:`ModelServer.unload`."""
@@ -65,3 +65,12 @@ class OnnxServer:
     def close(self) -> None:
         """Close all sessions."""
         self._sessions.clear()
+
+
+def _run(session: InferenceSession, vectors: FloatArray) -> FloatArray:
+    try:
+        (found,) = session.run([OUTPUT], {INPUT: vectors})
+    except Exception as error:
+        # The exceptions of ONNX Runtime have no common base but Exception.
+        raise InferenceError(str(error)) from error
+    return one_row_per_vector(found, len(vectors))

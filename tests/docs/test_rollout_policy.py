@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
-from scoring.rollout.policy import Arm, Exploration, RolloutPolicy, publish
+from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
 from scoring.rollout.policy_files import read_policy
+from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from streams.definitions.rollout import Step
 from tests.docs.pages import blocks, page
 
@@ -29,7 +32,15 @@ def test_the_example_in_python_is_a_policy(tmp_path: Path) -> None:
     assert publish(_policy(tmp_path, "python", "rollout.py")).weights == {"present": 0.9, "red": 0.1}
 
 
+def test_the_hash_of_the_example_is_the_one_that_the_page_says() -> None:
+    (block,) = blocks(PAGE, "json")
+    content = json.dumps(json.loads(block.text), sort_keys=True, separators=(",", ":")).encode()
+    assert PublishedPolicy.model_validate_json(block.text).hash == hashlib.sha256(content).hexdigest()
+    assert f"`{hashlib.sha256(content).hexdigest()}`" in PAGE.read_text(encoding="utf-8")
+
+
 def test_the_page_names_every_field() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    fields = {name for kind in (RolloutPolicy, Arm, Step, Exploration) for name in kind.model_fields}
+    kinds = (RolloutPolicy, Arm, Step, Exploration, PolicyChange, Marker, Refusal)
+    fields = {name for kind in kinds for name in kind.model_fields}
     assert sorted(name for name in fields if name not in text) == []

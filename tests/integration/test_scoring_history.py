@@ -98,7 +98,8 @@ def answer(bench: ScorerBench, offset: int, *, dead: bool = False) -> Produced:
         return writer.unscorable(consumed, event(offset), "penstock.NotANumber", "no number", EPOCH + offset)
     parts = writer.format.parts_of_record(bench.record(0, offset, source=event(offset)._asdict()))
     moment = writer.moment(EPOCH + offset)
-    return writer.prediction(consumed, parts, VECTOR.tobytes(), 0.5, "primary", moment.ms, ("0" * 32, "0" * 16), moment)
+    vector, span = VECTOR.tobytes(), ("0" * 32, "0" * 16)
+    return writer.prediction(consumed, parts, vector, 0.5, "primary", moment.ms, span, moment, decision="block")
 
 
 def begin(producer: Producer, *records: Produced) -> None:

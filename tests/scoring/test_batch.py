@@ -10,10 +10,10 @@ from penstock.kafka.records import Consumed
 from schemas.codec import Decoder, Encoder
 from schemas.columns import FEWEST
 from schemas.history import record_decoder
-from scoring.batch import Candidates, FeatureReader, encode_results
+from scoring.batch import ArmOfEvents, Candidates, FeatureReader, encode_results
 from scoring.cascade import Band
 from scoring.inference import CascadeScores, Scores
-from scoring.prediction_format import CascadeIdentity, ModelIdentity
+from scoring.prediction_format import NULL, CascadeIdentity, ModelIdentity, encode_arm
 from scoring.predictions import PredictionWriter
 from scoring.reasons import Reason
 from scoring.vectors import Vectorizer
@@ -275,3 +275,42 @@ def test_the_strong_model_gives_the_reasons_in_the_band_and_the_fast_one_all_oth
     candidates_ = candidates(reader, schema, *(record(n) for n in range(4)))
     reasons = explaining.reasons(candidates_.vectors, replace(scores_of(*values), cascade=cascade))
     assert [[one.input for one in each] for each in reasons] == [["fast"], ["strong"], ["fast"], []]
+
+
+def test_predictions_say_their_arm_and_explored_ones_have_the_permissive_decision(reader, schema, writer):
+    batch = candidates(reader, schema, *(record(n) for n in range(5)))
+    says = [
+        encode_arm("1f" * 6, "b", 0.2, explored=explored, propensity=propensity, infer_ms=3.5)
+        for explored, propensity in ((True, 0.01), (False, 0.99))
+    ]
+    arm = ArmOfEvents("b", np.array([True, False, True, False, True]), "pass", *says)
+    predictions, letters, _ = encode_results(batch, scores_of(0.9, 0.9, 0.1, 0.1, None), writer, NOW, arm)
+    found = [record_decoder("prediction").decode(prediction.value) for prediction in predictions]
+    assert [one["decision"] for one in found] == ["pass", "block", "pass", "pass"]
+    assert [one["rollout"]["explored"] for one in found] == [True, False, True, False]
+    assert found[0]["rollout"] == {
+        "policy": "1f" * 6,
+        "arm": "b",
+        "probability": 0.2,
+        "explored": True,
+        "propensity": 0.01,
+        "infer_ms": 3.5,
+    }
+    assert len(letters) == 1
+
+
+def test_an_explored_event_keeps_the_reasons_of_its_score(pipeline, reader, schema):
+    attribution = FirstValue(pipeline.model.inputs[0])
+    explaining = PredictionWriter(
+        pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), attribution=attribution, max_bytes=1 << 20
+    )
+    arm = ArmOfEvents("a", np.array([True]), "pass", NULL, NULL)
+    (prediction,), *_ = encode_results(candidates(reader, schema, record(0)), scores_of(0.9), explaining, NOW, arm)
+    found = record_decoder("prediction").decode(prediction.value)
+    assert (found["decision"], len(found["reasons"])) == ("pass", 1)
+
+
+def test_the_arm_of_some_events_is_that_of_their_rows():
+    arm = ArmOfEvents("b", np.array([True, False, True]), "pass", b"explored", b"other")
+    assert arm.encoded() == [b"explored", b"other", b"explored"]
+    assert arm.of(np.array([1, 2])).encoded() == [b"other", b"explored"]

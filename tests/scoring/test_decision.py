@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from scoring.decision import Policy, is_score
@@ -9,7 +10,7 @@ POLICY = Policy(threshold=0.5, positive="block", negative="pass")
 
 @pytest.mark.parametrize(("score", "decision"), [(0.49999, "pass"), (0.5, "block"), (1.0, "block"), (0.0, "pass")])
 def test_a_score_of_at_least_the_threshold_is_positive(score, decision):
-    assert POLICY.decide(score) == decision
+    assert POLICY.decide(np.array([score])) == [decision]
 
 
 @pytest.mark.parametrize(

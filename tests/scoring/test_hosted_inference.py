@@ -27,7 +27,11 @@ class Rig:
         self.server = server or FakeServer("Triton", added=0.5, refused_value=13)
         self.reasons: list[str] = []
         self.inference = HostedInference(
-            self.server, MODEL, deadline_s=DEADLINE_S, clock=lambda: self.now, on_failure=self.reasons.append
+            self.server,
+            MODEL,
+            deadline_s=DEADLINE_S,
+            clock=lambda: self.now,
+            on_failure=self.reasons.append,
         )
 
     def infer(self, *values: float) -> list[float | None]:
@@ -187,3 +191,11 @@ def test_three_late_answers_in_a_row_stop_the_requests() -> None:
     rig = slow_rig(math.inf)
     rig.fail(LATE_IN_A_ROW)
     assert rig.inference.waits()
+
+
+def test_an_answer_of_another_width_is_a_failure_of_the_server() -> None:
+    class Wide(FakeServer):
+        def infer(self, model: str, version: int, vectors: FloatArray, deadline_s: float | None) -> FloatArray:
+            return np.repeat(super().infer(model, version, vectors, deadline_s), 2, axis=1)
+
+    assert "2 numbers came for each row, the version has 1" in Rig(Wide("Triton")).fail()

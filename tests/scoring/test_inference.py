@@ -140,6 +140,14 @@ def test_a_model_that_fails_on_every_input_is_an_error_and_not_the_fault_of_a_ro
         rig.infer(1, 2)
 
 
+def test_no_rows_are_looked_for_in_vain_and_nothing_is_logged_of_them(caplog):
+    rig = InferenceRig(primary_infers=False, fallback_infers=False)
+    for _ in range(3):
+        with pytest.raises(PenstockError):
+            rig.infer(1, 2)
+    assert caplog.messages == ["Triton fails; scoring with the copy and the same model: StatusCode.UNAVAILABLE"]
+
+
 @pytest.mark.parametrize("nothing", [math.nan, math.inf, -math.inf])
 def test_rows_for_which_the_primary_has_no_number_are_scored_by_the_fallback(nothing):
     rig = InferenceRig()

@@ -18,14 +18,17 @@ from schemas.records import PREDICTION_SCHEMA
 from scoring.cascade import Band
 from scoring.decision import Policy
 from scoring.prediction_format import (
+    NULL,
     CascadeIdentity,
     CascadeScore,
     ModelIdentity,
     PredictionFormat,
+    encode_arm,
     encode_defaulted,
     encode_emission,
     encode_integer,
     encode_text,
+    entity_of,
     text_of,
     with_other_views,
 )
@@ -79,6 +82,7 @@ def expected(
     outputs: tuple[float, ...],
     reasons: list[Reason],
     cascade: CascadeScore | None,
+    rollout: dict[str, Any] | None,
 ) -> bytes:
     first = record["first"]
     by_strong = cascade is not None and cascade.in_band
@@ -115,6 +119,7 @@ def expected(
                 "high": 0.7,
                 "audited": cascade.audited,
             },
+            "rollout": rollout,
         }
     )
 
@@ -125,6 +130,16 @@ CASCADES = st.none() | st.builds(
     CascadeScore, st.floats(0, 1), st.none() | st.floats(0, 1), st.booleans(), st.booleans()
 )
 KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
+ARMS = st.none() | st.fixed_dictionaries(
+    {
+        "policy": texts,
+        "arm": texts,
+        "probability": st.floats(0, 1),
+        "explored": st.booleans(),
+        "propensity": st.floats(0, 1),
+        "infer_ms": st.floats(0),
+    }
+)
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -136,13 +151,16 @@ KEPT = st.just(()) | st.tuples(st.floats(), st.floats())
     KEPT,
     REASONS,
     CASCADES,
+    ARMS,
 )
-def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score, offset, outputs, reasons, cascade):
+def test_a_prediction_is_byte_for_byte_what_its_schema_says(
+    some, vector, score, offset, outputs, reasons, cascade, rollout
+):
     located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
     assert located.plain.all()
     consumed = Consumed("features.p", 3, offset, None, None, [])
     for record, copied in zip(some, FORMAT.parts_of_columns(located), strict=True):
-        decision = Policy(0.5, "block", "pass").decide(score)
+        decision = "block" if score >= 0.5 else "pass"
         written = {
             FORMAT.encode(
                 consumed,
@@ -155,10 +173,20 @@ def test_a_prediction_is_byte_for_byte_what_its_schema_says(some, vector, score,
                 outputs=outputs,
                 reasons=reasons,
                 cascade=cascade,
+                rollout=NULL if rollout is None else encode_arm(**rollout),
             )
             for parts in (copied, FORMAT.parts_of_record(record))
         }
-        assert written == {expected(record, consumed, vector, score, outputs, reasons, cascade)}
+        assert written == {expected(record, consumed, vector, score, outputs, reasons, cascade, rollout)}
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.lists(records, min_size=1, max_size=4))
+def test_the_entity_of_a_prediction_is_that_of_the_first_view(some):
+    located = ColumnReader(features_schema(PLAN)).locate([Encoder(features_schema(PLAN)).encode(row) for row in some])
+    for record, copied in zip(some, FORMAT.parts_of_columns(located), strict=True):
+        found = {entity_of(parts) for parts in (copied, FORMAT.parts_of_record(record))}
+        assert found == {record["first"] and record["first"]["entity"]}
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -184,6 +212,8 @@ def test_views_of_other_pipelines_are_served_beside_the_own_ones_or_are_defaulte
     ]
     assert found["defaulted"] == [{"view": view, "reason": reason} for view, reason in defaulted]
     assert ColumnReader(PREDICTION_SCHEMA).locate([value]).plain.all()
+    again = FORMAT.encode(consumed, FORMAT.parts_of_prediction(found), b"", 0.5, "block", "fallback", NOW)
+    assert record_decoder("prediction").decode(again) == found, "a prediction can be written again from itself"
 
 
 @pytest.mark.parametrize("value", [0, -1, 1, 63, 64, -65, 2**31, -(2**31), 2**63 - 1, -(2**63)])

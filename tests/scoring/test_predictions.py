@@ -46,7 +46,9 @@ def predict(writer, score=0.1, route="primary", *headers, **changes):
     from_record = consumed(*headers)
     (span,) = writer.spans([from_record], ["events.taps"], np.zeros(1, np.int64), np.array([[2], [17], [0]]))
     parts, timestamp = writer.format.parts_of_record(of), of["source"]["timestamp"]
-    return writer.prediction(from_record, parts, VECTOR.tobytes(), score, route, timestamp, span, writer.moment(NOW))
+    (decision,), moment = writer.policy.decide(np.array([score])), writer.moment(NOW)
+    vector = VECTOR.tobytes()
+    return writer.prediction(from_record, parts, vector, score, route, timestamp, span, moment, decision=decision)
 
 
 def decoded(produced):

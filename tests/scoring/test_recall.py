@@ -248,6 +248,68 @@ def test_before_anything_is_read_all_answers_must_be_committed():
     assert rig.recall.reads(0, list(in_columns([event(4, NOW - YEAR)])))  # answered or not: only the topic tells
 
 
+def test_a_policy_is_taken_up_by_the_first_newly_scored_event_and_not_again_until_there_is_another():
+    rig = Rig()
+    rig.score(event(0))
+    assert [rig.recall.take_up(0, policy) for policy in ("a", "a", "b", "b", "a")] == [True, False, True, False, True]
+
+
+def test_the_policy_is_committed_with_the_answers_and_the_next_scorer_knows_it():
+    rig = Rig()
+    rig.claim(event(0))
+    rig.recall.take_up(0, "a")
+    rig.commit([event(0)])
+    rig.restart()
+    assert rig.score(event(0), event(1)) == [event(1)]
+    assert not rig.recall.take_up(0, "a")
+    assert rig.recall.take_up(0, "b")
+
+
+def test_after_an_abort_the_policy_is_taken_up_again():
+    rig = Rig()
+    rig.score(event(0))
+    rig.claim(event(1))
+    assert rig.recall.take_up(0, "a")
+    rig.recall.forget_all()
+    rig.claim(event(1))
+    assert rig.recall.take_up(0, "a")
+
+
+def test_a_scorer_that_commits_nothing_new_keeps_the_policy_that_is_noted():
+    rig = Rig()
+    rig.claim(event(0))
+    rig.recall.take_up(0, "a")
+    rig.commit([event(0)])
+    rig.restart()
+    assert rig.score(event(0)) == []
+    assert '"policy":"a"' in rig.topics.metadata
+
+
+def test_the_policy_is_noted_where_it_is_not_known_how_far_back_answers_lie():
+    rig = Rig()
+    rig.score(event(0))
+    rig.topics.metadata, rig.topics.raw_denied = None, True
+    rig.restart()
+    rig.claim(event(1))
+    assert rig.recall.take_up(0, "a")
+    rig.commit([event(1)])
+    assert rig.topics.metadata == '{"policy":"a"}'
+    rig.restart()
+    assert rig.score(event(0), event(1), event(2)) == [event(2)]
+    assert not rig.recall.take_up(0, "a")
+
+
+def test_where_another_tool_has_committed_the_offset_the_policy_is_taken_up_again():
+    rig = Rig()
+    rig.claim(event(0))
+    rig.recall.take_up(0, "a")
+    rig.commit([event(0)])
+    rig.topics.metadata = ""
+    rig.restart()
+    rig.score(event(1))
+    assert rig.recall.take_up(0, "a")
+
+
 @seed(2)
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))

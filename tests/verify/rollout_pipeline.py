@@ -27,14 +27,19 @@ class Version(NamedTuple):
 
     Args:
         weights: What a unit of each input adds to the logit.
-        least: It has no number for smaller amounts.
+        numberless: It has no number for amounts of at least the first and less than the second.
     """
 
     weights: tuple[float, float]
-    least: float = -1e9
+    numberless: tuple[float, float] = (0.0, 0.0)
 
 
-VERSIONS = {"1": Version((0.4, 0.1)), "2": Version((0.5, -0.1), least=-3.5), "3": Version((-0.3, 0.2))}
+VERSIONS = {
+    "1": Version((0.4, 0.1), (3.6, 4.0)),
+    "2": Version((0.5, -0.1), (-4.0, -3.5)),
+    "3": Version((-0.3, 0.2)),
+}
+"""Amounts are between -4 and 4."""
 
 
 class Tap(Contract, name="tap", version=1):
@@ -70,9 +75,11 @@ def project() -> Project:
 
 def scores(version: str, vectors: Floats) -> Floats:
     """The scores of a version, [N, 1]; null counts as 0."""
-    weights, least = VERSIONS[version]
+    weights, (least, most) = VERSIONS[version]
+    amounts = vectors[:, :1]
     found = 1 / (1 + np.exp(-(np.nan_to_num(vectors) @ np.array(weights, np.float32)), dtype=np.float32))
-    return np.where(vectors[:, :1] < np.float32(least), np.float32(np.nan), found[:, np.newaxis])
+    has_none = (amounts >= np.float32(least)) & (amounts < np.float32(most))
+    return np.where(has_none, np.float32(np.nan), found[:, np.newaxis])
 
 
 def write_models(folder: Path) -> None:
@@ -82,7 +89,8 @@ def write_models(folder: Path) -> None:
         constants = {
             "zero": np.array(0, np.float32),
             "no number": np.array(np.nan, np.float32),
-            "least": np.array(version.least, np.float32),
+            "least": np.array(version.numberless[0], np.float32),
+            "most": np.array(version.numberless[1], np.float32),
             "first": np.array([0], np.int64),
             "weights": np.array(version.weights, np.float32)[:, np.newaxis],
         }
@@ -93,8 +101,10 @@ def write_models(folder: Path) -> None:
                 node("MatMul", ["filled", "weights"], ["logit"]),
                 node("Sigmoid", ["logit"], ["number"]),
                 node("Gather", ["x", "first"], ["amount"], axis=1),
-                node("Less", ["amount", "least"], ["is small"]),
-                node("Where", ["is small", "no number", "number"], ["score"]),
+                node("GreaterOrEqual", ["amount", "least"], ["is enough"]),
+                node("Less", ["amount", "most"], ["is not too much"]),
+                node("And", ["is enough", "is not too much"], ["has none"]),
+                node("Where", ["has none", "no number", "number"], ["score"]),
             ],
             "score",
             [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, 2])],

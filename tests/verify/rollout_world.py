@@ -131,7 +131,7 @@ class World:
     def score(self, partition: int, events: int, policy: PublishedPolicy | None, *, refused: int = 0) -> None:
         """Score the next events in one transaction, and mark the policy if it is new there.
 
-        The last ones are refused, and so are those for which their version has no number.
+        The last ones are refused, and so are those for which neither their arm nor the champion has a number.
         """
         batch = self.waiting(partition)[:events]
         if not batch:
@@ -168,7 +168,7 @@ class World:
         self._append(encode(Refusal(instance="scorer-1", policy=policy, reason="no such version", time_ms=START_MS)))
 
     def replay(self, policy: PublishedPolicy | None) -> None:
-        """Score the refused events again, under the present policy."""
+        """Score the refused events again, under the present policy; those without a number stay refused."""
         by_place = {(record.partition, record.offset): record for record in self.features}
         for letter in self.letters:
             headers = dict(letter.headers)
@@ -212,6 +212,8 @@ class World:
         found = assign(policy, [value["entity"]], [value["event_id"]])
         arm, explored = declared.arms[found.arms[0]], bool(found.explored[0])
         answer = _answer(str(arm.version), value)
+        if answer is None and arm.role == "candidate":
+            answer = _answer(str(declared.champion.version), value | {"route": "fallback"})
         if answer is None:
             return False
         if explored and declared.exploration is not None:
@@ -264,7 +266,8 @@ def letter_of(partition: int, offset: int) -> DeadLetter:
 def rolled_back(seed: int = 7, events: int = 400) -> World:
     """A canary that goes from its shadow to 30 %, and is rolled back; every partition takes each policy up elsewhere.
 
-    It explores. Version 2 has no number for some events, which are replayed later, and one prediction is corrected.
+    It explores. The champion has no number for some events, which are replayed later, and the candidate has none for
+    others, which the champion scores. One prediction is corrected.
     """
     world, rng = World(seed, events), random.Random(seed)
     blocked = Counter(record.value["by_card"]["entity"] for record in world.features if _is_blocked(record))
@@ -287,8 +290,8 @@ def rolled_back(seed: int = 7, events: int = 400) -> World:
     score_some([second], 0.6)
     world.take_over(2)
     world.score(2, 4, second)
+    world.replay(second)
     last = world.publish(only_champion(), author="controller", status="ended")
-    world.replay(last)
     world.correct(-1)
     score_some([last], 1.0)
     return world
@@ -325,7 +328,8 @@ def _answer(version: str, value: Mapping[str, Any]) -> dict[str, Any] | None:
     score = float(scores(version, np.frombuffer(value["vector"], "<f4")[np.newaxis])[0, 0])
     if not math.isfinite(score):
         return None
-    return {"model_version": version, "score": score, "decision": Decisions.of(PIPELINE.model).decide(score)}
+    decision = Decisions.of(PIPELINE.model).decide(score)
+    return {"model_version": version, "score": score, "decision": decision, "route": value["route"]}
 
 
 def _is_blocked(record: Published) -> bool:

@@ -110,6 +110,13 @@ def test_every_wrong_way_is_found(
     assert any(re.search(said, example) for example in findings.examples), findings.examples
 
 
+def test_of_shadow_predictions_it_names_their_topic() -> None:
+    some = scored()
+    some[0][0].value["cascade"] = None
+    found = check_cascade("p", MODEL, some, scorer_of, BANDS, lambda *_: 1e-5, topic="predictions.shadow")
+    assert found.examples == ["predictions.shadow[0]@0: has no cascade, the definition has one"]
+
+
 def test_a_band_of_other_versions_is_none() -> None:
     assert check(scored(), {("1", "3"): {(0.25, 0.75)}}).mismatches == 41
 

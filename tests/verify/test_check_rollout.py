@@ -31,6 +31,7 @@ from tests.verify.sabotage.rollout import ROLLOUT_MUTANTS
 from tests.verify.sabotage.shadows import SHADOW_MUTANTS
 from verify.check_predictions import SCORE_TOLERANCE, policy_version
 from verify.check_rollout import RolloutFindings, check_rollout, features_position
+from verify.check_scores import ScoreCheck
 from verify.check_shadows import ShadowFindings, check_shadows
 from verify.judge import judge
 from verify.published import Position
@@ -39,6 +40,13 @@ from verify.report import PipelineReport
 from verify.run_data import RunData
 
 PLAN = project().plan
+SCORE_CHECK = ScoreCheck(
+    PIPELINE.model,
+    policy_version(PIPELINE.model),
+    lambda version: partial(scores, version),
+    lambda _: SCORE_TOLERANCE,
+    lambda _: None,
+)
 MUTANTS = [*ROLLOUT_MUTANTS, *SHADOW_MUTANTS]
 
 
@@ -64,8 +72,9 @@ def test_a_rollout_as_it_should_be_passes_and_is_counted(world: World, run: RunD
     assert [text for text in report.failures() if "Redis" not in text and "Cassandra" not in text] == []
     assert report.unchecked() == []
     assert report.rollout is not None
-    assert report.letters_replayed == len(world.letters) > 1
+    assert 1 < report.letters_replayed < len(world.letters)
     found = report.rollout.model_dump()
+    assert found.pop("by_champion") == sum(one.value["route"] == "fallback" for one in run.predictions) > 1
     assert found.pop("predictions") == sum(one.value["rollout"] is not None for one in run.predictions)
     assert found.pop("explored") > 5
     assert found.pop("shadows") == len(run.shadows)
@@ -162,15 +171,9 @@ def check(world: World, **changes: Any) -> tuple[RolloutFindings, ShadowFindings
     run = dataclasses.replace(world.run(), **changes)
     found = check_rollout(PLAN, run)
     vectors = [np.frombuffer(one.value["vector"], np.float32) for one in run.predictions]
+    scored = [*zip(run.predictions, vectors, strict=True)]
     shadows = check_shadows(
-        PIPELINE.model,
-        policy_version(PIPELINE.model),
-        found.log.policies,
-        run.predictions,
-        run.shadows,
-        [*zip(run.predictions, vectors, strict=True)],
-        lambda _, version: partial(scores, version),
-        lambda *_: SCORE_TOLERANCE,
+        PIPELINE.model, found.log.policies, run.predictions, run.shadows, scored, lambda _: SCORE_CHECK
     )
     return found, shadows
 
@@ -236,7 +239,8 @@ def test_a_replay_names_no_policy_only_of_an_event_before_the_first_one(marked: 
 
 def test_an_event_of_a_letter_of_features_is_replayed_under_a_policy_or_none() -> None:
     world = canaried()
-    place = {"features_topic": "features.taps.dlq", "features_partition": 0, "features_offset": 0}
+    # A feature record at this offset would be under a policy.
+    place = {"features_topic": "features.taps.dlq", "features_partition": 0, "features_offset": 1_000}
     at = next(n for n, one in enumerate(world.predictions) if one.value["rollout"] is not None)
     of_letter = dataclasses.replace(with_values(world.predictions[at], **place), replayed=Replayed("x", 1))
     for replay in (of_letter, with_values(of_letter, rollout=None)):
@@ -298,12 +302,12 @@ def test_an_event_scored_by_the_other_arm_is_found_however_right_its_score_is(ru
     assert report.prediction_mismatches == 0
 
 
-def test_a_letter_that_only_the_other_arms_version_makes_true_is_found(run: RunData) -> None:
-    """Version 2 has no number for small amounts, and version 1 was asked."""
+def test_a_letter_that_only_the_candidate_makes_true_is_found(run: RunData) -> None:
+    """Version 2 has no number for small amounts, and the champion has."""
     served = next(
         one
         for one in run.predictions
-        if (one.value["rollout"] or {}).get("arm") == "first"
+        if one.value["rollout"] is not None
         and one.replayed is None
         and np.isnan(scores("2", np.frombuffer(one.value["vector"], np.float32)[np.newaxis]))
     )
@@ -313,3 +317,24 @@ def test_a_letter_that_only_the_other_arms_version_makes_true_is_found(run: RunD
     shadows = [one for one in run.shadows if features_position(one) != place]
     report = judged(dataclasses.replace(run, predictions=kept, shadows=shadows, unscored=unscored))
     assert (report.prediction_mismatches, report.rollout_mismatches) == (1, 0)
+
+
+def test_the_champion_scores_for_a_candidate_by_the_route_fallback_only(run: RunData) -> None:
+    predictions = list(run.predictions)
+    at = next(n for n, one in enumerate(predictions) if one.value["route"] == "fallback")
+    predictions[at] = with_values(predictions[at], route="primary")
+    assert judged(dataclasses.replace(run, predictions=predictions)).rollout_mismatches == 1
+
+
+def test_no_other_version_than_the_champions_scores_for_a_candidate() -> None:
+    world = canaried()
+    changed = first_in(world, 1, {"model_version": "3", "route": "fallback"})
+    assert check(world, **changed)[0].mismatches == 1
+
+
+def test_an_event_of_the_champions_own_arm_was_not_taken_from_a_candidate() -> None:
+    world = canaried()
+    late = [with_values(one, route="fallback") for one in world.predictions]
+    found = check(world, predictions=late, shadows=[])[0]
+    by_champion = [one for one in world.predictions if one.value["route"] == "fallback"]
+    assert (found.examples, found.by_champion) == ([], len(by_champion))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tests.verify.rollout_pipeline import PARTITIONS, PIPELINE, canary, project, scores
@@ -15,6 +16,7 @@ from tests.verify.rollout_world import World
 from tests.verify.sabotage.editing import with_values
 from verify.check_predictions import SCORE_TOLERANCE, policy_version
 from verify.check_rollout import check_rollout
+from verify.check_scores import ScoreCheck, Scored
 from verify.check_shadows import ShadowFindings, check_shadows
 from verify.hosted import CannotBeAsked, Scorer
 from verify.published import Published
@@ -29,28 +31,34 @@ def world() -> World:
     return found
 
 
-def scorer_of(_: str, version: str) -> Scorer:
+def scorer_of(version: str) -> Scorer:
     return partial(scores, version)
 
 
 def check(
     found: World,
     shadows: Sequence[Published],
-    scorer: Callable[[str, str], Scorer] = scorer_of,
+    scorer: Callable[[str], Scorer] = scorer_of,
     predictions: Sequence[Published] | None = None,
+    contributions: Scorer | None = None,
 ) -> ShadowFindings:
     served = found.predictions if predictions is None else predictions
     vectors = [np.frombuffer(one.value["vector"], np.float32) for one in served]
-    return check_shadows(
-        PIPELINE.model,
-        policy_version(PIPELINE.model),
-        check_rollout(project().plan, found.run()).log.policies,
-        served,
-        shadows,
-        [*zip(served, vectors, strict=True)],
-        scorer,
-        lambda *_: SCORE_TOLERANCE,
-    )
+    return judged(found, served, shadows, [*zip(served, vectors, strict=True)], scorer, contributions)
+
+
+def judged(
+    found: World,
+    served: Sequence[Published],
+    shadows: Sequence[Published],
+    scored: Sequence[Scored],
+    scorer: Callable[[str], Scorer] = scorer_of,
+    contributions: Scorer | None = None,
+) -> ShadowFindings:
+    policies = check_rollout(project().plan, found.run()).log.policies
+    own = policy_version(PIPELINE.model)
+    scores_of = ScoreCheck(PIPELINE.model, own, scorer, lambda _: SCORE_TOLERANCE, lambda _: contributions)
+    return check_shadows(PIPELINE.model, policies, served, shadows, scored, lambda _: scores_of)
 
 
 def test_shadows_as_they_should_be_hold() -> None:
@@ -58,6 +66,7 @@ def test_shadows_as_they_should_be_hold() -> None:
     findings = check(found, found.shadows)
     assert (findings.examples, findings.unchecked) == ([], [])
     assert findings.shadows + findings.missing == 2 * len(found.predictions)
+    assert len(findings.judged) == findings.shadows
 
 
 def test_shadows_that_are_missing_are_counted_and_no_mismatch() -> None:
@@ -124,7 +133,7 @@ def test_the_fast_version_of_a_cascade_in_shadow_is_the_one_in_shadow() -> None:
 
 
 def test_shadows_of_a_model_that_cannot_be_asked_are_unchecked_and_the_rest_is_checked() -> None:
-    def nobody(_: str, version: str) -> Scorer:
+    def nobody(version: str) -> Scorer:
         if version == "3":
             raise CannotBeAsked("model risk version 3 in Triton is not loaded")
         return partial(scores, version)
@@ -141,14 +150,19 @@ def test_shadows_of_a_model_that_cannot_be_asked_are_unchecked_and_the_rest_is_c
 def test_a_shadow_whose_prediction_cannot_be_judged_has_no_score_to_compare_with() -> None:
     found = world()
     wrong = with_values(found.shadows[0], score=0.99)
-    findings = check_shadows(
-        PIPELINE.model,
-        policy_version(PIPELINE.model),
-        check_rollout(project().plan, found.run()).log.policies,
-        found.predictions,
-        [wrong, *found.shadows[1:]],
-        [],
-        scorer_of,
-        lambda *_: SCORE_TOLERANCE,
-    )
-    assert findings.mismatches == 0
+    assert judged(found, found.predictions, [wrong, *found.shadows[1:]], []).mismatches == 0
+
+
+def test_the_reasons_of_a_shadow_are_those_of_its_version() -> None:
+    def push(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.tile(np.array([0.25, -1.0], np.float32), (len(vectors), 1))
+
+    found = world()
+    reasons = [{"input": "event.amount", "contribution": 0.25}]
+    named = [
+        with_values(one, reasons=reasons) if one.value["score"] >= PIPELINE.model.threshold else one
+        for one in found.shadows
+    ]
+    explained = sum(bool(one.value["reasons"]) for one in named)
+    assert check(found, named, contributions=push).mismatches == 0
+    assert check(found, found.shadows, contributions=push).mismatches == explained > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from streams.definitions.cascade import Cascade
 from tests.verify.test_check_predictions import MODEL, PLAN, world
 from verify.check_cascade import routes
 from verify.check_unscored import UnscoredFindings, check_unscored
-from verify.hosted import CannotBeAsked
-from verify.published import Position
+from verify.hosted import CannotBeAsked, Scorer
+from verify.published import Position, Published
 
 
 def nan_for_the_second(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -95,6 +96,27 @@ def test_a_letter_that_was_replayed_answers_nothing_and_must_still_be_true() -> 
     assert findings.examples == [
         "predictions.dlq[0]@0: penstock.NotANumber is not true of event Position(partition=0, offset=0)"
     ]
+
+
+def test_a_record_that_a_replay_refused_again_was_scored_by_nobody_knows_which_version() -> None:
+    _, features, _ = world(3)
+
+    def scorers(record: Published | None) -> list[Scorer]:
+        return [nan_for_the_second] if record is None else [lambda vectors: vectors[:, :1]]
+
+    first = letter(1)
+    again = DeadLetter(
+        topic="features.p",
+        partition=0,
+        offset=101,
+        pipeline="p",
+        stage="score",
+        component="penstock.replay",
+        reason="penstock.NotANumber",
+        message="why",
+    ).replayed("predictions.p.dlq[0]@1", 1)
+    for record, mismatches in ((first, 1), (replace(first, headers=tuple(again.headers())), 0)):
+        assert check_unscored(PLAN, MODEL, features, [record], (), scorers).mismatches == mismatches
 
 
 def cannot_be_asked(_: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

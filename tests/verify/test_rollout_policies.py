@@ -93,6 +93,13 @@ def test_the_arm_is_the_same_as_the_scorers(published: PublishedPolicy, entity: 
     assert due.decision == ("pass" if due.explored else None)
 
 
+def test_an_empty_entity_is_one_and_no_entity_is_none() -> None:
+    policy = read(publish(canary(), None, {"first": 0.7, "second": 0.3}))
+    arms = {(due and due.arm) for due in (policy.due(None, f"t{n}") for n in range(50))}
+    assert arms == {"first", "second"}
+    assert len({policy.due("", f"t{n}") for n in range(50)}) == 1
+
+
 def test_an_explored_entity_has_the_decision_of_the_exploration() -> None:
     due = read(publish(canary(exploring("card7")))).due("card7", "t1")
     assert due is not None

@@ -18,6 +18,7 @@ from penstock.commands.errors import model_argument
 from penstock.commands.model.check import EXIT_CODES, FORMATS, gates_option, limits_in
 from penstock.commands.model.manifests import about, print_line
 from penstock.commands.model.missing_band import warn_without_band
+from penstock.commands.model.serving import warn_under_policy
 from penstock.commands.model.versions import format_option, version_argument
 from penstock.settings import Settings
 from scoring.alias_history import Cause, record_configured
@@ -132,6 +133,7 @@ def promote(
         also = f", version {config.previous} stays loaded" if config.previous else ""
         overridden = "" if passed else f", overriding the gates: {override}"
         click.echo(f"{server.name} serves {report.model} version {version}{also}{overridden}", err=form != "text")
+    warn_under_policy(pipeline, config)
     warn_without_band(pipeline, repository)
 
 

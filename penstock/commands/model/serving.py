@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 
 import click
 
-from penstock.commands.errors import model_argument
+from penstock.commands.errors import model_argument, warn
 from penstock.commands.model.missing_band import warn_without_band
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from scoring.servers.protocol import ModelServer
 from scoring.servers.registry import PRIMARY_SERVER, open_server
-from scoring.serving_config import Backend
+from scoring.serving_config import Backend, ServingConfig
 from scoring.version_loading import load_version, unload_version
 from streams.definitions.loading import load_pipeline
 
@@ -38,10 +38,7 @@ def load(pipeline: str, version: int | None, backend: Backend | None) -> None:
         config = load_version(repository, server, name, version, backend)
     also_loaded = f", version {config.previous} stays loaded" if config.previous else ""
     click.echo(f"{server.name} serves {name} version {config.version} ({config.backend} backend){also_loaded}")
-    if config.rollout:
-        versions = ", ".join(map(str, config.rollout))
-        click.echo(f"loaded for the rollout policy: {versions}. Scorers follow it, whatever version is the current one")
-        click.echo(f"next: penstock rollout show {shlex.quote(pipeline)}")
+    warn_under_policy(pipeline, config)
     warn_without_band(pipeline, repository)
 
 
@@ -53,6 +50,14 @@ def unload(pipeline: str) -> None:
     with _server() as (server, repository):
         unload_version(repository, server, name)
     click.echo(f"{server.name} no longer serves {name}; to serve it again: penstock model load {pipeline}")
+
+
+def warn_under_policy(pipeline: str, config: ServingConfig) -> None:
+    """Warn if scorers follow a rollout policy: the current version is then not what they score with."""
+    if config.rollout:
+        versions = ", ".join(map(str, config.rollout))
+        what = f"scorers follow a rollout policy, not the current version; for it, version {versions} stays loaded"
+        warn(what, f"penstock rollout show {shlex.quote(pipeline)}")
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
     configure_logging()
     project, settings = open_project(pipeline), Settings()
     kafka, definition = settings.kafka.access, project.pipeline
-    policy, repository = policy_in(file), ModelRepository(settings.model_repository)
+    policy, repository = policy_in(file, definition), ModelRepository(settings.model_repository)
     check_policy(policy, project, repository, str(file))
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
@@ -135,7 +135,7 @@ def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
 def rollback(pipeline: str, reason: str, author: str) -> None:
     """End what is being tried: the champion scores all events.
 
-    If nothing is being tried, as after a promotion, go back to the champion before the present one.
+    After a promotion, go back to the champion before it. A second time, nothing is done.
     """
     kafka, definition = Settings().kafka.access, load_pipeline(pipeline)
     _end(
@@ -153,12 +153,14 @@ def _set_status(pipeline: str, decide: Decide, nothing: str) -> None:
         _print_published(pipeline, change)
 
 
-def _end(pipeline: str, decide: Callable[[PolicyChange | None], PolicyChange]) -> None:
+def _end(pipeline: str, decide: Decide) -> None:
     """Publish a champion that scores all, and make it the current version of the repository."""
     configure_logging()
     with _publication(Settings(), load_pipeline(pipeline)) as publication:
         change = publication.publish(decide)
-        assert change is not None
+        if change is None:
+            click.echo("the champion of the last rollout scores all events: nothing to do")
+            return
         _print_published(pipeline, change)
         version = change.policy.policy.champion.version
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.commands.lazy import Entry, LazyGroup
 
 _LOOKING, _CHANGING = "penstock.commands.rollout.looking", "penstock.commands.rollout.changing"
+_TOUCHING = "penstock.commands.rollout.touching"
 
 rollout = LazyGroup(
     "rollout",
@@ -18,6 +19,8 @@ rollout = LazyGroup(
         "resume": Entry(f"{_CHANGING}:resume", "Let the controller judge a paused rollout again."),
         "promote": Entry(f"{_CHANGING}:promote", "Make a candidate the champion."),
         "rollback": Entry(f"{_CHANGING}:rollback", "Go back to the champion."),
+        "touched": Entry(f"{_TOUCHING}:touched", "List the predictions that a bad version made."),
+        "rescore": Entry(f"{_TOUCHING}:rescore_command", "Score them again, onto the corrections topic."),
         "controller": Entry(
             "penstock.commands.rollout.controller:controller", "Judge rollouts by what happens, as a service."
         ),

@@ -54,13 +54,13 @@ class PositionType(click.ParamType):
         return Position(int(found[1]), int(found[2]))
 
 
-def policy_in(file: Path) -> RolloutPolicy:
-    """The policy in a file, with its steps.
+def policy_in(file: Path, definition: Pipeline) -> RolloutPolicy:
+    """The policy in a file; a canary without steps has those of its pipeline.
 
     Raises:
         PenstockError: if there is no valid policy in it.
     """
-    return read_file(file).with_steps(DEFAULT_STEPS)
+    return read_file(file).with_steps(definition.rollout.steps)
 
 
 @click.command()
@@ -73,7 +73,7 @@ def show(pipeline: str, file: Path | None, form: str) -> None:
     A partition takes a policy up with its first new event. A scorer that cannot follow it goes on with the one before.
     """
     definition, kafka = load_pipeline(pipeline), Settings().kafka.access
-    declared = None if file is None else policy_in(file)
+    declared = None if file is None else policy_in(file, definition)
     present = read_policy(kafka, definition)
     found = overview(iterate_log(kafka, definition))
     differs = () if declared is None else difference(present, declared)
@@ -162,8 +162,9 @@ def diff_command(pipeline: str, file: Path) -> None:
 
     Weights that steps or rewards have moved are no difference.
     """
-    declared = policy_in(file)
-    differs = difference(read_policy(Settings().kafka.access, load_pipeline(pipeline)), declared)
+    definition = load_pipeline(pipeline)
+    declared = policy_in(file, definition)
+    differs = difference(read_policy(Settings().kafka.access, definition), declared)
     for line in differs:
         click.echo(line)
     sys.exit(1 if differs else 0)

@@ -35,13 +35,13 @@ _CHAMPION = 1
 _POLL_S = 0.2
 # How long a rollout may take; the steps pause long before.
 _LONGEST_S = 120.0
-_DEADLINE_MS = 300
+_DEADLINE_MS = 1_000
 
 DEFINITION = f"""
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Rollout, Source, View
-from penstock import count, sum_
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Guardrail, Labels, Model, Pipeline, Rollout
+from penstock import Source, View, count, sum_
 
 
 class Pay(Contract, name="trial_pay", version=1):
@@ -73,12 +73,19 @@ pipeline = Pipeline(
         groups=("event.region",),
     ),
     labels=Labels(topic="labels.trials", contract=Known, value="is_fraud"),
-    rollout=Rollout(together="250ms"),
+    # Shorter moments and wider bounds than the defaults, so that a rollout takes seconds: the machine may be busy.
+    rollout=Rollout(
+        together="50ms",
+        guardrails=(
+            Guardrail(measure="errors", absolute=(0, 0.05), awaited=True),
+            Guardrail(measure="latency", relative=(0, 4)),
+        ),
+    ),
 )
 """
-_IN_SHADOW: dict[str, Any] = {"weight": 0, "least_events": 3000, "least_time": "3s", "most_time": "45s"}
+_IN_SHADOW: dict[str, Any] = {"weight": 0, "least_events": 3000, "least_time": "3s", "most_time": "30s"}
 _WITH_USERS: list[dict[str, Any]] = [
-    {"weight": weight, "least_events": 200, "least_time": "2s", "most_time": "45s"} for weight in (0.1, 0.5, 1)
+    {"weight": weight, "least_events": 200, "least_time": "2s", "most_time": "60s"} for weight in (0.25, 1)
 ]
 
 

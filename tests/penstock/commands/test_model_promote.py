@@ -188,3 +188,10 @@ def test_a_version_of_another_repository_is_registered(world: World) -> None:
     elsewhere = folder.rename(world.folder / "made")
     done = world.run("register", str(elsewhere))
     assert f"{world.name} version 2" in done.output
+
+
+def test_a_promotion_while_scorers_follow_a_rollout_policy_says_that_they_go_on_with_it(world: World) -> None:
+    world.repository.configure(world.name, 1, rollout=(2,))
+    output = world.promote().output
+    assert "scorers follow a rollout policy, not the current version; for it, version 1, 2 stays loaded" in output
+    assert f"penstock rollout show {world.file}" in output

@@ -84,7 +84,7 @@ def arguments(text: str) -> list[str] | None:
                 return words or None
             command = found
             wanted = sum(isinstance(each, click.Argument) and each.required for each in found.params)
-        elif bare.startswith("--"):
+        elif bare.startswith("-"):
             option = next((each for each in command.params if bare in each.opts), None)
             wanted += isinstance(option, click.Option) and not option.is_flag
         elif wanted:

@@ -68,7 +68,7 @@ def test_of_a_pipeline_with_a_cascade_it_prints_what_the_strong_model_decided(mo
 
 def test_of_a_pipeline_with_rollouts_it_prints_what_they_served(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"changes": 3, "markers": 9, "refusals": 1, "corrections": 5}
-    rollout = RolloutReport(**counts, predictions=1_200, explored=12, shadows=400, shadows_missing=2)
+    rollout = RolloutReport(**counts, predictions=1_200, by_champion=4, explored=12, shadows=400, shadows_missing=2)
     monkeypatch.setattr(module, "_verify", lambda *_, **__: PipelineReport(**HELD, rollout=rollout))
     shown = [line for line in verify("ads").output.splitlines() if line.startswith("  rollout")]
     assert shown == ["  rollout      3 changes, 1,200 predictions by arms, 12 explored; 400 in shadow, 2 missing there"]

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka import reading
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.reading import RecordsGoneError, read_topic
+from penstock.kafka.reading import RecordsGoneError, Start, read_topic, starts_at
 
 
 class FakeMessage:
@@ -70,6 +70,10 @@ class FakeConsumer:
             time.sleep(timeout)
         return taken
 
+    def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[Any]:
+        assert timeout > 0
+        return [SimpleNamespace(offset=min(one.offset, 3) if one.offset < 9 else -1, error=None) for one in asked]
+
     def close(self) -> None:
         pass
 
@@ -105,3 +109,30 @@ def test_only_a_topic_that_does_not_exist_is_gone(code: int, is_gone: bool, monk
     with pytest.raises(PenstockError, match="topic topic cannot be read") as refused:
         list(read_topic(KafkaAccess(bootstrap="nowhere:1"), "topic"))
     assert isinstance(refused.value, RecordsGoneError) == is_gone
+
+
+@pytest.mark.parametrize(
+    ("first", "time_ms", "start"),
+    [
+        (0, 0, Start(0, is_cut=False)),
+        (0, 2, Start(2, is_cut=False)),
+        (2, 2, Start(2, is_cut=True)),
+        (1, 2, Start(2, is_cut=False)),
+        (0, -1, Start(0, is_cut=False)),
+        (0, 9, Start(5, is_cut=False)),
+        (5, 9, Start(5, is_cut=True)),
+    ],
+)
+def test_a_start_is_the_first_offset_of_a_time_or_the_end_and_says_if_there_may_have_been_more(
+    first: int, time_ms: int, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The offsets of the fake are the times."""
+    monkeypatch.setattr(FakeConsumer, "get_watermark_offsets", lambda *_, **__: (first, 5))
+    assert starts_at(KafkaAccess(bootstrap="nowhere:1"), "topic", [(1, time_ms)]) == [start]
+
+
+def test_an_offset_that_kafka_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = SimpleNamespace(offset=-1, error=KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+    monkeypatch.setattr(FakeConsumer, "offsets_for_times", lambda *_, **__: [refusal])
+    with pytest.raises(PenstockError, match="offsets of topic topic cannot be read"):
+        starts_at(KafkaAccess(bootstrap="nowhere:1"), "topic", [(0, 5)])

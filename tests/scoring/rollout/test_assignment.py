@@ -131,6 +131,25 @@ def test_the_policys_salt_gives_the_positions() -> None:
     assert np.array_equal(arms(published(0.9, 0.1)) == 1, position < 0.1)
 
 
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0, 1.0)])
+def test_one_arm_that_has_everything_is_found_without_a_hash_and_is_the_same_as_with_one(
+    weights: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = assign(published(*weights, exploration=EXPLORATION), IDS[:2_000], EVENTS[:2_000])
+    assert np.array_equal(hashed.explored, in_slice("fraud/exploration", IDS[:2_000], 0.01))
+    assert hashed.explored.any()
+
+    def refuse(*_: object) -> np.ndarray:
+        raise AssertionError("nothing depends on a position")
+
+    monkeypatch.setattr("scoring.rollout.assignment.positions", refuse)
+    found = assign(published(*weights), IDS[:2_000], EVENTS[:2_000])
+    assert np.array_equal(found.arms, hashed.arms)
+    assert np.array_equal(found.probabilities, hashed.probabilities)
+    assert (found.explored.any(), {*found.propensities}) == (False, {1.0})
+    assert found.arms.dtype == hashed.arms.dtype
+
+
 def test_the_last_position_below_1_has_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scoring.rollout.assignment.positions", lambda *_: np.array([0.0, 1 - 2.0**-53]))
     assert arms(published(0.9, 0.1), IDS[:2]).tolist() == [1, 0]

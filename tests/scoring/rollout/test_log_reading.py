@@ -71,7 +71,13 @@ def test_a_log_in_short_has_all_changes_and_the_last_marker_of_each_partition() 
 
 def test_only_refusals_of_the_present_policy_count_and_the_last_of_each_scorer() -> None:
     entries = log(
-        CHANGES[0], refusal("a", 0), CHANGES[1], refusal("a", 1, "first"), refusal("b", 1), refusal("a", 1, "last")
+        CHANGES[0],
+        refusal("a", 0),
+        refusal("c", 0),
+        CHANGES[1],
+        refusal("a", 1, "first"),
+        refusal("b", 1),
+        refusal("a", 1, "last"),
     )
     assert overview(entries).refusals == {"a": refusal("a", 1, "last"), "b": refusal("b", 1)}
 

@@ -156,6 +156,7 @@ def test_ranges_that_contradict_the_declared_weights_are_refused() -> None:
         (AB, {"arms": AB["arms"][1:]}, "one arm must have role: champion, and none has it"),
         (AB, {"arms": [AB["arms"][0], AB["arms"][0] | {"name": "b"}]}, "and present, b has it"),
         (AB, {"arms": [AB["arms"][0], *AB["arms"]]}, "names must differ, got present, present, red, blue"),
+        (AB, {"arms": [AB["arms"][0], AB["arms"][1] | {"name": "shadow"}]}, "no arm may be called shadow"),
         (AB, {"arms": []}, "at least 1 item"),
         (AB, {"shadow": [7, 7]}, "versions must differ, got 7, 7"),
         (AB, {"shadow": [0]}, "greater than or equal to 1"),
@@ -197,6 +198,23 @@ def test_steps_that_are_declared_stay_and_other_modes_get_none() -> None:
 
 def test_the_versions_of_a_policy_are_those_of_its_arms_and_of_its_shadow() -> None:
     assert policy(CANARY, shadow=[6, 3]).versions == (3, 4, 6)
+
+
+@pytest.mark.parametrize(("weight", "shadows"), [(0.0, (4, 5, 6)), (0.05, (5, 6)), (1.0, (5, 6))])
+def test_the_candidate_of_a_canary_scores_in_shadow_as_long_as_it_has_no_weight(
+    weight: float, shadows: tuple[int, ...]
+) -> None:
+    weights = {"present": round(1 - weight, 4), "deeper": weight}
+    assert publish(policy(CANARY), None, weights).shadows == shadows
+
+
+def test_a_candidate_that_is_in_shadow_in_any_case_scores_there_once() -> None:
+    assert publish(policy(CANARY, shadow=[4, 5])).shadows == (4, 5)
+
+
+@pytest.mark.parametrize("base", [AB | {"mode": "blue_green", "arms": arms(1, 0)}, AB | {"arms": arms(1, 0)}])
+def test_in_other_modes_a_candidate_without_a_weight_scores_nothing(base: dict[str, Any]) -> None:
+    assert publish(policy(base, shadow=[9])).shadows == (9,)
 
 
 def test_a_policy_cannot_be_changed() -> None:

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from penstock.errors import PenstockError
-from scoring.model_metadata import ModelMetadata
 from scoring.repository import ModelRepository
 from scoring.rollout.policy import RolloutPolicy
-from scoring.rollout.policy_check import check_alike, check_policy
+from scoring.rollout.policy_check import check_policy
 from scoring.trained_model import TrainedModel
 from streams.definitions.rollout import DEFAULT_STEPS
 from streams.plan.project import Project
@@ -100,13 +99,6 @@ def test_a_version_that_learned_from_another_definition_of_a_view_is_refused(wor
     world.add(views={"activity": "1:other"})
     error = world.refusal(shadow=[4])
     assert "version 4: view activity is not what the model was trained on" in error.what
-
-
-def test_versions_that_keep_other_outputs_are_refused() -> None:
-    one, other = (ModelMetadata("m", version, ("x",), {}, 1, kept=kept) for version, kept in ((1, ()), (2, ("risk",))))
-    with pytest.raises(PenstockError, match="version 1 keeps none, version 2 risk") as refused:
-        check_alike({"a": one, "b": other})
-    assert refused.value.where == "b"
 
 
 def test_each_version_needs_a_band_with_the_strong_model_of_a_cascade(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from penstock.errors import PenstockError
 from scoring.rollout.policy import RolloutPolicy, publish
 from scoring.rollout.policy_log import PolicyChange
-from scoring.rollout.transitions import By, begun, champion_before, end_of, paused, promoted, resumed, rolled_back
+from scoring.rollout.transitions import By, begun, end_of, paused, promoted, resumed, rolled_back
 from streams.definitions.rollout import DEFAULT_STEPS
 
 BY = By("ada", "why not", 5)
@@ -46,6 +46,10 @@ def at_step(change: PolicyChange, step: int) -> PolicyChange:
     weight = declared.steps[step].weight
     published = publish(declared, change.policy, {"present": 1 - weight, "deeper": weight})
     return change.model_copy(update={"policy": published, "step": step, "previous": change.policy.hash})
+
+
+def roll_back(changes: list[PolicyChange]) -> PolicyChange | None:
+    return rolled_back(changes[-1], BY, changes)
 
 
 FIRST = begin(policy())
@@ -148,6 +152,7 @@ def test_a_version_in_shadow_cannot_be_promoted() -> None:
 @pytest.mark.parametrize("present", [at_step(FIRST, 4), begin(AB), paused(FIRST, BY)])
 def test_what_is_tried_is_rolled_back_to_its_champion(present: PolicyChange) -> None:
     change = rolled_back(present, BY, ())
+    assert change is not None
     assert (change.policy.weights, change.status) == ({"present": 1.0}, "ended")
     assert change.policy.policy.versions == (3,)
     assert change.policy.policy.salt == "fraud/deeper"
@@ -155,39 +160,73 @@ def test_what_is_tried_is_rolled_back_to_its_champion(present: PolicyChange) -> 
 
 def test_a_promotion_is_rolled_back_to_the_champion_before_it() -> None:
     changes = [FIRST, at_step(FIRST, 5), promoted(at_step(FIRST, 5), BY)]
-    change = rolled_back(changes[-1], BY, changes)
+    change = roll_back(changes)
+    assert change is not None
     (arm,) = change.policy.policy.arms
     assert (arm.name, arm.version, change.previous) == ("present", 3, changes[-1].policy.hash)
 
 
-def test_a_rollback_is_not_rolled_back_to_the_version_that_was_bad() -> None:
+def test_a_promotion_is_rolled_back_although_its_champion_was_applied_again() -> None:
     changes = [FIRST, promoted(FIRST, BY)]
-    changes.append(rolled_back(changes[-1], BY, changes))
-    with pytest.raises(PenstockError, match="there was no champion before version 3"):
-        rolled_back(changes[-1], BY, changes)
+    changes.append(begin(champion_alone(4, salt="fraud/next"), changes[-1]))
+    change = roll_back(changes)
+    assert change is not None
+    assert change.policy.policy.champion.version == 3
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=8))
-def test_rolled_back_again_and_again_it_ends_at_the_first_champion_and_no_version_comes_twice(
-    versions: list[int],
-) -> None:
-    changes: list[PolicyChange] = []
-    for version in versions:
-        declared = champion_alone(version, salt=f"salt {len(changes)}")
-        changes.append(begin(declared, changes[-1] if changes else None))
-    course = [versions[-1]]
-    while champion_before(changes) is not None:
-        changes.append(rolled_back(changes[-1], BY, changes))
-        course.append(changes[-1].policy.policy.champion.version)
-    assert course[-1] == versions[0]
-    assert len({*course}) == len(course)
+def test_after_a_rollback_an_earlier_promotion_stays() -> None:
+    """As if the controller had rolled a canary back, and a person did it again."""
+    changes = [FIRST, promoted(FIRST, BY)]
+    arms = [{"name": "deeper", "version": 4, "role": "champion"}, {"name": "next", "version": 5}]
+    changes.append(begin(policy(arms=arms), changes[-1]))
+    ended = roll_back(changes)
+    assert ended is not None
+    assert ended.policy.policy.champion.version == 4
+    assert roll_back([*changes, ended]) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(["try", "promote", "roll back", "replace"]), max_size=8))
+def test_what_is_rolled_back_twice_is_rolled_back_once(acts: list[str]) -> None:
+    changes = [FIRST]
+    for number, act in enumerate(acts, 6):
+        present = changes[-1]
+        champion = present.policy.policy.champion
+        if act == "try":
+            arms = [champion.model_dump(), {"name": f"v{number}", "version": number}]
+            changes.append(begin(policy(arms=arms), present))
+        elif act == "replace":
+            changes.append(begin(champion_alone(number), present))
+        elif act == "promote" and present.status != "ended":
+            changes.append(promoted(present, BY))
+        elif act == "roll back":
+            changes += filter(None, [roll_back(changes)])
+    changes += filter(None, [roll_back(changes)])
+    assert changes[-1].status == "ended"
+    assert roll_back(changes) is None
+
+
+def test_where_nothing_was_ever_tried_there_is_nothing_to_go_back_to() -> None:
+    with pytest.raises(PenstockError, match="nothing was ever tried"):
+        roll_back([begin(champion_alone(3))])
+    with pytest.raises(PenstockError, match="no policy was published"):
+        rolled_back(None, BY, ())
 
 
 def test_the_end_of_a_rollout_is_known_as_long_as_nothing_else_is_tried() -> None:
     end = promoted(FIRST, BY)
     assert end_of(policy(), [FIRST, at_step(FIRST, 1), end]) == end
-    assert end_of(policy(), [FIRST, end, rolled_back(end, BY, [FIRST, end])]) == end
+    back = roll_back([FIRST, end])
+    assert back is not None
+    assert end_of(policy(), [FIRST, end, back]) == end
     assert end_of(AB, [FIRST, end]) is None
     assert end_of(policy(), [FIRST, at_step(FIRST, 1)]) is None
     assert end_of(policy(), [FIRST, end, begin(AB, end)]) is None
+
+
+def test_of_a_rollout_that_began_again_the_last_end_counts() -> None:
+    first_end = promoted(FIRST, BY)
+    again = begin(policy(), first_end)
+    second_end = rolled_back(again, By("bob", "no", 9), ())
+    assert second_end is not None
+    assert end_of(policy(), [FIRST, first_end, again, second_end]) == second_end

@@ -89,3 +89,10 @@ def test_metadata_is_what_the_repository_configures(repository, tmp_path):
 def test_a_model_that_was_never_trained_is_not_loaded(repository):
     with pytest.raises(ModelNotLoaded, match="has no version yet"):
         OnnxServer(repository).metadata("taps")
+
+
+def test_a_version_whose_file_can_no_longer_be_opened_goes_on_scoring(server, path):
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelLoadError):
+        server.load(MODEL)
+    assert server.infer("taps", 1, np.zeros((1, 3), dtype=np.float32), None).tolist() == [[0.5]]

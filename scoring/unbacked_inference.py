@@ -1,4 +1,8 @@
-"""Inference on a batch for scores that nobody is served: it never waits longer than its deadline, and never decides."""
+"""Inference on a batch with one server and no copy to fall back on: for candidates of a rollout, and in shadow.
+
+It never takes longer than its deadline. So a version that is being tried delays a batch by that much at most, until its
+breaker opens; its copy in this process, which may be as slow, is not asked.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Callable
 
 from penstock.errors import PenstockError
 from scoring.breaker import Breaker, State
-from scoring.inference import Ids, Scores, scores_of_answer
+from scoring.inference import Ids, Scores, ask, scores_of_answer
 from scoring.model_metadata import ModelMetadata
 from scoring.servers.protocol import InferenceError, ModelServer
 from scoring.vectors import FloatArray
@@ -15,11 +19,11 @@ from scoring.vectors import FloatArray
 _log = logging.getLogger(__name__)
 
 
-class NoShadowScores(PenstockError):  # noqa: N818 - nothing is wrong with the batch
-    """The version gives no scores for a batch; its events have none in shadow."""
+class NoScoresInTime(PenstockError):  # noqa: N818 - nothing is wrong with the batch
+    """The version gives no scores for a batch: the champion scores its events, or nobody does in shadow."""
 
 
-class ShadowInference:
+class UnbackedInference:
     """One model version on one server, without a fallback.
 
     Args:
@@ -47,25 +51,19 @@ class ShadowInference:
         """The scores of ``vectors`` (n, inputs); of a row without a number, NaN.
 
         Raises:
-            NoShadowScores: if the server gives none, or failed so often that it is not asked.
+            NoScoresInTime: if the server gives none, or failed so often that it is not asked.
         """
         if self.waits():
-            raise NoShadowScores(f"{self._server.name} failed before, and is not asked")
+            raise NoScoresInTime(f"{self._server.name} failed before, and is not asked")
         try:
-            answer = self._asked(vectors)
+            answer = ask(self._server, self._model, vectors, self._deadline_s)
         except InferenceError as error:
             self._breaker.failed(self._clock(), late=error.late)
             if not self._has_failed:
                 where = f"model {self._model.name} version {self._model.version}"
-                _log.warning("%s gives no scores in shadow: %s", where, error)
+                _log.warning("%s gives no scores: %s", where, error)
             self._has_failed = True
-            raise NoShadowScores(str(error)) from error
+            raise NoScoresInTime(str(error)) from error
         self._breaker.succeeded()
         self._has_failed = False
         return scores_of_answer(answer, by_fallback=False)
-
-    def _asked(self, vectors: FloatArray) -> FloatArray:
-        answer = self._server.infer(self._model.name, self._model.version, vectors, self._deadline_s)
-        if answer.shape[1] != self._model.outputs:
-            raise InferenceError(f"{answer.shape[1]} numbers came for each row, the version has {self._model.outputs}")
-        return answer
