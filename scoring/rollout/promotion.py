@@ -53,12 +53,11 @@ class Promotions:
             what = error.what if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
             _log.warning(
                 "version %d is promoted, but not the current one in the model repository: %s; trying again in %.0f s, "
-                "or: penstock model load %s --version %d",
+                "or: %s",
                 version,
                 what,
                 _RETRY_S,
-                self._pipeline,
-                version,
+                f"penstock model load {self._pipeline} --version {version}",
             )
         else:
             _log.info("version %d is the current one in the model repository", version)

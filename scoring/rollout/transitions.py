@@ -35,7 +35,7 @@ def begun(policy: RolloutPolicy, present: PolicyChange | None, by: By) -> Policy
 
 
 def paused(present: PolicyChange | None, by: By) -> PolicyChange | None:
-    """The same policy, which the controller leaves as it is until somebody decides.
+    """The same policy, which the controller only still rolls back until somebody decides.
 
     Raises:
         PenstockError: if nothing is being tried.

@@ -108,7 +108,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 @pipeline_argument
 @_signed
 def pause(pipeline: str, reason: str, author: str) -> None:
-    """Leave the policy as it is: the controller neither moves it on nor rolls it back, until `resume`."""
+    """Leave the policy as it is: the controller does not move it on until `resume`, and only still rolls it back."""
     _set_status(pipeline, lambda present: paused(present, _by(author, reason)), "it is paused already: nothing to do")
 
 

@@ -24,7 +24,6 @@ from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import iterate_log, read_policy
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.definitions.rollout import DEFAULT_STEPS
 
 format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 file_option = click.option(

@@ -198,11 +198,21 @@ def test_a_version_beside_a_canary_does_not_stop_it() -> None:
     assert following.step == 1
 
 
-@pytest.mark.parametrize("status", ["paused", "ended"])
-def test_only_what_is_running_is_judged(status: str) -> None:
+def with_status(of: PolicyChange, status: str) -> PolicyChange:
+    return PolicyChange(**(dict(of) | {"status": status}))
+
+
+def test_a_rollout_that_has_ended_is_not_judged() -> None:
     of = change(0.5)
-    stopped = PolicyChange(**(dict(of) | {"status": status}))
-    assert decided(failing(of), stopped, DAY) is None
+    assert decided(failing(of), with_status(of, "ended"), DAY) is None
+
+
+def test_while_it_is_paused_a_rollout_is_only_ever_rolled_back() -> None:
+    assert decided(good(BEGIN), with_status(BEGIN, "paused"), DAY) is None
+    of = change(0.5)
+    following = decided(failing(of), with_status(of, "paused"), DAY)
+    assert following is not None
+    assert (following.status, following.reason[:12]) == ("ended", "rolled back:")
 
 
 def test_a_state_of_another_policy_is_a_mistake() -> None:
