@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from scoring.rollout.policy_log import Marker, PolicyChange, Status
-from scoring.rollout.policy_store import Logged
+from scoring.rollout.policy_log import Logged, Marker, PolicyChange, Status
 
 Outcome = Literal["promoted", "rolled back"]
 # As the controller chooses what its metrics show of a guardrail.

@@ -8,8 +8,7 @@ from itertools import count
 
 from examples.demo.rollout_record import Look, Rollouts, changes_of, trial_of
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, Step, publish
-from scoring.rollout.policy_log import Entry, Marker, PolicyChange, Status
-from scoring.rollout.policy_store import Logged
+from scoring.rollout.policy_log import Entry, Logged, Marker, PolicyChange, Status
 
 BEGAN_MS = 1_800_000_000_000
 PARTITIONS = 4

@@ -21,8 +21,7 @@ from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from scoring.rollout.policy_files import read_policy
-from scoring.rollout.policy_log import Marker, PolicyChange
-from scoring.rollout.policy_store import Logged
+from scoring.rollout.policy_log import Logged, Marker, PolicyChange
 from tests.examples.demo.sample_rollouts import BEGAN_MS, log
 
 MESSAGE = Message("events.transactions", b"card", b"{}", 0, "event")
