@@ -21,6 +21,8 @@ from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import read_log
 from streams.definitions.pipeline import Pipeline
 
+_AUTHOR = "penstock demo"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -112,7 +114,8 @@ class RolloutAct:
         stage.begin("rollouts", "wait for the controller")
         for candidate in self._candidates:
             stage.step(f"roll out {candidate.about}")
-            stage.call("rollout", "apply", name, "-f", str(candidate.file), "--reason", candidate.reason)
+            why = ("--reason", candidate.reason, "--author", _AUTHOR)
+            stage.call("rollout", "apply", name, "-f", str(candidate.file), *why)
             until = time.monotonic() + candidate.most_s
             # In shadow, a rollout waits for labels of frauds, which are rare. After that, it waits for time to pass.
             for goal, per_second in (("served", traffic.shadow_per_second), ("ended", traffic.live_per_second)):
