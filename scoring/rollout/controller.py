@@ -48,7 +48,7 @@ _SAVE_S, _SAVE_AT_LEAST_S = 2.0, 10.0
 _SAVE_BYTES_S = 2_000_000
 # The judge is asked when it was told something; and as time passes, too.
 _ASK_AT_LEAST_S = 1.0
-_REPORT_S, _REPORT_AT_LEAST_S = 5.0, 60.0
+_REPORT_S, _REPORT_AT_LEAST_S = 1.0, 60.0
 # Asking and reporting take at most such a share of the time each.
 _SHARE = 0.2
 # Pauses before what has failed is tried again, and before waits for Kafka.
