@@ -42,12 +42,14 @@ _log = logging.getLogger(__name__)
 # How long a poll waits for records: a decision is as late at most.
 _POLL_S = 0.1
 _MOST_RECORDS = 5_000
-# State and offsets are saved this often, or after the second if a large state takes long.
+# State and offsets are saved this often, or after the second if the state is large: under heavy traffic most of it
+# changes all the time. What was not saved is read again after a crash.
 _SAVE_S, _SAVE_AT_LEAST_S = 2.0, 10.0
+_SAVE_BYTES_S = 2_000_000
 # The judge is asked when it was told something; and as time passes, too.
 _ASK_AT_LEAST_S = 1.0
 _REPORT_S, _REPORT_AT_LEAST_S = 1.0, 60.0
-# Saving, asking and reporting take at most such a share of the time each.
+# Asking and reporting take at most such a share of the time each.
 _SHARE = 0.2
 # Pauses before what has failed is tried again, and before waits for Kafka.
 _PAUSE_S = 0.5
@@ -147,7 +149,7 @@ class Controller:
             self._standing = None
         if self._standing is None:
             # What comes meanwhile is read again: polling only keeps the membership of the group.
-            if self._assigned == self._everything:
+            if self._assigned >= self._everything:
                 self._take_up()
             return
         with self._metrics.observe_seconds.time():
@@ -161,8 +163,7 @@ class Controller:
     def _do_what_is_due(self) -> None:
         standing = self._standing
         if standing is not None and not standing.is_saved and self._save_pace.is_due():
-            with self._save_pace.measured():
-                self._write(standing)
+            self._write(standing)
             standing = self._standing
         if standing is None:
             return
@@ -201,27 +202,28 @@ class Controller:
     def _stand(self, kept: Kept, found: Found) -> Standing:
         """What to stand on, by what was kept and what the topics still have."""
         components, inherited = self._components, Inherited.of(kept)
-        change, lost = inherited.note.change, inherited.lost
-        starts = found.starts
+        note, lost, starts = inherited.note, inherited.lost, found.starts
+        since_ms = None if note.change is None or note.change.status == "ended" else note.change.time_ms
+        for gap in found.gaps:
+            components.gaps.pass_over(gap)
         if found.gaps:
-            for gap in found.gaps:
-                components.gaps.pass_over(gap)
             lost = why_lost(found.gaps)
         elif inherited.is_first and found.starts:
             lost = "there are offsets and no state"
         elif found.new and not inherited.is_first:
             lost = f"no offset is committed of {found.new[0][0]}[{found.new[0][1]}]"
-        elif found.new and change is not None and change.status != "ended":
-            starts, is_whole = components.positions.since(found, change.time_ms)
+        elif found.new and since_ms is not None:
+            starts, is_whole = components.positions.since(found, since_ms)
             lost = None if is_whole else "Kafka has deleted predictions since the policy was published"
         elif found.new:
-            starts = components.positions.anew(found)
+            starts = components.positions.anew(found, None)
         if lost is None:
-            return Standing.begin(components.judge, inherited.note, inherited.seen, starts)
-        if change is not None and change.status != "ended":
+            return Standing.begin(components.judge, note, inherited.seen, starts)
+        if since_ms is not None:
             self._metrics.begun_anew()
             _log.warning("evidence is lost, and the present step begins anew: %s", lost)
-        return Standing.begin(components.judge, inherited.note, None, components.positions.anew(found))
+        note = note.model_copy(update={"ahead": note.change is not None})  # the log is read again
+        return Standing.begin(components.judge, note, None, components.positions.anew(found, since_ms))
 
     def _place(self, standing: Standing, found: Found) -> None:
         """Read on from where to stand. Labels wait until the predictions that were there are read."""
@@ -309,7 +311,8 @@ class Controller:
         try:
             with self._metrics.save_seconds.time():
                 group = self._consumer.consumer_group_metadata()
-                components.store.write(standing.note, records, offsets, group, self._now(), publishes=publishes)
+                size = components.store.write(standing.note, records, offsets, group, self._now(), publishes=publishes)
+                self._save_pace.done(size / _SAVE_BYTES_S)
         except (TransactionAbortedError, OutcomeUnknownError) as error:
             outcome = "aborted" if isinstance(error, TransactionAbortedError) else "unknown"
             _log.info("the state was not saved: another writer has come in between, or Kafka fails: %s", error)
@@ -334,9 +337,13 @@ class Controller:
     # The client calls these inside consume().
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
-        self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
-        self._standing = None
+        # With nothing, the group was balanced anew and nothing has changed.
+        if partitions:
+            self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
+            self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
+            self._standing = None
+            if missing := self._everything - self._assigned:
+                _log.warning("waiting for %d partitions that another member of the group has", len(missing))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
@@ -367,8 +374,11 @@ class _Pace:
         """Around what is done."""
         begin = self._clock()
         yield
-        end = self._clock()
-        self._due_s = end + min(max((end - begin) / _SHARE, self._least_s), self._most_s)
+        self.done((self._clock() - begin) / _SHARE)
+
+    def done(self, pause_s: float) -> None:
+        """It was done, and asks for such a pause."""
+        self._due_s = self._clock() + min(max(pause_s, self._least_s), self._most_s)
 
 
 def _describe(standing: Standing) -> str:

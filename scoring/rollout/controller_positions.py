@@ -64,8 +64,8 @@ class Positions:
         self._kafka = kafka
         self._consumer = consumer
         self._live, self._shadow = pipeline.predictions_topic, pipeline.shadow_topic
-        # They have few records, and whatever they say may matter: a new controller reads them from the beginning.
-        self._whole = {pipeline.rollout_log_topic, *(() if pipeline.labels is None else (pipeline.labels.topic,))}
+        self._log = (pipeline.rollout_log_topic, 0)
+        self._labels = None if pipeline.labels is None else pipeline.labels.topic
         self._partitions = partitions
 
     def find(self) -> Found:
@@ -87,39 +87,39 @@ class Positions:
         Raises:
             KafkaException: if Kafka does not answer.
         """
-        whole, others = self._split(found.new)
-        asked = [TopicPartition(*partition, max(0, time_ms - _CLOCKS_MS)) for partition in others]
-        answers = self._consumer.offsets_for_times(asked, timeout=_REQUEST_S) if asked else []
-        for tp in answers:
-            if tp.error is not None:
-                raise KafkaException(tp.error)
-        starts = {(tp.topic, tp.partition): tp.offset for tp in answers if tp.offset >= 0}
+        starts = self._since(found.new, found, time_ms)
         # The records before the first one that is left may have been of that time, too.
         is_whole = not any(
             partition[0] in (self._live, self._shadow) and 0 < found.earliest[partition] == offset
             for partition, offset in starts.items()
         )
-        at_end = {partition: found.ends[partition] for partition in others}
-        return {**at_end, **starts, **{partition: found.earliest[partition] for partition in whole}}, is_whole
+        return starts, is_whole
 
-    def anew(self, found: Found) -> dict[Partition, int]:
+    def anew(self, found: Found, time_ms: int | None) -> dict[Partition, int]:
         """Where to begin so that no prediction is read whose shadow prediction is not: at the present ends.
+
+        Labels go on where they were. With a time, the log is read since then: it says where policies are effective.
 
         Raises:
             KafkaException: if Kafka does not answer.
         """
-        whole, _ = self._split(found.new)
-        starts = {**found.ends, **{partition: found.earliest[partition] for partition in whole}}
-        starts |= {partition: offset for partition, offset in found.starts.items() if partition[0] in self._whole}
+        starts = {**found.ends, **{place: at for place, at in found.starts.items() if place[0] == self._labels}}
+        if time_ms is not None:
+            starts |= self._since([self._log], found, time_ms)
         with Lag(self._kafka, self._partitions) as lag:
             # A transaction that is half visible: its shadow predictions may be before their end already, so its
             # predictions must be before theirs.
             return starts | _by_partition({self._live: lag.log_ends(self._live)})
 
-    def _split(self, partitions: Iterable[Partition]) -> tuple[list[Partition], list[Partition]]:
-        """Those of which a new controller reads all, and the others."""
-        whole = [partition for partition in partitions if partition[0] in self._whole]
-        return whole, [partition for partition in partitions if partition[0] not in self._whole]
+    def _since(self, partitions: Iterable[Partition], found: Found, time_ms: int) -> dict[Partition, int]:
+        """The first records since a time, by the clock of who wrote them; the ends where there are none."""
+        asked = [TopicPartition(*partition, max(0, time_ms - _CLOCKS_MS)) for partition in partitions]
+        answers = self._consumer.offsets_for_times(asked, timeout=_REQUEST_S)
+        for tp in answers:
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+        offsets = {(tp.topic, tp.partition): tp.offset for tp in answers}
+        return {place: offset if offset >= 0 else found.ends[place] for place, offset in offsets.items()}
 
 
 def _by_partition(offsets: Mapping[str, Mapping[int, int]]) -> dict[Partition, int]:

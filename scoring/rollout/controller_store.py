@@ -130,8 +130,8 @@ class ControllerStore:
         now: int,
         *,
         publishes: bool = False,
-    ) -> None:
-        """Write what has changed since the last call, and the offsets, in one transaction.
+    ) -> int:
+        """Write what has changed since the last call, and the offsets, in one transaction; returns how many bytes.
 
         Args:
             note: The controller's note.
@@ -162,6 +162,7 @@ class ControllerStore:
         positions = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         self._producer.write(records, positions, group, _WRITE_S)
         self._written = wanted
+        return sum(record.bytes for record in records)
 
 
 def _note(value: bytes | None) -> Note | None:

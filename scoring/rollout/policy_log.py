@@ -34,7 +34,8 @@ class PolicyChange(Definition):
         time_ms: When, in epoch ms.
         step: Which of the policy's steps a canary is at, from 0; 0 for other modes.
         status: ``running``: the controller judges it and moves it on. ``paused``: it is served as it is until somebody
-            decides, or the controller rolls it back. ``ended``: nothing is being tried, as after a promotion or a rollback.
+            decides, or the controller rolls it back. ``ended``: nothing is being tried, as after a promotion or a
+            rollback.
     """
 
     format: Literal[1] = 1

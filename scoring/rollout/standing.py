@@ -66,7 +66,7 @@ class Standing:
         state: What the judge has seen; None if nothing is judged.
         positions: The offset of the next record to read, of every partition.
         unsaved: Those of them that are not committed.
-        saved_note: The note as it is saved.
+        saved_as: The note and the state as they are saved.
         news: Whether the judge was told anything since it was last asked.
     """
 
@@ -75,7 +75,7 @@ class Standing:
     state: JudgeState | None
     positions: dict[Partition, int]
     unsaved: dict[Partition, int] = field(default_factory=dict)
-    saved_note: Note | None = None
+    saved_as: tuple[Note, JudgeState | None] | None = None
     news: bool = True
     completeness: Completeness = field(default_factory=Completeness)
 
@@ -92,7 +92,7 @@ class Standing:
     @property
     def is_saved(self) -> bool:
         """Whether there is nothing to save."""
-        return not self.unsaved and self.note == self.saved_note
+        return not self.unsaved and self.saved_as == (self.note, self.state)
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class Standing:
     def saved(self) -> None:
         """All is saved now."""
         self.unsaved.clear()
-        self.saved_note = self.note
+        self.saved_as = self.note, self.state
 
     def made_current(self) -> None:
         """The promoted version is the current one in the model repository."""
@@ -114,7 +114,8 @@ class Standing:
 
     def advance(self, positions: Mapping[Partition, int]) -> None:
         """Everything before these offsets was handed over."""
-        later = {partition: offset for partition, offset in positions.items() if offset > self.positions[partition]}
+        known = self.positions
+        later = {partition: offset for partition, offset in positions.items() if offset > known.get(partition, offset)}
         self.positions |= later
         self.unsaved |= later
 
@@ -144,8 +145,11 @@ class Standing:
     def complete(self) -> None:
         """Tell the judge up to where all answers have been handed over; after :meth:`advance`."""
         reached = self.completeness.reached(self.positions)
-        if reached and self.state is not None:
-            self.state = self.judge.observe(self.state, complete=reached)
+        if self.state is None:
+            return
+        news = {number: offset for number, offset in reached.items() if offset > self.state.complete.get(number, 0)}
+        if news:
+            self.state = self.judge.observe(self.state, complete=news)
             self.news = True
 
     def decide(self, now_ms: int) -> PolicyChange | None:

@@ -25,7 +25,9 @@ from scoring.rollout.policy_store import change_policy, read_log
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.version_loading import load_versions
 from streams.definitions.rollout import Step
+from streams.plan.project import open_project
 from tests.integration.test_scoring import EAGER, PARTITIONS, assert_exactly_once
+from tests.integration.verified import recorded_rollout
 from tests.scoring.crashing_scorer import POINTS
 from tests.scoring.scorer_bench import (
     WEIGHTS,
@@ -37,6 +39,9 @@ from tests.scoring.scorer_bench import (
     unload_model,
     wait_for,
 )
+from tests.verify.sabotage.catalogue import NothingToChangeError
+from tests.verify.sabotage.rollout import ROLLOUT_MUTANTS
+from verify.check_rollout import check_rollout
 
 ENTITIES = 300
 # Of the versions 1, 2, ...: each gives other scores.
@@ -100,6 +105,7 @@ def apply(bench: ScorerBench, policy: RolloutPolicy, weight: float | None = None
             reason="a test",
             previous=before and before.policy.hash,
             time_ms=time.time_ns() // 1_000_000,
+            step=next((number for number, step in enumerate(policy.steps) if step.weight == weight), 0),
         )
 
     change = change_policy(bench.settings.kafka.access, bench.pipeline, decide)
@@ -189,6 +195,15 @@ def test_each_event_is_scored_by_the_arm_of_its_entity_under_the_policy_that_the
     under = assert_by_policy(bench, policies)
     assert under[None] >= 300
     assert all(under[published.hash] for published in policies)
+    project, run = open_project(bench.reference), recorded_rollout(bench)
+    found = check_rollout(project.plan, run)
+    assert found.examples == []
+    sabotaged = 0
+    for mutant in (each for each in ROLLOUT_MUTANTS if "rollout_mismatches" in each.found_by):
+        with contextlib.suppress(NothingToChangeError):
+            assert check_rollout(project.plan, mutant.change(project, run)).mismatches, f"{mutant.name} is not found"
+            sabotaged += 1
+    assert sabotaged >= 15
 
 
 def test_a_policy_that_returns_is_the_same_for_each_entity(bench: ManyEntities) -> None:

@@ -13,7 +13,8 @@ from verify.check_unscored import UnscoredFindings, check_unscored
 from verify.emissions import JudgedEvent
 from verify.hosted import nobody, triton_scorers
 from verify.model_versions import ModelVersions
-from verify.published import readable
+from verify.published import Published, readable
+from verify.run_data import RunData
 
 
 def verified(bench: ScorerBench) -> tuple[PredictionFindings, UnscoredFindings]:
@@ -55,3 +56,24 @@ def verified_cascade(bench: ScorerBench, found: PredictionFindings) -> CascadeFi
     versions = ModelVersions(repository, nobody)
     bands = chosen_bands(repository / model.name, model)
     return check_cascade(bench.pipeline.name, model, found.judged, versions.scorer, bands, versions.tolerance)
+
+
+def recorded_rollout(bench: ScorerBench) -> RunData:
+    """What the verifier reads of a bench's rollouts."""
+    kafka, pipeline, project = bench.settings.kafka.access, bench.pipeline, open_project(bench.reference)
+
+    def predictions(topic: str) -> list[Published]:
+        return readable(list(read_topic(kafka, topic)), record_decoder("prediction"), topic)[0]
+
+    features = readable(list(read_topic(kafka, pipeline.features_topic)), project.features_decoder(), "features")[0]
+    return RunData(
+        sources=((),),
+        dead_letters=((),),
+        features=features,
+        predictions=predictions(pipeline.predictions_topic),
+        unscored=list(read_topic(kafka, dead_letters_of(pipeline.predictions_topic))),
+        shadows=predictions(pipeline.shadow_topic),
+        corrections=predictions(pipeline.corrections_topic),
+        rollout=list(read_topic(kafka, pipeline.rollout_topic)),
+        rollout_log=list(read_topic(kafka, pipeline.rollout_log_topic)),
+    )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from confluent_kafka import Producer
 
+from penstock.kafka.access import QUIET
 from penstock.settings import Settings
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
@@ -37,7 +38,7 @@ class Traffic:
         assert pipeline.labels is not None
         self._pipeline = pipeline
         self._labels_topic = pipeline.labels.topic
-        self._producer = Producer({**settings.kafka.access.client(), "linger.ms": 5, "acks": "all"})
+        self._producer = Producer({**settings.kafka.access.client(), "linger.ms": 5, **QUIET})
         self._features = Encoder(features_schema(compile_plan(pipeline)))
         self._labels = Encoder(contract_schema(pipeline.labels.contract))
         self._rng = np.random.default_rng(seed)

@@ -102,7 +102,8 @@ class Trial:
         events: How many predictions the candidate made, in shadow and for users.
         seconds_to_last_marker: From the first of them until the last partition had left the candidate; None if it was
             refused or not rolled back.
-        users_touched: How many people it decided about.
+        decision_to_last_marker_s: The part of that after the controller had decided.
+        users_touched: How many people it decided about, or would have if it had given a number.
         seconds: From the policy's publication to the verdict.
     """
 
@@ -113,6 +114,7 @@ class Trial:
     reason: str
     events: int
     seconds_to_last_marker: float | None
+    decision_to_last_marker_s: float | None
     users_touched: int
     seconds: float
 
@@ -162,7 +164,9 @@ class Town:
         begin = time.time()
         refused = self._apply(version, candidate.begins)
         if refused is not None:
-            return Trial(candidate.name, candidate.begins, candidate.expected, "refused", refused, 0, None, 0, 0.0)
+            return Trial(
+                candidate.name, candidate.begins, candidate.expected, "refused", refused, 0, None, None, 0, 0.0
+            )
         present = self._policy()
         applied, deadline = present, time.monotonic() + _LONGEST_S
         while present.status == "running" and time.monotonic() < deadline:
@@ -178,6 +182,7 @@ class Town:
         self._wait_until_left(ended)
         made = self._predictions_of(version, applied.time_ms)
         left_ms = max(logged.time_ms for logged in self._markers_of(ended))
+        is_rolled_back = verdict == "rolled back" and bool(made)
         return Trial(
             model=candidate.name,
             begins=candidate.begins,
@@ -185,9 +190,8 @@ class Town:
             verdict=verdict,
             reason=present.reason,
             events=len(made),
-            seconds_to_last_marker=(left_ms - min(at for at, _ in made)) / 1000
-            if verdict == "rolled back" and made
-            else None,
+            seconds_to_last_marker=(left_ms - min(at for at, _ in made)) / 1000 if is_rolled_back else None,
+            decision_to_last_marker_s=(left_ms - ended.time_ms) / 1000 if is_rolled_back else None,
             users_touched=len({entity for _, entity in made if entity is not None}),
             seconds=round(took, 1),
         )

@@ -114,7 +114,7 @@ class FakeStore:
         _now: int,
         *,
         publishes: bool = False,
-    ) -> None:
+    ) -> int:
         kafka = self._kafka
         assert offsets, "only offsets tell the broker which process this is"
         if self._writer != kafka.writer:
@@ -132,6 +132,7 @@ class FakeStore:
             raise OutcomeUnknownError("who knows")
         if outcome == "aborted":
             raise TransactionAbortedError("no")
+        return 0
 
 
 class FakeConsumer:
@@ -214,9 +215,9 @@ class FakePositions:
         starts = {partition: found.earliest[partition] for partition in found.new}
         return starts, not any(starts.values())
 
-    def anew(self, found: Found) -> dict[Partition, int]:
-        log = (self._kafka.log, 0)
-        return {**found.ends, log: found.starts.get(log, 0)}
+    def anew(self, found: Found, time_ms: int | None) -> dict[Partition, int]:
+        starts = found.ends | {place: at for place, at in found.starts.items() if place[0] == self._kafka.labels}
+        return starts if time_ms is None else {**starts, (self._kafka.log, 0): 0}
 
 
 class FakeCuts:

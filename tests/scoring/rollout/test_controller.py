@@ -335,7 +335,9 @@ def test_a_promotion_is_taken_up_by_the_next_process_unless_another_policy_has_c
 
 
 def test_what_was_deleted_unread_makes_the_step_begin_anew_behind_it(world, caplog):
+    world.kafka.publish(world.change.model_copy(update={"reason": "an earlier one"}))
     world.kafka.publish(world.change)
+    world.kafka.tell(Marker(partition=0, first_offset=3, policy=world.change.policy.hash))
     world.add(range(100))
     world.run()
     world.add(range(100, 200))
@@ -344,6 +346,9 @@ def test_what_was_deleted_unread_makes_the_step_begin_anew_behind_it(world, capl
     assert "Kafka deleted 20 records" in caplog.text
     assert "the present step begins anew" in caplog.text
     assert metrics._anew._value.get() == 1
+    assert world.seen().markers == {0: 3}
+    assert not world.kafka.note.ahead
+    assert world.store.starts == 1
     expected = world.expected(range(200, 260))
     assert {k: v for k, v in without_complete(world.seen()).items() if not k.startswith("labels")} == {
         k: v for k, v in expected.items() if not k.startswith("labels")

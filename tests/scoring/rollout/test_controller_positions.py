@@ -55,7 +55,7 @@ class Rig:
                 pipeline.labels.topic,
             )
         )
-        everything = [self.live, self.shadow, self.log, self.labels]
+        self.everything = everything = [self.live, self.shadow, self.log, self.labels]
         self.consumer = FakeConsumer({getattr(self, name): at for name, at in (since or {}).items()}, error)
         self.positions = Positions(
             KafkaAccess(bootstrap="localhost:1"), self.consumer, pipeline, {topic: 1 for topic, _ in everything}
@@ -67,20 +67,13 @@ class Rig:
         return {name: starts[getattr(self, name)] for name in ("live", "shadow", "log", "labels")}
 
 
-def test_a_new_controller_reads_predictions_since_the_policy_and_log_and_labels_from_their_beginning(tmp_path):
-    rig = Rig(tmp_path, since={"live": 40, "shadow": 30}, earliest=10)
+def test_a_new_controller_reads_everything_since_the_policy(tmp_path):
+    rig = Rig(tmp_path, since={"live": 40, "shadow": 30, "log": 20}, earliest=10)
     starts, is_whole = rig.positions.since(rig.found, BEGIN_MS)
-    assert rig.of(starts) == {"live": 40, "shadow": 30, "log": 10, "labels": 10}
+    assert rig.of(starts) == {"live": 40, "shadow": 30, "log": 20, "labels": 100}  # there is no label since then
     assert is_whole
     # The clock of who published may be ahead.
-    assert rig.consumer.asked == [(*place, BEGIN_MS - 300_000) for place in (rig.live, rig.shadow)]
-
-
-def test_where_there_is_no_record_since_the_policy_it_begins_at_the_end(tmp_path):
-    rig = Rig(tmp_path, since={"live": 40})
-    starts, is_whole = rig.positions.since(rig.found, BEGIN_MS)
-    assert rig.of(starts)["shadow"] == 100
-    assert is_whole
+    assert rig.consumer.asked == [(*place, BEGIN_MS - 300_000) for place in rig.everything]
 
 
 @pytest.mark.parametrize(("earliest", "expected"), [(40, False), (0, True)])
@@ -110,6 +103,9 @@ def test_beginning_anew_leaves_out_predictions_whose_shadows_are_before_the_end(
             return {0: 103}  # three records of a transaction that is about to be visible
 
     monkeypatch.setattr(controller_positions, "Lag", FakeLag)
-    rig = Rig(tmp_path, committed={"live": 40, "shadow": 41, "log": 42, "labels": 43}, earliest=10)
-    assert rig.of(rig.positions.anew(rig.found)) == {"live": 103, "shadow": 100, "log": 42, "labels": 43}
-    assert rig.of(Rig(tmp_path, earliest=10).positions.anew(Rig(tmp_path, earliest=10).found))["log"] == 10
+    committed = {"live": 40, "shadow": 41, "log": 42, "labels": 43}
+    rig = Rig(tmp_path, since={"log": 5}, committed=committed, earliest=10)
+    assert rig.of(rig.positions.anew(rig.found, BEGIN_MS)) == {"live": 103, "shadow": 100, "log": 5, "labels": 43}
+    assert rig.of(rig.positions.anew(rig.found, None)) == {"live": 103, "shadow": 100, "log": 100, "labels": 43}
+    new = Rig(tmp_path, earliest=10)
+    assert new.of(new.positions.anew(new.found, None))["labels"] == 100

@@ -1,5 +1,6 @@
 import pytest
 
+from scoring.rollout.completeness import Cut
 from scoring.rollout.controller_store import Kept, Note
 from scoring.rollout.facts import Facts
 from scoring.rollout.judge import Judge
@@ -111,6 +112,19 @@ def test_positions_only_advance_and_are_unsaved_until_they_are_saved(world):
     assert standing.is_saved
     standing.advance({LIVE: 8})
     assert (standing.unsaved, standing.positions) == ({LIVE: 8}, {LOG: 3, LIVE: 8})
+
+
+def test_what_the_judge_was_told_is_to_be_saved_and_is_told_once(world):
+    standing = world.standing(world.first)
+    standing.saved()
+    standing.completeness.add({0: Cut(7, {LIVE: 5})})
+    standing.complete()
+    assert standing.state.complete == {0: 7}
+    assert not standing.is_saved
+    standing.saved()
+    standing.completeness.add({0: Cut(7, {LIVE: 5})})
+    standing.complete()
+    assert standing.is_saved
 
 
 def test_a_note_that_has_changed_is_to_be_saved(world):
