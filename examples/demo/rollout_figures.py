@@ -21,16 +21,15 @@ _AFTER_S = 2.0
 _BEYOND = 1.6
 _MAX_COLUMNS = 20
 
-# Title, and what is measured.
 _GUARDRAILS = {
-    "errors": ("Errors", "share of moments without a score in time"),
-    "latency": ("Latency", "p99 of a call, to the champion's"),
-    "decision_rate": ("Decisions", "rate of positive decisions, to the champion's"),
-    "quality": ("Quality", "mean loss, to the champion's"),
-    "calibration": ("Calibration", "mean score, to the share of positives"),
-    "fairness": ("Fairness", "as decisions, in the worst group"),
-    "scores": ("Equal scores", "share of entities with the score of another"),
-    "split": ("Split", "the candidate's share of entities"),
+    "errors": "Errors",
+    "latency": "Latency of calls",
+    "decision_rate": "Decisions",
+    "quality": "Quality",
+    "calibration": "Calibration of the candidate",
+    "fairness": "Fairness",
+    "scores": "Equal scores",
+    "split": "Split",
 }
 _VERDICTS = {"equivalent": "surely within its bounds", "worse": "surely outside of its bounds"}
 
@@ -89,10 +88,10 @@ def version_colours(rollouts: Rollouts) -> Mapping[int, str]:
 
 
 def _guardrail(name: str, rollouts: Rollouts) -> Figure:
-    title, quantity = _GUARDRAILS[name]
     begin, end = _span(rollouts)
     colours = version_colours(rollouts)
     looks = [look for look in rollouts.looks if look.guardrail == name]
+    quantity = next((look.what for look in reversed(looks) if look.what), name)
     stretches = list(_stretches(looks, rollouts.changes))
     top = _top(looks)
 
@@ -103,7 +102,7 @@ def _guardrail(name: str, rollouts: Rollouts) -> Figure:
             vertical_line(ax, change.at_s, "")
         for since, under in stretches:
             last = under[-1]
-            band(ax, [(look.at_s, look.low, _high(look)) for look in under], colours[last.version])
+            band(ax, list(_held(under)), colours[last.version])
             bounds = [(since, under[0]), *((look.at_s, look) for look in under)]
             dashed_line(ax, [(at, look.least) for at, look in bounds], "bad")
             dashed_line(ax, [(at, look.most) for at, look in bounds if look.most is not None], "bad")
@@ -111,7 +110,7 @@ def _guardrail(name: str, rollouts: Rollouts) -> Figure:
                 hover_column(ax, look.at_s, until, _tip(look))
             _mark(ax, last, colours[last.version])
 
-    return Figure(title, _caption(looks), paint, height=190, narrow_height=200)
+    return Figure(_GUARDRAILS[name], _caption(looks), paint, height=190, narrow_height=200)
 
 
 def _mark(ax: Axes, last: Look, colour: str) -> None:
@@ -153,6 +152,13 @@ def _stretches(looks: Sequence[Look], changes: Sequence[Change]) -> Iterator[tup
         inside = [look for look in looks if change.at_s <= look.at_s < until and look.version == change.candidate]
         if inside:
             yield change.at_s, inside
+
+
+def _held(looks: Sequence[Look]) -> Iterator[tuple[float, float, float]]:
+    """The interval over time: what was known at a look holds until the next one."""
+    for look, after in pairwise([*looks, looks[-1]]):
+        yield look.at_s, look.low, _high(look)
+        yield after.at_s, look.low, _high(look)
 
 
 def _high(look: Look) -> float:

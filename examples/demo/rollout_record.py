@@ -46,7 +46,7 @@ class Change(_RecordModel):
 class Look(_RecordModel):
     """What a guardrail said of the candidate at a moment: the interval of what it measures, and its bounds.
 
-    None is infinite.
+    A bound of None is infinite. ``what`` is the quantity that is measured, in words, if that is known.
     """
 
     at_s: float
@@ -57,6 +57,7 @@ class Look(_RecordModel):
     high: float | None
     least: float
     most: float | None
+    what: str | None = None
 
 
 class Trial(_RecordModel):
@@ -190,6 +191,7 @@ def _look(change: Change, report: Mapping[str, Any]) -> Look:
         high=measured["high"],
         least=measured["allowed_low"],
         most=measured["allowed_high"],
+        what=measured["what"],
     )
 
 

@@ -31,10 +31,10 @@ PLOTS = (
 ROLLOUT_PLOTS = (
     "Who scored whom",
     "Errors",
-    "Latency",
+    "Latency of calls",
     "Decisions",
     "Quality",
-    "Calibration",
+    "Calibration of the candidate",
     "Fairness",
     "Equal scores",
     "Split",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -64,6 +65,20 @@ def lowest(path: ET.Element) -> float:
 
 def points_of(path: ET.Element) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path.get("d", ""))]
+
+
+def test_the_axis_says_what_is_measured_as_the_controller_does_or_names_the_guardrail(found: Rollouts) -> None:
+    labels = ["Quality", "Split"]
+    texts = [[node.text for node in drawn(panel(found, label)).iter("text")] for label in labels]
+    assert "mean loss / the champion's" in texts[0]
+    assert "split" in texts[1]
+
+
+def test_what_was_known_at_a_look_holds_until_the_next_one(found: Rollouts) -> None:
+    band = points_of(drawn(panel(found, "Quality")).findall("g[@class='mark']/path")[0])
+    steps = [(one, other) for one, other in pairwise(band) if one[0] != other[0]]
+    assert steps
+    assert all(one[1] == other[1] for one, other in steps)
 
 
 def test_guardrails_that_measured_nothing_have_no_plot(found: Rollouts) -> None:
