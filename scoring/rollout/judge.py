@@ -87,6 +87,10 @@ class Judge:
             state = collect_labels(state, labels)
         return collect_entries(state, entries, complete or {})
 
+    def forget_entries(self, state: JudgeState) -> JudgeState:
+        """Forget what the log has said of the policy: it was published once more since then."""
+        return replace(state, markers={}, refusal=None)
+
     def report(self, state: JudgeState) -> list[GuardrailReport]:
         """What each guardrail says so far."""
         return judge_guardrails(state, self._facts)
