@@ -93,6 +93,9 @@ class Seen:
         horizon, latest = self.facts.rollout.label_horizon, self.state.labels.latest_ms
         if horizon is None or latest is None:
             return has_label
+        # One label with a wrong clock must not say that all others have come: scorers have clocks of their own.
+        scored = self.moment[~np.isnan(self.moment)]
+        latest = min(latest, int(scored.max())) if len(scored) else latest
         return has_label & (self.state.entities.rows["first"] <= latest - horizon)
 
     @cached_property

@@ -254,6 +254,14 @@ def test_events_younger_than_the_label_horizon_are_not_judged() -> None:
     assert report.verdict is Verdict.CONTINUE
 
 
+def test_a_label_from_the_future_does_not_say_that_all_others_have_come() -> None:
+    seen = labelled(1_500, lambda truth, _: -truth)
+    seen["labels"] = [*seen["labels"], Label("no event", 1.0, 2**62)]
+    rollout = Rollout(label_horizon=1_400 * SECOND)
+    (report,) = [one for one in reports(SHADOW, rollout, **seen) if one.guardrail == "quality"]
+    assert report.events == 100
+
+
 def test_a_regression_is_judged_by_its_squared_errors_and_has_no_calibration() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(100, 20, 2_000)
