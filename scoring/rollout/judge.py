@@ -58,6 +58,15 @@ class Judge:
             return replace(fresh, versions=versions, entities=previous.entities, labels=previous.labels)
         return fresh
 
+    def can_go_on(self, change: PolicyChange | None, seen: JudgeState | None) -> bool:
+        """Whether what was seen is not of this policy, or is still remembered in the same way.
+
+        Otherwise :meth:`begin` forgets it, and the judge must be told everything from where it begins anew.
+        """
+        if change is None or seen is None or seen.policy != change.policy.hash:
+            return True
+        return self.begin(change, seen) is seen
+
     def observe(
         self,
         state: JudgeState,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -374,6 +375,16 @@ def test_a_state_that_cannot_be_read_makes_the_step_begin_anew(world, caplog):
     world.kafka.state["head"] = b"{}"
     world.run()
     assert "the present step begins anew" in caplog.text
+    assert len(world.seen().calls.rows) == 0
+
+
+def test_a_definition_that_remembers_something_else_makes_the_step_begin_anew(world, caplog):
+    world.kafka.publish(world.change)
+    world.add(range(20))
+    world.run()
+    world.facts = replace(world.facts, rollout=world.facts.rollout.model_copy(update={"most_entities": 2_000}))
+    world.run()
+    assert "most_entities" in caplog.text
     assert len(world.seen().calls.rows) == 0
 
 
