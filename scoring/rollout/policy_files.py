@@ -80,8 +80,12 @@ class _UniqueKeys(yaml.SafeLoader):
 def _from_yaml(file: Path) -> RolloutPolicy:
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - it is a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PenstockError(f"the file is no YAML: {error}", where=str(file), safe=_SAFE) from error
+    except OSError as error:
+        raise PenstockError(f"the file cannot be read: {error.strerror}", where=str(file), safe=_SAFE) from error
+    # The loader lets out what Python says of a value such as 2026-13-01, and of too deep a nesting.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        said = str(error) if isinstance(error, yaml.YAMLError) else f"{type(error).__name__}: {error}"
+        raise PenstockError(f"the file is no YAML: {said}", where=str(file), safe=_SAFE) from error
     if not isinstance(content, dict):
         raise PenstockError("the file has no policy", where=str(file), safe=_SAFE, next=_fields_of(RolloutPolicy))
     try:
