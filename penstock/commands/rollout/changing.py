@@ -22,6 +22,7 @@ from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from scoring.repository import ModelRepository
+from scoring.rollout.judge import AUTHOR
 from scoring.rollout.log_reading import changes_in
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
@@ -40,8 +41,21 @@ class _Words(click.ParamType):
     name = "TEXT"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse a blank text."""
+        """Refuse a blank text, and bytes that are none."""
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            self.fail("It must be UTF-8.", param, ctx)
         return value.strip() or self.fail("It must not be blank.", param, ctx)
+
+
+class _Person(_Words):
+    """An author that is not the controller."""
+
+    name = "NAME"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse the controller's name: whatever it publishes rests on evidence."""
+        author = super().convert(value, param, ctx)
+        return author if author != AUTHOR else self.fail(f"{AUTHOR} is the author of what it decides itself.", param, ctx)
 
 
 def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +64,7 @@ def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
     author = click.option(
         "--author",
         metavar="NAME",
-        type=_Words(),
+        type=_Person(),
         envvar="PENSTOCK_AUTHOR",
         default=lambda: f"{_user()}@{socket.gethostname()}",
         help="By whom (default: PENSTOCK_AUTHOR, or user@host).",

@@ -104,7 +104,16 @@ def test_without_an_author_it_is_the_user_at_the_host(world: World, monkeypatch:
     assert world.present.author == f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-@pytest.mark.parametrize("signed", [("--reason", " "), ("--reason", "why", "--author", ""), ()])
+@pytest.mark.parametrize(
+    "signed",
+    [
+        ("--reason", " "),
+        ("--reason", "why", "--author", ""),
+        ("--reason", "why", "--author", " controller "),
+        ("--reason", "not \udcff UTF-8"),
+        (),
+    ],
+)
 def test_a_change_needs_a_reason_and_an_author(world: World, signed: tuple[str, ...]) -> None:
     assert world.run("apply", "-f", world.file(), *signed).exit_code == 2
     assert world.log.changes == []
