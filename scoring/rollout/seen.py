@@ -67,6 +67,7 @@ class Seen:
         self.call_arm = calls[:, Call.ARM]
         self.moment = calls[:, Call.MOMENT]
         self.is_failed = calls[:, Call.IS_FAILED] == 1
+        self.is_letter = calls[:, Call.IS_LETTER] == 1
         self.infer_ms = calls[:, Call.INFER_MS]
         self.arm = entities[:, Column.ARM]
         self.score = entities[:, Column.SCORE]
@@ -75,9 +76,8 @@ class Seen:
     @cached_property
     def is_call(self) -> Mask:
         """Which calls were surely made under the policy: of a dead letter only the partition's marker says so."""
-        is_letter = self.state.calls.rows["values"][:, Call.IS_LETTER] == 1
         first = self._of_partitions(self.state.markers, _NEVER)
-        return np.asarray(~np.isnan(self.call_arm) & (~is_letter | (self.state.calls.rows["offset"] >= first)))
+        return np.asarray(~np.isnan(self.call_arm) & (~self.is_letter | (self.state.calls.rows["offset"] >= first)))
 
     @cached_property
     def is_complete(self) -> Mask:
