@@ -55,7 +55,9 @@ class _Person(_Words):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse the controller's name: whatever it publishes rests on evidence."""
         author = super().convert(value, param, ctx)
-        return author if author != AUTHOR else self.fail(f"{AUTHOR} is the author of what it decides itself.", param, ctx)
+        if author == AUTHOR:
+            self.fail(f"{AUTHOR} is the author of what it decides itself.", param, ctx)
+        return author
 
 
 def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,7 +142,18 @@ def resume(pipeline: str, reason: str, author: str) -> None:
 @click.option("--arm", metavar="NAME", help="Which candidate, if there are several.")
 def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
     """Make a candidate the champion: it scores all events, and its version becomes the current one."""
-    _end(pipeline, lambda present: promoted(present, _by(author, reason), arm))
+    model, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
+
+    def decide(present: PolicyChange | None) -> PolicyChange:
+        change = promoted(present, _by(author, reason), arm)
+        try:  # scorers may still have a version in memory that no scorer could start with
+            repository.verified(model, change.policy.policy.champion.version)
+        except PenstockError as error:
+            error.safe = "the policy is as it was"
+            raise
+        return change
+
+    _end(pipeline, decide)
 
 
 @click.command()
