@@ -217,6 +217,8 @@ class Controller:
             lost = None if is_whole else "Kafka has deleted predictions since the policy was published"
         elif found.new:
             starts = components.positions.anew(found, None)
+        if lost is None and not components.judge.can_go_on(note.change, inherited.seen):
+            lost = "the pipeline has other groups or another most_entities now"
         if lost is None:
             return Standing.begin(components.judge, note, inherited.seen, starts)
         if since_ms is not None:

@@ -18,7 +18,7 @@ from schemas.codec import Decoder, Registry, Rejection, Undecodable, UnknownSche
 from schemas.columns import ColumnReader, Columns, Mask
 from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import REPLAY_OF, DeadLetter
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.inference import FALLBACK, PRIMARY
@@ -147,8 +147,12 @@ class PredictionReader:
     def live(
         self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
     ) -> list[Live]:
-        """The predictions under these versions of policies; adds those that cannot be read to ``passed``."""
-        return self._read(topic, messages, versions, passed, self._live_rows, self._live)
+        """The predictions under these versions of policies; adds those that cannot be read to ``passed``.
+
+        Without those of replays: nobody waited for them, and nothing has scored them in shadow.
+        """
+        answers = [message for message in messages if not _is_replay(message)]
+        return self._read(topic, answers, versions, passed, self._live_rows, self._live)
 
     def shadow(
         self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
@@ -229,6 +233,10 @@ class PredictionReader:
         """The inputs that are groups; NaN where the vector, of another version's inputs, is too short."""
         inputs = np.frombuffer(vector or b"", "<f4", len(vector or b"") // _FLOAT_BYTES)
         return tuple(float(inputs[place]) if place < len(inputs) else math.nan for place in self._places.tolist())
+
+
+def _is_replay(message: Message) -> bool:
+    return any(name == REPLAY_OF for name, _ in message.headers() or ())
 
 
 class _Columns:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator
+from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator, model_validator
 
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from scoring.rollout.policy import PublishedPolicy
 from streams.definitions.base import Definition
@@ -48,6 +49,13 @@ class PolicyChange(Definition):
     time_ms: int
     step: Annotated[int, Field(ge=0)] = 0
     status: Status = "running"
+
+    @model_validator(mode="after")
+    def _step_exists(self) -> Self:
+        steps = len(self.policy.policy.steps)
+        if self.step >= max(steps, 1):
+            raise ValueError(f"there is no step {self.step}: the policy has {counted(steps, 'step')}")
+        return self
 
     @field_validator("evidence", mode="after")
     @classmethod

@@ -52,6 +52,7 @@ class Publication:
                 self._load_lost(present)
                 return None
             loaded = _versions(wanted) | _versions(present)
+            self._check_followed(_versions(present) - _versions(wanted))
             champion = wanted.policy.policy.champion.version
             load_versions(self._repository, self._server, self._model, champion, loaded)
             try:
@@ -74,6 +75,19 @@ class Publication:
         if needed - ready:
             champion = present.policy.policy.champion.version
             load_versions(self._repository, self._server, self._model, champion, needed)
+
+    def _check_followed(self, versions: set[int]) -> None:
+        """Check versions that only the policy has that is followed until then."""
+        for version in sorted(versions):
+            try:
+                self._repository.verified(self._model, version)
+            except PenstockError as error:
+                raise PenstockError(
+                    f"version {version} of the policy that is followed now cannot be loaded: {error.what}",
+                    where=error.where,
+                    safe="this policy was not published",
+                    next="put the version back, or: penstock rollout rollback PIPELINE --reason TEXT, and try again",
+                ) from error
 
     def publish(self, decide: Decide) -> PolicyChange | None:
         """Publish a policy at once if its versions are loaded as configured, else as :meth:`load_and_publish`.

@@ -198,7 +198,8 @@ class Rollout(Definition):
         entity_again: After which event time an entity counts again; None: once in a step. Events of one entity are
             alike, and tests take them as independent.
         label_horizon: How long after its event a label may come. Younger events are not judged by their labels, since
-            the early labels may be of other events than the late ones. None: every label counts at once.
+            the early labels may be of other events than the late ones. The newest label or scored event tells the time,
+            whichever is earlier. None: every label counts at once.
         reweight_every: How often the weights of a bandit follow its rewards.
         most_entities: How many entities, and how many calls, are remembered. With more, every second one is forgotten,
             chosen by hash, as often as needed.

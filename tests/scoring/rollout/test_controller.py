@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -389,6 +390,16 @@ def test_offsets_without_a_state_and_a_state_without_offsets_make_the_step_begin
     del world.kafka.committed[world.kafka.live, 1]  # Kafka has forgotten it
     world.run()
     assert f"begins anew: no offset is committed of {world.kafka.live}[1]" in caplog.text
+
+
+def test_a_definition_that_remembers_something_else_makes_the_step_begin_anew(world, caplog):
+    world.kafka.publish(world.change)
+    world.add(range(20))
+    world.run()
+    world.facts = replace(world.facts, rollout=world.facts.rollout.model_copy(update={"most_entities": 2_000}))
+    world.run()
+    assert "most_entities" in caplog.text
+    assert len(world.seen().calls.rows) == 0
 
 
 def test_a_new_policy_begins_without_the_state_of_another_release(world, caplog):

@@ -4,6 +4,7 @@ import pytest
 
 from penstock.kafka.names import dead_letters_of
 from schemas.codec import Encoder
+from schemas.dead_letters import REPLAY_OF
 from schemas.history import committed_schemas
 from schemas.records import PREDICTION_SCHEMA
 from scoring.rollout.controller_input import InputReader, LabelReader, read_log
@@ -79,6 +80,12 @@ def test_a_shadow_prediction_is_read_with_its_version(records):
         score=0.75,
         infer_ms=2.0,
     )
+
+
+def test_a_replay_of_a_dead_letter_tells_nothing_of_how_versions_work(records):
+    replay = FakeMessage("predictions", 0, 0, records.live(0), headers=[("ce_id", b"x"), (REPLAY_OF, b"letters[0]@3")])
+    reading = Reading(records, live=[replay, records.live(1)])
+    assert ([live.event_id for live in reading.observed.live], reading.passed) == (["event-1"], [])
 
 
 def test_a_prediction_of_an_earlier_release_has_no_arm(records):

@@ -175,3 +175,12 @@ def test_differences_are_said_in_words() -> None:
         "arm wider is in the file, and not published",
         "exploration is in the file, and not published",
     )
+
+
+@pytest.mark.parametrize(
+    "salt",
+    ["2026-13-01", "!!int a", "!!bool a", "!!timestamp a", "9" * 5_000, "[" * 3_000],
+    ids=["month", "int", "bool", "timestamp", "long", "deep"],
+)
+def test_a_value_that_yaml_cannot_make_sense_of_is_an_error_of_the_file(tmp_path: Path, salt: str) -> None:
+    assert "is no YAML" in refusal(write(tmp_path, f"salt: {salt}\n")).what

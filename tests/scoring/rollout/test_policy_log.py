@@ -78,6 +78,11 @@ def test_a_change_says_who_and_why(field: str) -> None:
         PolicyChange.model_validate(CHANGE.model_dump() | {field: ""})
 
 
+def test_a_change_is_at_a_step_that_its_policy_has() -> None:
+    with pytest.raises(PenstockError, match="there is no step 1: the policy has 0 steps"):
+        decode(encode(CHANGE).replace(b'"step":0', b'"step":1'), "rollout.fraud[0]@1")
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_evidence_that_json_cannot_hold_is_refused(number: float) -> None:
     wrong: dict[str, Any] = CHANGE.model_dump() | {"evidence": {"bound": number}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shutil
 import socket
 from pathlib import Path
 
@@ -124,7 +125,16 @@ def test_without_an_author_it_is_the_user_at_the_host(world: World, monkeypatch:
     assert world.present.author == f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-@pytest.mark.parametrize("signed", [("--reason", " "), ("--reason", "why", "--author", ""), ()])
+@pytest.mark.parametrize(
+    "signed",
+    [
+        ("--reason", " "),
+        ("--reason", "why", "--author", ""),
+        ("--reason", "why", "--author", " controller "),
+        ("--reason", "not \udcff UTF-8"),
+        (),
+    ],
+)
 def test_a_change_needs_a_reason_and_an_author(world: World, signed: tuple[str, ...]) -> None:
     assert world.run("apply", "-f", world.file(), *signed).exit_code == 2
     assert world.log.changes == []
@@ -146,6 +156,26 @@ def test_a_promoted_candidate_becomes_the_current_version_and_the_old_champion_s
     assert (world.current, world.server.loaded) == (2, (1, 2, 3))
     *_, champion = (change for change in read_history(world.repository, "taps_rollout") if change.alias == "champion")
     assert (champion.before, champion.after, champion.command) == (1, 2, "rollout")
+
+
+def test_a_version_that_was_deleted_is_not_promoted_and_its_policy_is_rolled_back_first(world: World) -> None:
+    world.apply()
+    shutil.rmtree(world.repository.root / "taps_rollout" / "2")
+    with pytest.raises(PenstockError, match="has no version 2") as refused:
+        world.run("promote", *SIGNED)
+    assert refused.value.safe == "the policy is as it was"
+    with pytest.raises(PenstockError, match="version 2 of the policy that is followed now") as refused:
+        world.apply(**ALONE)
+    assert f"penstock rollout rollback {world.reference}" in str(refused.value.next)
+    assert len(world.log.changes) == 1
+    world.run("rollback", *SIGNED)
+    world.apply(**AB | {"arms": [AB["arms"][0], AB["arms"][2] | {"weight": 0.5}]})
+    assert world.present.policy.policy.versions == (1, 3, 4)
+
+
+def test_a_version_beyond_what_a_server_has_is_refused(world: World) -> None:
+    with pytest.raises(PenstockError, match=r"arms\[1\]\.version"):
+        world.apply(arms=[CANARY["arms"][0], {"name": "other", "version": 10**300}])
 
 
 def test_of_several_candidates_the_named_one_is_promoted(world: World) -> None:
