@@ -78,7 +78,7 @@ def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
 @pipeline_argument
 @file_option
 @_signed
-@click.option("--dry-run", is_flag=True, help="Only check the file and its versions, and say what would change. Needs Kafka.")
+@click.option("--dry-run", is_flag=True, help="Only check file and versions, and say what would change.")
 @click.option("--again", is_flag=True, help="Begin a rollout once more that was rolled back or promoted.")
 @click.option("--switch", is_flag=True, help="Let the file's champion be another version than the present one.")
 def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool, again: bool, switch: bool) -> None:
