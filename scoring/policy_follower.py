@@ -163,10 +163,10 @@ class PolicyFollower:
                 last = message
 
     def _begin(self, change: PolicyChange | None) -> None:
-        published = None if change is None else change.policy
-        if published is None:
+        if change is None:
             self._line_up = self._prepare(None)
             return
+        published = change.policy
         self._seen = published.hash
         try:
             self._line_up = self._prepared(published)

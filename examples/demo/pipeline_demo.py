@@ -54,7 +54,7 @@ class DemoParameters:
     live_per_second: float = 400.0
     drift_from_ms: int | None = None
     candidates: tuple[Candidate, ...] = ()
-    shadow_per_second: float = 1_200.0
+    shadow_per_second: float = 1_500.0
 
 
 @dataclass(frozen=True)

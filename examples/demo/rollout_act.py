@@ -111,9 +111,8 @@ class RolloutAct:
         for candidate in self._candidates:
             stage.call("model", "train", name, *train, *candidate.training)
         commands.start("controller", "rollout", "controller", "run", name, "--metrics-port", str(self._metrics_port))
-        stage.begin("rollouts", "wait for the controller")
         for candidate in self._candidates:
-            stage.step(f"roll out {candidate.about}")
+            stage.begin("rollouts", f"roll out {candidate.about}")
             why = ("--reason", candidate.reason, "--author", _AUTHOR)
             stage.call("rollout", "apply", name, "-f", str(candidate.file), *why)
             until = time.monotonic() + candidate.most_s

@@ -286,8 +286,8 @@ class Controller:
     def _decide(self, standing: Standing) -> None:
         """Ask the judge, and publish what it says.
 
-        While there is more to read that was there at the beginning, as after a long absence, only a rollback is: what is
-        still to be read may tell that a version fails, or that it does not have to wait any longer.
+        While there is more to read that was there at the beginning, as after a long absence, only a rollback is
+        published: what is still to be read may tell that a version fails, or that it need not wait any longer.
         """
         pace = self._news_pace if standing.news else self._time_pace
         if not pace.is_due():

@@ -223,6 +223,16 @@ class Rollout(Definition):
         return {measure: each for measure, each in chosen.items() if measure not in self.without}
 
     @model_validator(mode="after")
+    def _labels_come_in_time(self) -> Self:
+        horizon, first = self.label_horizon, self.steps[0]
+        if horizon is not None and first.weight == 0 and first.most_time <= horizon:
+            raise ValueError(
+                f"label_horizon {duration_text(horizon)} is not below the most_time of the step in shadow, "
+                f"{duration_text(first.most_time)}: it would pause before the first label counts"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _measures_differ(self) -> Self:
         declared = [each.measure for each in self.guardrails]
         for measure in declared:

@@ -28,7 +28,7 @@ from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import Decide, change_policy, iterate_log, read_policy
 from scoring.rollout.publication import Publication
-from scoring.rollout.transitions import By, begun, end_of, paused, promoted, resumed, rolled_back
+from scoring.rollout.transitions import By, begun, check_champion, end_of, paused, promoted, resumed, rolled_back
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
@@ -80,7 +80,8 @@ def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
 @_signed
 @click.option("--dry-run", is_flag=True, help="Only check the file, and say what would change.")
 @click.option("--again", is_flag=True, help="Begin a rollout once more that was rolled back or promoted.")
-def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool, again: bool) -> None:
+@click.option("--switch", is_flag=True, help="Let the file's champion be another version than the present one.")
+def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool, again: bool, switch: bool) -> None:
     """Publish the policy of a file, once its versions are checked, loaded and warmed up.
 
     Scorers follow it without a restart. If the same policy is published already, nothing is done, however far its
@@ -100,7 +101,11 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
         return end_of(policy, changes_in(iterate_log(kafka, definition)))
 
     def decide(present: PolicyChange | None) -> PolicyChange | None:
-        return None if end(present) else begun(policy, present, _by(author, reason))
+        change = None if end(present) else begun(policy, present, _by(author, reason))
+        if change is not None and not switch:
+            serving = repository.serving_config(definition.model.name)
+            check_champion(policy, present, None if serving is None else serving.version)
+        return change
 
     command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
     if dry_run:

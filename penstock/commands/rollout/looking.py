@@ -28,7 +28,12 @@ from streams.definitions.pipeline import Pipeline
 
 format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 file_option = click.option(
-    "-f", "--file", "file", required=True, type=click.Path(path_type=Path), help="The policy: a file, YAML or Python."
+    "-f",
+    "--file",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The policy: a file, YAML or Python; - reads YAML from standard input.",
 )
 
 

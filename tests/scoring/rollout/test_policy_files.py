@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_an_error_names_the_field_and_what_is_allowed(tmp_path: Path, before: st
     error = refusal(write(tmp_path, YAML.replace(before, after, 1)))
     assert message in error.what
     assert error.safe == "no policy was changed"
+
+
+def test_a_dash_is_yaml_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(YAML.encode())))
+    assert read_policy(Path("-")) == CANARY
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"mode: [")))
+    with pytest.raises(PenstockError, match="the file is no YAML") as caught:
+        read_policy(Path("-"))
+    assert caught.value.where == "standard input"
 
 
 def test_all_errors_of_a_file_are_said_at_once(tmp_path: Path) -> None:

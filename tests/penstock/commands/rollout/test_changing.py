@@ -38,10 +38,30 @@ def test_a_policy_is_loaded_and_published_with_its_author_and_reason(world: Worl
 
 def test_the_same_file_again_changes_nothing(world: World) -> None:
     world.apply()
-    calls = len(world.server.calls)
+    before = loads(world)
     done = world.apply()
     assert (done.exit_code, done.output) == (0, "this policy is published: nothing to do\n")
-    assert (len(world.log.changes), len(world.server.calls)) == (1, calls)
+    assert (len(world.log.changes), loads(world)) == (1, before)
+
+
+def loads(world: World) -> int:
+    return sum(call[0] == "load" for call in world.server.calls)
+
+
+def test_the_same_file_again_loads_a_version_that_the_server_has_lost(world: World) -> None:
+    world.apply()
+    world.server.loaded = (1,)
+    world.apply()
+    assert (len(world.log.changes), world.server.loaded) == (1, (1, 2, 3))
+
+
+def test_another_champion_than_the_present_one_is_refused_unless_it_is_meant(world: World) -> None:
+    other = [{"name": "present", "version": 2, "role": "champion"}, {"name": "other", "version": 3}]
+    with pytest.raises(PenstockError, match="the champion of the file is version 2, and version 1 is the one now"):
+        world.apply(arms=other)
+    assert world.log.changes == []
+    world.apply("--switch", arms=other)
+    assert world.present.policy.policy.champion.version == 2
 
 
 def test_a_dry_run_says_what_would_be_published_and_changes_nothing(world: World) -> None:
@@ -201,5 +221,5 @@ def test_a_rollout_that_has_ended_does_not_begin_again_by_itself(world: World, e
     assert (done.exit_code, len(world.log.changes)) == (0, 2)
     assert "this rollout has ended" in done.output
     assert "by bob: it is over" in done.output
-    world.apply("--again")
+    world.apply("--again", "--switch")
     assert world.present.policy.policy == declared()
