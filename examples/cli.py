@@ -45,7 +45,7 @@ _FRAUD_CANDIDATES = (
     Candidate(
         about="a version that knows the drift",
         file=_FRAUD / "rollout.yaml",
-        reason="trained on the latest weeks, with the drift",
+        reason="trained on all events so far, with the drift",
         outcome="promoted",
     ),
     Candidate(

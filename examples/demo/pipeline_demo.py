@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -32,8 +31,6 @@ from verify.measured import Measured
 
 _POLL_S = 0.25
 _STALL_S = 90.0
-# Long enough for both kinds of events: those before the drift and those after it.
-_RETRAIN_ON = timedelta(days=25)
 
 
 @dataclass(frozen=True)
@@ -217,14 +214,11 @@ class _PipelineDemo:
         self._wait("predictions of the live events", JOB, SCORER)
         predictions.measuring = False
         assert self._producer.event_times is not None
-        _, latest = self._producer.event_times
+        begin, latest = self._producer.event_times
         self._act = RolloutAct(parameters.candidates, self._pipeline, self._kafka, predictions, self, _free_port())
-        since = latest - _RETRAIN_ON // timedelta(milliseconds=1)
-        out = self._backfill.with_name("backfill-latest")
-        self.begin("candidates", f"backfill the features of the latest {_RETRAIN_ON.days} days")
-        self.call(
-            "backfill", "run", self._pipeline.name, "--from", str(since), "--to", str(latest + 1), "--out", str(out)
-        )
+        out, name = self._backfill.with_name("backfill-all"), self._pipeline.name
+        self.begin("candidates", "backfill the features of all events so far")
+        self.call("backfill", "run", name, "--from", str(begin), "--to", str(latest + 1), "--out", str(out))
         self._backfills.append(out)
         train = ("--backfill", str(out), "--seed", str(parameters.seed))
         traffic = Traffic(messages, parameters.shadow_per_second, parameters.live_per_second)

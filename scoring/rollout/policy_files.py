@@ -37,7 +37,10 @@ def read_policy(file: Path) -> RolloutPolicy:
     if file.suffix == ".py":
         return _from_python(file.resolve())
     if file.suffix in (".yaml", ".yml"):
-        return _from_yaml(file.read_bytes(), str(file))
+        try:
+            return _from_yaml(file.read_bytes(), str(file))
+        except OSError as error:
+            raise PenstockError(f"the file cannot be read: {error.strerror}", where=str(file), safe=_SAFE) from error
     raise PenstockError(
         f"a file of a policy ends with .yaml, .yml or .py, not {file.suffix or 'without any of them'}",
         where=str(file),
@@ -86,9 +89,7 @@ def _from_yaml(text: bytes, where: str) -> RolloutPolicy:
         content = yaml.load(text.decode(), _UniqueKeys)  # noqa: S506 - it is a SafeLoader
     # The loader lets out what Python says of a value such as 2026-13-01, and of too deep a nesting.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        said = str(error)
-        if not isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
-            said = f"{type(error).__name__}: {said}"
+        said = str(error) if isinstance(error, yaml.YAMLError) else f"{type(error).__name__}: {error}"
         raise PenstockError(f"the file is no YAML: {said}", where=where, safe=_SAFE, next=correct) from error
     if not isinstance(content, dict):
         raise PenstockError("the file has no policy", where=where, safe=_SAFE, next=_fields_of(RolloutPolicy))

@@ -66,6 +66,16 @@ class Publication:
             next="penstock rollout history PIPELINE",
         )
 
+    def _load_lost(self, present: PolicyChange | None) -> None:
+        """Load the versions of the policy that is followed if the server has lost one."""
+        if present is None:
+            return
+        ready = {state.version for state in self._server.versions(self._model) if state.state == "READY"}
+        needed = _versions(present)
+        if needed - ready:
+            champion = present.policy.policy.champion.version
+            load_versions(self._repository, self._server, self._model, champion, needed)
+
     def _check_followed(self, versions: set[int]) -> None:
         """Check versions that only the policy has that is followed until then."""
         for version in sorted(versions):
@@ -78,16 +88,6 @@ class Publication:
                     safe="this policy was not published",
                     next="put the version back, or: penstock rollout rollback PIPELINE --reason TEXT, and try again",
                 ) from error
-
-    def _load_lost(self, present: PolicyChange | None) -> None:
-        """Load the versions of the policy that is followed if the server has lost one."""
-        if present is None:
-            return
-        ready = {state.version for state in self._server.versions(self._model) if state.state == "READY"}
-        needed = _versions(present)
-        if needed - ready:
-            champion = present.policy.policy.champion.version
-            load_versions(self._repository, self._server, self._model, champion, needed)
 
     def publish(self, decide: Decide) -> PolicyChange | None:
         """Publish a policy at once if its versions are loaded as configured, else as :meth:`load_and_publish`.
