@@ -113,6 +113,7 @@ class Controller:
         self._deciding: tuple[PolicyChange, PolicyChange] | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self._backlog: dict[Partition, int] = {}
+        self._unread: dict[Partition, int] = {}  # where topics ended when it was taken up, until all that is read
         self._save_pace = _Pace(clock, _SAVE_S, _SAVE_AT_LEAST_S)
         self._news_pace = _Pace(clock, 0.0, _ASK_AT_LEAST_S)
         self._time_pace = _Pace(clock, _ASK_AT_LEAST_S, _ASK_AT_LEAST_S)
@@ -232,6 +233,7 @@ class Controller:
         self._consumer.incremental_unassign([TopicPartition(*partition) for partition in self._everything])
         self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in standing.positions.items()])
         self._components.watch.done(standing.positions)
+        self._unread = {**found.ends}
         answers = self._components.reader.topics[:2]
         self._backlog = {partition: end for partition, end in found.ends.items() if partition[0] in answers}
         if self._labels:
@@ -266,6 +268,7 @@ class Controller:
             passed += observed.passed
         self._note_unreadable(passed)
         standing.advance(batch.positions)
+        self._unread = {place: end for place, end in self._unread.items() if standing.positions[place] < end}
         standing.completeness.add(components.cuts.take())
         standing.complete()
         if self._backlog:
@@ -281,7 +284,11 @@ class Controller:
             _log.warning("and %d more", len(passed) - _LOGGED_UNREADABLE)
 
     def _decide(self, standing: Standing) -> None:
-        """Ask the judge, and publish what it says."""
+        """Ask the judge, and publish what it says.
+
+        While there is more to read that was there at the beginning, as after a long absence, only a rollback is
+        published: what is still to be read may tell that a version fails, or that it need not wait any longer.
+        """
         pace = self._news_pace if standing.news else self._time_pace
         if not pace.is_due():
             return
@@ -290,6 +297,8 @@ class Controller:
         if change is None:
             return
         assert standing.change is not None
+        if self._unread and decision_between(standing.change, change) != "rolled_back":
+            return
         self._deciding = standing.change, change
         following = standing.following(change)
         if self._write(following, publishes=True):

@@ -35,6 +35,9 @@ SHADOW, DEAD_LETTER = "shadow", "dead_letter"
 # cannot be read, or of a prediction that is too long.
 _FAILURES = ("penstock.ModelFailed", "penstock.NotANumber")
 _FLOAT_BYTES = 4
+# Of a version, which may be anything in a record that no scorer has written.
+_MOST_DIGITS = 19
+_MOST_OFFSET = 2**63 - 1
 
 
 class Message(Protocol):
@@ -299,7 +302,8 @@ def _version_of(record: dict[str, Any]) -> int:
 
 
 def _version(text: str) -> int:
-    return int(text) if text.isdecimal() else 0  # none of a policy's
+    is_number = text.isdecimal() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else 0  # none of a policy's
 
 
 class LetterReader:
@@ -311,6 +315,7 @@ class LetterReader:
 
     def __init__(self, project: Project) -> None:
         self._topic = project.pipeline.features_topic
+        self._partitions = project.pipeline.source.partitions
         self._first_view = project.pipeline.views[0].name
         self._decoder = project.features_decoder()
 
@@ -323,6 +328,8 @@ class LetterReader:
                 letter = DeadLetter.read(message.key(), message.value(), message.headers())
                 if letter.topic != self._topic or letter.reason not in _FAILURES:
                     continue
+                if not (0 <= letter.partition < self._partitions and 0 <= letter.offset <= _MOST_OFFSET):
+                    raise ValueError(f"{letter.topic}[{letter.partition}]@{letter.offset} is no place of a record")  # noqa: TRY301
                 record = self._decoder.decode(letter.value or b"", where)
             except (ValueError, Undecodable, UnknownSchema) as error:
                 passed.append(Unreadable(topic, where, error.what if isinstance(error, PenstockError) else str(error)))

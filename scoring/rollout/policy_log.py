@@ -20,6 +20,8 @@ from streams.definitions.base import Definition
 
 Text = Annotated[str, Field(min_length=1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Up to the year 9999: beyond, it cannot be said.
+TimeMs = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]
 Status = Literal["running", "paused", "ended"]
 
 
@@ -46,7 +48,7 @@ class PolicyChange(Definition):
     reason: Text
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
     previous: Hash | None
-    time_ms: int
+    time_ms: TimeMs
     step: Annotated[int, Field(ge=0)] = 0
     status: Status = "running"
 
@@ -75,8 +77,8 @@ class Marker(Definition):
 
     format: Literal[1] = 1
     kind: Literal["marker"] = "marker"
-    partition: int
-    first_offset: int
+    partition: Annotated[int, Field(ge=0, lt=2**31)]
+    first_offset: Annotated[int, Field(ge=0, lt=2**63)]
     policy: Hash
 
 
@@ -95,7 +97,7 @@ class Refusal(Definition):
     instance: Text
     policy: Hash
     reason: Text
-    time_ms: int
+    time_ms: TimeMs
 
 
 Entry = PolicyChange | Marker | Refusal

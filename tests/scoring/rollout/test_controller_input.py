@@ -197,6 +197,21 @@ def test_what_cannot_be_read_is_passed_over_by_its_place_and_the_rest_is_read(re
     )
 
 
+@pytest.mark.parametrize(("name", "value"), [("partition", b"2"), ("partition", b"9" * 11), ("offset", b"9" * 25)])
+def test_a_letter_of_a_place_that_no_record_has_is_passed_over(records, name, value):
+    found = letter(records, 3)
+    headers = [(each, value if each.endswith(f".{name}") else said) for each, said in found.headers()]
+    assert headers != found.headers()
+    reading = Reading(records, letters=[FakeMessage("letters", 0, 0, found.value(), headers=headers)])
+    assert (reading.observed.letters, len(reading.passed)) == ([], 1)
+
+
+@pytest.mark.parametrize("version", ["v2", "9" * 5_000, ""])
+def test_a_version_that_is_none_is_none_of_the_policys(records, version):
+    (live,) = Reading(records, live=[records.live(3, model_version=version)]).observed.live
+    assert live.version == 0
+
+
 def test_events_are_counted_by_arm_and_route(records):
     reading = Reading(
         records,
