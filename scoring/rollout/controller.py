@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
@@ -236,9 +236,10 @@ class Controller:
         self._unread = {**found.ends}
         answers = self._components.reader.topics[:2]
         self._backlog = {partition: end for partition, end in found.ends.items() if partition[0] in answers}
-        if self._labels:
-            self._consumer.pause([TopicPartition(*partition) for partition in self._labels])
-            self._resume_labels(standing)
+        # A pause outlives the assignment.
+        self._consumer.resume([TopicPartition(*partition) for partition in self._everything])
+        self._consumer.pause([TopicPartition(*partition) for partition in self._labels])
+        self._resume_labels(standing)
 
     def _resume_labels(self, standing: Standing) -> None:
         """Read labels, too, once their predictions are read: the judge remembers few labels without one."""
@@ -347,14 +348,17 @@ class Controller:
 
     # The client calls these inside consume().
 
-    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # With nothing, the group was balanced anew and nothing has changed.
-        if partitions:
-            self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
-            self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
-            self._standing = None
-            if missing := self._everything - self._assigned:
-                _log.warning("waiting for %d partitions that another member of the group has", len(missing))
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if not partitions:  # the group was balanced anew, and nothing has changed
+            return
+        # Where to begin is found out later. Without an offset, the client would report that there is none.
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in partitions])
+        consumer.pause(partitions)
+        self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
+        self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
+        self._standing = None
+        if missing := self._everything - self._assigned:
+            _log.warning("waiting for %d partitions that another member of the group has", len(missing))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned -= {(tp.topic, tp.partition) for tp in partitions}

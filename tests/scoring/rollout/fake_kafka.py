@@ -145,6 +145,7 @@ class FakeConsumer:
         self._paused: set[Partition] = set()
         self._ended: set[Partition] = set()
         self._on_assign: Any = None
+        self.assigned: list[dict[Partition, int]] = []
 
     def subscribe(self, _topics: list[str], *, on_assign: Any, **_callbacks: Any) -> None:
         self._on_assign = on_assign
@@ -175,11 +176,11 @@ class FakeConsumer:
 
     def incremental_unassign(self, _partitions: list[Any]) -> None:
         self._positions.clear()
-        self._paused.clear()
-        self._ended.clear()
+        self._ended.clear()  # a pause outlives it
 
     def incremental_assign(self, partitions: list[Any]) -> None:
         self._positions = {(tp.topic, tp.partition): tp.offset for tp in partitions}
+        self.assigned.append(dict(self._positions))
 
     def pause(self, partitions: list[Any]) -> None:
         self._paused |= {(tp.topic, tp.partition) for tp in partitions}

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -155,6 +155,15 @@ def test_everything_is_read_once_and_saved_with_its_offsets(world):
     assert world.kafka.note.change == world.change
     assert not world.kafka.note.ahead
     assert world.lag[-1][world.kafka.log, 0] == 1
+
+
+def test_it_begins_once_and_reads_nothing_before(world):
+    consumer = FakeConsumer(world.kafka, 60)
+    world.kafka.publish(world.change)
+    world.run(consumer=consumer)
+    before, after = consumer.assigned
+    assert before == dict.fromkeys(world.kafka.topics, OFFSET_END)
+    assert after == dict.fromkeys(world.kafka.topics, 0)
 
 
 def test_the_judge_learns_up_to_where_all_answers_are_read(world):
