@@ -46,6 +46,8 @@ from streams.plan.project import Project
 _BATCH, _BATCH_BYTES = 500, 16 * 1024 * 1024
 _WRITE_S = 20.0
 _ATTEMPTS = 3
+# Of an offset in a header, which may be anything in a record of somebody else.
+_MOST_DIGITS = 18
 
 _log = logging.getLogger(__name__)
 
@@ -185,8 +187,10 @@ def corrected_offsets(corrections: Iterable[Record], topic: str, partition: int)
     def offsets() -> Iterator[int]:
         for record in corrections:
             said = {name.removeprefix(CORRECTS): value or b"" for name, value in record.headers}
-            if (said.get("topic"), said.get("partition")) == wanted and said.get("offset", b"").isdigit():
-                yield int(said["offset"])
+            offset = said.get("offset", b"")
+            is_offset = offset.isdigit() and len(offset) <= _MOST_DIGITS
+            if (said.get("topic"), said.get("partition")) == wanted and is_offset:
+                yield int(offset)
 
     return np.sort(np.fromiter(offsets(), np.int64))
 

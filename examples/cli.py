@@ -21,6 +21,7 @@ from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from examples.demo.evidence import collect_evidence
 from examples.demo.pipeline_demo import DemoParameters, DemoResult, run_pipeline_demo, write_by_pipeline
+from examples.demo.rollout_act import Candidate
 from examples.demo.screen import Screen
 from examples.demo.summary import print_summary
 from examples.flights.replay import messages as flight_messages
@@ -39,6 +40,22 @@ from verify.report import Report
 PIPELINES = ("fraud", "flights")
 # One event for each of the 336,776 flights, and one label for each that arrived.
 FLIGHT_MESSAGES = 336_776 + 327_346
+_FRAUD = ROOT / "examples" / "fraud"
+_FRAUD_CANDIDATES = (
+    Candidate(
+        about="a version that knows the drift",
+        file=_FRAUD / "rollout.yaml",
+        reason="trained on all events so far, with the drift",
+        outcome="promoted",
+    ),
+    Candidate(
+        about="a version whose labels were mixed up",
+        file=_FRAUD / "rollout_mixed_up.yaml",
+        reason="another training function, and as accurate",
+        outcome="rolled back",
+        training=("--with", f"{_FRAUD / 'mixed_up_labels.py'}:train"),
+    ),
+)
 
 
 @click.command()
@@ -99,6 +116,7 @@ def _demo_parameters(full: bool, seed: int, names: tuple[str, ...]) -> list[Demo
             burst=24_000,
             live=live,
             drift_from_ms=WorldConfig().drift_from_ms,
+            candidates=_FRAUD_CANDIDATES,
         ),
         "flights": DemoParameters("flights", flight_messages, seed, train=train, burst=burst, live=live),
     }
@@ -140,6 +158,8 @@ def _run(stack: Stack, parameters: list[DemoParameters], folder: Path, console: 
         measured_path, report_path = folder / "measured.json", folder / "report.json"
         write_by_pipeline({name: result.measured for name, result in results.items()}, measured_path)
         write_by_pipeline({name: result.timeline for name, result in results.items()}, folder / "timeline.json")
+        rollouts = {name: result.rollouts for name, result in results.items() if result.rollouts is not None}
+        write_by_pipeline(rollouts, folder / "rollouts.json")
         screen.clear()
         screen.step("verify: recompute everything from the raw events in a separate process")
         passed = _verify(environment, folder, results, measured_path, report_path, screen)
@@ -147,7 +167,7 @@ def _run(stack: Stack, parameters: list[DemoParameters], folder: Path, console: 
         screen.step("report: read the topics and write the page")
         _write_page(report, results, stack, folder / "report.html", seed)
         screen.finish()
-    print_summary(report, console, [_readable(path) for path in (folder / "report.html", report_path)])
+    print_summary(report, rollouts, console, [_readable(path) for path in (folder / "report.html", report_path)])
     return passed
 
 
@@ -163,6 +183,7 @@ def _write_page(report: Report, results: Mapping[str, DemoResult], stack: Stack,
             result.measured,
             result.timeline,
             collect_evidence(open_project(name), kafka, models, result.measured, registry),
+            result.rollouts,
         )
         for name, result in results.items()
     }
@@ -193,7 +214,8 @@ def _verify(
     screen: Screen,
 ) -> bool:
     """Run ``penstock verify`` and return whether all checks passed."""
-    options = [option for name, one in results.items() for option in ("--backfill", f"{name}={one.backfill}")]
+    folders = [(name, folder) for name, one in results.items() for folder in one.backfills]
+    options = [option for name, folder in folders for option in ("--backfill", f"{name}={folder}")]
     options += ["--measured", str(measured), "--report", str(report)]
     with CommandRunner(environment, folder, screen.refresh) as commands:
         try:

@@ -23,6 +23,8 @@ from streams.definitions.pipeline import Pipeline
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+# A policy that was refused is tried again after this time.
+_AGAIN_S = 30.0
 # Longer than the open transaction of a killed writer can hide the records after it.
 _STUCK_S = 90.0
 
@@ -64,6 +66,8 @@ class PolicyFollower:
         self._stop = threading.Event()
         self._thread: Future[None] | None = None
         self._seen: str | None = None
+        self._refused: PolicyChange | None = None
+        self._again_s = 0.0
         self._lock = threading.Lock()  # of the fields below, which both threads change
         self._refusals: list[Refusal] = []
         self._next: LineUp | None = None
@@ -159,15 +163,16 @@ class PolicyFollower:
                 last = message
 
     def _begin(self, change: PolicyChange | None) -> None:
-        published = None if change is None else change.policy
-        if published is None:
+        if change is None:
             self._line_up = self._prepare(None)
             return
+        published = change.policy
         self._seen = published.hash
         try:
             self._line_up = self._prepared(published)
         except PenstockError as error:
             self._refuse(published, error)
+            self._try_again_later(change)
             self._line_up = self._last_that_works(error)
 
     def _last_that_works(self, error: PenstockError) -> LineUp:
@@ -200,23 +205,32 @@ class PolicyFollower:
             changes = [change for each in messages if (change := self._change_in(each)) is not None]
             if changes:
                 self._take_up(changes[-1])
+            elif self._refused is not None and time.monotonic() >= self._again_s:
+                self._take_up(self._refused)  # perhaps what was wrong has been mended
 
     def _take_up(self, change: PolicyChange) -> None:
         published = change.policy
         self._seen = published.hash
         if self._seen == self._followed():
+            self._refused = None
             return  # as when a rollout is paused
         try:
             line_up = self._prepared(published)
         except PenstockError as error:
-            self._refuse(published, error)
+            if change is not self._refused:
+                self._refuse(published, error)
+            self._try_again_later(change)
             return
+        self._refused = None
         with self._lock:
             unused, self._next = self._next, line_up
         if unused is not None:
             unused.close()
         weights = ", ".join(f"{arm} {weight:g}" for arm, weight in published.weights.items())
         _log.info("policy %s by %s (%s): %s", published.version, change.author, change.reason, weights)
+
+    def _try_again_later(self, refused: PolicyChange) -> None:
+        self._refused, self._again_s = refused, time.monotonic() + _AGAIN_S
 
     def _followed(self) -> str | None:
         """The hash of the policy that is scored with, or will be from the next batch on."""

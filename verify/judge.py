@@ -343,7 +343,7 @@ def _quality(
     judged = [
         (p, by_offset.get(Position(p.value["features_partition"], p.value["features_offset"])))
         for p in run.predictions
-        if p.value["event_time"] > measured.trained_until_ms
+        if measured.is_judged(p.value["event_time"])
         and p.value["event_id"] in labels
         and p.value["model_version"].isdigit()
         and p.value["features_topic"] == features_topic

@@ -18,3 +18,9 @@ class Measured(BaseModel):
     latencies_ms: list[float]
     trained_until_ms: int
     drift_from_ms: int | None = None
+    rollouts_from_ms: int | None = None
+
+    def is_judged(self, event_time: int) -> bool:
+        """Whether the model's quality is judged on events of this time, epoch ms."""
+        end = self.rollouts_from_ms
+        return self.trained_until_ms < event_time and (end is None or event_time < end)

@@ -48,14 +48,14 @@ class CommandRunner:
         """Run ``penstock ARGUMENTS`` and wait until it exits.
 
         Args:
-            name: Name of its log.
+            name: Name of its log, to which a second call appends.
             arguments: Arguments of the command.
             idle: Called while waiting, instead of the ``idle`` of this object.
 
         Raises:
             PenstockError: if the command fails; it contains the end of the log.
         """
-        with self._log(name).open("w+b") as log:
+        with self._log(name).open("ab") as log:
             command = subprocess.Popen(
                 self._command(arguments),
                 stdout=log,

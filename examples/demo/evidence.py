@@ -29,6 +29,8 @@ from verify.measured import Measured
 # Four bins per power of ten of the odds, which resolves small and large scores equally well.
 SCORE_EDGES = tuple(1 / (1 + 10 ** (-quarter / 4)) for quarter in range(-16, 17))
 _LEAST_IN_BIN = 30
+# The version that scored until the rollouts, if there are any: the demo begins with an empty repository.
+_FIRST = 1
 
 
 class _EvidenceModel(BaseModel):
@@ -103,8 +105,9 @@ class Gates(_EvidenceModel):
 class Evidence(_EvidenceModel):
     """The report's data for one pipeline.
 
-    The scores are those of events later than the training data: ``before`` the injected drift and ``after`` it (None
-    without drift). ``monitors`` names all monitors, also those without alerts. Times are event time, epoch ms.
+    The scores are those of events later than the training data, and earlier than any rollout: ``before`` the injected
+    drift and ``after`` it (None without drift). ``monitors`` names all monitors, also those without alerts. Times are
+    event time, epoch ms.
     """
 
     begin_ms: int
@@ -146,8 +149,8 @@ def collect_evidence(
     truth = np.array([labels.get(event_id, -1) for event_id in event_ids], dtype=np.int8)
     monitors = pipeline.monitors
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
-    later = times > until
-    before = later if drift is None else later & (times < drift)
+    judged = np.array([measured.is_judged(time) for time in times.tolist()], np.bool_)
+    before, after = (judged, None) if drift is None else (judged & (times < drift), judged & (times >= drift))
     name = pipeline.model.name
     return Evidence(
         begin_ms=int(times.min()),
@@ -157,11 +160,11 @@ def collect_evidence(
         threshold=threshold,
         positive=pipeline.model.positive,
         before=summarise_scores(scores[before], truth[before], threshold),
-        after=None if drift is None else summarise_scores(scores[times >= drift], truth[times >= drift], threshold),
+        after=None if after is None else summarise_scores(scores[after], truth[after], threshold),
         monitors=monitors.names() if monitors else (),
         alerts=decode_alerts(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else (),
-        importance=models.manifest(name, models.newest(name)).importance,
-        gates=_gates(overviews(models, name)[-1].report),
+        importance=models.manifest(name, _FIRST).importance,
+        gates=_gates(overviews(models, name)[0].report),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message
 
 from penstock.kafka.access import QUIET, KafkaAccess
-from schemas.codec import Decoder
 from schemas.history import record_decoder
 
 # How many are kept: for the screen, and latencies for its percentiles.
@@ -50,12 +49,12 @@ class AlertReader:
         self.count = 0
         self.latest: deque[ShownAlert] = deque(maxlen=_ALERTS)
         self._decoder = record_decoder("drift_alert")
-        self._consumer = Consumer(_settings(kafka))
+        self._consumer = Consumer(reader_settings(kafka))
         self._consumer.subscribe([topic])
 
     def poll(self) -> None:
         """Read the alerts that have arrived; does not wait."""
-        for alert in _values(self._consumer.consume(_BATCH, 0.0), self._decoder):
+        for alert in map(self._decoder.decode, values_of(self._consumer.consume(_BATCH, 0.0))):
             self.count += 1
             shown = (alert[name] for name in ("monitor", "detector", "reference", "current"))
             self.latest.append(ShownAlert(*shown))
@@ -71,7 +70,8 @@ class PredictionReader:
     ``count`` is the number of predictions read. A latency is the time from the raw event's Kafka timestamp to the
     arrival of the prediction here, in ms: ``latencies_ms`` holds those that arrived while ``measuring`` was set,
     ``recent_ms`` the latest ones. ``high_scores`` holds the last few predictions with the decision ``positive``.
-    ``last_arrival`` is in seconds of the monotonic clock.
+    ``last_arrival`` is in seconds of the monotonic clock. ``under`` counts the predictions under rollout policies, by
+    policy and version of the model, and ``entities`` has their entities.
     """
 
     def __init__(self, kafka: KafkaAccess, topic: str, positive: str) -> None:
@@ -82,10 +82,12 @@ class PredictionReader:
         self.recent_ms: deque[float] = deque(maxlen=_RECENT)
         self.high_scores: deque[HighScore] = deque(maxlen=_HIGH_SCORES)
         self.last_arrival = 0.0
+        self.under: Counter[tuple[str, int]] = Counter()
+        self.entities: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._arrivals: deque[tuple[float, float]] = deque()
         self._decoder = record_decoder("prediction")
         self._stop = threading.Event()
-        self._consumer = Consumer(_settings(kafka))
+        self._consumer = Consumer(reader_settings(kafka))
         self._consumer.subscribe([topic])
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -106,7 +108,7 @@ class PredictionReader:
             first = self._consumer.poll(_POLL_S)
             arrived = [] if first is None else [first, *self._consumer.consume(_BATCH, 0)]
             now = time.time()
-            for prediction in _values(arrived, self._decoder):
+            for prediction in map(self._decoder.decode, values_of(arrived)):
                 self._record(prediction, now)
 
     def _record(self, prediction: dict[str, Any], now: float) -> None:
@@ -123,9 +125,13 @@ class PredictionReader:
         assert isinstance(score, float)
         if prediction["decision"] == self._positive:
             self.high_scores.append(HighScore(score, str(prediction["entity"])))
+        if prediction["rollout"] is not None:
+            served = prediction["rollout"]["policy"], int(prediction["model_version"])
+            self.under[served] += 1
+            self.entities[served].add(str(prediction["entity"]))
 
 
-def _settings(kafka: KafkaAccess) -> dict[str, str | int | bool]:
+def reader_settings(kafka: KafkaAccess) -> dict[str, str | int | bool]:
     """Consumer settings: reads all committed records, in a new group, and commits no offsets."""
     return {
         **kafka.client(),
@@ -137,10 +143,15 @@ def _settings(kafka: KafkaAccess) -> dict[str, str | int | bool]:
     }
 
 
-def _values(messages: list[Message], decoder: Decoder) -> Iterator[dict[str, Any]]:
+def values_of(messages: list[Message]) -> Iterator[bytes]:
+    """The values of records.
+
+    Raises:
+        KafkaException: if the client says that it cannot go on.
+    """
     for message in messages:
         error = message.error()
         if error is None:
-            yield decoder.decode(message.value() or b"")
+            yield message.value() or b""
         elif error.fatal():
             raise KafkaException(error)

@@ -1,8 +1,9 @@
-"""Runs the demo of one pipeline: backfill the history and train on it, then a burst, then live traffic."""
+"""Runs the demo of one pipeline: backfill the history and train on it, a burst, live traffic, and rollouts under it."""
 
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from deploy.local.services.service import HOST
 from examples.demo.command_runner import CommandRunner
 from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, REDIS, SCORER, ConsumerLags
 from examples.demo.job_progress import JobProgress
 from examples.demo.output_readers import AlertReader, PredictionReader
 from examples.demo.producer import DemoProducer
+from examples.demo.rollout_act import Candidate, RolloutAct, Traffic
+from examples.demo.rollout_record import Rollouts
 from examples.demo.screen import Meter, Screen
 from examples.demo.timeline import Recorder, Timeline
 from examples.messages import Message
@@ -34,7 +38,8 @@ class DemoParameters:
     """The demo's parameters for one pipeline.
 
     ``train``, ``burst`` and ``live`` are numbers of messages. ``drift_from_ms`` is the event time at which the
-    generated data drifts, None without drift.
+    generated data drifts, None without drift. ``candidates`` are rolled out after the live phase, while traffic goes on
+    at ``shadow_per_second`` messages in shadow, and ``live_per_second`` otherwise.
     """
 
     pipeline: str
@@ -45,15 +50,21 @@ class DemoParameters:
     live: int
     live_per_second: float = 400.0
     drift_from_ms: int | None = None
+    candidates: tuple[Candidate, ...] = ()
+    shadow_per_second: float = 1_500.0
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The measurements of a run, for the verifier and the report; ``backfill`` is the folder of its Parquet files."""
+    """The measurements of a run, for the verifier and the report.
+
+    ``backfills`` are the folders of its Parquet files; ``rollouts`` is None if nothing was rolled out.
+    """
 
     measured: Measured
     timeline: Timeline
-    backfill: Path
+    backfills: tuple[Path, ...]
+    rollouts: Rollouts | None = None
 
 
 def run_pipeline_demo(
@@ -107,45 +118,50 @@ class _PipelineDemo:
         self._screen = screen
         self._kafka = kafka
         self._backfill = backfill
+        self._backfills = [backfill]
         self._lags = lags
         self._producer = DemoProducer(kafka)
         self._predictions: PredictionReader | None = None
         self._alerts: AlertReader | None = None
-        self._recorder = Recorder(time.monotonic())
+        self._act: RolloutAct | None = None
+        self._began, self._began_ms = time.monotonic(), time.time_ns() // 1_000_000
+        self._recorder = Recorder(self._began)
         self._polled_at = 0.0
         state = screen.state
         state.meters = {}
-        state.lags, state.latencies_ms, state.high_scores, state.alerts = {}, (), (), ()
+        state.lags, state.latencies_ms, state.high_scores, state.alerts, state.rollout = {}, (), (), (), None
 
     def run(self) -> DemoResult:
         parameters, name = self._parameters, self._parameters.pipeline
         messages = parameters.messages()
         self._lags.add(REDIS, CASSANDRA)
-        self._step("history", "produce the history")
-        self._produce(islice(messages, parameters.train), None)
+        self.begin("history", "produce the history")
+        self.produce(islice(messages, parameters.train), None)
         assert self._producer.event_times is not None
         begin, until = self._producer.event_times
         out = str(self._backfill)
-        self._step("backfill", "backfill the history's features to Parquet")
+        self.begin("backfill", "backfill the history's features to Parquet")
         # It reads the raw events: it needs nothing of what the job and the sinks are still doing.
-        self._call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
-        self._step("train", "train a model on three quarters of the history, and judge it on the rest")
+        self.call("backfill", "run", name, "--from", str(begin), "--to", str(until + 1), "--out", out)
+        self.begin("train", "train a model on three quarters of the history, and judge it on the rest")
         trained_until, seed = begin + (until - begin) * 3 // 4, str(parameters.seed)
-        self._call("model", "train", name, "--backfill", out, "--until", str(trained_until), "--seed", seed)
+        self.call("model", "train", name, "--backfill", out, "--until", str(trained_until), "--seed", seed)
         # The demo shows what the gates say, and goes on whatever it is.
-        self._call("model", "promote", name, "1", "--backfill", out, "--override", "the first model of a demo")
-        self._call("model", "card", name, "1", "--out", str(self._backfill.with_name("card.html")))
+        self.call("model", "promote", name, "1", "--backfill", out, "--override", "the first model of a demo")
+        self.call("model", "card", name, "1", "--out", str(self._backfill.with_name("card.html")))
         self._predictions = PredictionReader(
             self._kafka, self._pipeline.predictions_topic, self._pipeline.model.positive
         )
         try:
             measured = self._score(messages, trained_until)
+            rollouts = None if self._act is None else self._act.record(self._began, self._began_ms)
         finally:
             self._predictions.stop()
-            if self._alerts is not None:
-                self._alerts.close()
+            for reader in (self._alerts, self._act):
+                if reader is not None:
+                    reader.close()
             self._lags.close()
-        return DemoResult(measured, self._recorder.timeline(time.monotonic()), self._backfill)
+        return DemoResult(measured, self._recorder.timeline(time.monotonic()), tuple(self._backfills), rollouts)
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         parameters, name, predictions = self._parameters, self._parameters.pipeline, self._predictions
@@ -158,27 +174,28 @@ class _PipelineDemo:
             self._lags.add(DRIFT)
             self._alerts = AlertReader(self._kafka, self._pipeline.drift_topic)
             final_consumers.append(DRIFT)
-        self._step("score", "score the history")
+        self.begin("score", "score the history")
         self._wait("predictions of the history", JOB, SCORER)
         self._wait("the sinks and the detectors", *final_consumers)
 
-        self._step("burst", "a burst, without a rate limit")
+        self.begin("burst", "a burst, without a rate limit")
         before, started = predictions.count, time.monotonic()
-        self._produce(islice(messages, parameters.burst), None)
+        self.produce(islice(messages, parameters.burst), None)
         self._wait("predictions of the burst", JOB, SCORER)
         per_second = (predictions.count - before) / max(predictions.last_arrival - started, 1e-3)
         self._wait("the sinks and the detectors", *final_consumers)
 
-        self._step("live", f"live traffic at {parameters.live_per_second:,.0f} messages/s")
+        self.begin("live", f"live traffic at {parameters.live_per_second:,.0f} messages/s")
         predictions.recent_ms.clear()
         predictions.measuring = True
-        self._produce(islice(messages, parameters.live), parameters.live_per_second)
-        self._step("catch up", "stop the job with a savepoint")
+        self.produce(islice(messages, parameters.live), parameters.live_per_second)
+        rollouts_from = self._roll_out(messages) if parameters.candidates else None
+        self.begin("catch up", "stop the job with a savepoint")
         self._wait("features of the live events", JOB)
         # When it has stopped, all that it has computed is on the features topic.
         self.job_runs = False
-        self._call("job", "stop", name)
-        self._screen.step(f"{name}: wait until all consumers have caught up")
+        self.call("job", "stop", name)
+        self.step("wait until all consumers have caught up")
         self._wait("predictions of the live events", SCORER)
         self._wait("the sinks and the detectors", *final_consumers)
         predictions.measuring = False
@@ -187,16 +204,42 @@ class _PipelineDemo:
             latencies_ms=predictions.latencies_ms,
             trained_until_ms=trained_until,
             drift_from_ms=parameters.drift_from_ms,
+            rollouts_from_ms=rollouts_from,
         )
 
-    def _step(self, phase: str, text: str) -> None:
+    def _roll_out(self, messages: Iterator[Message]) -> int:
+        """Roll the candidates out, and return the event time from which on other versions scored, too."""
+        parameters, predictions = self._parameters, self._predictions
+        assert predictions is not None
+        self._wait("predictions of the live events", JOB, SCORER)
+        predictions.measuring = False
+        assert self._producer.event_times is not None
+        begin, latest = self._producer.event_times
+        self._act = RolloutAct(parameters.candidates, self._pipeline, self._kafka, predictions, self, _free_port())
+        out, name = self._backfill.with_name("backfill-all"), self._pipeline.name
+        self.begin("candidates", "backfill the features of all events so far")
+        self.call("backfill", "run", name, "--from", str(begin), "--to", str(latest + 1), "--out", str(out))
+        self._backfills.append(out)
+        train = ("--backfill", str(out), "--seed", str(parameters.seed))
+        traffic = Traffic(messages, parameters.shadow_per_second, parameters.live_per_second)
+        self._act.run(traffic, self._commands, train)
+        return latest + 1
+
+    def begin(self, phase: str, text: str) -> None:
+        """Begin a phase of the timeline, and a step on the screen."""
         self._recorder.begin_phase(phase, time.monotonic())
+        self.step(text)
+
+    def step(self, text: str) -> None:
+        """Begin a step on the screen."""
         self._screen.step(f"{self._parameters.pipeline}: {text}")
 
-    def _call(self, *command: str) -> None:
+    def call(self, *command: str) -> None:
+        """Run a ``penstock`` command, and measure meanwhile."""
         self._commands.call("-".join(command[:2]), *command, idle=self._tick)
 
-    def _produce(self, messages: Iterator[Message], per_second: float | None) -> None:
+    def produce(self, messages: Iterator[Message], per_second: float | None) -> None:
+        """Send messages, at a rate or without limit, and measure meanwhile."""
         self._producer.produce(messages, per_second=per_second, tick=self._tick)
 
     def _tick(self) -> None:
@@ -221,6 +264,8 @@ class _PipelineDemo:
             self._alerts.poll()
             counts["drift alerts"] = self._alerts.count
             state.alerts = list(self._alerts.latest)
+        if self._act is not None:
+            self._act.measure(now, state)
         self._recorder.add_sample(counts, lags, now)
         for stage, count in counts.items():
             state.meters.setdefault(stage, Meter()).set(count, now)
@@ -240,6 +285,13 @@ class _PipelineDemo:
                     next="read the logs in the folder of the report, and run `penstock status`",
                 )
             time.sleep(_POLL_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def write_by_pipeline(models: Mapping[str, BaseModel], path: Path) -> None:

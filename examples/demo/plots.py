@@ -84,6 +84,21 @@ def line(ax: Axes, points: Sequence[Point], colour: str, **options: Any) -> None
     _set_tooltip(ax.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[colour], **options)[0])
 
 
+def band(ax: Axes, points: Sequence[tuple[float, float, float]], colour: str) -> None:
+    """The area between two lines, given as (x, low, high), cut at the edges of the plot area."""
+    limits = ax.get_ylim()
+    x = [x for x, _, _ in points]
+    lows, highs = ([_clamp(y, limits) for y in ys] for ys in ([p[1] for p in points], [p[2] for p in points]))
+    _set_tooltip(ax.fill([*x, *reversed(x)], [*lows, *reversed(highs)], color=COLOURS[colour], alpha=0.16, lw=0)[0])
+    for edge in (lows, highs):
+        ax.plot(x, edge, color=COLOURS[colour], linewidth=1.3)
+
+
+def dashed_line(ax: Axes, points: Sequence[Point], colour: str = "muted") -> None:
+    """A dashed line through points."""
+    ax.plot([x for x, _ in points], [y for _, y in points], color=COLOURS[colour], **_DASHED)
+
+
 def histogram(ax: Axes, edges: Iterable[float], heights: Iterable[float], floor: float, colour: str) -> None:
     """A histogram, filled down to ``floor``."""
     edges, tops = np.clip(list(edges), *ax.get_xlim()), np.maximum(list(heights), floor)

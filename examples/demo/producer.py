@@ -13,7 +13,7 @@ from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 
-_CHECK_EVERY = 500
+_CHECK_EVERY = 200
 
 
 class DemoProducer:

@@ -12,6 +12,8 @@ from examples.demo.figures import Figure, LegendEntry
 from examples.demo.formats import milliseconds
 from examples.demo.markup import Child, Element, append_children, el, html
 from examples.demo.plots import draw
+from examples.demo.rollout_record import Rollouts
+from examples.demo.rollout_section import rollout_section
 from examples.demo.timeline import Timeline
 from penstock.time import readable
 from verify.measured import Measured
@@ -34,6 +36,7 @@ class PipelineRun:
     measured: Measured
     timeline: Timeline
     evidence: Evidence
+    rollouts: Rollouts | None = None
 
 
 def report_page(report: Report, runs: Mapping[str, PipelineRun], command: str, seed: int) -> str:
@@ -114,6 +117,8 @@ def _pipeline(name: str, one: PipelineReport, run: PipelineRun) -> Element:
     parts.append(el("div", {"class": "figures"}, *(_figure(one) for one in shown)))
     if run.evidence.gates is not None:
         parts += _gates(name, run.evidence.gates)
+    if run.rollouts is not None:
+        parts += rollout_section(run.rollouts, _figure, _number)
     return el("section", {"id": name, "class": "pipeline"}, *parts)
 
 

@@ -57,9 +57,10 @@ def probability(axis: Axis, label: str, low: float, high: float) -> None:
     _set_axis(axis, label, (low, high), LogitLocator().tick_values(low, high), "{:g}".format, "logit")
 
 
-def seconds(axis: Axis, label: str, high: float) -> None:
-    """Seconds from 0 to ``high``; as minutes and seconds if ``high`` is over two minutes."""
-    _set_axis(axis, label, (0, high), _multiples(_SECOND_STEPS, 0, high), clock if high > 120 else "{:.0f} s".format)
+def seconds(axis: Axis, label: str, high: float, low: float = 0) -> None:
+    """Seconds from ``low`` to ``high``; as minutes and seconds if ``high`` is over two minutes."""
+    ticks = _multiples(_SECOND_STEPS, low, high)
+    _set_axis(axis, label, (low, high), ticks, clock if high > 120 else "{:.0f} s".format)
 
 
 def dates(axis: Axis, label: str, low_ms: float, high_ms: float) -> None:

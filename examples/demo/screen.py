@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -20,6 +20,7 @@ _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.25
 _RATE_WINDOW_S = 3.0
 _MAX_ENTITY_CHARS = 24
+_VERDICT_STYLES = {"equivalent": "green", "worse": "red"}
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -46,6 +47,16 @@ class Meter:
         return (last - first) / (end - start) if end > start else 0.0
 
 
+@dataclass(frozen=True)
+class ShownRollout:
+    """A rollout, for the screen: its status, the weight of each arm, why, and the verdict of each guardrail."""
+
+    status: str
+    weights: Mapping[str, float]
+    reason: str
+    verdicts: Mapping[str, str]
+
+
 @dataclass
 class ScreenState:
     """The content of the screen, set by the demo."""
@@ -58,6 +69,7 @@ class ScreenState:
     latencies_ms: Sequence[float] = ()
     high_scores: Sequence[HighScore] = ()
     alerts: Sequence[ShownAlert] = ()
+    rollout: ShownRollout | None = None
 
 
 class Screen:
@@ -136,6 +148,8 @@ class Screen:
             parts += [Text(), self._scores()]
         if state.alerts:
             parts += [Text(), self._alerts()]
+        if state.rollout is not None:
+            parts += [Text(), *self._rollout(state.rollout)]
         title = f"penstock demo · {state.pipeline}" if state.pipeline else "penstock demo"
         return Panel(Group(*parts), title=title, subtitle=f"{now - self._started:.0f} s", padding=(1, 2), width=84)
 
@@ -171,6 +185,16 @@ class Screen:
             current = Text(f"{alert.current:.3g}", style="yellow")
             table.add_row(alert.monitor, f"{alert.expected:.3g}", current, alert.detector)
         return table
+
+    def _rollout(self, shown: ShownRollout) -> Iterator[RenderableType]:
+        table = _table(f"rollout: {shown.status}", "share of entities")
+        for arm, weight in shown.weights.items():
+            table.add_row(arm, f"{weight * 100:.3g} %")
+        yield table
+        yield Text(shown.reason, style="dim", no_wrap=True, overflow="ellipsis")
+        for verdict in dict.fromkeys(shown.verdicts.values()):
+            names = (name for name, of in shown.verdicts.items() if of == verdict)
+            yield Text.assemble((f"{verdict}: ", _VERDICT_STYLES.get(verdict, "")), ", ".join(names))
 
 
 def _table(*titles: str) -> Table:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from examples.demo.rollout_record import Rollouts, Trial
 from verify.report import PipelineReport, Report
 
 
-def print_summary(report: Report, console: Console, paths: Sequence[str]) -> None:
-    """Print the summary of a verified run; ``paths`` are the files of the full report."""
+def print_summary(report: Report, rollouts: Mapping[str, Rollouts], console: Console, paths: Sequence[str]) -> None:
+    """Print the summary of a verified run.
+
+    Args:
+        report: What the verifier found.
+        rollouts: Those of each pipeline that had any.
+        console: Where to print.
+        paths: The files of the full report.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 4, 0, 0))
     table.add_column("")
     for name in report.pipelines:
         table.add_column(name, justify="right")
     columns = [_rows(one) for one in report.pipelines.values()]
+    if rollouts:
+        for name, column in zip(report.pipelines, columns, strict=True):
+            column.extend(_rollout_rows(rollouts.get(name)))
     for row, (label, _) in enumerate(columns[0]):
         values = [column[row][1] for column in columns]
         table.add_row(Text(label, style="bold" if not any(v.plain for v in values) else ""), *values)
@@ -27,7 +38,8 @@ def print_summary(report: Report, console: Console, paths: Sequence[str]) -> Non
         if report.held
         else Text("✗ not everything passed", style="bold red")
     )
-    parts: list[RenderableType] = [table, Text(), verdict]
+    parts: list[RenderableType] = [table, Text()]
+    parts.append(verdict)
     for name, one in report.pipelines.items():
         parts += [Text(f"  {name}: {text}", style="red") for text in (*one.failures(), *one.unchecked())]
         parts += [Text(f"    {example}", style="dim") for example in one.examples[:3]]
@@ -72,6 +84,22 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
             Text(f"{model.auc_without_windows:.4f}" if model and model.auc_without_windows is not None else "n/a"),
         ),
     ]
+
+
+def _rollout_rows(rollouts: Rollouts | None) -> list[tuple[str, Text]]:
+    """How the rollouts ended: the first candidate that was promoted, and the first that was rolled back."""
+    trials = {} if rollouts is None else {trial.outcome: trial for trial in reversed(rollouts.trials)}
+    promoted, rolled_back = trials.get("promoted"), trials.get("rolled back")
+    return [
+        ("rollouts", Text()),
+        ("  promoted after", _took(promoted)),
+        ("  rolled back after", _took(rolled_back)),
+        ("  users touched by it", Text(f"{rolled_back.entities:,}" if rolled_back else "none tried")),
+    ]
+
+
+def _took(trial: Trial | None) -> Text:
+    return Text(f"{trial.events:,} events · {trial.to_s - trial.from_s:.1f} s" if trial else "none tried")
 
 
 def _drift_errors(one: PipelineReport) -> int:

@@ -19,10 +19,12 @@ from penstock import (
     Contract,
     Derived,
     Entity,
+    Guardrail,
     Labels,
     Model,
     Monitors,
     Pipeline,
+    Rollout,
     Source,
     View,
     approx_distinct,
@@ -176,5 +178,22 @@ pipeline = Pipeline(
         ),
         window=500,
         false_alarm_every=100_000,
+    ),
+    rollout=Rollout(
+        guardrails=(
+            Guardrail(measure="errors", absolute=(0, 0.05), awaited=True),
+            Guardrail(measure="latency", relative=(0, 3)),
+            # Nobody can review more than one payment in ten.
+            Guardrail(measure="decision_rate", absolute=(0, 0.1), awaited=True),
+            Guardrail(measure="quality", relative=(0, 1.05), awaited=True),
+            # Frauds come in waves: for some weeks, the cards that pay at a few terminals.
+            Guardrail(measure="calibration", absolute=(0.2, 5)),
+            Guardrail(measure="scores", absolute=(0, 0.5)),
+        ),
+        # A card pays about once a day, and a stolen one several times within minutes, which is alike. An hour would be
+        # safer, and would take the demo twice as long.
+        entity_again="5m",
+        # A demo lasts for seconds: not only one call in each of them counts.
+        together="20ms",
     ),
 )

@@ -49,7 +49,7 @@ _SAVE_S, _SAVE_AT_LEAST_S = 2.0, 10.0
 _SAVE_BYTES_S = 2_000_000
 # The judge is asked when it was told something; and as time passes, too. See `Pace`.
 _ASK_AT_LEAST_S = 1.0
-_REPORT_S, _REPORT_AT_LEAST_S = 5.0, 60.0
+_REPORT_S, _REPORT_AT_LEAST_S = 1.0, 60.0
 # Pauses before what has failed is tried again, and before waits for Kafka.
 _PAUSE_S = 0.5
 _LOGGED_UNREADABLE = 5
@@ -112,6 +112,7 @@ class Controller:
         self._deciding: tuple[PolicyChange, PolicyChange] | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
         self._backlog: dict[Partition, int] = {}
+        self._unread: dict[Partition, int] = {}  # where topics ended when it was taken up, until all that is read
         self._save_pace = Pace(clock, _SAVE_S, _SAVE_AT_LEAST_S)
         self._news_pace = Pace(clock, 0.0, _ASK_AT_LEAST_S)
         self._time_pace = Pace(clock, _ASK_AT_LEAST_S, _ASK_AT_LEAST_S)
@@ -216,6 +217,8 @@ class Controller:
             lost = None if is_whole else "Kafka has deleted predictions since the policy was published"
         elif found.new:
             starts = components.positions.anew(found, None)
+        if lost is None and not components.judge.can_go_on(note.change, inherited.seen):
+            lost = "the pipeline has other groups or another most_entities now"
         if lost is None:
             return Standing.begin(components.judge, note, inherited.seen, starts)
         if since_ms is not None:
@@ -229,6 +232,7 @@ class Controller:
         self._consumer.incremental_unassign([TopicPartition(*partition) for partition in self._everything])
         self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in standing.positions.items()])
         self._components.watch.done(standing.positions)
+        self._unread = {**found.ends}
         answers = self._components.reader.topics[:2]
         self._backlog = {partition: end for partition, end in found.ends.items() if partition[0] in answers}
         # A pause outlives the assignment.
@@ -264,6 +268,7 @@ class Controller:
             passed += observed.passed
         self._note_unreadable(passed)
         standing.advance(batch.positions)
+        self._unread = {place: end for place, end in self._unread.items() if standing.positions[place] < end}
         standing.completeness.add(components.cuts.take())
         standing.complete()
         if self._backlog:
@@ -279,7 +284,11 @@ class Controller:
             _log.warning("and %d more", len(passed) - _LOGGED_UNREADABLE)
 
     def _decide(self, standing: Standing) -> None:
-        """Ask the judge, and publish what it says."""
+        """Ask the judge, and publish what it says.
+
+        While there is more to read that was there at the beginning, as after a long absence, only a rollback is
+        published: what is still to be read may tell that a version fails, or that it need not wait any longer.
+        """
         pace = self._news_pace if standing.news else self._time_pace
         if not pace.is_due():
             return
@@ -288,6 +297,8 @@ class Controller:
         if change is None:
             return
         assert standing.change is not None
+        if self._unread and decision_between(standing.change, change) != "rolled_back":
+            return
         self._deciding = standing.change, change
         following = standing.following(change)
         if self._write(following, publishes=True):

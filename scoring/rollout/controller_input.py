@@ -5,8 +5,6 @@ A record that cannot be read is passed over. Each says where it is and why.
 
 from __future__ import annotations
 
-import math
-import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
 from schemas.codec import Registry, Undecodable, UnknownSchema
 from schemas.columns import ColumnReader, Columns, Mask
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import REPLAY_OF, DeadLetter
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.inference import FALLBACK, PRIMARY
@@ -35,6 +33,9 @@ SHADOW, DEAD_LETTER = "shadow", "dead_letter"
 # cannot be read, or of a prediction that is too long.
 _FAILURES = ("penstock.ModelFailed", "penstock.NotANumber")
 _FLOAT_BYTES = 4
+# Of a version, which may be anything in a record that no scorer has written.
+_MOST_DIGITS = 19
+_MOST_OFFSET = 2**63 - 1
 
 
 class Observed(NamedTuple):
@@ -128,8 +129,12 @@ class PredictionReader:
     def live(
         self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
     ) -> list[Live]:
-        """The predictions under these versions of policies; adds those that cannot be read to ``passed``."""
-        return self._read(topic, messages, versions, passed, self._live_rows, self._live)
+        """The predictions under these versions of policies; adds those that cannot be read to ``passed``.
+
+        Without those of replays: nobody waited for them, and nothing has scored them in shadow.
+        """
+        answers = [message for message in messages if not _is_replay(message)]
+        return self._read(topic, answers, versions, passed, self._live_rows, self._live)
 
     def shadow(
         self, topic: str, messages: Sequence[Message], versions: Collection[str], passed: list[Unreadable]
@@ -167,7 +172,9 @@ class PredictionReader:
         return found
 
     def _live_rows(self, columns: Columns, wanted: Mask) -> list[Live]:
-        groups = self._groups(columns.text_bytes("vector")) if len(self._places) else [()] * len(columns)
+        rows = np.flatnonzero(wanted).tolist()
+        vectors = columns.text_bytes("vector") if len(self._places) else None
+        groups = [()] * len(rows) if vectors is None else self._groups([vectors[row] or b"" for row in rows])
         seen, is_fallback = _Columns(columns), columns.equals("route", FALLBACK).tolist()
         return [
             Live(
@@ -183,9 +190,9 @@ class PredictionReader:
                 is_fallback=is_fallback[row],
                 infer_ms=seen.infer_ms[row],
                 scored_at_ms=seen.scored_at[row],
-                groups=groups[row],
+                groups=of_groups,
             )
-            for row in np.flatnonzero(wanted).tolist()
+            for row, of_groups in zip(rows, groups, strict=True)
         ]
 
     def _live(self, record: dict[str, Any]) -> Live:
@@ -206,14 +213,21 @@ class PredictionReader:
             groups=self._groups([record["vector"]])[0],
         )
 
-    def _groups(self, vectors: Sequence[bytes | None]) -> list[tuple[float, ...]]:
+    def _groups(self, vectors: Sequence[bytes]) -> list[tuple[float, ...]]:
         """The inputs that are groups; NaN where a vector, of another version's inputs, is too short."""
-        given = [vector or b"" for vector in vectors]
-        inputs = -(-max(map(len, given)) // _FLOAT_BYTES)
-        width = max(inputs, int(self._places.max(initial=0)) + 1)
-        missing = struct.pack("<f", math.nan) * width
-        packed = b"".join([vector + missing[len(vector) :] for vector in given])
-        return list(map(tuple, np.frombuffer(packed, "<f4").reshape(-1, width)[:, self._places].tolist()))
+        lengths = set(map(len, vectors))
+        if len(lengths) != 1:
+            return [self._groups([vector])[0] for vector in vectors]
+        inputs = lengths.pop() // _FLOAT_BYTES
+        packed = np.frombuffer(b"".join(vectors), "<f4", len(vectors) * inputs).reshape(-1, inputs)
+        found = np.full((len(vectors), len(self._places)), np.nan)
+        has = self._places < inputs
+        found[:, has] = packed[:, self._places[has]]
+        return list(map(tuple, found.tolist()))
+
+
+def _is_replay(message: Message) -> bool:
+    return any(name == REPLAY_OF for name, _ in message.headers() or ())
 
 
 class _Columns:
@@ -277,7 +291,8 @@ def _version_of(record: dict[str, Any]) -> int:
 
 @lru_cache(maxsize=1_024)
 def _version(text: str) -> int:
-    return int(text) if text.isdecimal() else 0  # none of a policy's
+    is_number = text.isdecimal() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else 0  # none of a policy's
 
 
 class LetterReader:
@@ -289,6 +304,7 @@ class LetterReader:
 
     def __init__(self, project: Project) -> None:
         self._topic = project.pipeline.features_topic
+        self._partitions = project.pipeline.source.partitions
         self._first_view = project.pipeline.views[0].name
         self._decoder = project.features_decoder()
 
@@ -301,6 +317,8 @@ class LetterReader:
                 letter = DeadLetter.read(message.key(), message.value(), message.headers())
                 if letter.topic != self._topic or letter.reason not in _FAILURES:
                     continue
+                if not (0 <= letter.partition < self._partitions and 0 <= letter.offset <= _MOST_OFFSET):
+                    raise ValueError(f"{letter.topic}[{letter.partition}]@{letter.offset} is no place of a record")  # noqa: TRY301
                 record = self._decoder.decode(letter.value or b"", where)
             except (ValueError, Undecodable, UnknownSchema) as error:
                 passed.append(Unreadable(topic, where, error.what if isinstance(error, PenstockError) else str(error)))

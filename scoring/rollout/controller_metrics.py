@@ -92,7 +92,8 @@ class ControllerMetrics:
         self.set_change(None)
 
     def set_change(self, change: PolicyChange | None) -> None:
-        """The policy that is effective from now on."""
+        """The policy that is effective from now on; what the guardrails said of the one before is shown no more."""
+        self.set_reports(())
         present = "none" if change is None else change.status
         for status in STATUSES:
             self._status.labels(self._pipeline, status).set(status == present)

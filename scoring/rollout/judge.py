@@ -58,6 +58,15 @@ class Judge:
             return replace(fresh, versions=versions, entities=previous.entities, labels=previous.labels)
         return fresh
 
+    def can_go_on(self, change: PolicyChange | None, seen: JudgeState | None) -> bool:
+        """Whether what was seen is not of this policy, or is still remembered in the same way.
+
+        Otherwise :meth:`begin` forgets it, and the judge must be told everything from where it begins anew.
+        """
+        if change is None or seen is None or seen.policy != change.policy.hash:
+            return True
+        return self.begin(change, seen) is seen
+
     def observe(
         self,
         state: JudgeState,
@@ -86,6 +95,10 @@ class Judge:
         if live or shadow or labels:
             state = collect_labels(state, labels)
         return collect_entries(state, entries, complete or {})
+
+    def forget_entries(self, state: JudgeState) -> JudgeState:
+        """Forget what the log has said of the policy: it was published once more since then."""
+        return replace(state, markers={}, refusal=None)
 
     def report(self, state: JudgeState) -> list[GuardrailReport]:
         """What each guardrail says so far."""

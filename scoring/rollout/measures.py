@@ -107,7 +107,9 @@ def _errors(question: Question) -> Iterator[Found]:
         counted = places[~seen.is_failed[places]]  # where it is the service that fails, not the version
         failed = np.isnan(seen.shadow_ms(subject.place)[counted])
     else:
-        moments, places = seen.one_for_each_moment(seen.is_call & (seen.call_arm == subject.place))
+        # Of a dead letter, the champion had no number either, although it was asked in the arm's place.
+        own = seen.is_call & ~seen.is_letter & (seen.call_arm == subject.place)
+        moments, places = seen.one_for_each_moment(own)
         others, other_places = seen.one_for_each_moment(seen.is_call & (seen.call_arm == CHAMPION))
         counted = places[~np.isin(moments, others[seen.is_failed[other_places]])]
         failed = seen.is_failed[counted]

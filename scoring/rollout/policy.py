@@ -31,7 +31,7 @@ Mode = Literal["shadow", "canary", "blue_green", "ab", "bandit"]
 _WITH_WEIGHTS: tuple[Mode, ...] = ("blue_green", "ab")
 
 
-Version = Annotated[int, BeforeValidator(refuse_booleans), Field(ge=1)]
+Version = Annotated[int, BeforeValidator(refuse_booleans), Field(ge=1, lt=2**63)]
 Salt = Annotated[str, Field(min_length=1)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,23 @@ _PARTS: Mapping[str, type[Definition]] = {"arms": Arm, "steps": Step, "explorati
 
 
 def read_policy(file: Path) -> RolloutPolicy:
-    """The policy in a file: a YAML mapping, or ``policy = RolloutPolicy(...)`` in Python.
+    """The policy in a file: a YAML mapping, or ``policy = RolloutPolicy(...)`` in Python; ``-`` is YAML from stdin.
 
     Raises:
         PenstockError: if there is no such file, or no valid policy in it; the message names each field that is wrong,
             and what is allowed.
     """
+    if file == Path("-"):
+        return _from_yaml(sys.stdin.buffer.read(), "standard input")
     if not file.is_file():
         raise PenstockError("there is no such file", where=str(file), safe=_SAFE)
     if file.suffix == ".py":
         return _from_python(file.resolve())
     if file.suffix in (".yaml", ".yml"):
-        return _from_yaml(file)
+        try:
+            return _from_yaml(file.read_bytes(), str(file))
+        except OSError as error:
+            raise PenstockError(f"the file cannot be read: {error.strerror}", where=str(file), safe=_SAFE) from error
     raise PenstockError(
         f"a file of a policy ends with .yaml, .yml or .py, not {file.suffix or 'without any of them'}",
         where=str(file),
@@ -77,18 +83,21 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _from_yaml(file: Path) -> RolloutPolicy:
+def _from_yaml(text: bytes, where: str) -> RolloutPolicy:
+    correct = "correct the file, then try again"
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - it is a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PenstockError(f"the file is no YAML: {error}", where=str(file), safe=_SAFE) from error
+        content = yaml.load(text.decode(), _UniqueKeys)  # noqa: S506 - it is a SafeLoader
+    # The loader lets out what Python says of a value such as 2026-13-01, and of too deep a nesting.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        said = str(error) if isinstance(error, yaml.YAMLError) else f"{type(error).__name__}: {error}"
+        raise PenstockError(f"the file is no YAML: {said}", where=where, safe=_SAFE, next=correct) from error
     if not isinstance(content, dict):
-        raise PenstockError("the file has no policy", where=str(file), safe=_SAFE, next=_fields_of(RolloutPolicy))
+        raise PenstockError("the file has no policy", where=where, safe=_SAFE, next=_fields_of(RolloutPolicy))
     try:
         return RolloutPolicy.model_validate(content)
     except ValidationError as error:
         what = "; ".join(map(_sentence, error.errors(include_url=False)))
-        raise PenstockError(what, where=str(file), safe=_SAFE, next="correct the file, then try again") from error
+        raise PenstockError(what, where=where, safe=_SAFE, next=correct) from error
 
 
 def _from_python(file: Path) -> RolloutPolicy:

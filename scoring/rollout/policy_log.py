@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator
+from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator, model_validator
 
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from scoring.rollout.policy import PublishedPolicy
 from streams.definitions.base import Definition
 
 Text = Annotated[str, Field(min_length=1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Up to the year 9999: beyond, it cannot be said.
+TimeMs = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]
 Status = Literal["running", "paused", "ended"]
 
 
@@ -45,9 +48,16 @@ class PolicyChange(Definition):
     reason: Text
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
     previous: Hash | None
-    time_ms: int
+    time_ms: TimeMs
     step: Annotated[int, Field(ge=0)] = 0
     status: Status = "running"
+
+    @model_validator(mode="after")
+    def _step_exists(self) -> Self:
+        steps = len(self.policy.policy.steps)
+        if self.step >= max(steps, 1):
+            raise ValueError(f"there is no step {self.step}: the policy has {counted(steps, 'step')}")
+        return self
 
     @field_validator("evidence", mode="after")
     @classmethod
@@ -67,8 +77,8 @@ class Marker(Definition):
 
     format: Literal[1] = 1
     kind: Literal["marker"] = "marker"
-    partition: int
-    first_offset: int
+    partition: Annotated[int, Field(ge=0, lt=2**31)]
+    first_offset: Annotated[int, Field(ge=0, lt=2**63)]
     policy: Hash
 
 
@@ -87,7 +97,7 @@ class Refusal(Definition):
     instance: Text
     policy: Hash
     reason: Text
-    time_ms: int
+    time_ms: TimeMs
 
 
 Entry = PolicyChange | Marker | Refusal

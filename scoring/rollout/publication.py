@@ -49,8 +49,10 @@ class Publication:
             present = read_policy(self._kafka, self._pipeline)
             wanted = decide(present)
             if wanted is None:
+                self._load_lost(present)
                 return None
             loaded = _versions(wanted) | _versions(present)
+            self._check_followed(_versions(present) - _versions(wanted))
             champion = wanted.policy.policy.champion.version
             load_versions(self._repository, self._server, self._model, champion, loaded)
             try:
@@ -63,6 +65,29 @@ class Publication:
             safe="this policy was not published",
             next="penstock rollout history PIPELINE",
         )
+
+    def _load_lost(self, present: PolicyChange | None) -> None:
+        """Load the versions of the policy that is followed if the server has lost one."""
+        if present is None:
+            return
+        ready = {state.version for state in self._server.versions(self._model) if state.state == "READY"}
+        needed = _versions(present)
+        if needed - ready:
+            champion = present.policy.policy.champion.version
+            load_versions(self._repository, self._server, self._model, champion, needed)
+
+    def _check_followed(self, versions: set[int]) -> None:
+        """Check versions that only the policy has that is followed until then."""
+        for version in sorted(versions):
+            try:
+                self._repository.verified(self._model, version)
+            except PenstockError as error:
+                raise PenstockError(
+                    f"version {version} of the policy that is followed now cannot be loaded: {error.what}",
+                    where=error.where,
+                    safe="this policy was not published",
+                    next="put the version back, or: penstock rollout rollback PIPELINE --reason TEXT, and try again",
+                ) from error
 
     def publish(self, decide: Decide) -> PolicyChange | None:
         """Publish a policy at once if its versions are loaded as configured, else as :meth:`load_and_publish`.

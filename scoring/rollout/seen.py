@@ -67,6 +67,7 @@ class Seen:
         self.call_arm = calls[:, Call.ARM]
         self.moment = calls[:, Call.MOMENT]
         self.is_failed = calls[:, Call.IS_FAILED] == 1
+        self.is_letter = calls[:, Call.IS_LETTER] == 1
         self.infer_ms = calls[:, Call.INFER_MS]
         self.arm = entities[:, Column.ARM]
         self.score = entities[:, Column.SCORE]
@@ -75,9 +76,8 @@ class Seen:
     @cached_property
     def is_call(self) -> Mask:
         """Which calls were surely made under the policy: of a dead letter only the partition's marker says so."""
-        is_letter = self.state.calls.rows["values"][:, Call.IS_LETTER] == 1
         first = self._of_partitions(self.state.markers, _NEVER)
-        return np.asarray(~np.isnan(self.call_arm) & (~is_letter | (self.state.calls.rows["offset"] >= first)))
+        return np.asarray(~np.isnan(self.call_arm) & (~self.is_letter | (self.state.calls.rows["offset"] >= first)))
 
     @cached_property
     def is_complete(self) -> Mask:
@@ -93,6 +93,9 @@ class Seen:
         horizon, latest = self.facts.rollout.label_horizon, self.state.labels.latest_ms
         if horizon is None or latest is None:
             return has_label
+        # One label with a wrong clock must not say that all others have come: scorers have clocks of their own.
+        scored = self.moment[~np.isnan(self.moment)]
+        latest = min(latest, int(scored.max())) if len(scored) else latest
         return has_label & (self.state.entities.rows["first"] <= latest - horizon)
 
     @cached_property

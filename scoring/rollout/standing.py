@@ -129,6 +129,10 @@ class Standing:
                 self.note = self.note.model_copy(update={"ahead": False})
             elif not self.note.ahead:
                 return False
+            elif self.state is not None and entry.policy.hash != self.state.policy:
+                # What scorers said before is of an earlier rollout by the same policy.
+                told.clear()
+                self.state = self.judge.forget_entries(self.state)
         if told and self.state is not None:
             self.state = self.judge.observe(self.state, entries=told)
             self.news = True

@@ -34,6 +34,28 @@ def begun(policy: RolloutPolicy, present: PolicyChange | None, by: By) -> Policy
     return _change(published, present, by, "running" if tries_something else "ended")
 
 
+def check_champion(policy: RolloutPolicy, present: PolicyChange | None, current: int | None) -> None:
+    """Check that a file's champion is the version that serves now: it is what entities get without being judged.
+
+    Args:
+        policy: The policy, as its file declares it.
+        present: The present change.
+        current: The version that serves if there is no policy yet; None if none does.
+
+    Raises:
+        PenstockError: if it is another version.
+    """
+    serving = current if present is None else present.policy.policy.champion.version
+    if serving is not None and policy.champion.version != serving:
+        raise PenstockError(
+            f"the champion of the file is version {policy.champion.version}, and version {serving} is the one now: its "
+            "entities would change at once, without being judged",
+            safe=_SAFE,
+            next=f"name version {serving} as the champion and {policy.champion.version} as a candidate; or, to change "
+            "the champion all the same: penstock rollout apply PIPELINE -f FILE --reason TEXT --switch",
+        )
+
+
 def paused(present: PolicyChange | None, by: By) -> PolicyChange | None:
     """The same policy, which the controller only still rolls back until somebody decides.
 

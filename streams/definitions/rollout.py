@@ -198,7 +198,8 @@ class Rollout(Definition):
         entity_again: After which event time an entity counts again; None: once in a step. Events of one entity are
             alike, and tests take them as independent.
         label_horizon: How long after its event a label may come. Younger events are not judged by their labels, since
-            the early labels may be of other events than the late ones. None: every label counts at once.
+            the early labels may be of other events than the late ones. The newest label or scored event tells the time,
+            whichever is earlier. None: every label counts at once.
         reweight_every: How often the weights of a bandit follow its rewards.
         most_entities: How many entities, and how many calls, are remembered. With more, every second one is forgotten,
             chosen by hash, as often as needed.
@@ -220,6 +221,16 @@ class Rollout(Definition):
         """The guardrails that hold, by their measure."""
         chosen = {each.measure: each for each in (*DEFAULT_GUARDRAILS, *self.guardrails)}
         return {measure: each for measure, each in chosen.items() if measure not in self.without}
+
+    @model_validator(mode="after")
+    def _labels_come_in_time(self) -> Self:
+        horizon, first = self.label_horizon, self.steps[0]
+        if horizon is not None and first.weight == 0 and first.most_time <= horizon:
+            raise ValueError(
+                f"label_horizon {duration_text(horizon)} is not below the most_time of the step in shadow, "
+                f"{duration_text(first.most_time)}: it would pause before the first label counts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _measures_differ(self) -> Self:

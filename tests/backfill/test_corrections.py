@@ -241,6 +241,7 @@ def test_only_corrections_of_the_topic_and_partition_count() -> None:
         correction("predictions.other", "3", "2"),
         correction("predictions.taps", "3", "x"),
         Record(3, 0, 0, None, b"of somebody else", (("a", None),)),
+        correction("predictions.taps", "3", "9" * 24),
     ]
     assert corrected_offsets(records, "predictions.taps", 3).tolist() == [7, 12]
 

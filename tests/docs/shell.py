@@ -45,7 +45,7 @@ def penstock_arguments(command: Command) -> tuple[str, ...] | None:
     """What ``penstock`` is given by this command, directly or in a container; None if it is another program."""
     words = command.words
     if words[:2] == ("docker", "compose") and "run" in words:
-        rest = [word for word in words[words.index("run") + 1 :] if word != "--rm"]
+        rest = [word for word in words[words.index("run") + 1 :] if word not in ("--rm", "-T")]
         return tuple(rest[1:]) if rest and rest[0] in _CONTAINERS else None
     return words[1:] if words and words[0].rpartition("/")[2] == "penstock" else None
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
 from scoring.rollout.policy_files import read_policy
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
-from streams.definitions.rollout import Step
+from streams.definitions.rollout import DEFAULT_STEPS, Step
+from streams.definitions.windows import duration_text
 from tests.docs.pages import blocks, page
 
 PAGE = page("concepts/rollout-policy.md")
@@ -44,3 +45,19 @@ def test_the_page_names_every_field() -> None:
     kinds = (RolloutPolicy, Arm, Step, Exploration, PolicyChange, Marker, Refusal)
     fields = {name for kind in kinds for name in kind.model_fields}
     assert sorted(name for name in fields if name not in text) == []
+
+
+def test_the_steps_of_a_canary_are_the_defaults() -> None:
+    section = PAGE.read_text(encoding="utf-8").split("\n## The steps of a canary\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        [f"{each.weight:g}", f"{each.least_events:,}", duration_text(each.least_time), duration_text(each.most_time)]
+        for each in DEFAULT_STEPS
+    ]
+
+
+def test_the_files_of_the_guide_are_policies(tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(page("guides/rollout.md"), "yaml")):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block.text, encoding="utf-8")
+        assert read_policy(file).champion.version in (3, 4)

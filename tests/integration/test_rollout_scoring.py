@@ -199,7 +199,7 @@ def test_each_event_is_scored_by_the_arm_of_its_entity_under_the_policy_that_the
     found = check_rollout(project.plan, run)
     assert found.examples == []
     sabotaged = 0
-    for mutant in ROLLOUT_MUTANTS:
+    for mutant in (each for each in ROLLOUT_MUTANTS if "rollout_mismatches" in each.found_by):
         with contextlib.suppress(NothingToChangeError):
             assert check_rollout(project.plan, mutant.change(project, run)).mismatches, f"{mutant.name} is not found"
             sabotaged += 1

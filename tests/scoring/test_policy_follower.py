@@ -221,6 +221,18 @@ def test_a_policy_that_was_refused_is_tried_again_when_it_is_published_again(fol
         until(lambda: version(follower) == 2)
 
 
+def test_a_policy_that_was_refused_is_tried_again_after_a_while_and_refused_once(follow, monkeypatch):
+    monkeypatch.setattr(policy_follower, "_AGAIN_S", 0.0)
+    topic, unusable = Topic(change(1)), {2}
+    with follow(topic, unusable) as (follower, refused):
+        topic.add(change(2))
+        until(lambda: refused)
+        assert version(follower) == 1
+        unusable.clear()
+        until(lambda: version(follower) == 2)
+    assert len(refused) == 1
+
+
 def test_a_change_that_leaves_the_policy_as_it_is_prepares_nothing(follow):
     topic = Topic(change(1))
     with follow(topic) as (follower, _):

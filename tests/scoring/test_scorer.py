@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from penstock.kafka.records import Produced
+from penstock.kafka.transactions import TransactionAbortedError
 from scoring.lineup import LineUp
 from scoring.other_views import OtherViews
 from scoring.rollout.policy_log import Marker, Refusal, decode, effective
@@ -245,6 +247,27 @@ def test_each_refusal_is_written_once_whatever_fails(bench, failures):
     rig.run()
     refused = Counter(entry.policy for entry in rig.log() if isinstance(entry, Refusal))
     assert refused == {"1f" * 32: 1, "2f" * 32: 1}
+
+
+def test_a_refusal_that_waits_behind_a_transaction_that_fails_is_written_once(bench):
+    rig = Rig(bench)
+    kafka, fails = rig.kafka, threading.Event()
+    write = kafka.write
+
+    def fail(*_: object) -> None:
+        kafka.write = write
+        fails.wait()
+        raise TransactionAbortedError("late")
+
+    def refuse() -> None:
+        rig.line_ups.refused.append("1f" * 32)
+        kafka.taps += 1  # an event of the same partition: of another one, all must be committed before
+        kafka.feed(0.25)
+
+    kafka.write = fail
+    kafka.script = [lambda: kafka.feed(0.25), refuse, fails.set]
+    rig.run()
+    assert [entry.policy for entry in rig.log()] == ["1f" * 32]
 
 
 def test_predictions_of_a_partition_are_in_the_order_of_its_records(bench):

@@ -328,7 +328,7 @@ def _answer(version: str, value: Mapping[str, Any]) -> dict[str, Any] | None:
     score = float(scores(version, np.frombuffer(value["vector"], "<f4")[np.newaxis])[0, 0])
     if not math.isfinite(score):
         return None
-    decision = Decisions.of(PIPELINE.model).decide(score)
+    (decision,) = Decisions.of(PIPELINE.model).decide(np.array([score]))
     return {"model_version": version, "score": score, "decision": decision, "route": value["route"]}
 
 

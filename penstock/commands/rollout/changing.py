@@ -22,12 +22,13 @@ from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from scoring.repository import ModelRepository
+from scoring.rollout.judge import AUTHOR
 from scoring.rollout.log_reading import changes_in
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import Decide, change_policy, iterate_log, read_policy
 from scoring.rollout.publication import Publication
-from scoring.rollout.transitions import By, begun, end_of, paused, promoted, resumed, rolled_back
+from scoring.rollout.transitions import By, begun, check_champion, end_of, paused, promoted, resumed, rolled_back
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
@@ -40,8 +41,23 @@ class _Words(click.ParamType):
     name = "TEXT"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse a blank text."""
+        """Refuse a blank text, and bytes that are none."""
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            self.fail("It must be UTF-8.", param, ctx)
         return value.strip() or self.fail("It must not be blank.", param, ctx)
+
+
+class _Person(_Words):
+    """An author that is not the controller."""
+
+    name = "NAME"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse the controller's name: whatever it publishes rests on evidence."""
+        author = super().convert(value, param, ctx)
+        if author == AUTHOR:
+            self.fail(f"{AUTHOR} is the author of what it decides itself.", param, ctx)
+        return author
 
 
 def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +66,7 @@ def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
     author = click.option(
         "--author",
         metavar="NAME",
-        type=_Words(),
+        type=_Person(),
         envvar="PENSTOCK_AUTHOR",
         default=lambda: f"{_user()}@{socket.gethostname()}",
         help="By whom (default: PENSTOCK_AUTHOR, or user@host).",
@@ -62,9 +78,10 @@ def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
 @pipeline_argument
 @file_option
 @_signed
-@click.option("--dry-run", is_flag=True, help="Only check the file, and say what would change.")
+@click.option("--dry-run", is_flag=True, help="Only check file and versions, and say what would change.")
 @click.option("--again", is_flag=True, help="Begin a rollout once more that was rolled back or promoted.")
-def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool, again: bool) -> None:
+@click.option("--switch", is_flag=True, help="Let the file's champion be another version than the present one.")
+def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool, again: bool, switch: bool) -> None:
     """Publish the policy of a file, once its versions are checked, loaded and warmed up.
 
     Scorers follow it without a restart. If the same policy is published already, nothing is done, however far its
@@ -84,7 +101,11 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
         return end_of(policy, changes_in(iterate_log(kafka, definition)))
 
     def decide(present: PolicyChange | None) -> PolicyChange | None:
-        return None if end(present) else begun(policy, present, _by(author, reason))
+        change = None if end(present) else begun(policy, present, _by(author, reason))
+        if change is not None and not switch:
+            serving = repository.serving_config(definition.model.name)
+            check_champion(policy, present, None if serving is None else serving.version)
+        return change
 
     command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
     if dry_run:
@@ -126,7 +147,18 @@ def resume(pipeline: str, reason: str, author: str) -> None:
 @click.option("--arm", metavar="NAME", help="Which candidate, if there are several.")
 def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
     """Make a candidate the champion: it scores all events, and its version becomes the current one."""
-    _end(pipeline, lambda present: promoted(present, _by(author, reason), arm))
+    model, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
+
+    def decide(present: PolicyChange | None) -> PolicyChange:
+        change = promoted(present, _by(author, reason), arm)
+        try:  # scorers may still have a version in memory that no scorer could start with
+            repository.verified(model, change.policy.policy.champion.version)
+        except PenstockError as error:
+            error.safe = "the policy is as it was"
+            raise
+        return change
+
+    _end(pipeline, decide)
 
 
 @click.command()

@@ -14,6 +14,7 @@ import click
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.rollout.wording import arms, content, difference, evidence, moves, print_line, signed, state
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
 from scoring.rollout.assignment import assign
@@ -27,15 +28,21 @@ from streams.definitions.pipeline import Pipeline
 
 format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 file_option = click.option(
-    "-f", "--file", "file", required=True, type=click.Path(path_type=Path), help="The policy: a file, YAML or Python."
+    "-f",
+    "--file",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The policy: a file, YAML or Python; - reads YAML from standard input.",
 )
 
 
 class Position(NamedTuple):
-    """A partition of the features topic, and an offset there."""
+    """A partition of the features topic, and an offset there; its topic, if that was typed."""
 
     partition: int
     offset: int
+    topic: str | None = None
 
 
 class PositionType(click.ParamType):
@@ -47,10 +54,10 @@ class PositionType(click.ParamType):
         """Convert the text."""
         if isinstance(value, Position):
             return value
-        found = re.fullmatch(r"(?:[\w.-]+\[)?(\d{1,9})\]?@(\d{1,18})", value)
+        found = re.fullmatch(r"(?:([\w.-]+)\[(\d{1,9})\]|(\d{1,9}))@(\d{1,18})", value)
         if found is None:
             self.fail(f"{value!r} is not PARTITION@OFFSET, such as 3@1200.", param, ctx)
-        return Position(int(found[1]), int(found[2]))
+        return Position(int(found[2] or found[3]), int(found[4]), found[1])
 
 
 def policy_in(file: Path, definition: Pipeline) -> RolloutPolicy:
@@ -133,7 +140,13 @@ def at(pipeline: str, position: Position, entity: str | None, form: str) -> None
     followed now.
     """
     definition, kafka = load_pipeline(pipeline), Settings().kafka.access
-    found = effective_at(iterate_log(kafka, definition), *position)
+    if position.topic not in (None, definition.features_topic):
+        raise PenstockError(
+            f"{position.topic} is not the features topic of the pipeline, where policies take effect",
+            where=f"{position.topic}[{position.partition}]@{position.offset}",
+            next=f"give the place that a prediction names, in {definition.features_topic}",
+        )
+    found = effective_at(iterate_log(kafka, definition), position.partition, position.offset)
     place = f"{definition.features_topic}[{position.partition}]@{position.offset}"
     if form == "json":
         click.echo(json.dumps(_effective_json(found, entity), indent=2))

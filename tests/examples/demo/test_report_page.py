@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,6 +14,7 @@ from examples.demo.evidence import summarise_scores
 from examples.demo.report_page import PipelineRun, report_page
 from examples.demo.timeline import Recorder
 from tests.examples.demo.browser import CHROMIUM, inspect_page
+from tests.examples.demo.sample_rollouts import rollouts
 from tests.examples.demo.sample_run import evidence, pipeline_run, report
 from verify.measured import Measured
 
@@ -26,13 +28,23 @@ PLOTS = (
     "Calibration",
     "Most useful features",
 )
+ROLLOUT_PLOTS = (
+    "Who scored whom",
+    "Errors",
+    "Latency of calls",
+    "Decisions",
+    "Quality",
+    "Calibration of the candidate",
+    "Fairness",
+    "Equal scores",
+    "Split",
+)
 
 
 @pytest.fixture(scope="module")
 def content() -> str:
-    return report_page(
-        report(), {"fraud": pipeline_run(), "flights": pipeline_run(drift_from_ms=None)}, "penstock demo", 7
-    )
+    fraud = replace(pipeline_run(), rollouts=rollouts())
+    return report_page(report(), {"fraud": fraud, "flights": pipeline_run(drift_from_ms=None)}, "penstock demo", 7)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +69,8 @@ def test_every_link_has_a_target(tree: ET.Element) -> None:
 def test_each_pipeline_has_every_plot_with_caption_marks_and_tooltips(tree: ET.Element) -> None:
     for section in tree.iterfind(".//section[@class='pipeline']"):
         titles = [node.text for node in section.iterfind(".//figcaption/h3")]
-        assert sorted(titles) == sorted(PLOTS)
+        expected = (*PLOTS, *ROLLOUT_PLOTS) if section.get("id") == "fraud" else PLOTS
+        assert sorted(titles) == sorted(expected)
         for figure in section.iter("figure"):
             caption = figure.findtext("figcaption/p")
             assert caption
@@ -73,7 +86,7 @@ def test_each_pipeline_has_every_plot_with_caption_marks_and_tooltips(tree: ET.E
 def test_it_shows_what_the_gates_said_and_what_would_pass(tree: ET.Element) -> None:
     for section in tree.iterfind(".//section[@class='pipeline']"):
         assert section.findtext("h3/span") == "inconclusive"
-        rows = [[cell.text for cell in row.iter("td")] for row in section.iterfind(".//table/tbody/tr")]
+        rows = [[cell.text for cell in row.iter("td")] for row in section.iterfind(".//table[@class='gates']/tbody/tr")]
         assert rows[1] == [
             "inconclusive",
             "calibration",
@@ -83,6 +96,26 @@ def test_it_shows_what_the_gates_said_and_what_would_pass(tree: ET.Element) -> N
             "0.8 to 1.25",
         ]
         assert [row[0] for row in rows] == ["pass", "inconclusive", "fail"]
+
+
+def test_it_tells_every_change_of_the_policy_with_author_and_reason(tree: ET.Element) -> None:
+    rows = [[cell.text for cell in row.iter("td")] for row in tree.iterfind(".//table[@class='changes']/tbody/tr")]
+    assert rows[0] == ["1", "3:20", "ada@host", "shadow", "trained on all labels so far"]
+    assert [row[3] for row in rows] == ["shadow", "20 %", "50 %", "promoted", "5 %", "rolled back"]
+
+
+def test_it_says_how_each_rollout_ended(tree: ET.Element) -> None:
+    notes = {
+        "".join(one.find("dt").itertext()): "".join(one.find("dd").itertext())
+        for one in tree.iterfind(".//section[@id='fraud']/dl[2]/div")
+    }
+    assert notes["version 3, a version whose labels were mixed up"] == (
+        "rolled backafter 12 events and 1.5 s; followed by all partitions 0.4 s later. It decided 12 events, of 1 card"
+    )
+
+
+def test_a_pipeline_without_rollouts_has_no_such_section(tree: ET.Element) -> None:
+    assert not tree.findall(".//section[@id='flights']//h3[@class='part']")
 
 
 def test_it_states_that_the_run_passed(content: str) -> None:

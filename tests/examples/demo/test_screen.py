@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from examples.demo.output_readers import HighScore, ShownAlert
-from examples.demo.screen import Meter, Screen
+from examples.demo.screen import Meter, Screen, ShownRollout
 
 
 def test_the_rate_is_that_of_the_last_few_seconds() -> None:
@@ -55,3 +55,21 @@ def test_the_panel_shows_rates_lags_latency_high_scores_and_drift_alerts() -> No
     assert "raw event → committed prediction p50 29 ms p99 144 ms" in shown
     assert "9f86d081884c7d659a2feaa0… 0.974" in shown
     assert "event.amount_eur 40.5 58.1 adwin" in shown
+
+
+def test_the_panel_shows_the_weights_of_a_rollout_and_what_its_guardrails_say() -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=100))
+    screen.state.rollout = ShownRollout(
+        "running",
+        {"first (version 1)": 0.8, "retrained (version 2)": 0.2},
+        "step 1 passed",
+        {"errors": "equivalent", "quality": "continue", "scores": "equivalent"},
+    )
+    screen._console.print(screen._panel(1.0))
+    shown = [" ".join(line.strip("│╭╮ ").split()) for line in out.getvalue().splitlines()]
+    assert "rollout: running share of entities" in shown
+    assert "retrained (version 2) 20 %" in shown
+    assert "step 1 passed" in shown
+    assert "equivalent: errors, scores" in shown
+    assert "continue: quality" in shown

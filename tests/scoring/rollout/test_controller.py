@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.transitions import By
+from streams.definitions.rollout import Rollout
 from tests.scoring.rollout.fake_kafka import FakeConsumer, FakeCuts, FakeKafka, FakePositions, FakeStore, Killed
 from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout, seen_at_once
 
@@ -240,6 +242,17 @@ def test_a_policy_that_somebody_publishes_before_a_decision_is_written_is_not_re
     assert decisions(metrics) == {}
 
 
+def test_after_a_long_absence_everything_is_read_before_a_step_is_paused_or_passed(tmp_path, monkeypatch):
+    world = World(tmp_path, 0.5, 1, least_events=100)
+    monkeypatch.setattr(Rollout, "judged", {})
+    world.kafka.publish(world.change.model_copy(update={"time_ms": BEGIN_MS - 8 * 86_400_000}))
+    world.add(range(300), BAD)
+    metrics = world.run(most=20, steps=80)
+    assert decisions(metrics) == {"next_step": 1}
+    state = world.kafka.policy.evidence["versions"]
+    assert state == [{"version": 2, "events": sum(world.records.arm(n).name == "next" for n in range(300))}]
+
+
 def test_while_it_is_paused_a_bad_candidate_is_still_rolled_back(world):
     paused = world.change.model_copy(update={"status": "paused", "previous": world.change.policy.hash})
     world.kafka.publish(world.change)
@@ -398,6 +411,16 @@ def test_offsets_without_a_state_and_a_state_without_offsets_make_the_step_begin
     del world.kafka.committed[world.kafka.live, 1]  # Kafka has forgotten it
     world.run()
     assert f"begins anew: no offset is committed of {world.kafka.live}[1]" in caplog.text
+
+
+def test_a_definition_that_remembers_something_else_makes_the_step_begin_anew(world, caplog):
+    world.kafka.publish(world.change)
+    world.add(range(20))
+    world.run()
+    world.facts = replace(world.facts, rollout=world.facts.rollout.model_copy(update={"most_entities": 2_000}))
+    world.run()
+    assert "most_entities" in caplog.text
+    assert len(world.seen().calls.rows) == 0
 
 
 def test_a_new_policy_begins_without_the_state_of_another_release(world, caplog):

@@ -4,6 +4,7 @@ import pytest
 
 from penstock.kafka.names import dead_letters_of
 from schemas.codec import Encoder
+from schemas.dead_letters import REPLAY_OF
 from schemas.history import committed_schemas
 from schemas.records import PREDICTION_SCHEMA
 from scoring.rollout.controller_input import InputReader
@@ -81,6 +82,12 @@ def test_a_shadow_prediction_is_read_with_its_version(records):
         score=0.75,
         infer_ms=2.0,
     )
+
+
+def test_a_replay_of_a_dead_letter_tells_nothing_of_how_versions_work(records):
+    replay = FakeMessage("predictions", 0, 0, records.live(0), headers=[("ce_id", b"x"), (REPLAY_OF, b"letters[0]@3")])
+    reading = Reading(records, live=[replay, records.live(1)])
+    assert ([live.event_id for live in reading.observed.live], reading.passed) == (["event-1"], [])
 
 
 def test_a_prediction_of_an_earlier_release_has_no_arm(records):
@@ -192,6 +199,21 @@ def test_what_cannot_be_read_is_passed_over_by_its_place_and_the_rest_is_read(re
     assert sorted(where for where, _ in reading.passed) == sorted(
         [f"{live}[0]@0", f"{live}[0]@2", f"{live}[0]@3", f"{shadow}[0]@0", f"{letters}[0]@0", f"{letters}[0]@0"]
     )
+
+
+@pytest.mark.parametrize(("name", "value"), [("partition", b"2"), ("partition", b"9" * 11), ("offset", b"9" * 25)])
+def test_a_letter_of_a_place_that_no_record_has_is_passed_over(records, name, value):
+    found = letter(records, 3)
+    headers = [(each, value if each.endswith(f".{name}") else said) for each, said in found.headers()]
+    assert headers != found.headers()
+    reading = Reading(records, letters=[FakeMessage("letters", 0, 0, found.value(), headers=headers)])
+    assert (reading.observed.letters, len(reading.passed)) == ([], 1)
+
+
+@pytest.mark.parametrize("version", ["v2", "9" * 5_000, ""])
+def test_a_version_that_is_none_is_none_of_the_policys(records, version):
+    (live,) = Reading(records, live=[records.live(3, model_version=version)]).observed.live
+    assert live.version == 0
 
 
 def test_events_are_counted_by_arm_and_route(records):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from examples.fraud.pipeline import pipeline
 from scoring.rollout.facts import Facts
-from streams.definitions.rollout import Rollout
 
 
 def test_of_the_declared_groups_those_count_that_are_in_the_vector() -> None:
@@ -18,5 +17,5 @@ def test_of_the_declared_groups_those_count_that_are_in_the_vector() -> None:
 
 def test_threshold_task_and_rollout_are_those_of_the_definition() -> None:
     facts = Facts.of(pipeline)
-    assert (facts.threshold, facts.task, facts.rollout) == (0.5, "binary", Rollout())
+    assert (facts.threshold, facts.task, facts.rollout) == (0.5, "binary", pipeline.rollout)
     assert Facts.of(pipeline.model_copy(update={"labels": None})).task is None

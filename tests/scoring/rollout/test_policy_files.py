@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,15 @@ def test_an_error_names_the_field_and_what_is_allowed(tmp_path: Path, before: st
     assert error.safe == "no policy was changed"
 
 
+def test_a_dash_is_yaml_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(YAML.encode())))
+    assert read_policy(Path("-")) == CANARY
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"mode: [")))
+    with pytest.raises(PenstockError, match="the file is no YAML") as caught:
+        read_policy(Path("-"))
+    assert caught.value.where == "standard input"
+
+
 def test_all_errors_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     error = refusal(write(tmp_path, YAML.replace("mode: canary", "mode: x").replace("version: 4", "version: 0")))
     assert ("mode: must be" in error.what, "arms[1].version: must be greater" in error.what) == (True, True)
@@ -165,3 +175,12 @@ def test_differences_are_said_in_words() -> None:
         "arm wider is in the file, and not published",
         "exploration is in the file, and not published",
     )
+
+
+@pytest.mark.parametrize(
+    "salt",
+    ["2026-13-01", "!!int a", "!!bool a", "!!timestamp a", "9" * 5_000, "[" * 3_000],
+    ids=["month", "int", "bool", "timestamp", "long", "deep"],
+)
+def test_a_value_that_yaml_cannot_make_sense_of_is_an_error_of_the_file(tmp_path: Path, salt: str) -> None:
+    assert "is no YAML" in refusal(write(tmp_path, f"salt: {salt}\n")).what

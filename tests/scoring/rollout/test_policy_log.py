@@ -61,6 +61,12 @@ def test_the_form_of_a_record_is_part_of_it() -> None:
         (b"[]", "object"),
         (encode(MARKER).replace(b'"format":1', b'"format":2'), "format: Input should be 1"),
         (encode(MARKER).replace(b'"marker"', b'"pause"'), "does not match any of the expected tags"),
+        (encode(MARKER).replace(b'"partition":3', b'"partition":-3'), "partition: Input should be greater than"),
+        (
+            encode(MARKER).replace(b'"first_offset":17', b'"first_offset":1' + b"0" * 30),
+            "first_offset: Input should be",
+        ),
+        (encode(CHANGE).replace(b'"time_ms":1', b'"time_ms":9991'), "time_ms: Input should be less than"),
         (encode(MARKER).replace(b'"partition":3,', b""), "partition: Field required"),
         (encode(MARKER).replace(b"bbb", b"xxx"), "policy: String should match pattern"),
     ],
@@ -76,6 +82,11 @@ def test_what_is_no_record_is_refused_with_its_place(value: bytes, message: str)
 def test_a_change_says_who_and_why(field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         PolicyChange.model_validate(CHANGE.model_dump() | {field: ""})
+
+
+def test_a_change_is_at_a_step_that_its_policy_has() -> None:
+    with pytest.raises(PenstockError, match="there is no step 1: the policy has 0 steps"):
+        decode(encode(CHANGE).replace(b'"step":0', b'"step":1'), "rollout.fraud[0]@1")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -4,9 +4,9 @@ from scoring.rollout.completeness import Cut
 from scoring.rollout.controller_store import Kept, Note
 from scoring.rollout.facts import Facts
 from scoring.rollout.judge import Judge
-from scoring.rollout.policy_log import Marker
+from scoring.rollout.policy_log import Marker, Refusal
 from scoring.rollout.standing import Inherited, Standing
-from scoring.rollout.transitions import By, paused, promoted, rolled_back
+from scoring.rollout.transitions import By, begun, paused, promoted, rolled_back
 from tests.scoring.rollout.rollout_records import BEGIN_MS, canary, change_to, define_rollout
 
 LOG, LIVE = ("rollout.taps.log", 0), ("predictions.taps", 0)
@@ -100,6 +100,30 @@ def test_what_scorers_say_in_the_log_reaches_the_judge(world):
     assert standing.follow([Marker(partition=0, first_offset=9, policy=world.first.policy.hash)])
     assert standing.state.markers == {0: 9}
     assert standing.news
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_refusal_before_the_policy_was_published_once_more_is_none_of_it(world, batches):
+    of = {"policy": world.first.policy.hash}
+    refusal = Refusal(instance="s-1", reason="it is not loaded", time_ms=BEGIN_MS, **of)
+    ended = rolled_back(world.first, BY, [])
+    again = begun(world.first.policy.policy, ended, BY)
+    assert again.policy == world.first.policy
+    before = [world.first, refusal, Marker(partition=0, first_offset=3, **of), ended]
+    after = [again, Marker(partition=0, first_offset=9, **of)]
+    standing = world.standing(again, ahead=True)
+    for entries in ([*before, *after],) if batches == 1 else (before[:2], before[2:], after):
+        assert standing.follow(entries)
+    assert standing.state.refusal is None
+    assert standing.state.markers == {0: 9}
+    assert standing.decide(BEGIN_MS) is None
+
+
+def test_what_scorers_said_before_a_pause_stays(world):
+    standing = world.standing(paused(world.first, BY), ahead=True)
+    assert standing.follow([world.first, Marker(partition=0, first_offset=9, policy=world.first.policy.hash)])
+    assert standing.follow([standing.change])
+    assert standing.state.markers == {0: 9}
 
 
 def test_positions_only_advance_and_are_unsaved_until_they_are_saved(world):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from examples.fraud.pipeline import pipeline
+from examples.flights.pipeline import pipeline
 from streams.definitions.rollout import DEFAULT_GUARDRAILS, DEFAULT_STEPS, Guardrail, Rollout, Step, parts_of
 
 
@@ -60,6 +60,7 @@ def test_bounds_that_make_no_sense_are_refused(fields: dict[str, Any], message: 
         ({"alpha": 0.2}, "alpha"),
         ({"alpha": 0}, "alpha"),
         ({"most_entities": 10}, "most_entities"),
+        ({"label_horizon": "7d"}, "label_horizon 7d is not below the most_time of the step in shadow, 7d"),
     ],
 )
 def test_a_rollout_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:

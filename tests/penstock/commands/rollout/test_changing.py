@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shutil
 import socket
 from pathlib import Path
 
@@ -37,10 +38,30 @@ def test_a_policy_is_loaded_and_published_with_its_author_and_reason(world: Worl
 
 def test_the_same_file_again_changes_nothing(world: World) -> None:
     world.apply()
-    calls = len(world.server.calls)
+    before = loads(world)
     done = world.apply()
     assert (done.exit_code, done.output) == (0, "this policy is published: nothing to do\n")
-    assert (len(world.log.changes), len(world.server.calls)) == (1, calls)
+    assert (len(world.log.changes), loads(world)) == (1, before)
+
+
+def loads(world: World) -> int:
+    return sum(call[0] == "load" for call in world.server.calls)
+
+
+def test_the_same_file_again_loads_a_version_that_the_server_has_lost(world: World) -> None:
+    world.apply()
+    world.server.loaded = (1,)
+    world.apply()
+    assert (len(world.log.changes), world.server.loaded) == (1, (1, 2, 3))
+
+
+def test_another_champion_than_the_present_one_is_refused_unless_it_is_meant(world: World) -> None:
+    other = [{"name": "present", "version": 2, "role": "champion"}, {"name": "other", "version": 3}]
+    with pytest.raises(PenstockError, match="the champion of the file is version 2, and version 1 is the one now"):
+        world.apply(arms=other)
+    assert world.log.changes == []
+    world.apply("--switch", arms=other)
+    assert world.present.policy.policy.champion.version == 2
 
 
 def test_a_dry_run_says_what_would_be_published_and_changes_nothing(world: World) -> None:
@@ -104,7 +125,16 @@ def test_without_an_author_it_is_the_user_at_the_host(world: World, monkeypatch:
     assert world.present.author == f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-@pytest.mark.parametrize("signed", [("--reason", " "), ("--reason", "why", "--author", ""), ()])
+@pytest.mark.parametrize(
+    "signed",
+    [
+        ("--reason", " "),
+        ("--reason", "why", "--author", ""),
+        ("--reason", "why", "--author", " controller "),
+        ("--reason", "not \udcff UTF-8"),
+        (),
+    ],
+)
 def test_a_change_needs_a_reason_and_an_author(world: World, signed: tuple[str, ...]) -> None:
     assert world.run("apply", "-f", world.file(), *signed).exit_code == 2
     assert world.log.changes == []
@@ -126,6 +156,26 @@ def test_a_promoted_candidate_becomes_the_current_version_and_the_old_champion_s
     assert (world.current, world.server.loaded) == (2, (1, 2, 3))
     *_, champion = (change for change in read_history(world.repository, "taps_rollout") if change.alias == "champion")
     assert (champion.before, champion.after, champion.command) == (1, 2, "rollout")
+
+
+def test_a_version_that_was_deleted_is_not_promoted_and_its_policy_is_rolled_back_first(world: World) -> None:
+    world.apply()
+    shutil.rmtree(world.repository.root / "taps_rollout" / "2")
+    with pytest.raises(PenstockError, match="has no version 2") as refused:
+        world.run("promote", *SIGNED)
+    assert refused.value.safe == "the policy is as it was"
+    with pytest.raises(PenstockError, match="version 2 of the policy that is followed now") as refused:
+        world.apply(**ALONE)
+    assert f"penstock rollout rollback {world.reference}" in str(refused.value.next)
+    assert len(world.log.changes) == 1
+    world.run("rollback", *SIGNED)
+    world.apply(**AB | {"arms": [AB["arms"][0], AB["arms"][2] | {"weight": 0.5}]})
+    assert world.present.policy.policy.versions == (1, 3, 4)
+
+
+def test_a_version_beyond_what_a_server_has_is_refused(world: World) -> None:
+    with pytest.raises(PenstockError, match=r"arms\[1\]\.version"):
+        world.apply(arms=[CANARY["arms"][0], {"name": "other", "version": 10**300}])
 
 
 def test_of_several_candidates_the_named_one_is_promoted(world: World) -> None:
@@ -171,5 +221,5 @@ def test_a_rollout_that_has_ended_does_not_begin_again_by_itself(world: World, e
     assert (done.exit_code, len(world.log.changes)) == (0, 2)
     assert "this rollout has ended" in done.output
     assert "by bob: it is over" in done.output
-    world.apply("--again")
+    world.apply("--again", "--switch")
     assert world.present.policy.policy == declared()

@@ -107,7 +107,14 @@ def test_the_arm_of_an_entity_is_said(world: World) -> None:
     assert world.shown("at", "0@5", "--entity", "card-1")["entity"]["arm"] == "present"
 
 
-@pytest.mark.parametrize("text", ["5", "@5", "0@", "a@b", "0@-1"])
+def test_a_place_of_another_topic_is_no_place_where_a_policy_is_effective(world: World) -> None:
+    world.apply()
+    world.taken_up(0, 0)
+    with pytest.raises(PenstockError, match="is not the features topic"):
+        world.run("at", f"{world.pipeline.predictions_topic}[0]@5")
+
+
+@pytest.mark.parametrize("text", ["5", "@5", "0@", "a@b", "0@-1", "t[0@5", "0]@5"])
 def test_a_place_that_is_none_is_refused(world: World, text: str) -> None:
     assert world.run("at", "--", text).exit_code == 2
 
