@@ -157,6 +157,14 @@ def prediction(number: int = 0, entity: str | None = "c1", **changes: Any) -> di
             "high": 0.75,
             "audited": False,
         },
+        "rollout": {
+            "policy": "0123456789ab",
+            "arm": "present",
+            "probability": 0.95,
+            "explored": False,
+            "propensity": 0.99,
+            "infer_ms": 1.5,
+        },
     } | changes
 
 
