@@ -33,6 +33,13 @@ def test_a_command_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
     assert str(tmp_path / "describe.log") in str(caught.value)
 
 
+def test_a_command_that_is_called_again_keeps_the_log_of_the_first_call(tmp_path: Path) -> None:
+    with CommandRunner({}, tmp_path) as services:
+        services.call("version", "--version")
+        services.call("version", "--version")
+    assert len((tmp_path / "version.log").read_text().splitlines()) == 2
+
+
 def test_a_background_command_that_ends_by_itself_is_reported(tmp_path: Path) -> None:
     with CommandRunner({}, tmp_path) as services:
         services.start("early", "--version")

@@ -32,6 +32,13 @@ def test_a_policy_that_a_partition_has_not_taken_up_before_the_next_is_not_follo
     assert changes_of(entries, BEGAN_MS, PARTITIONS)[0].followed_s is None
 
 
+def test_what_takes_up_a_policy_that_has_returned_did_not_follow_it_the_first_time() -> None:
+    first, *markers = log()[: PARTITIONS + 1]
+    second = log()[PARTITIONS + 1]
+    found = changes_of([first, *markers[:-1], second, first, *markers], BEGAN_MS, PARTITIONS)
+    assert [change.followed_s for change in found] == [None, None, 200.4]
+
+
 def test_words_say_the_share_or_how_it_ended(changes: tuple[Change, ...]) -> None:
     words = [word_for(before, change) for before, change in zip((None, *changes[:-1]), changes, strict=True)]
     assert words == ["shadow", "20 %", "50 %", "promoted", "5 %", "rolled back"]
