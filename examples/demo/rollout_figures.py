@@ -149,7 +149,7 @@ def _stretches(looks: Sequence[Look], changes: Sequence[Change]) -> Iterator[tup
     for change, after in pairwise([*changes, None]):
         assert change is not None
         until = math.inf if after is None else after.at_s
-        inside = [look for look in looks if change.at_s <= look.at_s < until and look.version == change.candidate]
+        inside = [look for look in looks if change.at_s <= look.at_s < until]
         if inside:
             yield change.at_s, inside
 

@@ -17,6 +17,8 @@ from penstock.kafka.gaps import NO_RESET
 
 _POLL_S = 1.0
 _TIMEOUT_S = 15.0
+_NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_NO_LEADER_PAUSE_S = 0.1
 _BATCH = 5_000
 # Longer than the open transaction of a killed writer can block the records after it.
 _STUCK_S = 90.0
@@ -192,9 +194,18 @@ def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int
                 where=str(kafka),
                 next="penstock topics create PIPELINE, if it does not exist yet",
             )
-        return {
-            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
-            for partition in metadata.partitions
-        }
+        return {partition: _end_offset(consumer, topic, partition) for partition in metadata.partitions}
     except KafkaException as error:
         raise PenstockError(what="Kafka cannot be reached", where=str(kafka), next="penstock status") from error
+
+
+def _end_offset(consumer: Consumer, topic: str, partition: int) -> int:
+    """The last stable offset. A partition that was made a moment ago, or moves, may have no leader yet."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1])
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                raise
+        time.sleep(_NO_LEADER_PAUSE_S)

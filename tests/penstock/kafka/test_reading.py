@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka import reading
@@ -81,6 +81,21 @@ class FakeConsumer:
 @pytest.fixture(autouse=True)
 def _fake_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "Consumer", FakeConsumer)
+
+
+def test_a_partition_without_a_leader_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Moving(FakeConsumer):
+        failures = 2
+
+        def get_watermark_offsets(self, of: TopicPartition, timeout: float) -> tuple[int, int]:
+            if Moving.failures:
+                Moving.failures -= 1
+                raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+            return super().get_watermark_offsets(of, timeout)
+
+    monkeypatch.setattr(reading, "_NO_LEADER_PAUSE_S", 0.0)
+    monkeypatch.setattr(reading, "Consumer", Moving)
+    assert len(list(read_topic(KafkaAccess(bootstrap="unused:1"), "t"))) == 3
 
 
 def test_every_record_of_every_partition_is_read() -> None:
