@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the trials, and write what was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.rollout_trials", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="each bad model once, and three good ones: five minutes")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only candidates whose name begins like this")
     parser.add_argument("--seed", type=int, default=1, help="of payments and good models")
     parser.add_argument("--folder", type=Path, default=BUILD / "rollout", help="where the result and logs go")
     options = parser.parse_args(arguments)
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         town = Town(folder, options.seed, _PER_SECOND)
         with town.running():
             some = candidates(options.seed, _GOOD_QUICK if options.quick else _GOOD, quick=options.quick)
-            trials = tried_all(town, some, print)
+            trials = tried_all(town, [one for one in some if one.name.startswith(options.only)], print)
     finally:
         stack.down(wipe=True)
     (folder / "trials.json").write_text(json.dumps(result(trials, quick=options.quick), indent=2) + "\n", "utf-8")

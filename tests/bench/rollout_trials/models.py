@@ -69,7 +69,7 @@ def crashes_on_load() -> bytes:
     return linear()[:-40]
 
 
-def slow(rounds: int = 400, size: int = 512) -> bytes:
+def slow(rounds: int = 3_000, size: int = 512) -> bytes:
     """Multiplies large matrices, for seconds, before it gives the right score."""
     body = helper.make_graph(
         [
