@@ -10,7 +10,7 @@ topic: each letter names the pipeline that refused the record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.kafka.records import MAX_RECORD_BYTES, Produced
@@ -35,6 +35,11 @@ EXCERPT_BYTES = 16 * 1024
 _MOST_DIGITS = 9
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+
+def is_replayed(headers: Iterable[tuple[str, bytes | None]]) -> bool:
+    """Whether a record was made by a replay of dead letters, by its headers."""
+    return any(name == REPLAY_OF for name, _ in headers)
 
 
 @dataclass(frozen=True)

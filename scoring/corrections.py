@@ -19,8 +19,7 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES, Consumed, Headers, Produced
 from penstock.settings import Settings
 from scoring.batch import ArmOfEvents, Candidates, encode_results
-from scoring.lineup import Seat
-from scoring.prediction_format import encode_arm
+from scoring.lineup import Seat, arm_of_events
 from scoring.repository import ModelRepository
 from scoring.rollout.assignment import assign
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, publish
@@ -83,9 +82,7 @@ class Corrector:
         for each in predictions:
             self._check(each.says["model"], each.says["model_version"])
         events = _events(predictions, self._champion)
-        begin = self._clock()
-        scores = self._champion.inference.infer(events.vectors, events.ids)
-        took_ms = round((self._clock() - begin) * 1_000, 3)
+        scores, took_ms = self._champion.infer(events, self._clock)
         arm = self._arm(predictions, events, took_ms)
         records, _, has_record = encode_results(events, scores, self._champion.writer, self._now(), arm)
         corrected = [predictions[row] for row in np.flatnonzero(has_record).tolist()]
@@ -94,23 +91,8 @@ class Corrector:
     def _arm(self, predictions: Sequence[TouchedPrediction], events: Candidates, took_ms: float) -> ArmOfEvents:
         published, policy = self._published, self._published.policy
         explored = assign(published, [each.says["entity"] for each in predictions], events.ids()).explored
-        share, decision = 0.0, None
-        if policy.exploration is not None:
-            share, decision = policy.exploration.share, policy.exploration.decision
-
-        def encoded(*, explored: bool, propensity: float) -> bytes:
-            # The champion scores every correction, whatever the weights.
-            return encode_arm(
-                published.version, policy.champion.name, 1.0, explored=explored, propensity=propensity, infer_ms=took_ms
-            )
-
-        return ArmOfEvents(
-            policy.champion.name,
-            explored,
-            decision,
-            encoded(explored=True, propensity=share),
-            encoded(explored=False, propensity=1 - share),
-        )
+        # The champion scores every correction, whatever the weights.
+        return arm_of_events(published, policy.champion.name, 1.0, explored, took_ms)
 
     def _correction(self, record: Produced, of: TouchedPrediction) -> Produced:
         headers: Headers = [

@@ -43,6 +43,12 @@ class Seat(NamedTuple):
     inference: AnyInference
     writer: PredictionWriter
 
+    def infer(self, events: Candidates, clock: Callable[[], float]) -> tuple[Scores, float]:
+        """The scores of events, and how long that took by the clock (seconds), in ms."""
+        begin = clock()
+        scores = self.inference.infer(events.vectors, events.ids)
+        return scores, _ms(clock() - begin)
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -157,7 +163,7 @@ class LineUp:
             return NOTHING
         pending: list[tuple[Seat, Future[tuple[Scores, float]]]] = []
         if self._pool is not None:
-            pending = [(seat, self._pool.submit(self._infer, seat, events)) for seat in self.shadows]
+            pending = [(seat, self._pool.submit(seat.infer, events, self._clock)) for seat in self.shadows]
         try:
             served = self._score_arms(events)
         finally:
@@ -168,7 +174,7 @@ class LineUp:
 
     def _score_arms(self, events: Candidates) -> list[Scored]:
         if self.published is None:
-            scores, _ = self._infer(self.champion, events)
+            scores, _ = self.champion.infer(events, self._clock)
             return [Scored(np.arange(len(events)), events, scores, self.champion.writer, None)]
         entities = [entity_of(parts) for parts in events.parts]
         assignment = assign(self.published, entities, events.ids())
@@ -181,13 +187,13 @@ class LineUp:
     def _score_arm(self, number: int, rows: Integers, events: Candidates, assignment: Assignment) -> list[Scored]:
         """Score the events of an arm, which are those in the rows of the batch."""
         seat, champion = self.arms[number], self.champion
-        scores, took_ms = self._infer(seat, events) if seat is champion else self._try(number, events)
+        scores, took_ms = seat.infer(events, self._clock) if seat is champion else self._try(number, events)
         arm, finite = self._arm(number, assignment, rows, took_ms), scores.finite
         if seat is champion or finite.all():
             return [Scored(rows, events, scores, seat.writer, arm)]
         kept, lost = np.flatnonzero(finite), np.flatnonzero(~finite)
         instead = _those(events, lost)
-        by_champion, _ = self._infer(champion, instead)
+        by_champion, _ = champion.infer(instead, self._clock)
         by_champion = replace(by_champion, by_fallback=np.ones(len(lost), np.bool_))
         found = [Scored(rows[lost], instead, by_champion, champion.writer, arm.of(lost))]
         if len(kept):
@@ -198,7 +204,7 @@ class LineUp:
         """The scores of a candidate, and its time in ms; no number for any event if it fails."""
         begin = self._clock()
         try:
-            answer = self._infer(self.arms[number], events)
+            answer = self.arms[number].infer(events, self._clock)
         except PenstockError as error:
             if number not in self._failing:
                 name = self._name(number)
@@ -215,24 +221,9 @@ class LineUp:
         return self.published.policy.arms[number].name
 
     def _arm(self, number: int, assignment: Assignment, rows: Integers, took_ms: float) -> ArmOfEvents:
-        published = self.published
-        assert published is not None
-        name, exploration = self._name(number), published.policy.exploration
-        share = 0.0 if exploration is None else exploration.share
+        assert self.published is not None
         probability = float(assignment.probabilities[rows[0]])
-
-        def encoded(*, explored: bool, propensity: float) -> bytes:
-            return encode_arm(
-                published.version, name, probability, explored=explored, propensity=propensity, infer_ms=took_ms
-            )
-
-        return ArmOfEvents(
-            name,
-            assignment.explored[rows],
-            None if exploration is None else exploration.decision,
-            encoded(explored=True, propensity=share),
-            encoded(explored=False, propensity=1 - share),
-        )
+        return arm_of_events(self.published, self._name(number), probability, assignment.explored[rows], took_ms)
 
     def _shadow(self, seat: Seat, events: Candidates, answer: Future[tuple[Scores, float]]) -> Scored | None:
         published = self.published
@@ -245,10 +236,34 @@ class LineUp:
         arm = ArmOfEvents(SHADOW, np.zeros(len(events), np.bool_), None, says, says)
         return Scored(np.arange(len(events)), events, scores, seat.writer, arm)
 
-    def _infer(self, seat: Seat, events: Candidates) -> tuple[Scores, float]:
-        begin = self._clock()
-        scores = seat.inference.infer(events.vectors, events.ids)
-        return scores, _ms(self._clock() - begin)
+
+def arm_of_events(
+    published: PublishedPolicy, name: str, probability: float, explored: Mask, infer_ms: float
+) -> ArmOfEvents:
+    """What the predictions of events say of the arm that scored them.
+
+    Args:
+        published: The policy.
+        name: The arm's.
+        probability: With which an entity gets it.
+        explored: (n,) Which events are in the exploration slice.
+        infer_ms: How long the arm took.
+    """
+    exploration = published.policy.exploration
+    share = 0.0 if exploration is None else exploration.share
+
+    def encoded(*, explored: bool, propensity: float) -> bytes:
+        return encode_arm(
+            published.version, name, probability, explored=explored, propensity=propensity, infer_ms=infer_ms
+        )
+
+    return ArmOfEvents(
+        name,
+        explored,
+        None if exploration is None else exploration.decision,
+        encoded(explored=True, propensity=share),
+        encoded(explored=False, propensity=1 - share),
+    )
 
 
 def encode_batch(scored: ScoredBatch, now: int) -> Answers:

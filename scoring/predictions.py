@@ -16,11 +16,12 @@ import numpy as np
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.records import MAX_RECORD_BYTES, Consumed, Headers, Produced
 from penstock.time import iso
-from schemas.columns import Integers, Words
+from schemas.columns import Integers
 from schemas.dead_letters import DeadLetter
 from scoring.decision import Policy
 from scoring.inference import Scores
 from scoring.memory import EventPosition
+from scoring.mixing import mix
 from scoring.prediction_format import (
     NULL,
     CascadeIdentity,
@@ -130,10 +131,10 @@ class PredictionWriter:
             return []
         seeds = np.array([_seed("trace", self._pipeline, topic) for topic in topics], np.uint64)[topic_of]
         raw_partitions, raw_offsets = sources[:2].astype(np.uint64)
-        high = _mix(_mix(seeds ^ raw_partitions) ^ raw_offsets)
+        high = mix(mix(seeds ^ raw_partitions) ^ raw_offsets)
         places = np.array([record[1:3] for record in consumed], np.uint64).reshape(len(consumed), 2)
-        span = _mix(_mix(np.uint64(_seed("span", consumed[0].topic)) ^ places[:, 0]) ^ places[:, 1])
-        text = np.stack([high, _mix(high), span], axis=1).astype(">u8").tobytes().hex()
+        span = mix(mix(np.uint64(_seed("span", consumed[0].topic)) ^ places[:, 0]) ^ places[:, 1])
+        text = np.stack([high, mix(high), span], axis=1).astype(">u8").tobytes().hex()
         return [(text[at : at + 32], text[at + 32 : at + 48]) for at in range(0, len(text), 48)]
 
     def reasons(self, vectors: FloatArray, scores: Scores) -> list[tuple[Reason, ...]]:
@@ -270,10 +271,3 @@ def _trace(headers: Headers, new_trace: str, span: str) -> Headers:
 
 def _seed(*parts: str) -> int:
     return int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8], "big")
-
-
-def _mix(value: Words) -> Words:
-    """Spread every bit over all bits, one to one: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

@@ -11,7 +11,7 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic, starts_at
 from penstock.kafka.records import Headers
 from schemas.codec import Undecodable, UnknownSchema
-from schemas.dead_letters import REPLAY_OF
+from schemas.dead_letters import is_replayed
 from schemas.history import record_decoder
 from scoring.rollout.touched import Choice, Window
 from streams.definitions.pipeline import Pipeline
@@ -89,7 +89,7 @@ def read_touched(
             except (Undecodable, UnknownSchema) as error:
                 _log.warning("passed over, as it is no prediction: %s", error)
                 continue
-            replayed = any(name == REPLAY_OF for name, _ in record.headers)
+            replayed = is_replayed(record.headers)
             if window.is_over(choice, says, replayed=replayed):
                 break
             read_until[partition] = record.offset + 1

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.mixing import mix
 from scoring.rollout.assignment import assign
 from scoring.rollout.judge_state import Call, Column, JudgeState
 from scoring.rollout.observations import Label, Letter, Live, Shadow
@@ -15,6 +16,8 @@ from scoring.rollout.policy_log import Marker, Refusal
 from scoring.rollout.sample import Rows, Sample, Words, hashes
 
 _MOST_TEXT = 1_000
+# An odd number whose multiples are far from each other, also that of SplitMix64.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _Seen = Live | Shadow | Letter
 
 
@@ -75,7 +78,8 @@ def _with_entities(state: JudgeState, seen: Sequence[Live | Shadow], entity_agai
     chosen, units = [seen[place] for place in kept.tolist()], units[kept]
     times = np.array([one.event_time_ms for one in chosen], np.int64)
     if entity_again is not None:
-        units = _mixed(units, times // entity_again)
+        # Another unit for each window of time.
+        units = mix(units + (times // entity_again).astype(np.uint64) * _GOLDEN)
     rows = _rows(state.entities, chosen, units, slices[kept], _assigned(state, chosen))
     values = np.full(rows["values"].shape, np.nan)
     arms, slots = _places(state)
@@ -153,11 +157,3 @@ def _rows(sample: Sample, chosen: Sequence[_Seen], units: Words, slices: Words, 
     rows["offset"] = [one.offset for one in chosen]
     rows["pool"] = arms if len(sample.halvings) > 1 else 0
     return rows
-
-
-def _mixed(units: Words, windows: NDArray[np.int64]) -> Words:
-    """Another unit for each window of time: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
-    mixed = units + windows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)

@@ -27,7 +27,7 @@ from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError
 from scoring.rollout.completeness import CutWatch
 from scoring.rollout.controller_consumer import Batch, batch_of
 from scoring.rollout.controller_input import InputReader
-from scoring.rollout.controller_metrics import ControllerMetrics, decision_between
+from scoring.rollout.controller_metrics import ControllerMetrics
 from scoring.rollout.controller_positions import Found, Positions, why_lost
 from scoring.rollout.controller_records import Unreadable, read_log
 from scoring.rollout.controller_store import ControllerStore, Kept
@@ -37,6 +37,7 @@ from scoring.rollout.pace import Pace
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.promotion import Promotions
 from scoring.rollout.standing import Inherited, Standing
+from scoring.rollout.transitions import decision_between
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
 from schemas.codec import Registry, Undecodable, UnknownSchema
 from schemas.columns import ColumnReader, Columns, Mask
-from schemas.dead_letters import REPLAY_OF, DeadLetter
+from schemas.dead_letters import DeadLetter, is_replayed
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.inference import FALLBACK, PRIMARY
@@ -133,7 +133,7 @@ class PredictionReader:
 
         Without those of replays: nobody waited for them, and nothing has scored them in shadow.
         """
-        answers = [message for message in messages if not _is_replay(message)]
+        answers = [message for message in messages if not is_replayed(message.headers() or ())]
         return self._read(topic, answers, versions, passed, self._live_rows, self._live)
 
     def shadow(
@@ -178,17 +178,9 @@ class PredictionReader:
         seen, is_fallback = _Columns(columns), columns.equals("route", FALLBACK).tolist()
         return [
             Live(
-                partition=seen.partition[row],
-                offset=seen.offset[row],
-                event_id=seen.event_id[row],
-                entity=seen.entity[row],
-                event_time_ms=seen.event_time[row],
-                policy=seen.policy[row],
+                **seen.row(row),
                 arm=seen.arm[row],
-                version=seen.version(row),
-                score=seen.score[row],
                 is_fallback=is_fallback[row],
-                infer_ms=seen.infer_ms[row],
                 scored_at_ms=seen.scored_at[row],
                 groups=of_groups,
             )
@@ -196,19 +188,10 @@ class PredictionReader:
         ]
 
     def _live(self, record: dict[str, Any]) -> Live:
-        rollout = record["rollout"]
         return Live(
-            partition=record["features_partition"],
-            offset=record["features_offset"],
-            event_id=record["event_id"],
-            entity=record["entity"],
-            event_time_ms=record["event_time"],
-            policy=rollout["policy"],
-            arm=rollout["arm"],
-            version=_version_of(record),
-            score=record["score"],
+            **_row_of(record),
+            arm=record["rollout"]["arm"],
             is_fallback=record["route"] == FALLBACK,
-            infer_ms=rollout["infer_ms"],
             scored_at_ms=record["scored_at"],
             groups=self._groups([record["vector"]])[0],
         )
@@ -224,10 +207,6 @@ class PredictionReader:
         has = self._places < inputs
         found[:, has] = packed[:, self._places[has]]
         return list(map(tuple, found.tolist()))
-
-
-def _is_replay(message: Message) -> bool:
-    return any(name == REPLAY_OF for name, _ in message.headers() or ())
 
 
 class _Columns:
@@ -246,47 +225,44 @@ class _Columns:
         self.scored_at = columns.integers("scored_at").tolist()
         self._own, self._fast = columns.texts("model_version"), columns.texts("cascade.fast_version")
 
-    def version(self, row: int) -> int:
-        return _version(self._fast[row] or self._own[row] or "")
+    def row(self, row: int) -> dict[str, Any]:
+        """What both kinds say of a record."""
+        return {
+            "partition": self.partition[row],
+            "offset": self.offset[row],
+            "event_id": self.event_id[row],
+            "entity": self.entity[row],
+            "event_time_ms": self.event_time[row],
+            "policy": self.policy[row],
+            "version": _version(self._fast[row] or self._own[row] or ""),
+            "score": self.score[row],
+            "infer_ms": self.infer_ms[row],
+        }
+
+
+def _row_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The same of a record that is decoded. Of a cascade, the version is the fast model's, whoever decided."""
+    rollout, cascade = record["rollout"], record["cascade"]
+    return {
+        "partition": record["features_partition"],
+        "offset": record["features_offset"],
+        "event_id": record["event_id"],
+        "entity": record["entity"],
+        "event_time_ms": record["event_time"],
+        "policy": rollout["policy"],
+        "version": _version(record["model_version"] if cascade is None else cascade["fast_version"]),
+        "score": record["score"],
+        "infer_ms": rollout["infer_ms"],
+    }
 
 
 def _shadow_rows(columns: Columns, wanted: Mask) -> list[Shadow]:
     seen = _Columns(columns)
-    return [
-        Shadow(
-            partition=seen.partition[row],
-            offset=seen.offset[row],
-            event_id=seen.event_id[row],
-            entity=seen.entity[row],
-            event_time_ms=seen.event_time[row],
-            policy=seen.policy[row],
-            version=seen.version(row),
-            score=seen.score[row],
-            infer_ms=seen.infer_ms[row],
-        )
-        for row in np.flatnonzero(wanted).tolist()
-    ]
+    return [Shadow(**seen.row(row)) for row in np.flatnonzero(wanted).tolist()]
 
 
 def _shadow(record: dict[str, Any]) -> Shadow:
-    rollout = record["rollout"]
-    return Shadow(
-        partition=record["features_partition"],
-        offset=record["features_offset"],
-        event_id=record["event_id"],
-        entity=record["entity"],
-        event_time_ms=record["event_time"],
-        policy=rollout["policy"],
-        version=_version_of(record),
-        score=record["score"],
-        infer_ms=rollout["infer_ms"],
-    )
-
-
-def _version_of(record: dict[str, Any]) -> int:
-    """The version of the pipeline's model; of a cascade that is the fast model's, whoever decided."""
-    cascade = record["cascade"]
-    return _version(record["model_version"] if cascade is None else cascade["fast_version"])
+    return Shadow(**_row_of(record))
 
 
 @lru_cache(maxsize=1_024)

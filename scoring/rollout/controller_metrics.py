@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -12,9 +12,10 @@ from scoring.rollout.evidence import Verdict
 from scoring.rollout.guardrails import GuardrailReport
 from scoring.rollout.measures import Measured
 from scoring.rollout.policy_log import PolicyChange
+from scoring.rollout.transitions import Decision
 
 STATUSES = ("none", "running", "paused", "ended")
-DECISIONS = ("next_step", "rolled_back", "paused", "promoted")
+DECISIONS = get_args(Decision)
 OUTCOMES = ("written", "aborted", "unknown")
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
 # From what an operator must see first to what he need not see.
@@ -151,13 +152,3 @@ class ControllerMetrics:
 
 def _rank(verdict: Verdict) -> int:
     return _WORST_FIRST.index(verdict)
-
-
-def decision_between(before: PolicyChange, after: PolicyChange) -> str:
-    """Which of the DECISIONS the controller has made."""
-    if after.status == "paused":
-        return "paused"
-    if after.status == "running":
-        return "next_step"
-    same = after.policy.policy.champion.version == before.policy.policy.champion.version
-    return "rolled_back" if same else "promoted"

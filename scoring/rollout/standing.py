@@ -18,6 +18,7 @@ from scoring.rollout.controller_store import Kept, Note
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy_log import Entry, Marker, PolicyChange, Refusal, encode
+from scoring.rollout.transitions import decision_between
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,8 @@ class Standing:
 
     def following(self, change: PolicyChange) -> Standing:
         """What to stand on once a change of the judge's is published."""
-        champion = change.policy.policy.champion.version
-        before = self.change
-        is_promotion = (
-            change.status == "ended" and before is not None and champion != before.policy.policy.champion.version
-        )
+        champion, before = change.policy.policy.champion.version, self.change
+        is_promotion = before is not None and decision_between(before, change) == "promoted"
         promoted = champion if is_promotion or self.note.promoted == champion else None
         note = Note(change=change, ahead=True, promoted=promoted)
         return Standing(

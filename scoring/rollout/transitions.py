@@ -7,7 +7,7 @@ their hashes, so the result is for the present change alone (:func:`scoring.roll
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from penstock.errors import PenstockError
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, publish
@@ -23,6 +23,20 @@ class By(NamedTuple):
     author: str
     reason: str
     time_ms: int
+
+
+Decision = Literal["next_step", "rolled_back", "paused", "promoted"]
+"""What a change decides about what is being tried."""
+
+
+def decision_between(before: PolicyChange, after: PolicyChange) -> Decision:
+    """What the controller has decided by following one change with another."""
+    if after.status == "paused":
+        return "paused"
+    if after.status == "running":
+        return "next_step"
+    same = after.policy.policy.champion.version == before.policy.policy.champion.version
+    return "rolled_back" if same else "promoted"
 
 
 def begun(policy: RolloutPolicy, present: PolicyChange | None, by: By) -> PolicyChange | None:

@@ -3,11 +3,11 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scoring.rollout.controller_metrics import DECISIONS, ControllerMetrics, decision_between
+from scoring.rollout.controller_metrics import DECISIONS, ControllerMetrics
 from scoring.rollout.evidence import Interval, Verdict
 from scoring.rollout.guardrails import GuardrailReport
 from scoring.rollout.measures import Measured
-from scoring.rollout.transitions import By, paused, promoted, rolled_back
+from scoring.rollout.transitions import By, decision_between, paused, promoted, rolled_back
 from tests.scoring.rollout.rollout_records import BEGIN_MS, canary, change_to, define_rollout
 
 BY = By("controller", "a test", BEGIN_MS)
