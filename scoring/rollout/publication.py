@@ -7,7 +7,7 @@ from penstock.kafka.access import KafkaAccess
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import Decide, change_policy, read_policy
-from scoring.servers.protocol import ModelServer
+from scoring.servers.protocol import ModelServer, ModelServerUnavailable
 from scoring.version_loading import load_versions
 from streams.definitions.pipeline import Pipeline
 
@@ -67,10 +67,16 @@ class Publication:
         )
 
     def _load_lost(self, present: PolicyChange | None) -> None:
-        """Load the versions of the policy that is followed if the server has lost one."""
+        """Load the versions of the policy that is followed if the server has lost one.
+
+        A server that cannot be asked has nothing to be loaded now: the same file can be applied again later.
+        """
         if present is None:
             return
-        ready = {state.version for state in self._server.versions(self._model) if state.state == "READY"}
+        try:
+            ready = {state.version for state in self._server.versions(self._model) if state.state == "READY"}
+        except ModelServerUnavailable:
+            return
         needed = _versions(present)
         if needed - ready:
             champion = present.policy.policy.champion.version

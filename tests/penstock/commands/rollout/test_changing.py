@@ -55,6 +55,13 @@ def test_the_same_file_again_loads_a_version_that_the_server_has_lost(world: Wor
     assert (len(world.log.changes), world.server.loaded) == (1, (1, 2, 3))
 
 
+def test_the_same_file_again_needs_no_server(world: World) -> None:
+    world.apply()
+    world.server.failure = ModelServerUnavailable("Triton does not answer")
+    done = world.apply()
+    assert (done.exit_code, done.output) == (0, "this policy is published: nothing to do\n")
+
+
 def test_another_champion_than_the_present_one_is_refused_unless_it_is_meant(world: World) -> None:
     other = [{"name": "present", "version": 2, "role": "champion"}, {"name": "other", "version": 3}]
     with pytest.raises(PenstockError, match="the champion of the file is version 2, and version 1 is the one now"):
