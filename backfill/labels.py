@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Registry, Rejection, decode_label
-from schemas.committed import writer_schemas
-from schemas.contract import Role, field_with_role
-from scoring.training_set import LabelRow, Truth
-from streams.definitions.pipeline import Labels, Task
+from schemas.codec import Registry
+from scoring.label_values import LabelDecoder, Unusable
+from scoring.training_set import LabelRow
+from streams.definitions.pipeline import Labels
 
 _log = logging.getLogger(__name__)
 
@@ -47,41 +44,19 @@ class LabelReader:
 
     def __init__(self, labels: Labels, schemas: Path, registry: Registry | None = None) -> None:
         self.refused = Refusals(labels.topic)
-        self._labels, self._registry = labels, registry
-        contract = labels.contract
-        self._id = field_with_role(contract, Role.EVENT_ID)
-        self._known_at = field_with_role(contract, Role.EVENT_TIME)
-        assert self._id is not None, "Labels has checked it"
-        self._writers = Decoder(*writer_schemas(contract, schemas))
+        self._decoder = LabelDecoder(labels, schemas, registry)
 
     def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:
         """Yield one row per usable record, in record order; ``refused`` counts the others."""
         for record in records:
-            label = decode_label(record.value, self._labels.contract, self._writers, self._registry)
-            if isinstance(label, Rejection):
-                self.refused.add(record, label.message)
+            label = self._decoder.read(record.value)
+            if isinstance(label, Unusable):
+                self.refused.values += label.is_value
+                self.refused.add(record, label.reason)
                 continue
-            value, fault = _truth(getattr(label, self._labels.value), self._labels.task)
-            if fault:
-                self.refused.values += 1
-                self.refused.add(record, f"{self._labels.value} {fault}")
-                continue
-            assert self._id is not None
-            assert self._known_at is not None
             yield LabelRow(
-                event_id=getattr(label, self._id),
-                known_at_ms=getattr(label, self._known_at),
+                event_id=label.event_id,
+                known_at_ms=label.known_at_ms,
                 position=(record.timestamp, record.partition, record.offset),
-                value=value,
+                value=label.value,
             )
-
-
-def _truth(value: Any, task: Task) -> tuple[Truth | None, str | None]:
-    """What a label says of its event, or why it says nothing."""
-    if value is None:
-        return None, None
-    if task == "multiclass":
-        return str(value), None
-    if task == "regression":
-        return (float(value), None) if math.isfinite(value) else (None, "is no finite number")
-    return (bool(value), None) if value in (0, 1) else (None, "is neither 0 nor 1")

@@ -7,6 +7,7 @@ from schemas.codec import Encoder
 from schemas.dead_letters import REPLAY_OF
 from schemas.history import committed_schemas
 from schemas.records import PREDICTION_SCHEMA
+from scoring.label_values import truth_of
 from scoring.rollout.controller_input import InputReader
 from scoring.rollout.controller_labels import LabelReader
 from scoring.rollout.controller_records import read_log
@@ -183,7 +184,8 @@ def test_what_a_label_says_depends_on_the_task(records, task, raw, expected):
     labels = records.project.pipeline.labels.model_copy(
         update={"task": task, "positive": "b" if task == "multiclass" else None}
     )
-    assert LabelReader(labels, records.project)._value(raw) == expected
+    truth, _ = truth_of(raw, task)
+    assert (None if truth is None else LabelReader(labels, records.project)._value(truth)) == expected
 
 
 def test_what_cannot_be_read_is_passed_over_by_its_place_and_the_rest_is_read(records):
