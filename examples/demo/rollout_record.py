@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from scoring.rollout.evidence import WORST_FIRST
 from scoring.rollout.policy_log import Logged, Marker, PolicyChange, Status
 
 Outcome = Literal["promoted", "rolled back"]
-# As the controller chooses what its metrics show of a guardrail.
-_WORST_FIRST = ("worse", "inconclusive", "continue", "better", "equivalent")
 
 
 class _RecordModel(BaseModel):
@@ -196,7 +195,8 @@ def _look(change: Change, report: Mapping[str, Any]) -> Look:
 
 
 def _rank(judged: Mapping[str, Any]) -> int:
-    return _WORST_FIRST.index(judged["verdict"])
+    """As the controller chooses what its metrics show of a guardrail."""
+    return WORST_FIRST.index(judged["verdict"])
 
 
 def _change(change: PolicyChange, began_ms: int, followed_ms: int | None) -> Change:

@@ -8,7 +8,7 @@ from typing import TypeAlias, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from penstock.kafka.end_watch import DOUBTS
-from scoring.rollout.evidence import Verdict
+from scoring.rollout.evidence import WORST_FIRST, Verdict
 from scoring.rollout.guardrails import GuardrailReport
 from scoring.rollout.measures import Measured
 from scoring.rollout.policy_log import PolicyChange
@@ -18,8 +18,6 @@ STATUSES = ("none", "running", "paused", "ended")
 DECISIONS = get_args(Decision)
 OUTCOMES = ("written", "aborted", "unknown")
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
-# From what an operator must see first to what he need not see.
-_WORST_FIRST = (Verdict.WORSE, Verdict.INCONCLUSIVE, Verdict.CONTINUE, Verdict.BETTER, Verdict.EQUIVALENT)
 
 ArmCounts: TypeAlias = Mapping[tuple[str, str], int]
 """How many events an arm has answered on a route."""
@@ -151,4 +149,4 @@ class ControllerMetrics:
 
 
 def _rank(verdict: Verdict) -> int:
-    return _WORST_FIRST.index(verdict)
+    return WORST_FIRST.index(verdict)

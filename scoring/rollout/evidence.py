@@ -56,6 +56,10 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+WORST_FIRST = (Verdict.WORSE, Verdict.INCONCLUSIVE, Verdict.CONTINUE, Verdict.BETTER, Verdict.EQUIVALENT)
+"""From what an operator must see first to what he need not see."""
+
+
 def verdict(interval: Interval, allowed: Interval, *, events: int, most: int) -> Verdict:
     """Judge an interval by what is allowed.
 

@@ -61,9 +61,9 @@ class ManyEntities(ScorerBench):
         return found | {"activity": found["activity"] | {"entity": entity}}
 
 
-@pytest.fixture
-def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ManyEntities]:
-    """A pipeline of three versions, which are all loaded; the first is the current one."""
+@contextlib.contextmanager
+def three_versions(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ManyEntities]:
+    """A pipeline of three versions, which are all loaded; the first is the current one, the second inverts scores."""
     reference, pipeline = define(tmp_path, suffix, PARTITIONS)
     bench = ManyEntities(reference, pipeline, settings, tmp_path)
     bench.create_topics()
@@ -73,6 +73,12 @@ def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ManyEntit
     yield bench
     with contextlib.suppress(Exception):  # if it fails, the test has failed already
         unload_model(pipeline, settings)
+
+
+@pytest.fixture
+def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ManyEntities]:
+    with three_versions(settings, suffix, tmp_path) as bench:
+        yield bench
 
 
 def load(bench: ScorerBench, champion: int, *others: int) -> None:

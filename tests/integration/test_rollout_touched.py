@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -20,18 +19,17 @@ from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_log import effective
 from scoring.rollout.policy_store import read_policy
 from tests.integration.test_rollout_scoring import (
-    VERSIONS,
     ManyEntities,
     apply,
     arm_of,
     canary,
-    load,
     markers_of,
     score_of,
+    three_versions,
     wait_until_followed,
 )
-from tests.integration.test_scoring import EAGER, PARTITIONS
-from tests.scoring.scorer_bench import add_model, define, feeding, penstock, unload_model
+from tests.integration.test_scoring import EAGER
+from tests.scoring.scorer_bench import feeding, penstock
 
 # Where one command after the other is killed: a point, and in which of its transactions. Each partition takes one
 # transaction; the last command finds nothing left to do.
@@ -40,16 +38,8 @@ KILLS = (("before_commit", "1"), ("after_commit", "1"), ("before_commit", "2"), 
 
 @pytest.fixture
 def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ManyEntities]:
-    """A pipeline of three versions, which are all loaded; the first is the current one, the second inverts scores."""
-    reference, pipeline = define(tmp_path, suffix, PARTITIONS)
-    bench = ManyEntities(reference, pipeline, settings, tmp_path)
-    bench.create_topics()
-    for weights in VERSIONS:
-        add_model(pipeline, settings, weights=weights)
-    load(bench, 1, 2, 3)
-    yield bench
-    with contextlib.suppress(Exception):  # if it fails, the test has failed already
-        unload_model(pipeline, settings)
+    with three_versions(settings, suffix, tmp_path) as bench:
+        yield bench
 
 
 def rollout(

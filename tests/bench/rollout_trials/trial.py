@@ -16,19 +16,19 @@ from typing import Any
 
 import yaml
 
-from penstock.kafka.reading import read_topic
+from penstock.kafka.reading import read_topic, starts_at
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_log import Marker, PolicyChange
 from scoring.rollout.policy_store import Logged, iterate_log, read_policy
-from scoring.trained_model import ModelManifest, TrainedModel, Validation
+from scoring.trained_model import TrainedModel
 from streams.definitions.loading import load_pipeline
-from streams.plan.compiler import compile_plan
 from tests.bench.rollout_trials.models import Candidate, linear
 from tests.bench.rollout_trials.traffic import Traffic
 from tests.bench.rollout_trials.world import INPUTS
+from tests.scoring.scorer_bench import manifest_of, penstock
 
 PARTITIONS = 4
 _CHAMPION = 1
@@ -197,21 +197,7 @@ class Town:
         )
 
     def _add(self, file: bytes) -> int:
-        plan = compile_plan(self.pipeline)
-        manifest = ModelManifest(
-            inputs=self.pipeline.model.inputs,
-            baseline_inputs=(),
-            views={view.name: f"{view.version}:{view.hash}" for view in plan.views},
-            seed=0,
-            data_hash="0",
-            until_ms=None,
-            rows=0,
-            positives=0,
-            iterations=0,
-            read={},
-            validation=Validation(from_ms=0, rows=0, positives=0, auc=0.5, auc_without_windows=None),
-            libraries={},
-        )
+        manifest = manifest_of(self.pipeline)
         return self._repository.add(self.pipeline.model.name, TrainedModel(file, None, manifest))
 
     def _apply(self, version: int, begins: str) -> str | None:
@@ -262,8 +248,10 @@ class Town:
         decoder, found = record_decoder("prediction"), []
         for topic in (self.pipeline.predictions_topic, self.pipeline.shadow_topic):
             is_live = topic == self.pipeline.predictions_topic
-            for record in read_topic(self._settings.kafka.access, topic):
-                if record.timestamp < since_ms:
+            kafka = self._settings.kafka.access
+            starts = starts_at(kafka, topic, [(partition, since_ms) for partition in range(PARTITIONS)])
+            for record in read_topic(kafka, topic, start={place: at.offset for place, at in enumerate(starts)}):
+                if record.timestamp < since_ms:  # a few may follow
                     continue
                 one = decoder.decode(record.value or b"")
                 rollout = one["rollout"] or {}
@@ -277,17 +265,7 @@ class Town:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        names = 2 if command[0] in ("topics", "model", "rollout") else 1
-        arguments = [*command[:names], self._reference, *command[names:]]
-        return subprocess.run(
-            [sys.executable, "-m", "penstock", *arguments],
-            check=False,
-            cwd=ROOT,
-            env=dict(os.environ),
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        return penstock(*command[:2], self._reference, *command[2:])
 
     @contextlib.contextmanager
     def _service(self, name: str, *command: str) -> Iterator[None]:
