@@ -118,12 +118,16 @@ class Flaky(FakeServer):
     "failing",
     [
         (0,),  # the batch
-        (0, 2),  # the batch and its first half
-        (0, 2, 5),  # the batch, its first half, and the second half
+        (0, 2, 4),  # the batch twice, and its first half
+        (0, 2, 4, 7),  # the batch twice, its first half, and the second half
     ],
 )
 def test_a_failure_that_does_not_come_again_costs_no_row_its_score(failing: tuple[int, ...]) -> None:
     assert Rig(Flaky(*failing)).infer(1, 2, 3) == [1.5, 2.5, 3.5]
+
+
+def test_a_batch_of_one_row_that_meets_the_last_moment_of_an_outage_is_asked_again() -> None:
+    assert Rig(Flaky(0)).infer(1) == [1.5]
 
 
 @pytest.mark.parametrize("from_call", range(7))
