@@ -1,4 +1,4 @@
-"""A small run with everything that the verifier checks: two entities, timers, a kill, a backfill, a model and drift."""
+"""A small run with everything that the verifier checks: entities, timers, a kill, a backfill, models, a rollout, drift."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from tests.integration.catching_up import await_caught_up
 from tests.integration.kill_point import KillPoint
+from tests.integration.sabotage_rollout import RolloutOfRun, canary
 from tests.published import published
 from verify.check_timers import settling_ms
 from verify.reading import read_run
@@ -211,6 +212,10 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         services.kill("scorer")
         promote = ("model", "promote", file, "1", "--backfill", str(backfill), "--gates", str(gates))
         services.call("promote", *promote, "--override", OVERRIDE)
+        add_numberless_version(project, settings, sorted(event["amount"] for event in events)[-UNSCORED])
+        rollout = RolloutOfRun(project.pipeline, settings, services, file, folder)
+        policy = canary(project.name, events[HISTORY + KILLED_WITHIN :], champion=1, candidate=2, shadow=3)
+        rollout.apply(policy)
         # One of the events that the job refused is too long for its topic by now: it stays a letter.
         runner.take_messages_of(LONG)
         runner.replay(file)
@@ -220,7 +225,12 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         sent = runner.kill_job(events, stack.pid("taskmanager"), seed)
         # The job runs again, so it takes what follows as a stream, and no burst of one partition after the other.
         runner.await_role("features", project.plan.source.topic)
-        for begin in range(sent, len(events) - 1, _BATCH):
+        begins = range(sent, len(events) - 1, _BATCH)
+        changes = {begins[len(begins) // 3]: rollout.widen, begins[2 * len(begins) // 3]: rollout.roll_back}
+        for begin in begins:
+            if begin in changes:
+                runner.await_role("scorer", project.pipeline.features_topic)
+                changes[begin]()
             runner.produce(events[:-1][begin : begin + _BATCH], rng=random.Random(seed + begin))
             time.sleep(0.1)
         # By the next records, all timers of the records before have fired.
@@ -231,6 +241,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         runner.await_role("features", project.plan.sources[1].topic)
         runner.produce(events[-1:], rng=random.Random(seed))
         runner.await_all()
+        rollout.rescore()
         services.call("job-stop", "job", "stop", file)
         runner.await_all()
     return project, read_run(project, settings, [backfill], sample=None, seed=seed)

@@ -19,6 +19,8 @@ from streams.plan.project import Project
 from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, record_run
 from tests.verify import sabotage
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant, NothingToChangeError
+from tests.verify.sabotage.rollout import ROLLOUT_MUTANTS
+from tests.verify.sabotage.shadows import SHADOW_MUTANTS
 from verify.judge import judge
 from verify.measured import Measured
 from verify.report import PipelineReport
@@ -27,6 +29,7 @@ from verify.run_data import RunData
 for module in iter_modules(sabotage.__path__):
     import_module(f"{sabotage.__name__}.{module.name}")  # it adds its mutants to the catalogue
 
+ALL_MUTANTS = [*MUTANTS, *ROLLOUT_MUTANTS, *SHADOW_MUTANTS]
 REPORT = BUILD / "verify" / "mutants.json"
 
 
@@ -62,6 +65,10 @@ def test_the_good_run_passes(recorded: tuple[Project, RunData]) -> None:
     assert sum(prediction.replayed is not None for prediction in recorded[1].predictions) == UNSCORED
     assert report.letters_replayed > UNSCORED, "no raw event was put back"
     assert sum(b"; not put back: " in (value or b"") for _, value in _headers(recorded[1].dead_letters[0])) == 1
+    rollout = report.rollout
+    assert rollout is not None
+    assert (rollout.changes, rollout.refusals) == (3, 0)
+    assert min(rollout.explored, rollout.by_champion, rollout.shadows, rollout.corrections) > 0, rollout
     assert min(report.dead_letters, report.events_duplicate, report.backfill_rows, report.drift_alerts) > 0
 
 
@@ -78,7 +85,7 @@ def test_a_model_whose_quality_cannot_be_measured_is_reported_as_unchecked(recor
     assert any(text.startswith("the model's quality") for text in report.unchecked())
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+@pytest.mark.parametrize("mutant", ALL_MUTANTS, ids=[mutant.name for mutant in ALL_MUTANTS])
 def test_the_verifier_finds(mutant: Mutant, recorded: tuple[Project, RunData], verdicts: list[dict[str, Any]]) -> None:
     project, run = recorded
     try:
