@@ -1,4 +1,4 @@
-"""A small run with everything that the verifier checks: entities, timers, a kill, a backfill, models, a rollout, drift."""
+"""A small run with everything that the verifier checks: timers, a kill, a backfill, models, a rollout, drift."""
 
 from __future__ import annotations
 
