@@ -25,7 +25,8 @@ from tests.scoring.line_ups import ab
 from tests.scoring.scorer_bench import manifest_of, onnx_bytes
 
 PARTITIONS = 2
-FROM, TO = 1_000_000, 2_000_000
+FROM = 1_000_000_000_000
+TO = FROM + 1_000_000
 COUNTRIES = ("DE", "FR", None)
 WEIGHTS = {1: (0.5, 0.25, -0.125), 2: (0.5, -0.25, 0.125)}
 PREDICTIONS, FEATURES = "predictions.taps", "features.taps"
@@ -110,7 +111,7 @@ class World:
         """Add an event, served by the version that its entity has under the policy."""
         partition, offset = number % PARTITIONS, number // PARTITIONS
         entity = f"card-{number % 17}" if number % 5 else None
-        time_ms = FROM + 1_000 * number - (TO if number == 3 else 0)  # one is before the range
+        time_ms = FROM + 1_000 * number - (10_000 if number == 3 else 0)  # one is before the range
         source = {"topic": "events.taps", "partition": partition, "offset": offset, "timestamp": time_ms}
         emission = {"entity": entity, "epoch": 1, "seq": number, "as_of": time_ms}
         features = {
@@ -210,7 +211,7 @@ class World:
 
     def _append(self, topic: str, partition: int, value: bytes | None) -> int:
         # Every other offset is a transaction's marker.
-        offset = max(self._offsets(topic, partition), default=4) + 2
+        offset = max(self._offsets(topic, partition), default=-2) + 2
         self.topics[topic].append(Record(partition, offset, FROM, b"k", value, ()))
         return offset
 
