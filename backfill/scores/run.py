@@ -109,6 +109,8 @@ def score(
     with open_local_versions(project, repository) as versions:
         decider = _decider(project, versions, request)
         columns = _columns(project, request)
+        if request.backfill is not None:
+            _require_backfill(project, request.backfill, request, columns)
         wanted = ScoresManifest(
             pipeline=project.name,
             model=None if request.model is None else str(request.model),
@@ -117,7 +119,7 @@ def score(
             decides=Policy.of(project.pipeline.model).version,
             from_ms=request.from_ms,
             to_ms=request.to_ms,
-            backfill=None if request.backfill is None else content_hash(request.backfill.manifest.model_dump()),
+            backfill=None if request.backfill is None else _hash_of(request.backfill),
             columns=columns,
             ranges={},
         )
@@ -181,6 +183,10 @@ def _write_partition(
         on_part(written)
     manifest.done.append(partition)
     manifest.save(folder)
+
+
+def _hash_of(backfill: Backfill) -> str:
+    return content_hash(backfill.manifest.model_dump(mode="json"))
 
 
 def _decider(project: Project, versions: LocalVersions, request: ScoreRequest) -> Decider:
@@ -274,7 +280,6 @@ def _source(
     features = manifest.ranges.get(pipeline.features_topic, {})
     scope = (request.from_ms, request.to_ms, manifest.columns)
     if request.backfill is not None:
-        _require_backfill(project, request.backfill, request, manifest.columns)
         return RecomputedEvents(project, request.backfill, topics, predictions, *scope)
 
     def check(model: str, version: str) -> None:

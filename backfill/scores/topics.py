@@ -55,6 +55,13 @@ def topics_in(kafka: KafkaAccess) -> Topics:
                 safe="nothing was scored or written",
                 next="penstock status; penstock topics show PIPELINE",
             ) from error
+        if not ends:
+            raise PenstockError(
+                f"there is no topic {topic}",
+                where=str(kafka),
+                safe="nothing was scored or written",
+                next="penstock topics create PIPELINE, or set PENSTOCK_KAFKA_BOOTSTRAP",
+            )
         return {partition: (first[partition], end) for partition, end in ends.items()}
 
     return Topics(partial(read_topic, kafka), ranges)

@@ -127,7 +127,7 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
     if there is nothing to do.
     """
     from backfill.parquet import read_backfill  # noqa: PLC0415 - slow to import
-    from backfill.resumable import StoppedError  # noqa: PLC0415
+    from backfill.resumable import StoppedError, exclusive_lock  # noqa: PLC0415
     from backfill.scores.run import ModelVersion, ScoreRequest  # noqa: PLC0415
     from backfill.scores.run import score as score_range  # noqa: PLC0415
     from backfill.scores.topics import topics_in  # noqa: PLC0415
@@ -151,7 +151,8 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
     repository = ModelRepository(settings.model_repository)
     try:
         outcome = score_range(project, repository, topics, request, asked.out, _tell, stop.is_set)
-        delivered = _deliver(project, settings, asked, outcome.manifest, stop.is_set)
+        with exclusive_lock(asked.out):
+            delivered = _deliver(project, settings, asked, outcome.manifest, stop.is_set)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
         sys.exit(130)

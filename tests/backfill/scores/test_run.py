@@ -260,6 +260,16 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_backfill_that_lacks_what_is_needed_is_refused_before_anything_is_written(
+    world: World, tmp_path: Path
+) -> None:
+    backfill = write_backfill(world.project.pipeline, tmp_path / "features", world.features[:1])
+    late = {"from_ms": 2**40 - 1, "to_ms": 2**40 + 1}
+    with pytest.raises(PenstockError, match="the backfill has only the events of"):
+        world.run(tmp_path / "out", version=1, backfill=backfill, **late)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_other_files_is_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match="the folder has files that are no scores"):
         world.run(tmp_path, version=1)
