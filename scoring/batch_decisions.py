@@ -39,7 +39,7 @@ class Decisions:
         errors: (n) Why there is no score; None where there is one.
         models: (n) The version that decided, or that gave no score.
         arms: (n) The arm of the policy.
-        explored: (n,) Where the decision is the permissive one of the exploration slice, whatever the score.
+        explored: (n,) Which are in the exploration slice: there any decision is the permissive one, whatever the score.
     """
 
     scores: Numbers
@@ -108,7 +108,7 @@ class Decider:
             errors,
             found.models,
             [names[number] for number in assignment.arms.tolist()],
-            assignment.explored & finite,
+            assignment.explored,
         )
 
     def _scores(self, number: int, vectors: FloatArray, rows: Integers, ids: Sequence[str]) -> Scores:

@@ -118,13 +118,13 @@ def run_killed(monkeypatch: pytest.MonkeyPatch, kill_at: int, world: World, out:
 def test_killed_before_any_step_and_run_again_the_folder_has_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
-    world = World(tmp_path, size=16)
+    world = World(tmp_path, size=12)
     with monkeypatch.context() as patch:
         count = steps(patch, kill_at=0)
         world.run(tmp_path / "clean")
         number_of_steps = count()
     clean = content(tmp_path / "clean")
-    assert number_of_steps > 25
+    assert number_of_steps > 20
     for kill_at in range(1, number_of_steps + 1):
         out = tmp_path / f"killed-{kill_at}"
         run_killed(monkeypatch, kill_at, world, out)
