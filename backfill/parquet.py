@@ -165,9 +165,13 @@ class Backfill:
         """Return the column names."""
         return list(pq.read_schema(self.folder / self.manifest.parts[0].file).names)
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield all rows, grouped by source partition; with all columns by default."""
+    def batches(
+        self, columns: Sequence[str] | None = None, *, partition: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield all rows, grouped by source partition, or those of one; with all columns by default."""
         for part in self.manifest.parts:
+            if partition not in (None, part.partition):
+                continue
             with pq.ParquetFile(self.folder / part.file) as file:
                 for batch in file.iter_batches(_ROWS_PER_GROUP, columns=columns):
                     yield batch if columns is None else batch.select(columns)

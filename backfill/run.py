@@ -7,13 +7,11 @@ written to part files.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -32,6 +30,7 @@ from backfill.manifest import (
 from backfill.parquet import RowBuilder, WrittenOffsets, write_part
 from backfill.planning import plan_replay, replay_start_ms
 from backfill.progress_bar import ProgressBar
+from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.retention import first_offsets, read_retained_topic
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
@@ -44,7 +43,6 @@ from streams.plan.feature_records import features_schema
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 
-_LOCK = ".lock"
 _POLL_S = 0.5
 # Longer than a restart of the JobManager or a takeover by another one.
 _FLINK_DOWN_LIMIT_S = 180.0
@@ -61,10 +59,6 @@ class BackfillRequest:
     from_ms: int
     to_ms: int
     views: tuple[str, ...]
-
-
-class StoppedError(Exception):
-    """A backfill was stopped on request; the same call continues it."""
 
 
 def run_backfill(
@@ -89,7 +83,7 @@ def run_backfill(
     views = selected_views(plan, request.views, project.reference)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with _exclusive_lock(folder):
+    with exclusive_lock(folder):
         manifest = load_manifest(folder)
         if manifest is None:
             try:
@@ -117,7 +111,7 @@ def run_backfill(
 def _plan_backfill(
     project: Project, settings: Settings, request: BackfillRequest, views: dict[str, str], folder: Path
 ) -> BackfillManifest:
-    if any(path.name != _LOCK for path in folder.iterdir()):
+    if any(path.name != LOCK for path in folder.iterdir()):
         raise PenstockError(
             "the folder has files that are not of a backfill", where=str(folder), next="give another folder with --out"
         )
@@ -367,16 +361,3 @@ def _write_parts(
                 raise StoppedError
         done += end
         progress.update(done)
-
-
-@contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it when the process ends."""
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PenstockError(
-                "another process is writing this backfill", where=str(folder), next="wait until it ends, or stop it"
-            ) from error
-        yield

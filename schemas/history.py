@@ -1,4 +1,4 @@
-"""The schema history of Penstock's own records: predictions, drift alerts and drift states.
+"""The schema history of Penstock's own records: predictions, scores of past events, drift alerts and drift states.
 
 A release may add a field with a default. Readers then resolve older records on a topic to the current schema. Every
 schema is committed as ``history/<record>/<fingerprint>.json``: an Avro schema, or a JSON Schema for a record that is
@@ -15,10 +15,14 @@ from typing import Any, NamedTuple
 
 from schemas.avro import fingerprint, parse_avro
 from schemas.codec import HEADER_LENGTH, Decoder, read_avro
-from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA
+from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, SCORE_SCHEMA
 
 HISTORY = Path(__file__).with_name("history")
-AVRO_RECORDS: dict[str, dict[str, Any]] = {"prediction": PREDICTION_SCHEMA, "drift_alert": DRIFT_SCHEMA}
+AVRO_RECORDS: dict[str, dict[str, Any]] = {
+    "prediction": PREDICTION_SCHEMA,
+    "drift_alert": DRIFT_SCHEMA,
+    "score": SCORE_SCHEMA,
+}
 
 
 class HistoryDecoder(Decoder):

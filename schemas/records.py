@@ -181,6 +181,46 @@ PREDICTION_SCHEMA: dict[str, Any] = {
     ],
 }
 
+SCORE_SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "Score",
+    "namespace": "penstock",
+    "doc": "What a model version, or a rollout policy, gives a past event; nobody was served it.",
+    "fields": [
+        {"name": "event_id", "type": "string"},
+        {"name": "pipeline", "type": "string"},
+        {"name": "event_time", "type": "long", "doc": "epoch ms"},
+        {"name": "source_partition", "type": "int", "doc": "where the raw event stands on the source's topic"},
+        {"name": "source_offset", "type": "long"},
+        {"name": "entity", "type": ["null", "string"], "doc": "entity of the pipeline's first view"},
+        {"name": "model", "type": "string"},
+        {"name": "model_version", "type": "string"},
+        {"name": "score", "type": ["null", "double"]},
+        {"name": "decision", "type": ["null", "string"]},
+        {"name": "error", "type": ["null", "string"], "doc": "why there is no score"},
+        {"name": "defaulted", "type": "boolean", "doc": "inputs of other pipelines are defaults, unlike when served"},
+        {
+            "name": "policy",
+            "type": ["null", "string"],
+            "doc": "version of the rollout policy, if one decides",
+        },
+        {"name": "arm", "type": ["null", "string"]},
+        {"name": "explored", "type": "boolean", "doc": "the decision is the permissive one"},
+        {
+            "name": "outputs",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "ScoreOutput",
+                    "fields": [{"name": "name", "type": "string"}, {"name": "value", "type": "double"}],
+                },
+            },
+            "doc": "what else the model returned, if the version keeps outputs beside the score",
+        },
+    ],
+}
+
 DRIFT_SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "DriftAlert",

@@ -11,6 +11,7 @@ from scoring.audit import in_slice
 from scoring.cascade import Band
 from scoring.hosted_inference import HostedInference
 from scoring.inference import CascadeScores, Ids, Inference, Scores
+from scoring.local_inference import LocalInference
 from scoring.unbacked_inference import UnbackedInference
 from scoring.vectors import FloatArray
 
@@ -30,7 +31,7 @@ class CascadeRule:
     salt: str
 
 
-OneModel: TypeAlias = Inference | HostedInference | UnbackedInference
+OneModel: TypeAlias = Inference | HostedInference | LocalInference | UnbackedInference
 
 
 class CascadeInference:

@@ -181,10 +181,7 @@ class Inference:
         return scores
 
     def _scores_of_fallback(self, vectors: FloatArray) -> Scores:
-        try:
-            return scores_of_answer(self._infer_on_fallback(vectors), by_fallback=True)
-        except InferenceError as error:
-            return self._infer_in_halves(vectors, error)
+        return scores_of_copy(self._fallback, self._model, vectors, by_fallback=True)
 
     def _infer_on_primary(self, vectors: FloatArray) -> FloatArray | None:
         try:
@@ -208,20 +205,30 @@ class Inference:
             )
         self._primary_failed = True
 
-    def _infer_on_fallback(self, vectors: FloatArray) -> FloatArray:
-        return ask(self._fallback, self._model, vectors, None)
 
-    def _infer_in_halves(self, vectors: FloatArray, failure: InferenceError) -> Scores:
+def scores_of_copy(server: ModelServer, model: ModelMetadata, vectors: FloatArray, *, by_fallback: bool) -> Scores:
+    """The scores of a server in this process, which answers for every row that the model does not fail on.
+
+    Raises:
+        PenstockError: if the model fails on any input, so that no row is to blame.
+    """
+
+    def ask_copy(some: FloatArray) -> FloatArray:
+        return ask(server, model, some, None)
+
+    try:
+        return scores_of_answer(ask_copy(vectors), by_fallback=by_fallback)
+    except InferenceError as failure:
         try:
-            self._infer_on_fallback(np.zeros_like(vectors[:1]))
+            ask_copy(np.zeros_like(vectors[:1]))
         except InferenceError as error:
             raise PenstockError(
-                f"model {self._model.name} version {self._model.version} fails on any input: {error}",
+                f"model {model.name} version {model.version} fails on any input: {error}",
                 safe="nothing of the batch was written, and its offsets are not committed",
                 next="penstock model load PIPELINE --version N, of a version that works",
             ) from error
         _log.warning("the model fails on a batch of %d (%s); looking for the rows", len(vectors), failure)
-        return score_in_halves(self._infer_on_fallback, vectors, self._model.outputs, by_fallback=True)
+        return score_in_halves(ask_copy, vectors, model.outputs, by_fallback=by_fallback)
 
 
 def score_in_halves(

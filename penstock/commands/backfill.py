@@ -1,20 +1,20 @@
-"""``penstock backfill``: writes the features of past events to Parquet."""
+"""``penstock backfill``: writes the features of past events to Parquet, and their scores."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 
 from backfill.progress_bar import ProgressBar
-from backfill.run import BackfillRequest, StoppedError, run_backfill
+from backfill.resumable import StoppedError
+from backfill.run import BackfillRequest, run_backfill
+from penstock.commands.backfill_score import score
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
+from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.settings import Settings
 from penstock.time import iso
@@ -23,7 +23,10 @@ from streams.plan.project import open_project
 
 @click.group()
 def backfill() -> None:
-    """Write the features of past events to Parquet, computed by the code of the live job."""
+    """Write the features of past events to Parquet, computed by the code of the live job; score past events."""
+
+
+backfill.add_command(score)
 
 
 @backfill.command()
@@ -37,15 +40,7 @@ def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Pa
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
-    stop = threading.Event()
-
-    def request_stop(number: int, _frame: FrameType | None) -> None:
-        # An exception raised here may pass through C code of a library, which would replace it.
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
+    stop = stop_event()
     try:
         with ProgressBar(Console()) as progress:
             request = BackfillRequest(from_ms, to_ms, views)

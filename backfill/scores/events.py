@@ -1,0 +1,226 @@
+"""Events to be scored, with their vectors: as they were served, or as a backfill has computed them anew.
+
+*As served* means by the predictions topic: a prediction has the vector that its model was given, with the inputs of
+other pipelines. *Anew* means by a backfill's rows. These lack the inputs of other pipelines: an event with a prediction
+has those that it was served with, any other the declared defaults, and is marked.
+
+Every event comes once, in an order that does not depend on where reading began.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from backfill.parquet import Backfill
+from backfill.scores.served import NOT_SERVED, Served, ServedTable, columns_of
+from backfill.scores.topics import Range, Topics
+from backfill.served_inputs import defaults_of, places_of
+from backfill.training_parquet import VectorReader
+from penstock.errors import PenstockError
+from schemas.codec import Undecodable, UnknownSchema
+from schemas.columns import Integers, Mask
+from schemas.history import record_decoder
+from scoring.vectors import FloatArray
+from streams.definitions.other_inputs import is_other
+from streams.plan.project import Project
+
+_log = logging.getLogger(__name__)
+
+CHUNK = 20_000
+"""How many records are read, scored and written at once."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """n events of one partition of the source.
+
+    Args:
+        ids: (n) Their ids.
+        times: (n,) Their event times, epoch ms.
+        offsets: (n,) Their offsets in the source's topic.
+        entities: (n) The entity of the pipeline's first view; None where there is none.
+        vectors: (n, inputs) The model's inputs.
+        defaulted: (n,) Where inputs of other pipelines are declared defaults although the event was not served so.
+        served: (n) What was served.
+        columns: (n) The values of further columns, by name.
+        next: Where the events after these begin.
+    """
+
+    ids: list[str]
+    times: Integers
+    offsets: Integers
+    entities: list[str | None]
+    vectors: FloatArray
+    defaulted: Mask
+    served: list[Served]
+    columns: Mapping[str, list[Any]]
+    next: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class EventSource(Protocol):
+    """Where events come from."""
+
+    def partitions(self) -> Sequence[int]:
+        """The partitions of the source that may have events."""
+
+    def events(self, partition: int, start: int) -> Iterator[Events]:
+        """The events of a partition from a place on: its beginning is 0, others are those that ``Events.next`` told."""
+
+
+@dataclass(frozen=True)
+class ServedEvents:
+    """The events of the predictions topic whose time is in a range, with the vectors that they were served with.
+
+    Args:
+        project: The pipeline.
+        topics: Its topics.
+        ranges: What is read of the predictions topic, by partition.
+        feature_ranges: What is read of the features topic; empty if no columns are wanted.
+        from_ms: The first event time.
+        to_ms: The first event time after the range.
+        columns: The columns of feature records that each event gets; null where Kafka has deleted the record.
+        check: Raises PenstockError if the vectors of a model's version (by name and number) are none of the present
+            definition.
+    """
+
+    project: Project
+    topics: Topics
+    ranges: Mapping[int, Range]
+    feature_ranges: Mapping[int, Range]
+    from_ms: int
+    to_ms: int
+    columns: tuple[str, ...]
+    check: Callable[[str, str], None]
+
+    def partitions(self) -> list[int]:
+        """See :class:`EventSource`."""
+        return sorted(self.ranges)
+
+    def events(self, partition: int, start: int) -> Iterator[Events]:
+        """See :class:`EventSource`; places are offsets of the predictions topic."""
+        first, end = self.ranges[partition]
+        first = max(first, start)
+        if first >= end:
+            return
+        topic, decoder = self.project.pipeline.predictions_topic, record_decoder("prediction")
+        check, width = cache(self.check), len(self.project.pipeline.model.inputs)
+        found = columns_of(self.project, self.topics, partition, self.feature_ranges, self.columns, self._is_wanted)
+        records = self.topics.read(topic, start={partition: first}, end={partition: end})
+        while chunk := list(islice(records, CHUNK)):
+            says = []
+            for record in chunk:
+                try:
+                    value = decoder.decode(record.value or b"", f"{topic}[{partition}]@{record.offset}")
+                except (Undecodable, UnknownSchema) as error:
+                    _log.warning("passed over, as it is no prediction: %s", error)
+                    continue
+                if self._is_wanted(value["event_time"]):
+                    check(value["model"], value["model_version"])
+                    if len(value["vector"]) != 4 * width:
+                        raise PenstockError(
+                            f"the prediction has {len(value['vector']) // 4} inputs, and the model takes {width}",
+                            where=f"{topic}[{partition}]@{record.offset}",
+                            safe="what was written stays",
+                            next="score recomputed features instead: --backfill FOLDER",
+                        )
+                    says.append(value)
+            offsets = [one["features_offset"] for one in says]
+            yield Events(
+                [one["event_id"] for one in says],
+                np.array([one["event_time"] for one in says], np.int64),
+                np.array([one["source"]["offset"] for one in says], np.int64),
+                [one["entity"] for one in says],
+                np.frombuffer(b"".join(one["vector"] for one in says), "<f4").reshape(len(says), width),
+                np.zeros(len(says), np.bool_),
+                [Served.of(one) for one in says],
+                {name: values.at(offsets) for name, values in found.items()},
+                chunk[-1].offset + 1,
+            )
+
+    def _is_wanted(self, time_ms: int) -> bool:
+        return self.from_ms <= time_ms < self.to_ms
+
+
+@dataclass(frozen=True)
+class RecomputedEvents:
+    """The events of a backfill whose time is in a range, with the vectors that it has computed.
+
+    Args:
+        project: The pipeline.
+        backfill: The backfill, which fits the pipeline.
+        topics: Its topics.
+        ranges: What is read of the predictions topic, by partition; empty if nothing of what was served is wanted.
+        from_ms: The first event time.
+        to_ms: The first event time after the range.
+        columns: The columns of the backfill that each event gets.
+    """
+
+    project: Project
+    backfill: Backfill
+    topics: Topics
+    ranges: Mapping[int, Range]
+    from_ms: int
+    to_ms: int
+    columns: tuple[str, ...]
+
+    def partitions(self) -> list[int]:
+        """See :class:`EventSource`."""
+        return sorted({part.partition for part in self.backfill.manifest.parts})
+
+    def events(self, partition: int, start: int) -> Iterator[Events]:
+        """See :class:`EventSource`; places are row numbers of the partition."""
+        pipeline = self.project.pipeline
+        inputs, others = pipeline.model.inputs, places_of(pipeline.model.inputs)
+        entity = f"{pipeline.views[0].name}.entity"
+        has_entity = entity in self.backfill.columns()
+        names = ["event_id", "event_time", "source.offset", *([entity] if has_entity else [])]
+        names += [name for name in inputs if not is_other(name)]
+        names += self.columns
+        served = ServedTable.of(self.project, self.topics, partition, self.ranges, self._is_wanted)
+        reader = VectorReader(inputs, pipeline.categories, defaults_of(self.project))
+        place = 0
+        for batch in self.backfill.batches(list(dict.fromkeys(names)), partition=partition):
+            place += batch.num_rows
+            if place <= start:
+                continue
+            if place - batch.num_rows < start:
+                raise PenstockError(
+                    "the backfill is not the one that this scoring began with",
+                    where=str(self.backfill.folder),
+                    safe="what was written stays",
+                    next="give another folder with --out",
+                )
+            times = batch.column("event_time").cast("int64").to_pylist()
+            rows = batch.filter(pa.array(map(self._is_wanted, times), pa.bool_()))
+            offsets = rows.column("source.offset").to_numpy()
+            vectors = reader.vectors(rows)
+            known = served.at(offsets)
+            is_served = np.array([one is not NOT_SERVED for one in known], np.bool_)
+            if len(others):
+                for row in np.flatnonzero(is_served).tolist():
+                    vectors[row, others] = known[row].others
+            yield Events(
+                rows.column("event_id").to_pylist(),
+                rows.column("event_time").cast("int64").to_numpy(),
+                offsets,
+                rows.column(entity).to_pylist() if has_entity else [None] * len(rows),
+                vectors,
+                ~is_served if len(others) else np.zeros(len(rows), np.bool_),
+                known,
+                {name: rows.column(name).to_pylist() for name in self.columns},
+                place,
+            )
+
+    def _is_wanted(self, time_ms: int) -> bool:
+        return self.from_ms <= time_ms < self.to_ms
