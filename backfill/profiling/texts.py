@@ -1,0 +1,65 @@
+"""The values of text features, counted exactly by DuckDB, which spills to disk what does not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+_TOP = 20
+_MEMORY = "512MB"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one feature: how many there are, and the most common ones with their rows, most common first.
+
+    Codes are 0 for null, 1 + place for a common text, and the last for all others.
+    """
+
+    distinct: int
+    top: tuple[tuple[str, int], ...]
+
+    @property
+    def size(self) -> int:
+        """The number of codes."""
+        return len(self.top) + 2
+
+    def codes(self, texts: pa.Array) -> NDArray[np.int64]:
+        """The code of each text."""
+        places = pc.index_in(texts, value_set=pa.array([text for text, _ in self.top], type=texts.type))
+        found: NDArray[np.int64] = places.fill_null(len(self.top)).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        found[texts.is_null().to_numpy(zero_copy_only=False)] = 0
+        return found
+
+
+def count_texts(files: Sequence[Path], columns: Sequence[str], spill: Path) -> Mapping[str, Texts]:
+    """Count the texts of these columns.
+
+    Args:
+        files: Parquet files of one schema.
+        columns: Columns of texts.
+        spill: An empty folder for what does not fit into memory.
+    """
+    found: dict[str, Texts] = {}
+    if not columns:
+        return found
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
+        connection.execute("SET temp_directory = ?", [str(spill)])
+        for name in columns:
+            quoted = '"' + name.replace('"', '""') + '"'
+            rows = connection.execute(
+                f"WITH texts AS (SELECT {quoted} AS text, count(*) AS rows FROM read_parquet(?) "  # noqa: S608 - quoted
+                f"WHERE {quoted} IS NOT NULL GROUP BY 1) "
+                "SELECT text, rows, (SELECT count(*) FROM texts) FROM texts ORDER BY rows DESC, text LIMIT ?",
+                [[str(file) for file in files], _TOP],
+            ).fetchall()
+            found[name] = Texts(rows[0][2] if rows else 0, tuple((text, count) for text, count, _ in rows))
+    return found
