@@ -1,0 +1,65 @@
+"""Numbers, shares and times as a profile's page says them."""
+
+from __future__ import annotations
+
+import math
+
+from backfill.profiling.bins import Number
+from penstock.time import readable
+
+_LONGEST = 40
+
+
+def shown(value: Number | None) -> str:
+    """A number to four digits; integers whole, and infinities as such.
+
+    >>> [shown(one) for one in (None, 2**53 + 1, 12.3456, 1234567.8, 2.5e-9, float("-inf"), -0.0)]
+    ['–', '9,007,199,254,740,993', '12.35', '1,234,568', '2.5e-09', '−∞', '0']
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    plain = 1e-4 <= abs(value) < 1e12
+    text = f"{value:,.0f}" if plain and abs(value) >= 1_000 else f"{value:.4g}"
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def share(part: float) -> str:
+    """A share in percent, never 0 % or 100 % for what is not.
+
+    >>> [share(one) for one in (0.0, 0.00001, 0.012, 0.5, 0.99999, 1.0)]
+    ['0 %', '< 0.1 %', '1.2 %', '50 %', '> 99.9 %', '100 %']
+    """
+    if part in (0, 1):
+        return f"{part:.0%}".replace("%", " %")
+    if part < 0.001:
+        return "< 0.1 %"
+    if part > 0.999:
+        return "> 99.9 %"
+    digits = 1 if part < 0.1 or part > 0.9 else 0
+    return f"{100 * part:.{digits}f}".removesuffix(".0") + " %"
+
+
+def moment(time_ms: int, span_ms: int) -> str:
+    """A time in UTC, to the day if the span is long, else to the minute.
+
+    >>> moment(1_772_366_400_850, 10**11), moment(1_772_366_400_850, 10**7)
+    ('2026-03-01', '2026-03-01 12:00')
+    """
+    text = readable(time_ms, "minutes", zone="")
+    return text.partition(" ")[0] if span_ms > 20 * 86_400_000 else text
+
+
+def label(text: str) -> str:
+    """A text value: one line, not too long, without characters that a page cannot have.
+
+    >>> label("a" * 50), label("tab\\there"), label("")
+    ('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…', 'tab\ufffdhere', '(empty)')
+    """
+    plain = "".join(one if one.isprintable() else "\ufffd" for one in text)
+    return (plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…") or "(empty)"
