@@ -18,6 +18,7 @@ Scale = Literal["values", "linear", "logarithmic", "clipped"]
 
 _FINE = 512
 _BARS = 30
+_EACH: Scale = "values"
 # So many different values have a bar each.
 _FEW = 24
 # A value of this share of the rows has a bin of its own.
@@ -137,7 +138,7 @@ def choose_bins(sample: Values, least: Number | None, most: Number | None) -> Bi
     else:
         seen = values
     common = values[rows >= _COMMON * rows.sum()]
-    bars, scale = (values, "values") if len(values) <= _FEW else _bars(np.sort(sample), ends)
+    bars, scale = _bars(np.sort(sample), ends) if len(values) > _FEW else (values, _EACH)
     # The values just below a common one are edges, so that it has a bin of its own.
     before = _before(common[common > ends[0]])
     seen = np.union1d(seen, common)

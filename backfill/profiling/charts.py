@@ -16,6 +16,7 @@ _LEFT, _RIGHT = 62, 8
 _FULL = 560
 # More names than these cannot be read beside each other.
 _MATRIX = 60
+_FAINT = 0.05
 
 
 def element(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:
@@ -43,7 +44,9 @@ def histogram(parent: ET.Element, bars: Sequence[Bar], scale: str | None) -> Non
     for place in sorted({0, len(bars) // 2, len(bars) - 1}):
         value: Number = bars[place].high if place or scale == "values" else bars[0].low
         at = place * width + (width / 2 if scale == "values" else width if place else 0)
-        anchor = "middle" if 0 < place < len(bars) - 1 or (scale == "values" and width > 30) else "end" if place else "start"
+        anchor = (
+            "middle" if 0 < place < len(bars) - 1 or (scale == "values" and width > 30) else "end" if place else "start"
+        )
         _text(svg, at, _HEIGHT - 4, shown(value), anchor)
 
 
@@ -179,11 +182,11 @@ def matrix(parent: ET.Element, names: Sequence[str], rho: Numbers) -> int:
         _rect(svg, left + row * size, row * size, size - 1, size - 1, "self")
         for column, j in enumerate(kept[:row]):
             value = float(rho[i, j])
-            if math.isnan(value):
+            if math.isnan(value) or abs(value) < _FAINT:
                 continue
             kind = "plus" if value >= 0 else "minus"
             rect = _rect(svg, left + column * size, row * size, size - 1, size - 1, kind)
-            rect.set("fill-opacity", f"{max(abs(value), 0.03):.2f}")
+            rect.set("fill-opacity", f"{abs(value):.2f}")
             element(rect, "title", f"{names[i]}, {names[j]}: {value:.2f}")
     return len(kept)
 

@@ -135,7 +135,7 @@ def count(source: Source, columns: Sequence[Column], labels: Labels | None, task
         texts = count_texts(source.files, [one.name for one in columns if one.kind == "text"], Path(spill))
     codings: dict[str, Coding] = {**{name: survey.bins() for name, survey in surveys.items()}, **texts}
     classes = None if task is None else choose_classes(task, truths)
-    begins = tuple(first + (last - first + 1) * place // SLICES for place in range(SLICES)) + (last + 1,)
+    begins = (*(first + (last - first + 1) * place // SLICES for place in range(SLICES)), last + 1)
     counts = _counts(source, read, codings, begins, labels, classes)
     features = []
     for column in columns:

@@ -48,8 +48,8 @@ def summary(profiles: Profiles) -> tuple[Finding, ...]:
     add(
         "bad",
         lambda one: one.worth is not None and one.worth.too_good,
-        "is too good for the label: look whether it knows it",
-        "are too good for the label: look whether they know it",
+        "is too good for the label (look whether it knows it)",
+        "are too good for the label (look whether they know it)",
     )
     add("look", lambda one: one.drifted, "changed over time", "changed over time")
     add("look", lambda one: not one.present, "is always null", "are always null")

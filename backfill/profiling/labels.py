@@ -1,4 +1,4 @@
-"""The labels of the rows: from a training set's own column, or from the labels topic; and as classes that are counted."""
+"""The labels of rows, from a training set's own column or the labels topic, and as classes that are counted."""
 
 from __future__ import annotations
 

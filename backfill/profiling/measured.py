@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -111,17 +111,17 @@ class Profile:
     rows: int
     nulls: int
     not_numbers: int
-    infinities: tuple[int, int]
     least: Number | None
     most: Number | None
-    quantiles: tuple[Number | None, ...]
-    bars: tuple[Bar, ...]
-    scale: Scale | None
-    commonest: tuple[Number | str | None, int] | None
-    distinct: int | None
-    top: tuple[tuple[str, int], ...]
     slices: tuple[Slice, ...]
     worth: Worth | None
+    infinities: tuple[int, int] = (0, 0)
+    quantiles: tuple[Number | None, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    scale: Scale | None = None
+    commonest: tuple[Number | str | None, int] | None = None
+    distinct: int | None = None
+    top: tuple[tuple[str, int], ...] = ()
 
     @property
     def present(self) -> int:
@@ -178,7 +178,7 @@ def measure(count: Count) -> Profiles:
     task = None if count.classes is None else count.classes.task
     alpha = _FALSE_ALARM / (len(count.features) * (len(count.begins) - 1 - REFERENCE))
     features = tuple(_profile(one, task, alpha) for one in count.features)
-    classes = ()
+    classes: tuple[tuple[str, int], ...] = ()
     if count.classes is not None:
         rows = count.features[0].counts.sum(axis=(0, 1))[1:].tolist()
         classes = tuple(zip(count.classes.names, rows, strict=True))
@@ -189,38 +189,29 @@ def _profile(counted: Counted, task: Task | None, alpha: float) -> Profile:
     column, coding = counted.column, counted.coding
     by_slice = counted.counts.sum(axis=2)
     values = by_slice.sum(axis=0)
-    shared = {
-        "column": column,
-        "rows": int(values.sum()),
-        "nulls": int(values[NULL]),
-        "not_numbers": counted.not_numbers,
-        "least": counted.least,
-        "most": counted.most,
-        "slices": _slices(counted, by_slice, task, alpha),
-        "worth": None if task is None else _worth(counted, task),
-    }
+    profile = Profile(
+        column=column,
+        rows=int(values.sum()),
+        nulls=int(values[NULL]),
+        not_numbers=counted.not_numbers,
+        least=counted.least,
+        most=counted.most,
+        slices=_slices(counted, by_slice, task, alpha),
+        worth=None if task is None else _worth(counted, task),
+    )
     if isinstance(coding, Bins):
-        return Profile(
-            **shared,
+        return replace(
+            profile,
             infinities=(int(values[MINUS_INFINITY]), int(values[-1])),
             quantiles=tuple(coding.quantile(values, q) for q in QUANTILES),
             bars=coding.histogram(values),
             scale=coding.scale,
             commonest=coding.commonest(values),
-            distinct=None,
-            top=(),
         )
     commonest = coding.top[0] if coding.top else None
-    return Profile(
-        **shared,
-        infinities=(0, 0),
-        quantiles=(),
-        bars=(),
-        scale=None,
-        commonest=(None, commonest[1]) if commonest and column.personal else commonest,
-        distinct=coding.distinct,
-        top=() if column.personal else coding.top,
-    )
+    if column.personal:
+        return replace(profile, distinct=coding.distinct, commonest=commonest and (None, commonest[1]))
+    return replace(profile, distinct=coding.distinct, commonest=commonest, top=coding.top)
 
 
 def _slices(counted: Counted, by_slice: Counts, task: Task | None, alpha: float) -> tuple[Slice, ...]:

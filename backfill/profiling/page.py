@@ -1,4 +1,4 @@
-"""The profile as one HTML page: nothing is loaded from elsewhere, no script runs, and it is readable in the dark. Pure."""
+"""The profile as one HTML page, light or dark: it loads nothing, and needs no script. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from backfill.profiling.findings import Finding, notes, summary
 from backfill.profiling.measured import (
     ALIKE,
     LEAST_ROWS,
-    QUANTILES,
     REFERENCE,
     Correlation,
     Profile,
@@ -26,10 +25,15 @@ from penstock.counts import counted
 _SCALES = {
     "values": "A bar for each value.",
     "linear": "Bars are equally wide.",
-    "logarithmic": "Heavy tail: each bar is a constant factor wider than the one before; zeros have a bar of their own.",
+    "logarithmic": "Heavy tail: each bar ends at a constant multiple of the one before; zeros have their own.",
     "clipped": "Far outliers: the outermost bars hold the lowest and the highest 1 %, the others are equally wide.",
 }
 _QUANTILES = ("1 %", "10 %", "25 %", "median", "75 %", "90 %", "99 %")
+_LEGEND = (
+    "At the right, over time: the median (line) and the 90th percentile (dashed), the share of nulls, and the change "
+    "against the first slices, with dashes where it begins to count."
+)
+_WORTH_LEGEND = " At the bottom what the feature is worth in each slice, with its interval."
 _NAMED = 12
 
 
@@ -65,6 +69,7 @@ def page(profiles: Profiles, pipeline: str, source: str, seed: int) -> str:
     _overview(body, profiles)
     _correlation(body, profiles.correlation, seed)
     element(body, "h2", "Each feature")
+    element(body, "p", _LEGEND + _WORTH_LEGEND * (profiles.task is not None), class_="note")
     for one in _ordered(profiles):
         _feature(body, one, profiles)
     _how(body, profiles, seed)
@@ -104,7 +109,9 @@ def _strength(worth: Worth) -> float:
 def _overview(body: ET.Element, profiles: Profiles) -> None:
     element(body, "h2", "All features")
     by = "what they say of the label by themselves" if profiles.task else "their place in the rows"
-    element(body, "p", f"Ordered by {by}. Change compares each slice of time with the first {REFERENCE}.", class_="note")
+    element(
+        body, "p", f"Ordered by {by}. Change compares each slice of time with the first {REFERENCE}.", class_="note"
+    )
     table = element(element(body, "div", class_="wide"), "table", class_="overview")
     row = element(element(table, "thead"), "tr")
     for title in ("feature", "distribution", "null", "change", *(["worth"] if profiles.task else []), ""):
@@ -132,14 +139,16 @@ def _worth_cell(cell: ET.Element, worth: Worth) -> None:
 
 
 def _measure(worth: Worth) -> str:
-    return "inf." if worth.measure == "information" else "ρ" if worth.measure == "Spearman" else worth.measure
+    return "inf." if worth.measure == "information" else "corr." if worth.measure == "Spearman" else worth.measure
 
 
 def _correlation(body: ET.Element, correlation: Correlation, seed: int) -> None:
     if len(correlation.names) < 2:
         return
     element(body, "h2", "Which say the same")
-    text = f"Spearman's rank correlation of the numeric features, on {counted(correlation.rows, 'row')} drawn with seed "
+    text = (
+        f"Spearman's rank correlation of the numeric features, on {counted(correlation.rows, 'row')} drawn with seed "
+    )
     element(body, "p", f"{text}{seed}. Features that say the same are next to each other.", class_="note")
     if correlation.groups:
         element(body, "p", f"Of each line, one feature may do: pairs are beyond ±{ALIKE}, directly or in a chain.")
@@ -174,11 +183,6 @@ def _feature(body: ET.Element, one: Profile, profiles: Profiles) -> None:
     if one.worth is not None:
         element(left, "p", _worth_in_words(one.worth))
     charts.over_time(right, one, profiles.begins)
-    legend = [*(["line: median, dashed: 90th percentile"] if one.scale and one.present else [])]
-    legend += ["dashes across the PSI: where a change begins"]
-    if one.worth is not None and any(part.worth for part in one.slices):
-        legend.append("dots: worth in each slice, with interval")
-    element(right, "p", "; ".join(legend).capitalize() + ".", class_="note small")
 
 
 def _distribution(left: ET.Element, one: Profile) -> None:
@@ -249,17 +253,17 @@ def _how(body: ET.Element, profiles: Profiles, seed: int) -> None:
         f"Rows, nulls, extremes, bars and texts are counted on all rows. Where bins end is chosen from {sample}: a "
         "quantile is exact for up to 512 different values, else its rank is off by about 0.2 % of the rows at most.",
         f"Change is the population stability index (PSI) against the first {REFERENCE} of {len(profiles.begins) - 1} "
-        "equally long slices of event time, in about ten groups of values and one of nulls. It counts as a change if it "
-        "is beyond 0.1, beyond what chance does (1 page in 100 of unchanging, independent features names one), and "
-        f"beyond twice what the first slices differ among each other. Slices with fewer than {LEAST_ROWS} rows are not "
-        "judged.",
-        "Intervals have 95 % and assume independent rows. Rows of one entity resemble each other, so that true intervals "
-        "are wider.",
+        "equally long slices of event time, in about ten groups of values and one of nulls. It counts as a change "
+        "beyond 0.1, beyond what chance does (1 page in 100 of unchanging, independent features names one), and beyond "
+        "twice what the first slices differ among each other. Slices with fewer than "
+        f"{LEAST_ROWS} rows are not judged.",
+        "Intervals have 95 % and assume independent rows. Rows of one entity resemble each other, so that true "
+        "intervals are wider.",
     ]
     if profiles.task is not None:
         lines.append(
-            "Worth is of each feature alone. AUC: 0.5 says nothing, 1 and 0 all. The share of information counts nulls, "
-            "too, and what rises and falls. Features that say little alone may say much together."
+            "Worth is of each feature alone. AUC: 0.5 says nothing, 1 and 0 all. The share of information counts "
+            "nulls, too, and what rises and falls. Features that say little alone may say much together."
         )
     for line in lines:
         element(listed, "li", line)

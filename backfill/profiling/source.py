@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from backfill.parquet import Backfill
 from penstock.errors import PenstockError
 from penstock.time import iso
+from streams.plan.model import PipelinePlan
 
 # Some tens of megabytes of forty features.
 _BATCH = 131_072
@@ -50,8 +51,8 @@ class Source:
                 raise _damaged(path) from error
 
 
-def source_of_backfill(backfill: Backfill) -> Source:
-    """The rows of a complete backfill.
+def source_of_backfill(backfill: Backfill, plan: PipelinePlan) -> Source:
+    """The rows of a complete backfill; ``plan`` is that of the pipeline as it is defined now.
 
     Raises:
         PenstockError: if it has no rows, or its files have different columns.
@@ -59,11 +60,11 @@ def source_of_backfill(backfill: Backfill) -> Source:
     manifest = backfill.manifest
     files = [backfill.folder / part.file for part in manifest.parts]
     views = ", ".join(f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
-    return _source(
-        backfill.folder,
-        files,
-        f"a backfill of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)}, views {views}",
-    )
+    title = f"a backfill of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)}, views {views}"
+    now = {view.name: f"{view.version}:{view.hash}" for view in plan.views}
+    if other := [name for name, version in manifest.views.items() if now.get(name) != version]:
+        title += f"; what is said of {', '.join(other)} is of another version than the backfill's"
+    return _source(backfill.folder, files, title)
 
 
 def source_of_training_set(folder: Path) -> Source:
@@ -90,7 +91,9 @@ def source_of_training_set(folder: Path) -> Source:
 
 def epoch_ms(times: pa.Array) -> pa.Array:
     """Times as int64, epoch milliseconds."""
-    return pc.cast(pc.cast(times, pa.timestamp("ms", tz="UTC")) if pa.types.is_timestamp(times.type) else times, "int64")
+    return pc.cast(
+        pc.cast(times, pa.timestamp("ms", tz="UTC")) if pa.types.is_timestamp(times.type) else times, "int64"
+    )
 
 
 def _source(folder: Path, files: Sequence[Path], title: str) -> Source:

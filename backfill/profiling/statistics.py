@@ -139,7 +139,7 @@ def spearman(values: Numbers) -> Numbers:
             common = ~(missing[:, left[0]] | missing[:, right[0]])
             if common.sum() < _LEAST_COMMON:
                 continue
-            a, b = (_unit_ranks(values[np.ix_(common, places)]) for places in (left, right))
+            a, b = (_unit_ranks(values[common][:, places]) for places in (left, right))
             block = np.clip(a.T @ b, -1, 1)
             found[np.ix_(left, right)] = block
             found[np.ix_(right, left)] = block.T

@@ -41,7 +41,8 @@ svg { display: block; max-width: 100%; height: auto } svg text { font: 10.5px sy
 .median { fill: none; stroke: var(--blue); stroke-width: 1.8 }
 .p90 { fill: none; stroke: var(--blue); stroke-dasharray: 4 3; opacity: .75 }
 .dot { fill: var(--blue) } .null { fill: var(--note); opacity: .7 }
-.reference { fill: var(--grey) } .too_small { fill: none; stroke: var(--grey) } .same { fill: var(--green); opacity: .55 }
+.reference { fill: var(--grey) } .too_small { fill: none; stroke: var(--grey) }
+.same { fill: var(--green); opacity: .55 }
 .moved { fill: var(--amber) } .far { fill: var(--red) }
 .plus { fill: var(--blue) } .minus { fill: var(--red) } .self { fill: var(--grey) }
 @media print { .feature { break-inside: avoid } }

@@ -14,10 +14,10 @@ def shown(value: Number | None) -> str:
     """A number to four digits; integers whole, and infinities as such.
 
     >>> [shown(one) for one in (None, 2**53 + 1, 12.3456, 1234567.8, 2.5e-9, float("-inf"), -0.0)]
-    ['–', '9,007,199,254,740,993', '12.35', '1,234,568', '2.5e-09', '−∞', '0']
+    ['none', '9,007,199,254,740,993', '12.35', '1,234,568', '2.5e-09', '−∞', '0']
     """
     if value is None:
-        return "–"
+        return "none"
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
     if math.isinf(value):
@@ -56,9 +56,9 @@ def moment(time_ms: int, span_ms: int) -> str:
 
 
 def label(text: str) -> str:
-    """A text value: one line, not too long, without characters that a page cannot have.
+    r"""A text value: one line, not too long, without characters that a page cannot have.
 
-    >>> label("a" * 50), label("tab\\there"), label("")
+    >>> label("a" * 50), label("tab\there"), label("")
     ('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…', 'tab\ufffdhere', '(empty)')
     """
     plain = "".join(one if one.isprintable() else "\ufffd" for one in text)
