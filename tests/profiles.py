@@ -119,7 +119,12 @@ def training_set(
 
 
 def profiles_of(
-    folder: Path, columns: Sequence[str] = (), *, task: Task | None = "binary", seed: int = 0, project: Project = PROJECT
+    folder: Path,
+    columns: Sequence[str] = (),
+    *,
+    task: Task | None = "binary",
+    seed: int = 0,
+    project: Project = PROJECT,
 ) -> Profiles:
     """The profile of a training set."""
     source = source_of_training_set(folder)

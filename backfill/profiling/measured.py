@@ -43,7 +43,7 @@ _FALSE_ALARM = 0.01
 """The chance that a page of independent, unchanging features names one as changed."""
 _CHANGE_GROUPS, _WORTH_GROUPS = 10, 20
 _LEAST_OF_CLASS, _LEAST_LABELLED = 10, 200
-_CORRELATED_ROWS = 20_000
+_CORRELATED_ROWS = 10_000
 _TOO_GOOD, _TOO_MUCH = 0.99, 0.95
 
 

@@ -22,7 +22,7 @@ REAL = {
     "counts": lambda generator: generator.poisson(3, 20_000),
     "large counts": lambda generator: generator.integers(0, 10**9, 20_000),
     "heavy counts": lambda generator: np.floor(generator.lognormal(3, 3, 20_000)).astype(np.int64),
-    "a constant": lambda generator: np.full(100, 7.5),
+    "a constant": lambda _: np.full(100, 7.5),
 }
 
 

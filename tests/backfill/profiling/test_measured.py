@@ -160,7 +160,11 @@ def test_a_text_and_a_feature_that_is_worth_something_at_both_ends_have_informat
     ("task", "labels", "measure"),
     [
         ("regression", lambda x, noise: x * 2 + noise, "Spearman"),
-        ("multiclass", lambda x, noise: np.select([x + noise > 1, x + noise < -1], ["up", "down"], "flat"), "information"),
+        (
+            "multiclass",
+            lambda x, noise: np.select([x + noise > 1, x + noise < -1], ["up", "down"], "flat"),
+            "information",
+        ),
     ],
 )
 def test_values_and_classes_as_labels_have_a_worth_of_their_own(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,9 +98,7 @@ def test_the_information_is_that_of_scikit_learn_less_its_bias(rows: list[list[i
         return
     columns = kept.sum(axis=0) / kept.sum()
     nats = mutual_info_score(*rows_of(table)) - (kept.shape[0] - 1) * (kept.shape[1] - 1) / (2 * kept.sum())
-    assert found.share.estimate == pytest.approx(
-        np.clip(nats / -(columns * np.log(columns)).sum(), 0, 1), abs=1e-9
-    )
+    assert found.share.estimate == pytest.approx(np.clip(nats / -(columns * np.log(columns)).sum(), 0, 1), abs=1e-9)
     assert found.share.low <= found.share.estimate <= found.share.high
 
 
@@ -170,10 +170,10 @@ def test_similar_columns_are_neighbours() -> None:
 def test_merged_bins_are_consecutive_and_no_more_than_asked_for(counts: list[int], groups: int) -> None:
     found = list(merged(np.array(counts), groups))
     assert found[0] == 0
-    assert all(later - earlier in (0, 1) for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later - earlier in (0, 1) for earlier, later in pairwise(found))
     assert max(found) < groups
 
 
 def test_merged_groups_have_about_equally_many_rows_and_a_heavy_bin_is_alone() -> None:
     assert list(merged(np.array([10] * 40), 10)) == [place // 4 for place in range(40)]
-    assert merged(np.array([5, 900, 5, 45, 45]), 4)[1] not in {merged(np.array([5, 900, 5, 45, 45]), 4)[2]}
+    assert list(merged(np.array([5, 900, 5, 45, 45]), 4)) == [0, 1, 2, 2, 2]
