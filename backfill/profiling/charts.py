@@ -17,6 +17,8 @@ _FULL = 560
 # More names than these cannot be read beside each other.
 _MATRIX = 60
 _FAINT = 0.05
+# Of a 90th percentile so far from the median, a linear scale would hide what the median does.
+_WIDE = 4
 
 
 def element(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:
@@ -100,6 +102,13 @@ def _values(svg: ET.Element, profile: Profile, top: float, height: float) -> Non
         return
     low, high = float(min(finite)), float(max(finite))
     scale = _scale(low, high, top, height)
+    if low > 0 and high / low > _WIDE:
+        logarithmic = _scale(math.log(low), math.log(high), top, height)
+        _text(svg, _LEFT - 6, top + height / 2 + 4, "log scale", "end")
+
+        def scale(value: float) -> float:
+            return logarithmic(math.log(value))
+
     _text(svg, _LEFT - 6, top + 8, shown(max(finite)), "end")
     _text(svg, _LEFT - 6, top + height, shown(min(finite)), "end")
     _line(svg, _LEFT, top + height, _FULL - _RIGHT, top + height, "axis")

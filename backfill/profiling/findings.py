@@ -16,6 +16,8 @@ _NEARLY = 0.995
 _MOSTLY = 0.5
 _BY_CHANCE = 0.01
 _DAY_MS = 86_400_000
+# A slice that is a little shorter than a day has nearly all of its hours.
+_ABOUT = 1.1
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def summary(profiles: Profiles) -> tuple[Finding, ...]:
     if small:
         text = f"{small} of {counted(len(profiles.begins) - 1, 'slice')} of time have fewer than {LEAST_ROWS} rows"
         found.append(Finding("plain", f"{text}, too few to tell whether anything changed in them"))
-    if profiles.begins[1] - profiles.begins[0] < _DAY_MS:
+    if (profiles.begins[-1] - profiles.begins[0]) * _ABOUT < _DAY_MS * (len(profiles.begins) - 1):
         text = "a slice of time is shorter than a day: what changes with the hour of the day looks like a change"
         found.append(Finding("plain", text))
     return tuple(found)

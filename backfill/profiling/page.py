@@ -115,7 +115,7 @@ def _overview(body: ET.Element, profiles: Profiles) -> None:
     table = element(element(body, "div", class_="wide"), "table", class_="overview")
     row = element(element(table, "thead"), "tr")
     for title in ("feature", "distribution", "null", "change", *(["worth"] if profiles.task else []), ""):
-        element(row, "th", title)
+        element(row, "th", title, class_="number" if title == "null" else "")
     rows = element(table, "tbody")
     for one in _ordered(profiles):
         row = element(rows, "tr")
