@@ -92,6 +92,7 @@ def training_set(
     labels: Any = None,
     times: Any = None,
     parts: int = 1,
+    split: str = "train",
 ) -> Path:
     """A training set of these columns (Arrow arrays, or what makes one), over 20 days unless ``times`` says others."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def training_set(
             "label": pa.nulls(rows, pa.int8()) if labels is None else pa.array(labels),
             "label_known_at": moments,
             "p_observed": pa.array(np.ones(rows)),
-            "split": pa.array(["train"] * rows),
+            "split": pa.array([split] * rows),
             **arrays,
         }
     )

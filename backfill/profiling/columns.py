@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from streams.definitions.windows import duration_text
 from streams.plan.model import FeaturePlan, Output, PipelinePlan, ViewPlan
 from streams.plan.project import Project
 
-Kind = Literal["number", "boolean", "text", "list"]
+Kind = Literal["number", "boolean", "text", "category", "list"]
 
 # What the tables of backfills and training sets have beside features.
 _ROW = frozenset({"event_id", "event_time", "source.partition", "source.offset", "source.timestamp"})
@@ -29,8 +29,10 @@ _OF_A_VIEW = ("entity", "as_of", "late", "seq")
 class Column:
     """A feature as it is profiled.
 
-    ``description`` says what it is, in the words of its definition. The texts of a ``personal`` one are never shown.
-    ``is_lifetime``: it counts from an entity's first event on, so that it may grow by itself.
+    A ``category`` is a number that is none: an integer that the model takes as a name, or the code of a text, as a
+    training set has it. ``description`` says what the feature is, in the words of its definition. The texts of a
+    ``personal`` one are never shown. ``is_lifetime``: it counts from an entity's first event on, so that it may grow by
+    itself.
     """
 
     name: str
@@ -38,6 +40,11 @@ class Column:
     description: str
     personal: bool = False
     is_lifetime: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values have no order: a text, or a number that stands for one."""
+        return self.kind in ("text", "category")
 
 
 def feature_columns(project: Project, schema: pa.Schema, patterns: Sequence[str] = ()) -> tuple[Column, ...]:
@@ -48,7 +55,8 @@ def feature_columns(project: Project, schema: pa.Schema, patterns: Sequence[str]
     """
     known = _known(project)
     others = _ROW | _LABEL | {f"{view.name}.{name}" for view in project.plan.views for name in _OF_A_VIEW}
-    found = [_column(field, known) for field in schema if field.name not in others]
+    categories = frozenset(project.pipeline.categories)
+    found = [_column(field, known, categories) for field in schema if field.name not in others]
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(column.name, pattern) for column in found):
             raise PenstockError(
@@ -63,8 +71,10 @@ def feature_columns(project: Project, schema: pa.Schema, patterns: Sequence[str]
     return tuple(found)
 
 
-def _column(field: pa.Field, known: dict[str, Column]) -> Column:
+def _column(field: pa.Field, known: Mapping[str, Column], categories: Collection[str]) -> Column:
     kind = _kind(field.type)
+    if kind == "number" and field.name in categories:
+        kind = "category"
     if field.name in known:
         return replace(known[field.name], kind=kind)
     # Nothing says that its texts are not personal.

@@ -118,7 +118,7 @@ def count(source: Source, columns: Sequence[Column], labels: Labels | None, task
     generator = np.random.default_rng(seed)
     chosen = np.sort(generator.choice(source.rows, sampled, replace=False, shuffle=False))
     read = list(dict.fromkeys(["event_time", *(labels.columns if labels else ()), *(one.name for one in columns)]))
-    surveys = {one.name: _Survey() for one in columns if one.kind != "text"}
+    surveys = {one.name: _Survey() for one in columns if not one.is_text}
     truths: list[Any] = []
     first, last, row = np.iinfo(np.int64).max, np.iinfo(np.int64).min, 0
     for batch in source.batches(read):
@@ -132,7 +132,7 @@ def count(source: Source, columns: Sequence[Column], labels: Labels | None, task
             truths += [one for one in labels.of(batch.take(pa.array(inside))) if one is not None]
         row += batch.num_rows
     with TemporaryDirectory(prefix="penstock-profile-") as spill:
-        texts = count_texts(source.files, [one.name for one in columns if one.kind == "text"], Path(spill))
+        texts = count_texts(source.files, [one.name for one in columns if one.is_text], Path(spill))
     codings: dict[str, Coding] = {**{name: survey.bins() for name, survey in surveys.items()}, **texts}
     classes = None if task is None else choose_classes(task, truths)
     begins = (*(first + (last - first + 1) * place // SLICES for place in range(SLICES)), last + 1)

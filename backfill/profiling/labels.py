@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.training_set import LabelRow, Truth
@@ -30,14 +31,19 @@ class Labels(Protocol):
 
 
 class ColumnLabels:
-    """The labels of a training set."""
+    """The labels of a training set.
 
-    columns = ("label",)
+    Rows of its part ``test`` count as unlabelled: a choice of features by them would spoil the test.
+    """
+
+    columns = ("label", "split")
 
     def of(self, batch: pa.RecordBatch) -> list[Any]:
         """The label of each row; None without one."""
-        labels: list[Any] = batch.column("label").to_pylist()
-        return labels
+        labels = batch.column("label")
+        is_test = pc.fill_null(pc.equal(batch.column("split"), "test"), fill_value=False)
+        seen: list[Any] = pc.if_else(is_test, pa.scalar(None, labels.type), labels).to_pylist()
+        return seen
 
 
 class TopicLabels:

@@ -94,7 +94,7 @@ def _label(body: ET.Element, profiles: Profiles) -> None:
     if profiles.task != "regression" and labelled:
         parts = [f"{label(name)} {rows:,} ({share(rows / labelled)})" for name, rows in profiles.classes if rows]
         text += f": {', '.join(parts)}"
-    element(body, "p", f"{text}. Worth is measured on these.")
+    element(body, "p", f"{text}. Worth is measured on these; the part test of a training set is left out.")
 
 
 def _ordered(profiles: Profiles) -> list[Profile]:
@@ -188,7 +188,7 @@ def _feature(body: ET.Element, one: Profile, profiles: Profiles) -> None:
 def _distribution(left: ET.Element, one: Profile) -> None:
     nulls = f"null in {share(one.nulls / one.rows)} of the rows" if one.nulls else "never null"
     if one.distinct is not None:
-        element(left, "p", f"{counted(one.distinct, 'different text')}, {nulls}.")
+        element(left, "p", f"{_different(one)}, {nulls}.")
         if one.column.personal:
             element(left, "p", _personal(one), class_="note")
         _texts(left, one)
@@ -208,6 +208,13 @@ def _distribution(left: ET.Element, one: Profile) -> None:
     for name, value in zip(("least", *_QUANTILES, "most"), (one.least, *one.quantiles, one.most), strict=True):
         element(header, "th", name)
         element(values, "td", shown(value))
+
+
+def _different(one: Profile) -> str:
+    count = one.distinct or 0
+    if one.column.kind == "category":
+        return f"{counted(count, 'different category', 'different categories')}, by their numbers"
+    return counted(count, "different text")
 
 
 def _personal(one: Profile) -> str:

@@ -15,7 +15,8 @@ a { color: inherit; text-decoration-color: var(--grey); text-underline-offset: .
 table { border-collapse: collapse; font-size: .9rem }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: middle }
 th { font-weight: 500; color: var(--note) }
-.wide { overflow-x: auto } .overview { width: 100% } .overview a { display: inline-block; min-width: 9rem; overflow-wrap: anywhere }
+.wide { overflow-x: auto } .overview { width: 100% }
+.overview a { display: inline-block; min-width: 9rem; overflow-wrap: anywhere }
 .overview thead th { position: sticky; top: 0; background: var(--page) }
 .number { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap }
 .findings { list-style: none; padding: 0; margin: 1.2rem 0 }

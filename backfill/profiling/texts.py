@@ -1,4 +1,4 @@
-"""The values of text features, counted exactly by DuckDB, which spills to disk what does not fit into memory."""
+"""The values of texts and categories, counted exactly by DuckDB, which spills to disk what does not fit into memory."""
 
 from __future__ import annotations
 
@@ -33,33 +33,48 @@ class Texts:
 
     def codes(self, texts: pa.Array) -> NDArray[np.int64]:
         """The code of each text."""
-        places = pc.index_in(texts, value_set=pa.array([text for text, _ in self.top], type=texts.type))
+        texts = _as_texts(texts)
+        places = pc.index_in(texts, value_set=pa.array([text for text, _ in self.top], type=pa.string()))
         found: NDArray[np.int64] = places.fill_null(len(self.top)).to_numpy(zero_copy_only=False).astype(np.int64) + 1
         found[texts.is_null().to_numpy(zero_copy_only=False)] = 0
         return found
 
 
 def count_texts(files: Sequence[Path], columns: Sequence[str], spill: Path) -> Mapping[str, Texts]:
-    """Count the texts of these columns.
+    """Count the texts of these columns, and whole numbers by their digits.
 
     Args:
         files: Parquet files of one schema.
-        columns: Columns of texts.
+        columns: Columns of texts or numbers.
         spill: An empty folder for what does not fit into memory.
     """
     found: dict[str, Texts] = {}
     if not columns:
         return found
+    paths = [str(file) for file in files]
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
         connection.execute("SET temp_directory = ?", [str(spill)])
         for name in columns:
-            quoted = '"' + name.replace('"', '""') + '"'
+            column = '"' + name.replace('"', '""') + '"'
+            (kind,) = connection.read_parquet(paths).select(column).types
+            value = column if kind == "VARCHAR" else f"TRY_CAST({column} AS BIGINT)::VARCHAR"
             rows = connection.execute(
-                f"WITH texts AS (SELECT {quoted} AS text, count(*) AS rows FROM read_parquet(?) "  # noqa: S608 - quoted
-                f"WHERE {quoted} IS NOT NULL GROUP BY 1) "
+                f"WITH texts AS (SELECT {value} AS text, count(*) AS rows FROM read_parquet(?) "  # noqa: S608 - quoted
+                f"WHERE {value} IS NOT NULL GROUP BY 1) "
                 "SELECT text, rows, (SELECT count(*) FROM texts) FROM texts ORDER BY rows DESC, text LIMIT ?",
-                [[str(file) for file in files], _TOP],
+                [paths, _TOP],
             ).fetchall()
             found[name] = Texts(rows[0][2] if rows else 0, tuple((text, count) for text, count, _ in rows))
     return found
+
+
+def _as_texts(values: pa.Array) -> pa.Array:
+    """Texts as they are, whole numbers as their digits; NaN is null, as in a vector."""
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_finite(values), values, None)
+    return pc.cast(values if _is_text(values.type) else pc.cast(values, pa.int64()), pa.string())
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

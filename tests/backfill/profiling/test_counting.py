@@ -13,7 +13,8 @@ import pytest
 from backfill.profiling import counting, source
 from backfill.profiling.measured import QUANTILES, Profiles
 from penstock.errors import PenstockError
-from tests.profiles import DAY_MS, FIRST_MS, profile_of, profiles_of, training_set
+from streams.plan.project import Project
+from tests.profiles import DAY_MS, FIRST_MS, PIPELINE, profile_of, profiles_of, training_set
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ def test_texts_are_counted_exactly(folder: Path) -> None:
     assert one.top == tuple(ranked)
     assert one.distinct == 4
     assert one.commonest == ranked[0]
+
+
+def test_categories_are_counted_by_their_codes_like_texts(tmp_path: Path) -> None:
+    model = PIPELINE.model.model_copy(update={"inputs": ("event.city",)})
+    project = Project.of(PIPELINE.model_copy(update={"model": model}), tmp_path)
+    codes = pa.array([16_777_216.0, 7.0, 7.0, None, float("nan")] * 100, pa.float32())
+    (one,) = profiles_of(
+        training_set(tmp_path, {"event.city": codes}, np.arange(500) % 5 == 1), project=project
+    ).features
+    assert (one.column.kind, one.distinct, one.nulls) == ("category", 2, 200)
+    assert one.top == (("7", 200), ("16777216", 100))
+    assert one.worth is not None
+    assert one.worth.measure == "information"
+    assert 0.1 < one.worth.value.estimate < 1
 
 
 def test_slices_are_twentieths_of_the_time(folder: Path) -> None:

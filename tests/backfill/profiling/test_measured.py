@@ -199,3 +199,11 @@ def test_features_that_say_the_same_are_listed_and_neighbours_in_the_matrix(tmp_
     a, c = found.names.index("taps.a"), found.names.index("taps.c")
     assert found.matrix[a, c] == pytest.approx(-1)
     assert abs(a - c) == 1
+
+
+def test_the_part_test_of_a_training_set_is_not_looked_at(tmp_path: Path) -> None:
+    labels = np.arange(1_000) % 2
+    found = profiles_of(training_set(tmp_path, {"event.amount": labels * 1.0}, labels, split="test"))
+    assert found.features[0].worth is not None
+    assert found.features[0].worth.labelled == 0
+    assert found.classes == (("negative", 0), ("positive", 0))
