@@ -104,7 +104,8 @@ def _notes(profile: Profile, profiles: Profiles) -> Iterable[Note]:
     elif profile.is_constant:
         value = profile.commonest[0] if profile.commonest else profile.least
         named = shown(value) if isinstance(value, int | float) else "one text"
-        yield Note("look", "constant", f"It has one value, {named}, so a model can learn nothing from it.")
+        rest = "and else is null" if profile.nulls else "so that a model can learn nothing from it"
+        yield Note("look", "constant", f"It has one value, {named}, {rest}.")
     elif _is_nearly_constant(profile):
         text = f"{share(profile.common_share)} of its values are the same."
         yield Note("look", "nearly constant", text)

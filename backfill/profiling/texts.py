@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from penstock.errors import PenstockError
+
 _TOP = 20
 _MEMORY = "512MB"
 
@@ -47,10 +49,23 @@ def count_texts(files: Sequence[Path], columns: Sequence[str], spill: Path) -> M
         files: Parquet files of one schema.
         columns: Columns of texts or numbers.
         spill: An empty folder for what does not fit into memory.
+
+    Raises:
+        PenstockError: if DuckDB cannot count them, for instance because the disk is full.
     """
+    try:
+        return _counted(files, columns, spill) if columns else {}
+    except duckdb.Error as error:
+        raise PenstockError(
+            f"texts cannot be counted: {error}",
+            where=f"{files[0].parent}, temporary files in {spill.parent}",
+            safe="nothing was written",
+            next="make room, or set TMPDIR to a folder that has some",
+        ) from error
+
+
+def _counted(files: Sequence[Path], columns: Sequence[str], spill: Path) -> dict[str, Texts]:
     found: dict[str, Texts] = {}
-    if not columns:
-        return found
     paths = [str(file) for file in files]
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")

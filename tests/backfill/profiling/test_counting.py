@@ -12,6 +12,7 @@ import pytest
 
 from backfill.profiling import counting, source
 from backfill.profiling.measured import QUANTILES, Profiles
+from backfill.profiling.texts import count_texts
 from penstock.errors import PenstockError
 from streams.plan.project import Project
 from tests.profiles import DAY_MS, FIRST_MS, PIPELINE, profile_of, profiles_of, training_set
@@ -151,6 +152,12 @@ def test_a_folder_that_cannot_be_read_is_refused(folder: Path, spoil: Any, says:
     with pytest.raises(PenstockError, match=says) as error:
         profiles_of(folder)
     assert error.value.next
+
+
+def test_texts_that_cannot_be_counted_are_an_error_that_names_the_temporary_files(tmp_path: Path) -> None:
+    with pytest.raises(PenstockError, match="texts cannot be counted") as error:
+        count_texts([tmp_path / "part-0.parquet"], ["event.city"], tmp_path / "spill")
+    assert "TMPDIR" in str(error.value)
 
 
 def test_a_file_that_is_damaged_in_the_middle_is_refused(folder: Path) -> None:
