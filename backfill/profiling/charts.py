@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from backfill.profiling.bins import Bar, Number
 from backfill.profiling.measured import REFERENCE, Change, Profile, Worth
 from backfill.profiling.statistics import Numbers
-from backfill.profiling.wording import moment, share, shown
+from backfill.profiling.wording import brief, moment, share, shown
 
 _WIDTH, _HEIGHT = 360, 120
 _LEFT, _RIGHT = 62, 8
@@ -49,7 +49,7 @@ def histogram(parent: ET.Element, bars: Sequence[Bar], scale: str | None) -> Non
         anchor = (
             "middle" if 0 < place < len(bars) - 1 or (scale == "values" and width > 30) else "end" if place else "start"
         )
-        _text(svg, at, _HEIGHT - 4, shown(value), anchor)
+        _text(svg, at, _HEIGHT - 4, brief(value), anchor)
 
 
 def spark(parent: ET.Element, rows: Sequence[int]) -> None:
@@ -109,8 +109,8 @@ def _values(svg: ET.Element, profile: Profile, top: float, height: float) -> Non
         def scale(value: float) -> float:
             return logarithmic(math.log(value))
 
-    _text(svg, _LEFT - 6, top + 8, shown(max(finite)), "end")
-    _text(svg, _LEFT - 6, top + height, shown(min(finite)), "end")
+    _text(svg, _LEFT - 6, top + 8, brief(max(finite)), "end")
+    _text(svg, _LEFT - 6, top + height, brief(min(finite)), "end")
     _line(svg, _LEFT, top + height, _FULL - _RIGHT, top + height, "axis")
     for name, values in (("p90", [one.p90 for one in slices]), ("median", [one.median for one in slices])):
         line: list[str] = []

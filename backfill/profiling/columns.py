@@ -31,15 +31,14 @@ class Column:
 
     A ``category`` is a number that is none: an integer that the model takes as a name, or the code of a text, as a
     training set has it. ``description`` says what the feature is, in the words of its definition. The texts of a
-    ``personal`` one are never shown. ``is_lifetime``: it counts from an entity's first event on, so that it may grow by
-    itself.
+    ``personal`` one are never shown. ``window_ms`` is the length of an aggregate's window, None for other features.
     """
 
     name: str
     kind: Kind
     description: str
     personal: bool = False
-    is_lifetime: bool = False
+    window_ms: int | None = None
 
     @property
     def is_text(self) -> bool:
@@ -115,8 +114,9 @@ def _features(plan: PipelinePlan) -> list[Column]:
     found = []
     for view in plan.views:
         for output in view.outputs:
-            name, is_lifetime = f"{view.name}.{output.name}", isinstance(output, FeaturePlan) and output.is_lifetime
-            found.append(Column(name, "number", _description(plan, view, output), name in personal, is_lifetime))
+            name = f"{view.name}.{output.name}"
+            window_ms = output.window_ms if isinstance(output, FeaturePlan) else None
+            found.append(Column(name, "number", _description(plan, view, output), name in personal, window_ms))
     return found
 
 

@@ -56,6 +56,7 @@ def _feature(one: Profile, profiles: Profiles) -> dict[str, Any]:
         "top": one.top,
         "slices": [_slice(part) for part in one.slices],
         "drifted": one.drifted,
+        "among_first": one.among,
         "worth": worth
         and {
             "measure": worth.measure,

@@ -9,6 +9,7 @@ from typing import Literal
 from backfill.profiling.measured import ALIKE, LARGE, LEAST_ROWS, REFERENCE, SMALL, Change, Profile, Profiles, Slice
 from backfill.profiling.wording import moment, share, shown
 from penstock.counts import counted
+from streams.definitions.windows import LIFETIME_MS
 
 Level = Literal["bad", "look", "good", "plain"]
 
@@ -139,7 +140,17 @@ def _change(profile: Profile, profiles: Profiles) -> str:
         f"{len(changed)} of {counted(len(later), 'later slice')}: PSI up to {most:.2f} (below {SMALL} is small, from "
         f"{LARGE} on large). {_what_changed(profile, later[-1])}"
     )
-    return text + " It counts from the first event on, so it may grow by itself." * profile.column.is_lifetime
+    if profile.among > LARGE:
+        text += f" The first slices already differ among each other: PSI up to {profile.among:.2f}."
+    return text + _of_itself(profile.column.window_ms, span)
+
+
+def _of_itself(window_ms: int | None, span_ms: int) -> str:
+    if window_ms == LIFETIME_MS:
+        return " It counts from the first event on, so it may grow by itself."
+    if window_ms is not None and window_ms > span_ms:
+        return " Its window is longer than the whole range of time, so it may still have been filling."
+    return ""
 
 
 def _what_changed(profile: Profile, last: Slice) -> str:

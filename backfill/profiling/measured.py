@@ -38,6 +38,8 @@ LEAST_ROWS = 100
 SMALL, LARGE = 0.1, 0.25
 """The usual limits of the index: below the first a change is small, from the second on it is large."""
 ALIKE = 0.95
+MOST_AMONG = 0.5
+"""The differences of the first slices among each other excuse no larger ones: what always changes, changes."""
 _ALPHA = 0.05
 _FALSE_ALARM = 0.01
 """The chance that a page of independent, unchanging features names one as changed."""
@@ -103,8 +105,9 @@ class Worth:
 class Profile:
     """One feature. ``commonest`` is the value that most rows have, with their number, if it is a common one.
 
-    ``quantiles`` are those of :data:`QUANTILES`, None for texts. ``top`` has the common texts with their rows, and
-    ``distinct`` their number; of personal data ``top`` is empty.
+    ``among`` is how far the first slices differ among each other, by the index. ``quantiles`` are those of
+    :data:`QUANTILES`, empty for texts. ``top`` has the common texts with their rows, and ``distinct`` their number; of
+    personal data ``top`` is empty.
     """
 
     column: Column
@@ -114,6 +117,7 @@ class Profile:
     least: Number | None
     most: Number | None
     slices: tuple[Slice, ...]
+    among: float
     worth: Worth | None
     infinities: tuple[int, int] = (0, 0)
     quantiles: tuple[Number | None, ...] = ()
@@ -189,6 +193,7 @@ def _profile(counted: Counted, task: Task | None, alpha: float) -> Profile:
     column, coding = counted.column, counted.coding
     by_slice = counted.counts.sum(axis=2)
     values = by_slice.sum(axis=0)
+    slices, among = _slices(counted, by_slice, task, alpha)
     profile = Profile(
         column=column,
         rows=int(values.sum()),
@@ -196,7 +201,8 @@ def _profile(counted: Counted, task: Task | None, alpha: float) -> Profile:
         not_numbers=counted.not_numbers,
         least=counted.least,
         most=counted.most,
-        slices=_slices(counted, by_slice, task, alpha),
+        slices=slices,
+        among=among,
         worth=None if task is None else _worth(counted, task),
     )
     if isinstance(coding, Bins):
@@ -214,13 +220,13 @@ def _profile(counted: Counted, task: Task | None, alpha: float) -> Profile:
     return replace(profile, distinct=coding.distinct, commonest=commonest, top=coding.top)
 
 
-def _slices(counted: Counted, by_slice: Counts, task: Task | None, alpha: float) -> tuple[Slice, ...]:
+def _slices(counted: Counted, by_slice: Counts, task: Task | None, alpha: float) -> tuple[tuple[Slice, ...], float]:
     coding, reference = counted.coding, by_slice[:REFERENCE]
     grouped = _grouped(by_slice, _groups(counted, reference.sum(axis=0), _CHANGE_GROUPS))
     known, first = grouped[:REFERENCE].sum(axis=0), grouped[:REFERENCE]
     usable = [part for part in first if part.sum() >= LEAST_ROWS]
-    # How far the first slices are from each other: what a day or the order of rows does without any change.
-    among = max((psi(known - part, part) for part in usable if (known - part).sum() >= LEAST_ROWS), default=None)
+    # What a day or the order of rows does without any change.
+    among = max((psi(known - part, part) for part in usable if (known - part).sum() >= LEAST_ROWS), default=0.0)
     found = []
     for place, (values, part) in enumerate(zip(by_slice, grouped, strict=True)):
         rows = int(values.sum())
@@ -232,7 +238,7 @@ def _slices(counted: Counted, by_slice: Counts, task: Task | None, alpha: float)
         else:
             index = psi(known, part)
             chance = psi_by_chance(int(known.sum()), rows, len(known), alpha)
-            limit = max(SMALL, chance, 2 * (among or 0.0))
+            limit = max(SMALL, chance, min(2 * among, MOST_AMONG))
             change = Change.SAME if index <= limit else Change.FAR if index >= LARGE else Change.MOVED
         found.append(
             Slice(
@@ -246,7 +252,7 @@ def _slices(counted: Counted, by_slice: Counts, task: Task | None, alpha: float)
                 worth=None if task is None else _value(counted, counted.counts[place, :, 1:], task),
             )
         )
-    return tuple(found)
+    return tuple(found), among
 
 
 def _groups(counted: Counted, values: Counts, count: int) -> list[int]:

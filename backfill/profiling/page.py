@@ -19,7 +19,7 @@ from backfill.profiling.measured import (
     Worth,
 )
 from backfill.profiling.style import STYLE
-from backfill.profiling.wording import label, moment, share, shown
+from backfill.profiling.wording import brief, label, moment, share, shown
 from penstock.counts import counted
 
 _SCALES = {
@@ -207,7 +207,7 @@ def _distribution(left: ET.Element, one: Profile) -> None:
     header, values = element(table, "tr"), element(table, "tr")
     for name, value in zip(("least", *_QUANTILES, "most"), (one.least, *one.quantiles, one.most), strict=True):
         element(header, "th", name)
-        element(values, "td", shown(value))
+        element(values, "td", brief(value), title=shown(value))
 
 
 def _different(one: Profile) -> str:
@@ -262,7 +262,7 @@ def _how(body: ET.Element, profiles: Profiles, seed: int) -> None:
         f"Change is the population stability index (PSI) against the first {REFERENCE} of {len(profiles.begins) - 1} "
         "equally long slices of event time, in about ten groups of values and one of nulls. It counts as a change "
         "beyond 0.1, beyond what chance does (1 page in 100 of unchanging, independent features names one), and beyond "
-        "twice what the first slices differ among each other. Slices with fewer than "
+        "twice what the first slices differ among each other, which excuses no more than 0.5. Slices with fewer than "
         f"{LEAST_ROWS} rows are not judged.",
         "Intervals have 95 % and assume independent rows. Rows of one entity resemble each other, so that true "
         "intervals are wider.",

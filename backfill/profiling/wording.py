@@ -8,6 +8,9 @@ from backfill.profiling.bins import Number
 from penstock.time import readable
 
 _LONGEST = 40
+_UNIT = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_SHORT = ((10_000, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
+_TOO_LARGE = 1e15
 
 
 def shown(value: Number | None) -> str:
@@ -27,6 +30,18 @@ def shown(value: Number | None) -> str:
     plain = 1e-4 <= abs(value) < 1e12
     text = f"{value:,.0f}" if plain and abs(value) >= 1_000 else f"{value:.4g}"
     return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def brief(value: Number | None) -> str:
+    """A number for a narrow place, to four digits.
+
+    >>> [brief(one) for one in (None, 9_999, 12_345, 29_447_553.0, -1.5e12, 3.2e20, float("inf"), 0.25)]
+    ['none', '9,999', '12.3k', '29.4M', '−1.5T', '3.2e+20', '∞', '0.25']
+    """
+    if value is None or not _SHORT[0][0] <= abs(value) < _TOO_LARGE:
+        return shown(value) if value is None or abs(value) < _TOO_LARGE or math.isinf(value) else f"{value:.3g}"
+    size, unit = max(one for one in _SHORT if abs(value) >= one[0])
+    return shown(float(f"{value / min(size, _UNIT[unit]):.3g}")) + unit
 
 
 def share(part: float) -> str:

@@ -42,6 +42,11 @@ def test_quantiles_of_few_values_are_exact(values: Any) -> None:
         assert bins.quantile(counts, q) == np.sort(values)[-(-round(q * 100) * len(values) // 100) - 1]
 
 
+def test_the_rank_of_a_quantile_is_that_of_the_decimal_that_was_written() -> None:
+    bins, counts = binned(np.arange(1.0, 26.0))
+    assert bins.quantile(counts, 0.28) == 7
+
+
 @given(st.one_of(FLOATS, INTEGERS))
 def test_bars_hold_every_row_once_within_their_ends(values: Any) -> None:
     bins, counts = binned(values)

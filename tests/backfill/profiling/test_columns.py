@@ -10,6 +10,7 @@ import pytest
 from backfill.parquet import row_schema
 from backfill.profiling.columns import Column, feature_columns
 from penstock.errors import PenstockError
+from streams.definitions.windows import LIFETIME_MS
 from streams.plan.other_views import OtherView
 from tests.profiles import PIPELINE, PROJECT
 
@@ -40,8 +41,8 @@ def test_all_columns_of_a_backfill_but_those_of_its_rows_are_features() -> None:
 def test_a_feature_is_described_in_the_words_of_its_definition(
     name: str, kind: str, description: str, personal: bool
 ) -> None:
-    is_lifetime = "lifetime" in name
-    assert COLUMNS[name] == Column(name, kind, description, personal, is_lifetime)  # type: ignore[arg-type]
+    window_ms = LIFETIME_MS if "lifetime" in name else 3_600_000 if name.startswith("taps") else None
+    assert COLUMNS[name] == Column(name, kind, description, personal, window_ms)  # type: ignore[arg-type]
 
 
 def test_a_column_that_the_pipeline_does_not_know_is_taken_for_personal() -> None:

@@ -111,6 +111,11 @@ def test_slices_are_twentieths_of_the_time(folder: Path) -> None:
     assert lengths.max() - lengths.min() <= 1
 
 
+def test_a_slice_begins_with_its_first_moment(tmp_path: Path) -> None:
+    one = profile_of(tmp_path, np.arange(40), times=FIRST_MS + np.arange(40))
+    assert [part.rows for part in one.slices] == [2] * 20
+
+
 def test_the_size_of_batches_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = profiles_of(folder)
     monkeypatch.setattr(source, "_BATCH", 777)

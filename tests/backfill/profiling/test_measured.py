@@ -190,7 +190,7 @@ def test_a_regression_that_is_its_own_feature_is_too_good(tmp_path: Path) -> Non
 def test_features_that_say_the_same_are_listed_and_neighbours_in_the_matrix(tmp_path: Path) -> None:
     generator = np.random.default_rng(10)
     x, y = generator.normal(size=(2, 2_000))
-    columns = {"taps.a": x, "taps.b": y, "taps.c": -np.exp(x), "taps.d": 2**60 + (y * 1e9).astype(np.int64)}
+    columns = {"taps.a": x, "taps.b": y, "taps.c": -np.exp(x), "taps.d": 2**60 + (y * 50).astype(np.int64)}
     columns |= {"taps.one": np.ones(2_000), "taps.list": [[1.0]] * 2_000}
     found = profiles_of(training_set(tmp_path, columns), task=None).correlation
     assert sorted(map(sorted, found.groups)) == [["taps.a", "taps.c"], ["taps.b", "taps.d"]]
@@ -207,3 +207,19 @@ def test_the_part_test_of_a_training_set_is_not_looked_at(tmp_path: Path) -> Non
     assert found.features[0].worth is not None
     assert found.features[0].worth.labelled == 0
     assert found.classes == (("negative", 0), ("positive", 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "says"),
+    [
+        ("taps.large_lifetime", 20, "may grow by itself"),
+        ("taps.amount_mean_1h", 20, ""),
+        ("taps.amount_mean_1h", 0.02, "may still have been filling"),
+    ],
+)
+def test_a_change_that_a_window_makes_by_itself_is_named(tmp_path: Path, name: str, days: float, says: str) -> None:
+    times = FIRST_MS + (np.arange(N) * days * DAY_MS / N).astype(np.int64)
+    profiles = profiles_of(training_set(tmp_path, {name: np.arange(N)}, times=times), task=None)
+    (changed,) = [note.text for note in notes(profiles.features[0], profiles) if note.word == "changed"]
+    assert says in changed
+    assert ("itself" in changed, "filling" in changed) == ("itself" in says, "filling" in says)
