@@ -88,8 +88,5 @@ def _as_texts(values: pa.Array) -> pa.Array:
     """Texts as they are, whole numbers as their digits; NaN is null, as in a vector."""
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_finite(values), values, None)
-    return pc.cast(values if _is_text(values.type) else pc.cast(values, pa.int64()), pa.string())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    return pc.cast(values if is_text else pc.cast(values, pa.int64()), pa.string())

@@ -127,7 +127,7 @@ def test_nulls_that_know_the_label_are_too_good(tmp_path: Path) -> None:
 
 
 def test_a_few_labels_that_all_agree_prove_nothing(tmp_path: Path) -> None:
-    labels = pa.array([True, False] * 4 + [None] * 992)
+    labels = pa.array([True, False] * 9 + [None] * 982)
     found = profile_of(tmp_path, np.arange(1_000) % 2, labels)
     assert found.worth is not None
     assert not found.worth.too_good
