@@ -13,7 +13,8 @@ features = LazyGroup(
         "get": Entry(f"{_ONLINE}:get"),
         "explain": Entry(f"{_KERNEL}:explain"),
         "plan": Entry(f"{_KERNEL}:plan"),
+        "profile": Entry("penstock.commands.features.profiling:profile"),
         "test": Entry(f"{_KERNEL}:test"),
     },
-    help="Describe and test feature views; get or explain an entity's latest vector.",
+    help="Describe, profile and test feature views; get or explain an entity's latest vector.",
 )
