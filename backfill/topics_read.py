@@ -26,7 +26,8 @@ _COLUMNS = ["_partition", "_offset", "_timestamp", "_value"]
 class ReadRange(Protocol):
     """Reads a part of a topic, in offset order within each partition: ``start`` and ``end`` by partition."""
 
-    def __call__(self, topic: str, *, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]: ...
+    def __call__(self, topic: str, *, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
+        """The records of a topic."""
 
 
 @dataclass

@@ -74,12 +74,14 @@ def _of_topic(then: TopicRead, now: TopicRead) -> str:
     return f"{numbers}, but not with the same content: the topic was written anew"
 
 
-def definition_changes(manifest: Manifest, recipe: Recipe, now: Mapping[str, str], views: Mapping[str, str]) -> (
-    list[Difference]
-):
+def definition_changes(
+    manifest: Manifest, recipe: Recipe, now: Mapping[str, str], views: Mapping[str, str]
+) -> list[Difference]:
     """Which parts of the definition, and which views, are not as they were when the version was made."""
     changes = [
-        Difference(f"definition of {part}", "it has changed") for part, of in recipe.definition.items() if now[part] != of
+        Difference(f"definition of {part}", "it has changed")
+        for part, of in recipe.definition.items()
+        if now[part] != of
     ]
     return changes + [
         Difference(f"view {name}", f"{of} then, {views.get(name, 'not an input')} now")

@@ -65,7 +65,9 @@ def definition_of(project: Project) -> dict[str, str]:
     parts: dict[str, Any] = {
         "events": {
             "sources": [source.model_dump(mode="json", exclude_defaults=True) for source in plan.sources],
-            "columns": [column.model_dump(mode="json", exclude_defaults=True) for column in (*plan.derived, *plan.filters)],
+            "columns": [
+                column.model_dump(mode="json", exclude_defaults=True) for column in (*plan.derived, *plan.filters)
+            ],
         },
         "labels": labels
         and {

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from threadpoolctl import threadpool_limits
 
 from backfill import training_parquet
 from penstock.cli import cli
@@ -58,7 +59,7 @@ pipeline = Pipeline(
     views=(View(name="activity", version=1, entity=card, aggregates=(count(over="1h"), sum_("amount", over="1h"))),),
     model=Model(
         name="rebuilt",
-        inputs=("event.amount", "event.country", "activity.amount_sum_1h", "activity.count_1h"),
+        inputs=(INPUTS),
         threshold=0.5,
         positive="block",
         negative="pass",
@@ -108,12 +109,26 @@ class Site:
         return f"{self.pipeline}:strong" if self.name == "big" else str(self.pipeline)
 
     @classmethod
-    def make(cls, folder: Path, task: str = "binary", rows: int = 600, *, is_cascade: bool = False) -> Site:
+    def make(
+        cls, folder: Path, task: str = "binary", rows: int = 600, *, category: bool = True, is_cascade: bool = False
+    ) -> Site:
         """Write everything but the version."""
         site = cls(folder, "big" if is_cascade else "rebuilt")
         kind, said = _KINDS[task]
         cascade = 'cascade=Cascade(strong="big"),' if is_cascade else ""
-        text = _DEFINITION.replace("TYPE", kind).replace("TASK", said).replace("CASCADE", cascade)
+        inputs = [
+            "event.amount",
+            *(["event.country"] if category else []),
+            "activity.amount_sum_1h",
+            "activity.count_1h",
+        ]
+        text = (
+            _DEFINITION.replace("INPUTS", json.dumps(inputs)[1:-1])
+            .replace("TYPE", kind)
+            .replace("TASK", said)
+            .replace("CASCADE", cascade)
+        )
+        folder.mkdir(exist_ok=True)
         site.pipeline.write_text(text.replace("ENTITY, EVENT_ID", "Cascade, ENTITY, EVENT_ID", 1))
         rng = np.random.default_rng(5)
         amounts = rng.gamma(2.0, 10.0, rows).round(2)
@@ -135,35 +150,42 @@ class Site:
             for n, (tap, truth) in enumerate(labels)
         ]
         shutil.rmtree(self.archive, ignore_errors=True)
-        hour = self.archive / f"topic={LABELS}" / "date=2027-01-15" / "hour=08"
-        hour.mkdir(parents=True)
         for partition in (0, 1):
             rows = [(offset, value) for (of, offset), value in zip(places, values, strict=True) if of == partition]
-            table = pa.table(
-                {
-                    "_partition": pa.array([partition] * len(rows), pa.int32()),
-                    "_offset": [offset for offset, _ in rows],
-                    "_timestamp": pa.array([7] * len(rows), pa.timestamp("ms", tz="UTC")),
-                    "_value": [value for _, value in rows],
-                }
-            )
-            pq.write_table(table, hour / f"{partition:05}-{0:020}-{len(rows):020}.parquet")
+            self._write_archived(partition, rows)
+
+    def add_label(self, offset: int, tap: str, truth: Any) -> None:
+        """Write a further label of the first partition, in a file of its own."""
+        label = {"tap_id": tap, "known_at": 1_900_000_000_000, "truth": truth}
+        self._write_archived(0, [(offset, json.dumps(label).encode())])
+
+    def _write_archived(self, partition: int, rows: Sequence[tuple[int, bytes]]) -> None:
+        table = pa.table(
+            {
+                "_partition": pa.array([partition] * len(rows), pa.int32()),
+                "_offset": [offset for offset, _ in rows],
+                "_timestamp": pa.array([7] * len(rows), pa.timestamp("ms", tz="UTC")),
+                "_value": [value for _, value in rows],
+            }
+        )
+        hour = self.archive / f"topic={LABELS}" / "date=1970-01-01" / "hour=00"
+        hour.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, hour / f"{partition:05}-{rows[0][0]:020}-{rows[-1][0] + 1:020}.parquet")
 
     def labels(self) -> list[Record]:
         """The records of the archive."""
         rows = pa.concat_tables(pq.ParquetFile(file).read() for file in sorted(self.archive.rglob("*.parquet")))
-        return [
-            Record(row["_partition"], row["_offset"], 7, None, row["_value"], ()) for row in rows.to_pylist()
-        ]
+        return [Record(row["_partition"], row["_offset"], 7, None, row["_value"], ()) for row in rows.to_pylist()]
 
     def model(self, monkeypatch: pytest.MonkeyPatch, command: str, *options: str) -> Result:
         """Run a command of `penstock model` in this process; Kafka has the labels of the archive."""
         monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(self.folder / "models"))
-        monkeypatch.setattr(training_parquet, "read_topic", lambda _, topic: iter(self.labels()))
+        monkeypatch.setattr(training_parquet, "read_topic", lambda *_: iter(self.labels()))
         return CliRunner().invoke(cli, ["model", command, self.reference, *options])
 
     def train(self, monkeypatch: pytest.MonkeyPatch, *options: str) -> Site:
-        done = self.model(monkeypatch, "train", "--backfill", str(self.backfill), "--author", "ada", *options)
+        with threadpool_limits(4):  # what is made again has another number of cores
+            done = self.model(monkeypatch, "train", "--backfill", str(self.backfill), "--author", "ada", *options)
         assert done.exit_code == 0, (done.output, done.exception)
         return self
 
@@ -183,6 +205,15 @@ class Site:
         path = self.version / "manifest.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
         write_hashes(self.version)
+
+    def edit_features(self, column: str, row: int, change: Callable[[Any], Any]) -> None:
+        """Change a value of the backfill."""
+        (file,) = self.backfill.glob("*.parquet")
+        table = pq.ParquetFile(file).read()
+        values = table[column].to_pylist()
+        values[row] = change(values[row])
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, table.field(place), pa.array(values, table.field(place).type)), file)
 
     def manifest(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.version / "manifest.json").read_text())

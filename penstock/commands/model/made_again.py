@@ -119,7 +119,9 @@ def rebuild(
         return Comparison(error.differences, others), None
     lock = installed()
     origin = provenance(now_ms, lock, None, None if manifest.provenance is None else manifest.provenance.incident)
-    made = Made({**made.files, ENVIRONMENT_FILE: lock.encode()}, made.manifest.model_copy(update={"provenance": origin}))
+    made = Made(
+        {**made.files, ENVIRONMENT_FILE: lock.encode()}, made.manifest.model_copy(update={"provenance": origin})
+    )
     then = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     differences = (*file_differences(then, made.files), *manifest_differences(manifest, made.manifest))
     changes += making_changes(manifest, made.manifest, then[ENVIRONMENT_FILE].decode(), lock)
@@ -132,7 +134,10 @@ def _recipe_of(manifest: ModelManifest | ImportManifest, folder: Path) -> Recipe
     Raises:
         PenstockError: if it does not say enough; the message names the field.
     """
-    where, again = str(folder / MANIFEST_FILE), "penstock model train PIPELINE --backfill FOLDER, for a version that can"
+    where, again = (
+        str(folder / MANIFEST_FILE),
+        "penstock model train PIPELINE --backfill FOLDER, for a version that can",
+    )
     if isinstance(manifest, ImportManifest) and manifest.hosted is not None:
         raise PenstockError(
             f"there is nothing to make again: only Triton has the model, {manifest.file}",
