@@ -1,4 +1,4 @@
-"""Which records of a topic a training read, and reading the very same again: from Kafka, or from files of an archive."""
+"""Which records of a topic a training read, and reading the same again, from Kafka or from files of an archive."""
 
 from __future__ import annotations
 

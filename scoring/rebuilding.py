@@ -17,6 +17,8 @@ from scoring.version_files import BACKEND_FILE, HASHES_FILE, MANIFEST_FILE
 # Triton's backend is Penstock's own, not the model's; the others say who made the version, when, and with what.
 _NOT_COMPARED = frozenset({BACKEND_FILE, ENVIRONMENT_FILE, HASHES_FILE, MANIFEST_FILE})
 _WHEN_AND_WHERE = frozenset({"provenance", "libraries", "recipe"})
+# Another backfill may have the same labelled events among others: the set is the same, these counts are not.
+_WHERE_FROM = frozenset({"read", "offsets"})
 _MOST_PACKAGES = 20
 
 
@@ -130,9 +132,18 @@ def file_differences(then: Mapping[str, bytes], now: Mapping[str, bytes]) -> lis
 
 
 def manifest_differences(then: Manifest, now: Manifest) -> list[Difference]:
-    """Which fields of the manifest differ, but for those that say who made the version, when, and with what."""
-    passed_over = {*_WHEN_AND_WHERE, *({"file"} if isinstance(then, ImportManifest) else ())}
-    left, right = (_flat(one.model_dump(mode="json", exclude=passed_over)) for one in (then, now))
+    """Which fields of the manifest differ, but for those that say who made the version, when, with what, from where."""
+    passed_over = {*_WHEN_AND_WHERE, *_WHERE_FROM, *({"file"} if isinstance(then, ImportManifest) else ())}
+    return _fields(*(one.model_dump(mode="json", exclude=passed_over) for one in (then, now)))
+
+
+def source_changes(then: Manifest, now: Manifest) -> list[Difference]:
+    """How many events and labels were read, and at which offsets, if that is not as it was."""
+    return _fields(*(one.model_dump(mode="json", include={*_WHERE_FROM}) for one in (then, now)))
+
+
+def _fields(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    left, right = _flat(then), _flat(now)
     return [
         Difference(MANIFEST_FILE, f"{name}: {_short(left.get(name))} then, {_short(right.get(name))} now")
         for name in sorted({*left, *right})

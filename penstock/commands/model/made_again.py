@@ -31,6 +31,7 @@ from scoring.rebuilding import (
     hashes_of,
     making_changes,
     manifest_differences,
+    source_changes,
 )
 from scoring.recipe import DataRecipe, Recipe
 from scoring.recording import definition_of, recipe_of
@@ -124,6 +125,7 @@ def rebuild(
     )
     then = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     differences = (*file_differences(then, made.files), *manifest_differences(manifest, made.manifest))
+    changes += source_changes(manifest, made.manifest)
     changes += making_changes(manifest, made.manifest, then[ENVIRONMENT_FILE].decode(), lock)
     return Comparison(differences, tuple(changes), hashes_of(made.files)), made
 
