@@ -109,7 +109,7 @@ def _hash(content: bytes) -> str:
 
 def _machine() -> dict[str, str]:
     """Operating system, processor, C library, and the instructions that numpy chooses its functions by."""
-    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})  # type: ignore[union-attr]
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
     return {
         "system": platform.system(),
         "processor": platform.machine(),

@@ -182,8 +182,9 @@ def _lineage(body: ET.Element, manifest: ModelManifest | ImportManifest) -> None
 
 def recipe_in_words(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
     """What ``penstock model rebuild`` needs to make a version again, as labels and texts."""
-    recipe, is_import = manifest.recipe, isinstance(manifest, ImportManifest)
-    if recipe is None or (is_import and manifest.hosted is not None) or (not is_import and recipe.data is None):
+    recipe = manifest.recipe
+    is_enough = manifest.hosted is None if isinstance(manifest, ImportManifest) else recipe and recipe.data
+    if recipe is None or not is_enough:
         return [("made again", "it cannot be: its manifest does not say enough")]
     rows = [("made again by", "penstock model rebuild PIPELINE VERSION")]
     if isinstance(manifest, ImportManifest):

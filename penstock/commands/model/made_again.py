@@ -126,7 +126,7 @@ def rebuild(
     then = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     differences = (*file_differences(then, made.files), *manifest_differences(manifest, made.manifest))
     changes += source_changes(manifest, made.manifest)
-    changes += making_changes(manifest, made.manifest, then[ENVIRONMENT_FILE].decode(), lock)
+    changes += making_changes(manifest, made.manifest, then.get(ENVIRONMENT_FILE, b"").decode(), lock)
     return Comparison(differences, tuple(changes), hashes_of(made.files)), made
 
 

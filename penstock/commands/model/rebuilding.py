@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from penstock.commands.errors import model_argument
 from penstock.commands.model.made_again import Made, Sources, rebuild
 from penstock.commands.model.manifests import print_line
 from penstock.commands.model.versions import version_argument
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from scoring.rebuilding import Comparison, named
 from scoring.recipe import DataRecipe
@@ -113,19 +113,24 @@ def _require_new(out: Path, repository: Path) -> None:
 
 def _keep(out: Path, model: str, version: int, made: Made) -> None:
     """Write what was made to a folder, which appears complete or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial_folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=out.parent))
+    content = {"model": model, "version": version, **made.manifest.model_dump(mode="json")}
+    files = {**made.files, MANIFEST_FILE: (json.dumps(content, indent=2) + "\n").encode()}
     try:
-        content = {"model": model, "version": version, **made.manifest.model_dump(mode="json")}
-        for name, of in made.files.items():
-            (partial_folder / name).write_bytes(of)
-        (partial_folder / MANIFEST_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        write_hashes(partial_folder)
-        partial_folder.chmod(0o755)
-        partial_folder.rename(out)  # over an empty folder, too
-    except BaseException:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-        raise
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as partial:
+            whole = Path(partial) / "version"
+            whole.mkdir()
+            for name, of in files.items():
+                (whole / name).write_bytes(of)
+            write_hashes(whole)
+            whole.rename(out)  # over an empty folder, too
+    except OSError as error:
+        raise PenstockError(
+            f"what was made cannot be kept: {error.strerror}",
+            where=str(out),
+            safe="the version and the registry are as they were",
+            next="give another folder with --out, on a disk with space",
+        ) from error
 
 
 def _print(model: str, version: int, comparison: Comparison, out: Path | None, *, as_json: bool) -> None:
