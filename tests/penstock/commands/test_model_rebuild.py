@@ -82,17 +82,19 @@ def test_a_process_in_a_clean_environment_with_only_repository_features_and_labe
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "given",
     [
-        {"task": "binary", "category": False},
+        {"task": "binary", "category": False, "until": 1_800_000_000_400},
         {"task": "regression"},
         {"task": "multiclass"},
         {"task": "binary", "is_cascade": True},
     ],
-    ids=lambda kind: "-".join(map(str, kind.values())),
+    ids=lambda given: "-".join(map(str, given.values())),
 )
-def test_every_kind_of_training_is_made_again(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site.make(tmp_path / "site", **kind).train(monkeypatch)
+def test_every_kind_of_training_is_made_again(given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = dict(given)
+    until = ("--until", str(kind.pop("until"))) if "until" in kind else ()
+    site = Site.make(tmp_path / "site", **kind).train(monkeypatch, *until)
     code, found = site.rebuild(monkeypatch)
     assert (code, found["differences"], found["changes"]) == (0, [], [])
     assert ("checkpoint.tl" in found["files"]) == (not kind.get("category", True))
@@ -298,13 +300,14 @@ def test_a_function_whose_helper_changed_is_named(
 
 @pytest.fixture
 def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
-    """Imports a small network, with options."""
+    """Imports a small network, with options, and with scores of the rows that have an error."""
 
-    def make(*options: str) -> Site:
+    def make(*options: str, error: float = 0.0) -> Site:
         site = Site.make(tmp_path / "site", category=False)
+        monkeypatch.chdir(site.folder)
         (site.folder / "risk.onnx").write_bytes(onnx_bytes(scores_all=True))
         vectors = np.random.default_rng(1).random((8, 3)).astype(np.float32)
-        scores = 1 / (1 + np.exp(-(vectors @ WEIGHTS)[:, 0].astype(np.float64)))
+        scores = 1 / (1 + np.exp(-(vectors @ WEIGHTS)[:, 0].astype(np.float64))) + error
         names = ("event.amount", "activity.amount_sum_1h", "activity.count_1h")
         pq.write_table(
             pa.table({**dict(zip(names, vectors.T, strict=True)), "score": scores}), site.folder / "rows.parquet"
@@ -320,15 +323,22 @@ def sources(site: Site) -> tuple[str, ...]:
     return ("--onnx", str(site.folder / "risk.onnx"), "--check-rows", str(site.folder / "rows.parquet"))
 
 
-@pytest.mark.parametrize("options", [(), ("--fp16",), ("--backfill",)])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ((), 0.0),
+        (("--fp16",), 0.0),
+        (("--backfill", "features", "--seed", "4"), 0.0),
+        (("--tolerance", "0.01", "--trained-until", "2026-01-01", "--null", "activity.count_1h=0"), 0.005),
+    ],
+)
 def test_an_imported_version_is_made_again_of_its_file(
-    options: tuple[str, ...], imported: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    options: tuple[str, ...], error: float, imported: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more = (str(tmp_path / "site" / "features"),) if options == ("--backfill",) else ()
-    site = imported(*options, *more)
+    site = imported(*options, error=error)
     code, found = site.rebuild(monkeypatch, *sources(site))
     assert (code, found["differences"], found["changes"]) == (0, [], [])
-    assert ("drift.json" in found["files"]) == bool(more)
+    assert ("drift.json" in found["files"]) == ("--backfill" in options)
 
 
 def test_another_file_or_other_rows_than_were_imported_are_named(
