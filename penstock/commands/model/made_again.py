@@ -136,10 +136,7 @@ def _recipe_of(manifest: ModelManifest | ImportManifest, folder: Path) -> Recipe
     Raises:
         PenstockError: if it does not say enough; the message names the field.
     """
-    where, again = (
-        str(folder / MANIFEST_FILE),
-        "penstock model train PIPELINE --backfill FOLDER, for a version that can",
-    )
+    where = str(folder / MANIFEST_FILE)
     if isinstance(manifest, ImportManifest) and manifest.hosted is not None:
         raise PenstockError(
             f"there is nothing to make again: only Triton has the model, {manifest.file}",
@@ -153,7 +150,7 @@ def _recipe_of(manifest: ModelManifest | ImportManifest, folder: Path) -> Recipe
             f"the version cannot be made again: its manifest has no field {missing}, as an earlier build wrote it",
             where=where,
             safe=_UNTOUCHED,
-            next="import the file again" if isinstance(manifest, ImportManifest) else again,
+            next="import its file again, or train again, for a version that can be",
         )
     return manifest.recipe
 
@@ -198,7 +195,11 @@ def _trained_again(
     from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
 
     assert recipe.data is not None, "it was checked"
-    function = None if manifest.trainer is None else find_function(sources.trainer or manifest.trainer)
+    try:
+        function = None if manifest.trainer is None else find_function(sources.trainer or manifest.trainer)
+    except PenstockError as error:
+        error.safe, error.next = _UNTOUCHED, "say where the function is now with --with FUNCTION"
+        raise
     data = _data_again(project, settings, recipe.data, sources, manifest.until_ms, with_defaults=manifest.with_defaults)
     seed = manifest.seed
     trained = train(data, seed) if function is None else train_with(function, str(manifest.trainer), data, seed)

@@ -287,6 +287,13 @@ def test_a_function_that_moved_makes_the_same_version(
     assert (code, found["differences"], found["changes"]) == (0, [], [])
 
 
+def test_a_function_that_is_not_where_it_was_asks_for_its_place(
+    by_function: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(by_function.folder / "mine")
+    assert "--with FUNCTION" in str(refusal(by_function.model(monkeypatch, "rebuild", "1")).next)
+
+
 def test_a_function_whose_helper_changed_is_named(
     by_function: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
