@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -312,7 +313,10 @@ def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
     def make(*options: str, error: float = 0.0) -> Site:
         site = Site.make(tmp_path / "site", category=False)
         monkeypatch.chdir(site.folder)
-        (site.folder / "risk.onnx").write_bytes(onnx_bytes(scores_all=True))
+        model = onnx.load_model_from_string(onnx_bytes(scores_all=True))
+        if "--keep" in options:
+            model.graph.output.append(onnx.helper.make_tensor_value_info("plain", onnx.TensorProto.FLOAT, [None, 1]))
+        (site.folder / "risk.onnx").write_bytes(model.SerializeToString())
         vectors = np.random.default_rng(1).random((8, 3)).astype(np.float32)
         scores = 1 / (1 + np.exp(-(vectors @ WEIGHTS)[:, 0].astype(np.float64))) + error
         names = ("event.amount", "activity.amount_sum_1h", "activity.count_1h")
@@ -336,6 +340,7 @@ def sources(site: Site) -> tuple[str, ...]:
         ((), 0.0),
         (("--fp16",), 0.0),
         (("--backfill", "features", "--seed", "4"), 0.0),
+        (("--output", "score", "--keep", "plain"), 0.0),
         (("--tolerance", "0.01", "--trained-until", "2026-01-01", "--null", "activity.count_1h=0"), 0.005),
     ],
 )
