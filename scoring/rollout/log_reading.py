@@ -49,6 +49,24 @@ def changes_in(entries: Iterable[Logged]) -> Iterator[PolicyChange]:
     return (logged.entry for logged in entries if isinstance(logged.entry, PolicyChange))
 
 
+def last_change(entries: Iterable[Logged]) -> PolicyChange | None:
+    """The last change of a log; None if no policy was ever published.
+
+    Raises:
+        PenstockError: if it has none, but scorers have followed one.
+    """
+    last: PolicyChange | None = None
+    marker: Logged | None = None
+    for logged in entries:
+        if isinstance(logged.entry, PolicyChange):
+            last = logged.entry
+        elif isinstance(logged.entry, Marker):
+            marker = logged
+    if last is None and marker is not None:
+        raise _without_change(marker)
+    return last
+
+
 def overview(entries: Iterable[Logged]) -> Overview:
     """A log in short, from its entries in its order."""
     found = Overview([], {}, {})
@@ -93,11 +111,15 @@ def effective_at(entries: Iterable[Logged], partition: int, offset: int) -> Effe
         return None
     change, marker = found
     if change is None:
-        assert isinstance(marker.entry, Marker)
-        raise PenstockError(
-            f"the log has a marker of policy {marker.entry.policy[:12]}, and no change that published it",
-            where=f"offset {marker.offset} of the log",
-            safe="nothing was changed",
-            next="penstock rollout history PIPELINE; has the topic of the log been made anew, or lost records?",
-        )
+        raise _without_change(marker)
     return Effective(change, marker)
+
+
+def _without_change(marker: Logged) -> PenstockError:
+    assert isinstance(marker.entry, Marker)
+    return PenstockError(
+        f"the log has a marker of policy {marker.entry.policy[:12]}, and no change that published it",
+        where=f"offset {marker.offset} of the log",
+        safe="nothing was changed",
+        next="penstock rollout history PIPELINE; has the topic of the log been made anew, or lost records?",
+    )

@@ -88,6 +88,11 @@ def resumed(present: PolicyChange | None, by: By) -> PolicyChange | None:
     return _with_status(_tried(present), by, "running")
 
 
+def published_again(present: PolicyChange, by: By) -> PolicyChange:
+    """The same policy once more, at its step and with its status."""
+    return _change(present.policy, present, by, present.status, present.step)
+
+
 def promoted(present: PolicyChange | None, by: By, arm: str | None = None) -> PolicyChange:
     """A candidate as the champion, for all entities; by default the only candidate.
 

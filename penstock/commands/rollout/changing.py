@@ -19,6 +19,7 @@ from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.rollout.looking import file_option, policy_in
 from penstock.commands.rollout.wording import arms, difference, print_line, signed, state
 from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from scoring.repository import ModelRepository
@@ -26,9 +27,26 @@ from scoring.rollout.judge import AUTHOR
 from scoring.rollout.log_reading import changes_in
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
-from scoring.rollout.policy_store import Decide, change_policy, iterate_log, read_policy
+from scoring.rollout.policy_store import (
+    Decide,
+    change_policy,
+    iterate_log,
+    read_followed,
+    read_policy,
+    why_unreadable,
+)
 from scoring.rollout.publication import Publication
-from scoring.rollout.transitions import By, begun, check_champion, end_of, paused, promoted, resumed, rolled_back
+from scoring.rollout.transitions import (
+    By,
+    begun,
+    check_champion,
+    end_of,
+    paused,
+    promoted,
+    published_again,
+    resumed,
+    rolled_back,
+)
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
@@ -86,7 +104,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 
     Scorers follow it without a restart. If the same policy is published already, nothing is done, however far its
     rollout has come; nor if its rollout has ended, unless --again is given. So a file in git can be applied again and
-    again.
+    again. A record in the place of the policy that is none is replaced.
     """
     configure_logging()
     project, settings = open_project(pipeline), Settings()
@@ -108,13 +126,16 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
         return change
 
     command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
+    decide = _repairing(decide, kafka, definition, _by(author, reason))
     if dry_run:
-        present = read_policy(kafka, definition)
+        if (unreadable := why_unreadable(kafka, definition)) is not None:
+            click.echo(f"{unreadable.where} is no policy, and would be replaced: {unreadable.what}")
+        present = read_followed(kafka, definition)
         for line in difference(present, policy):
             click.echo(line)
         change = decide(present)
     else:
-        with _publication(settings, definition) as publication:
+        with _publication(settings, definition, repairs=True) as publication:
             change = publication.load_and_publish(decide)
     if change is None:
         _say_nothing_to_do(end(read_policy(kafka, definition)), f"{command} --again")
@@ -169,11 +190,12 @@ def rollback(pipeline: str, reason: str, author: str) -> None:
 
     After a promotion, go back to the champion before it. A second time, nothing is done.
     """
-    kafka, definition = Settings().kafka.access, load_pipeline(pipeline)
-    _end(
-        pipeline,
-        lambda present: rolled_back(present, _by(author, reason), changes_in(iterate_log(kafka, definition))),
-    )
+    kafka, definition, by = Settings().kafka.access, load_pipeline(pipeline), _by(author, reason)
+
+    def decide(present: PolicyChange | None) -> PolicyChange | None:
+        return rolled_back(present, by, changes_in(iterate_log(kafka, definition)))
+
+    _end(pipeline, _repairing(decide, kafka, definition, by), repairs=True)
 
 
 def _set_status(pipeline: str, decide: Decide, nothing: str) -> None:
@@ -185,10 +207,22 @@ def _set_status(pipeline: str, decide: Decide, nothing: str) -> None:
         _print_published(pipeline, change)
 
 
-def _end(pipeline: str, decide: Decide) -> None:
+def _repairing(decide: Decide, kafka: KafkaAccess, pipeline: Pipeline, by: By) -> Decide:
+    """The same decision; if that is to change nothing, but the policy's record is none, the policy once more."""
+
+    def decided(present: PolicyChange | None) -> PolicyChange | None:
+        change = decide(present)
+        if change is None and present is not None and why_unreadable(kafka, pipeline) is not None:
+            return published_again(present, by)
+        return change
+
+    return decided
+
+
+def _end(pipeline: str, decide: Decide, *, repairs: bool = False) -> None:
     """Publish a champion that scores all, and make it the current version of the repository."""
     configure_logging()
-    with _publication(Settings(), load_pipeline(pipeline)) as publication:
+    with _publication(Settings(), load_pipeline(pipeline), repairs=repairs) as publication:
         change = publication.publish(decide)
         if change is None:
             click.echo("the champion of the last rollout scores all events: nothing to do")
@@ -203,10 +237,10 @@ def _end(pipeline: str, decide: Decide) -> None:
 
 
 @contextmanager
-def _publication(settings: Settings, pipeline: Pipeline) -> Iterator[Publication]:
+def _publication(settings: Settings, pipeline: Pipeline, *, repairs: bool) -> Iterator[Publication]:
     repository = ModelRepository(settings.model_repository)
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
-        yield Publication(settings.kafka.access, pipeline, repository, server)
+        yield Publication(settings.kafka.access, pipeline, repository, server, repairs=repairs)
 
 
 def _print_published(pipeline: str, change: PolicyChange) -> None:
