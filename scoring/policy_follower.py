@@ -70,6 +70,7 @@ class PolicyFollower:
         self._seen: str | None = None
         self._is_unreadable = False  # the last record of the topic
         self._refused: PolicyChange | None = None
+        self._why_refused: PenstockError | None = None
         self._again_s = 0.0
         self._lock = threading.Lock()  # of the fields below, which both threads change
         self._refusals: list[Refusal] = []
@@ -111,6 +112,24 @@ class PolicyFollower:
     def marker(self, partition: int, offset: int, policy: str, now: int) -> Produced:
         """The record that says that a policy is taken up on a partition from an offset on."""
         return log_record(self._pipeline, Marker(partition=partition, first_offset=offset, policy=policy), now)
+
+    def await_policy(self, policy: str) -> None:
+        """A partition is under a policy, and :meth:`latest` has none: its events wait until there is one.
+
+        Raises:
+            PenstockError: if this scorer has refused the latest policy. Another one that can follow it takes the
+                partition then.
+        """
+        error = self._why_refused
+        if error is None:
+            _log.warning("a partition is under policy %s, which is not ready here yet: its events wait", policy[:12])
+            return
+        raise PenstockError(
+            f"a partition is under policy {policy[:12]}, and this scorer can follow none: {error.what}",
+            where=error.where,
+            safe="no event was scored without the policy: each waits for a scorer that can follow it",
+            next=error.next or "penstock rollout show PIPELINE",
+        )
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -220,7 +239,7 @@ class PolicyFollower:
         published = change.policy
         self._seen = published.hash
         if self._seen == self._followed():
-            self._refused = None
+            self._refused = self._why_refused = None
             return  # as when a rollout is paused
         try:
             line_up = self._prepared(published)
@@ -229,7 +248,7 @@ class PolicyFollower:
                 self._refuse(published, error)
             self._try_again_later(change)
             return
-        self._refused = None
+        self._refused = self._why_refused = None
         with self._lock:
             unused, self._next = self._next, line_up
         if unused is not None:
@@ -265,6 +284,7 @@ class PolicyFollower:
         _log.error("policy %s cannot be followed, the one before goes on: %s", published.version, error)
         reason = error.kept if error.where is None else f"{error.kept} ({error.where})"
         refusal = Refusal(instance=self._instance, policy=published.hash, reason=reason, time_ms=self._now())
+        self._why_refused = error
         with self._lock:
             self._refusals.append(refusal)
         self._on_refused()

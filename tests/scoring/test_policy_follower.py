@@ -436,3 +436,18 @@ def test_no_policy_and_no_refusal_is_lost_between_the_threads(follow):
     finally:
         sys.setswitchinterval(before)
     assert all(one.is_closed for one in MADE)
+
+
+def test_events_of_a_partition_under_a_policy_wait_for_it_or_for_another_scorer(follow, monkeypatch):
+    monkeypatch.setattr(policy_follower, "_AGAIN_S", 0.0)
+    topic, unusable = Topic(), {1}
+    with follow(topic, unusable) as (follower, refused):
+        follower.await_policy("1f" * 32)
+        topic.add(change(1))
+        until(lambda: refused)
+        with pytest.raises(PenstockError, match="under policy 1f1f1f1f1f1f, .* the version cannot be loaded") as error:
+            follower.await_policy("1f" * 32)
+        assert "each waits for a scorer" in str(error.value.safe)
+        unusable.clear()
+        until(lambda: version(follower) == 1)
+        follower.await_policy("1f" * 32)
