@@ -15,8 +15,8 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.records import Produced
 from scoring.lineup import LineUp
-from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.log_reading import last_change
+from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.policy_store import UnreadablePolicyError, change_in, instead, iterate_log, log_record
 from streams.definitions.pipeline import Pipeline

@@ -59,8 +59,8 @@ class UnreadablePolicyError(PenstockError):
             what,
             where=where,
             safe="the log has the changes before, and scorers go on with the last of them",
-            next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which publishes a policy in its place; and find "
-            "out who wrote it: only `penstock rollout` and its controller may write to this topic",
+            next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which publishes a policy in its place; then "
+            "find out who wrote it: only `penstock rollout` and its controller may",
         )
 
 

@@ -445,7 +445,7 @@ def test_events_of_a_partition_under_a_policy_wait_for_it_or_for_another_scorer(
         follower.await_policy("1f" * 32)
         topic.add(change(1))
         until(lambda: refused)
-        with pytest.raises(PenstockError, match="under policy 1f1f1f1f1f1f, .* the version cannot be loaded") as error:
+        with pytest.raises(PenstockError, match=r"under policy 1f1f1f1f1f1f, .* the version cannot be loaded") as error:
             follower.await_policy("1f" * 32)
         assert "each waits for a scorer" in str(error.value.safe)
         unusable.clear()

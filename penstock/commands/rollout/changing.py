@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import shlex
-import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.rollout.looking import file_option, policy_in
+from penstock.commands.rollout.signing import by_now, signed_options
 from penstock.commands.rollout.wording import arms, difference, print_line, signed, state
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from scoring.repository import ModelRepository
-from scoring.rollout.judge import AUTHOR
 from scoring.rollout.log_reading import changes_in
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
@@ -53,49 +48,10 @@ from streams.definitions.pipeline import Pipeline
 from streams.plan.project import open_project
 
 
-class _Words(click.ParamType):
-    """A text that says something."""
-
-    name = "TEXT"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse a blank text, and bytes that are none."""
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            self.fail("It must be UTF-8.", param, ctx)
-        return value.strip() or self.fail("It must not be blank.", param, ctx)
-
-
-class _Person(_Words):
-    """An author that is not the controller."""
-
-    name = "NAME"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse the controller's name: whatever it publishes rests on evidence."""
-        author = super().convert(value, param, ctx)
-        if author == AUTHOR:
-            self.fail(f"{AUTHOR} is the author of what it decides itself.", param, ctx)
-        return author
-
-
-def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every change: why, and by whom."""
-    reason = click.option("--reason", required=True, type=_Words(), help="Why; it stays in the log for ever.")
-    author = click.option(
-        "--author",
-        metavar="NAME",
-        type=_Person(),
-        envvar="PENSTOCK_AUTHOR",
-        default=lambda: f"{_user()}@{socket.gethostname()}",
-        help="By whom (default: PENSTOCK_AUTHOR, or user@host).",
-    )
-    return reason(author(command))
-
-
 @click.command()
 @pipeline_argument
 @file_option
-@_signed
+@signed_options()
 @click.option("--dry-run", is_flag=True, help="Only check file and versions, and say what would change.")
 @click.option("--again", is_flag=True, help="Begin a rollout once more that was rolled back or promoted.")
 @click.option("--switch", is_flag=True, help="Let the file's champion be another version than the present one.")
@@ -119,14 +75,14 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
         return end_of(policy, changes_in(iterate_log(kafka, definition)))
 
     def decide(present: PolicyChange | None) -> PolicyChange | None:
-        change = None if end(present) else begun(policy, present, _by(author, reason))
+        change = None if end(present) else begun(policy, present, by_now(author, reason))
         if change is not None and not switch:
             serving = repository.serving_config(definition.model.name)
             check_champion(policy, present, None if serving is None else serving.version)
         return change
 
     command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
-    decide = _repairing(decide, kafka, definition, _by(author, reason))
+    decide = _repairing(decide, kafka, definition, by_now(author, reason))
     if dry_run:
         if (unreadable := why_unreadable(kafka, definition)) is not None:
             click.echo(f"{unreadable.where} is no policy, and would be replaced: {unreadable.what}")
@@ -148,30 +104,32 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 def pause(pipeline: str, reason: str, author: str) -> None:
     """Leave the policy as it is: the controller does not move it on until `resume`, and only still rolls it back."""
-    _set_status(pipeline, lambda present: paused(present, _by(author, reason)), "it is paused already: nothing to do")
+    _set_status(
+        pipeline, lambda present: paused(present, by_now(author, reason)), "it is paused already: nothing to do"
+    )
 
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 def resume(pipeline: str, reason: str, author: str) -> None:
     """Let the controller judge a paused rollout again, at the step where it was."""
-    _set_status(pipeline, lambda present: resumed(present, _by(author, reason)), "it is not paused: nothing to do")
+    _set_status(pipeline, lambda present: resumed(present, by_now(author, reason)), "it is not paused: nothing to do")
 
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 @click.option("--arm", metavar="NAME", help="Which candidate, if there are several.")
 def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
     """Make a candidate the champion: it scores all events, and its version becomes the current one."""
     model, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
 
     def decide(present: PolicyChange | None) -> PolicyChange:
-        change = promoted(present, _by(author, reason), arm)
+        change = promoted(present, by_now(author, reason), arm)
         try:  # scorers may still have a version in memory that no scorer could start with
             repository.verified(model, change.policy.policy.champion.version)
         except PenstockError as error:
@@ -184,13 +142,13 @@ def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 def rollback(pipeline: str, reason: str, author: str) -> None:
     """End what is being tried: the champion scores all events.
 
     After a promotion, go back to the champion before it. A second time, nothing is done.
     """
-    kafka, definition, by = Settings().kafka.access, load_pipeline(pipeline), _by(author, reason)
+    kafka, definition, by = Settings().kafka.access, load_pipeline(pipeline), by_now(author, reason)
 
     def decide(present: PolicyChange | None) -> PolicyChange | None:
         return rolled_back(present, by, changes_in(iterate_log(kafka, definition)))
@@ -256,13 +214,3 @@ def _say_nothing_to_do(end: PolicyChange | None, again: str) -> None:
     else:
         click.echo(f"this rollout has ended, {signed(end)}: {printable(end.reason)}")
         click.echo(f"nothing to do; to begin it once more: {again}")
-
-
-def _by(author: str, reason: str) -> By:
-    return By(author, reason, time.time_ns() // 1_000_000)
-
-
-def _user() -> str:
-    with suppress(OSError, KeyError, ImportError):  # a container's user may have no name
-        return getpass.getuser()
-    return str(os.getuid())

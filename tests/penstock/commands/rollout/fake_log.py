@@ -48,9 +48,7 @@ class FakeLog:
     def iterate(self, _kafka: object, _pipeline: object) -> Iterator[Logged]:
         return iter(list(self.entries))
 
-    def change(
-        self, kafka: object, pipeline: object, decide: Decide, *, repairs: bool = False
-    ) -> PolicyChange | None:
+    def change(self, kafka: object, pipeline: object, decide: Decide, *, repairs: bool = False) -> PolicyChange | None:
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
         meanwhile()
         change = decide(self.present if repairs else self.read_policy(kafka, pipeline))
