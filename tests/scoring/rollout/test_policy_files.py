@@ -28,8 +28,7 @@ steps:
   - {weight: 0.05, least_events: 5000, least_time: 1h, most_time: 2d}
 """
 PYTHON = """
-from scoring.rollout.policy import Arm, RolloutPolicy
-from penstock import Step
+from penstock.rollout import Arm, RolloutPolicy, Step
 
 policy = RolloutPolicy(
     pipeline="fraud",
