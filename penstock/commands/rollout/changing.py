@@ -18,7 +18,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
-from scoring.repository import ModelRepository
+from scoring.repository import ModelRepository, VerifiedOnce
 from scoring.rollout.log_reading import changes_in
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
@@ -65,7 +65,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
     configure_logging()
     project, settings = open_project(pipeline), Settings()
     kafka, definition = settings.kafka.access, project.pipeline
-    policy, repository = policy_in(file, definition), ModelRepository(settings.model_repository)
+    policy, repository = policy_in(file, definition), VerifiedOnce(settings.model_repository)
     check_policy(policy, project, repository, str(file))
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
@@ -74,7 +74,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
             return None
         return end_of(policy, changes_in(iterate_log(kafka, definition)))
 
-    def decide(present: PolicyChange | None) -> PolicyChange | None:
+    def begin(present: PolicyChange | None) -> PolicyChange | None:
         change = None if end(present) else begun(policy, present, by_now(author, reason))
         if change is not None and not switch:
             serving = repository.serving_config(definition.model.name)
@@ -82,7 +82,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
         return change
 
     command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
-    decide = _repairing(decide, kafka, definition, by_now(author, reason))
+    decide = _repairing(begin, kafka, definition, by_now(author, reason))
     if dry_run:
         if (unreadable := why_unreadable(kafka, definition)) is not None:
             click.echo(f"{unreadable.where} is no policy, and would be replaced: {unreadable.what}")
@@ -91,7 +91,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
             click.echo(line)
         change = decide(present)
     else:
-        with _publication(settings, definition, repairs=True) as publication:
+        with _publication(settings, definition, repository, repairs=True) as publication:
             change = publication.load_and_publish(decide)
     if change is None:
         _say_nothing_to_do(end(read_policy(kafka, definition)), f"{command} --again")
@@ -180,7 +180,9 @@ def _repairing(decide: Decide, kafka: KafkaAccess, pipeline: Pipeline, by: By) -
 def _end(pipeline: str, decide: Decide, *, repairs: bool = False) -> None:
     """Publish a champion that scores all, and make it the current version of the repository."""
     configure_logging()
-    with _publication(Settings(), load_pipeline(pipeline), repairs=repairs) as publication:
+    settings = Settings()
+    repository = ModelRepository(settings.model_repository)
+    with _publication(settings, load_pipeline(pipeline), repository, repairs=repairs) as publication:
         change = publication.publish(decide)
         if change is None:
             click.echo("the champion of the last rollout scores all events: nothing to do")
@@ -195,8 +197,9 @@ def _end(pipeline: str, decide: Decide, *, repairs: bool = False) -> None:
 
 
 @contextmanager
-def _publication(settings: Settings, pipeline: Pipeline, *, repairs: bool) -> Iterator[Publication]:
-    repository = ModelRepository(settings.model_repository)
+def _publication(
+    settings: Settings, pipeline: Pipeline, repository: ModelRepository, *, repairs: bool
+) -> Iterator[Publication]:
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
         yield Publication(settings.kafka.access, pipeline, repository, server, repairs=repairs)
 

@@ -78,7 +78,11 @@ def test_the_same_policy_in_python_has_the_same_hash(tmp_path: Path) -> None:
         ("weight: 0.05", "weight: 0.01", "steps: weights must rise from step to step, got 0.01, 0.01"),
         ("weight: 0.05", "weight: 0.05005", "steps[1].weight: 0.05005 is no weight: it must be a multiple of 0.0001"),
         ("most_time: 2d", "most_time: 2 days", "steps[1].most_time: '2 days' is not a duration; write a number and"),
-        ("most_time: 2d", "most_time: 3600", "steps[1].most_time: 3600 has no unit; write 3600s, 3600m, 3600h or 3600d"),
+        (
+            "most_time: 2d",
+            "most_time: 3600",
+            "steps[1].most_time: 3600 has no unit; write 3600s, 3600m, 3600h",
+        ),
         ("most_time: 2d", "most_time: 2.5", "steps[1].most_time: 2.5 is not a duration"),
         ("name: deeper", "name: present", "arms: names must differ, got present, present"),
         ("mode: canary", "mode: shadow", "mode shadow takes 0 candidates, got 1"),

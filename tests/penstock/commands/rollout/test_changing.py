@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
+from scoring import repository
 from scoring.alias_history import read_history
 from scoring.rollout.transitions import By, begun
 from scoring.servers.protocol import ModelServerUnavailable
@@ -275,3 +276,13 @@ def test_a_rollback_replaces_garbage_also_where_there_is_nothing_to_roll_back(wo
     world.log.has_garbage = True
     world.run("rollback", *SIGNED)
     assert (world.log.has_garbage, len(world.log.changes), world.present.status) == (False, 3, "ended")
+
+
+def test_the_files_of_each_version_are_hashed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(repository, "verify_files", lambda folder: hashed.append(folder.name))
+    world.apply()
+    assert sorted(hashed) == ["1", "2", "3"]
+    hashed.clear()
+    world.apply(**AB)
+    assert sorted(hashed) == ["1", "2", "3", "4"]
