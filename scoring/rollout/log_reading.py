@@ -86,7 +86,11 @@ def overview(entries: Iterable[Logged]) -> Overview:
 
 
 def effective_at(entries: Iterable[Logged], partition: int, offset: int) -> Effective | None:
-    """The policy that was effective at an offset, as :func:`~scoring.rollout.policy_log.effective` has it.
+    """The policy that was effective at an offset.
+
+    A marker holds from its first offset on, until another says otherwise. Of two that contradict each other, the later
+    one in the log holds: after an abort, the offsets are scored again, and the marker is written again, perhaps of a
+    newer policy and from an earlier offset.
 
     Args:
         entries: The log, in its order.

@@ -97,7 +97,7 @@ def measure(question: Question) -> Iterator[Found]:
 def _held(bounds: tuple[float, float] | None, what: str, interval: Callable[[], Interval]) -> Iterator[Measured]:
     if bounds is not None:
         allowed, found = Interval(*bounds), interval()
-        yield Measured(what, found, allowed, verdict(found, allowed, events=0, most=1))
+        yield Measured(what, found, allowed, verdict(found, allowed))
 
 
 def _errors(question: Question) -> Iterator[Found]:

@@ -20,7 +20,7 @@ from penstock.settings import Settings
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
-from scoring.rollout.policy_log import Marker, PolicyChange, Refusal, effective
+from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.policy_store import change_policy, read_log
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.version_loading import load_versions
@@ -29,6 +29,7 @@ from streams.plan.project import open_project
 from tests.integration.test_scoring import EAGER, PARTITIONS, assert_exactly_once
 from tests.integration.verified import recorded_rollout
 from tests.scoring.crashing_scorer import POINTS
+from tests.scoring.rollout.naive_log import effective
 from tests.scoring.scorer_bench import (
     WEIGHTS,
     ScorerBench,

@@ -16,7 +16,6 @@ from confluent_kafka import Message
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from scoring.rollout.policy import PublishedPolicy
-from scoring.rollout.policy_log import effective
 from scoring.rollout.policy_store import read_policy
 from tests.integration.test_rollout_scoring import (
     ManyEntities,
@@ -29,6 +28,7 @@ from tests.integration.test_rollout_scoring import (
     wait_until_followed,
 )
 from tests.integration.test_scoring import EAGER
+from tests.scoring.rollout.naive_log import effective
 from tests.scoring.scorer_bench import feeding, penstock
 
 # Where one command after the other is killed: a point, and in which of its transactions. Each partition takes one

@@ -17,7 +17,7 @@ from penstock.kafka.records import Produced
 from penstock.kafka.transactions import TransactionAbortedError
 from scoring.lineup import LineUp
 from scoring.other_views import OtherViews
-from scoring.rollout.policy_log import Marker, Refusal, decode, effective
+from scoring.rollout.policy_log import Marker, Refusal, decode
 from scoring.rollout.policy_store import log_record
 from scoring.scorer import Scorer
 from scoring.scorer_components import BatchLimits, ScorerComponents
@@ -25,6 +25,7 @@ from scoring.scorer_metrics import ScorerMetrics
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.kafka_in_memory import PARTITIONS, Kafka, Killed
 from tests.scoring.line_ups import NOW, Bench, ab, decoded
+from tests.scoring.rollout.naive_log import effective
 from tests.scoring.scorer_bench import define
 
 LARGEST_BATCH = 4
