@@ -307,14 +307,15 @@ def test_a_scorer_that_starts_at_garbage_goes_on_by_the_log_until_a_writer_repai
     garbage = Producer(kafka.client())
     garbage.produce(pipeline.rollout_topic, b"{", pipeline.name.encode())
     assert garbage.flush(10) == 0
-    with bench.scoring("0", *EAGER) as process, feeding(bench):
-        process.wait_for_log(f"going on with policy {good.version}, the log's last one")
-        wait_until_followed(bench, good)
-        with pytest.raises(UnreadablePolicyError):
-            read_policy(kafka, pipeline)
-        repaired = apply(bench, canary(bench), 0.5, repairs=True)
-        wait_until_followed(bench, repaired)
-    assert_exactly_once(bench)
+    with bench.scoring("0", *EAGER) as process:
+        with feeding(bench):
+            process.wait_for_log(f"going on with policy {good.version}, the log's last one")
+            wait_until_followed(bench, good)
+            with pytest.raises(UnreadablePolicyError):
+                read_policy(kafka, pipeline)
+            repaired = apply(bench, canary(bench), 0.5, repairs=True)
+            wait_until_followed(bench, repaired)
+        assert_exactly_once(bench)
     assert {*assert_by_policy(bench, [good, repaired])} == {good.hash, repaired.hash}
     assert read_policy(kafka, pipeline) == changes_of(bench)[-1]
 
