@@ -39,6 +39,7 @@ from schemas.history import record_decoder
 from scoring.corrections import CORRECTS, Corrector, open_corrector
 from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.touched import Choice
+from scoring.rollout.transitions import By
 from scoring.touched_predictions import Period, Place, TouchedPrediction, read_touched
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
@@ -94,8 +95,7 @@ def rescore(
     choice: Choice,
     places: Sequence[Place],
     period: Period,
-    *,
-    dry_run: bool,
+    by: By | None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Correct the predictions of the chosen arms; yields each partition with what became of its predictions.
 
@@ -106,7 +106,7 @@ def rescore(
         choice: The arms.
         places: Where their predictions are, by partition.
         period: Only what was scored then.
-        dry_run: Score, but write nothing.
+        by: Who asks for it, and why; None to score, but write nothing.
 
     Raises:
         PenstockError: if the champion is one of the chosen versions or cannot be used, or Kafka does not answer. What
@@ -123,10 +123,10 @@ def rescore(
     topic = pipeline.corrections_topic
     require_topics([topic], kafka, partitions=pipeline.source.partitions, pipeline="PIPELINE")
     limits, decoder = topic_settings([topic], kafka)[topic], record_decoder("prediction")
-    with open_corrector(project, settings, published, _BATCH, int(limits["max.message.bytes"])) as corrector:
+    with open_corrector(project, settings, published, by, _BATCH, int(limits["max.message.bytes"])) as corrector:
         for partition, some in groupby(places, lambda place: place.window.partition):
             reading = _Reading(kafka, pipeline, choice, list(some), period)
-            writer = _Nowhere() if dry_run else _producer(kafka, pipeline, partition)
+            writer = _Nowhere() if by is None else _producer(kafka, pipeline, partition)
             yield partition, _correct(reading, corrector, writer, limits, decoder)
 
 

@@ -23,6 +23,7 @@ from scoring.lineup import Seat, arm_of_events
 from scoring.repository import ModelRepository
 from scoring.rollout.assignment import assign
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, publish
+from scoring.rollout.transitions import By
 from scoring.seating import Seating
 from scoring.served import Deadlines, open_versions
 from scoring.startup import check_model
@@ -31,10 +32,13 @@ from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
 
 CORRECTS = "penstock.corrects."
-"""The headers that say what is corrected begin with this: topic, partition, offset and decision of the prediction."""
+"""The headers that say what is corrected begin with this: topic, partition, offset and decision of the prediction.
+
+Two more say who has asked for it, and why.
+"""
 
 _DEADLINES = Deadlines(5.0, 5.0)
-# The four headers, with a topic's name of 249 characters at most, and two longer ones in place of the prediction's.
+# Four of the headers, with a topic's name of 249 characters at most, and two longer ones in place of the prediction's.
 _HEADERS_BYTES = 1_024
 _REPLACED = {"ce_source": "/penstock/{}/rescore", "ce_type": "penstock.correction.v1"}
 
@@ -48,6 +52,7 @@ class Corrector:
         pipeline: The pipeline.
         published: The policy that is effective now.
         champion: Scores with its champion, and writes.
+        by: Who asks for the corrections, and why; None if they are not to be written.
         check: Raises PenstockError if the vectors of a model's version (by name and number) are none for the champion.
         now: Wall-clock epoch milliseconds.
         clock: Seconds, to measure how long the champion takes.
@@ -58,6 +63,7 @@ class Corrector:
         pipeline: Pipeline,
         published: PublishedPolicy,
         champion: Seat,
+        by: By | None,
         check: Callable[[str, str], None],
         *,
         now: Callable[[], int],
@@ -66,6 +72,7 @@ class Corrector:
         self._pipeline = pipeline
         self._published = published
         self._champion = champion
+        self._signed = _signed(by)
         self._check = cache(check)
         self._now = now
         self._clock = clock
@@ -105,13 +112,18 @@ class Corrector:
             "offset": str(of.offset),
             "decision": of.says["decision"],
         }
-        headers += [(CORRECTS + name, value.encode()) for name, value in corrects.items()]
+        headers += [(CORRECTS + name, value.encode()) for name, value in (corrects | self._signed).items()]
         return record._replace(topic=self._pipeline.corrections_topic, headers=headers, origin=of)
 
 
 @contextmanager
 def open_corrector(
-    project: Project, settings: Settings, published: PublishedPolicy, max_batch: int, max_bytes: int
+    project: Project,
+    settings: Settings,
+    published: PublishedPolicy,
+    by: By | None,
+    max_batch: int,
+    max_bytes: int,
 ) -> Iterator[Corrector]:
     """A corrector by the champion of a policy, connected for the duration of the block.
 
@@ -119,6 +131,7 @@ def open_corrector(
         project: The pipeline.
         settings: How to reach the servers.
         published: The policy that is effective now.
+        by: Who asks for the corrections, and why; None if they are not to be written.
         max_batch: How many predictions it is given at once, at most.
         max_bytes: The bytes of the longest record that the corrections topic takes.
 
@@ -127,8 +140,9 @@ def open_corrector(
     """
     pipeline, policy = project.pipeline, published.policy
     repository = ModelRepository(settings.model_repository)
+    signed_bytes = sum(len(each.encode()) for each in _signed(by).values())
     largest = {
-        pipeline.predictions_topic: max_bytes - _HEADERS_BYTES,
+        pipeline.predictions_topic: max_bytes - _HEADERS_BYTES - signed_bytes,
         dead_letters_of(pipeline.predictions_topic): MAX_RECORD_BYTES,  # none is written
     }
 
@@ -150,10 +164,15 @@ def open_corrector(
             pipeline,
             published,
             champion,
+            by,
             check,
             now=lambda: time.time_ns() // 1_000_000,
             clock=time.perf_counter,
         )
+
+
+def _signed(by: By | None) -> dict[str, str]:
+    return {} if by is None else {"author": by.author, "reason": by.reason}
 
 
 def _champion_alone(policy: RolloutPolicy) -> PublishedPolicy:

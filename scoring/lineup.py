@@ -116,6 +116,7 @@ class LineUp:
         self.published = published
         self.arms = tuple(arms)
         self.shadows = tuple(shadows)
+        self.is_closed = False
         self._clock = clock
         self._failing: set[int] = set()
         self._pool = ThreadPoolExecutor(len(shadows), "shadow") if shadows else None
@@ -149,6 +150,7 @@ class LineUp:
 
     def close(self) -> None:
         """End the threads; nothing is scored afterwards."""
+        self.is_closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=False)
 

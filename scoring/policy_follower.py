@@ -15,9 +15,10 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.records import Produced
 from scoring.lineup import LineUp
+from scoring.rollout.log_reading import last_change
 from scoring.rollout.policy import PublishedPolicy
-from scoring.rollout.policy_log import Marker, PolicyChange, Refusal, decode
-from scoring.rollout.policy_store import iterate_log, log_record
+from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
+from scoring.rollout.policy_store import UnreadablePolicyError, change_in, instead, iterate_log, log_record
 from streams.definitions.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class PolicyFollower:
     """Reads the policy topic in a thread, and prepares the line-up of each new policy there.
 
     While a line-up is being prepared, the one before scores. A policy that cannot be followed is passed over: the log
-    gets a refusal with the reason. It is tried again when it is published again.
+    gets a refusal with the reason. It is tried again when it is published again. A record that is no policy changes
+    nothing either: what the log says was published last goes on.
 
     Args:
         pipeline: The pipeline.
@@ -66,7 +68,9 @@ class PolicyFollower:
         self._stop = threading.Event()
         self._thread: Future[None] | None = None
         self._seen: str | None = None
+        self._is_unreadable = False  # the last record of the topic
         self._refused: PolicyChange | None = None
+        self._why_refused: PenstockError | None = None
         self._again_s = 0.0
         self._lock = threading.Lock()  # of the fields below, which both threads change
         self._refusals: list[Refusal] = []
@@ -91,10 +95,13 @@ class PolicyFollower:
             return self._line_up
 
     def is_behind(self) -> bool:
-        """Whether :meth:`latest` returned another policy than the latest: that is being prepared, or was refused."""
+        """Whether :meth:`latest` returned another policy than the latest.
+
+        That is being prepared, was refused, or is a record that cannot be read.
+        """
         line_up = self._line_up
         published = None if line_up is None else line_up.published
-        return self._seen != (None if published is None else published.hash)
+        return self._is_unreadable or self._seen != (None if published is None else published.hash)
 
     def refusals(self, now: int) -> list[Produced]:
         """The records of policies that could not be followed; each is returned once."""
@@ -106,6 +113,24 @@ class PolicyFollower:
         """The record that says that a policy is taken up on a partition from an offset on."""
         return log_record(self._pipeline, Marker(partition=partition, first_offset=offset, policy=policy), now)
 
+    def await_policy(self, policy: str) -> None:
+        """A partition is under a policy, and :meth:`latest` has none: its events wait until there is one.
+
+        Raises:
+            PenstockError: if this scorer has refused the latest policy. Another one that can follow it takes the
+                partition then.
+        """
+        error = self._why_refused
+        if error is None:
+            _log.warning("a partition is under policy %s, which is not ready here yet: its events wait", policy[:12])
+            return
+        raise PenstockError(
+            f"a partition is under policy {policy[:12]}, and this scorer can follow none: {error.what}",
+            where=error.where,
+            safe="no event was scored without the policy: each waits for a scorer that can follow it",
+            next=error.next or "penstock rollout show PIPELINE",
+        )
+
     @contextmanager
     def following(self) -> Iterator[None]:
         """Prepare the present policy, and follow changes for the duration of the block.
@@ -114,7 +139,8 @@ class PolicyFollower:
         scorer that starts while a bad version is being tried must serve its users.
 
         Raises:
-            PenstockError: if the topic or its last record cannot be read, or no policy can be followed.
+            PenstockError: if the topic cannot be read, nor the log where the topic's last record is no policy; or if
+                no policy can be followed.
         """
         consumer = Consumer(
             {
@@ -130,7 +156,8 @@ class PolicyFollower:
         )
         try:
             consumer.assign([TopicPartition(self._pipeline.rollout_topic, 0, OFFSET_BEGINNING)])
-            self._begin(self._read_to_end(consumer))
+            last = self._read_to_end(consumer)
+            self._begin(None if last is None else self._change_at_start(last))
             with ThreadPoolExecutor(1, "policy") as pool:
                 self._thread = pool.submit(self._follow, consumer)
                 try:
@@ -143,14 +170,14 @@ class PolicyFollower:
                 if line_up is not None:
                     line_up.close()
 
-    def _read_to_end(self, consumer: Consumer) -> PolicyChange | None:
+    def _read_to_end(self, consumer: Consumer) -> Message | None:
         last: Message | None = None
         deadline = time.monotonic() + _STUCK_S
         while True:
             message = consumer.poll(_POLL_S)
             error = None if message is None else message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
-                return None if last is None else self._change(last)
+                return last
             if time.monotonic() > deadline or (error is not None and not error.retriable()):
                 raise PenstockError(
                     f"topic {self._pipeline.rollout_topic} cannot be read"
@@ -212,7 +239,7 @@ class PolicyFollower:
         published = change.policy
         self._seen = published.hash
         if self._seen == self._followed():
-            self._refused = None
+            self._refused = self._why_refused = None
             return  # as when a rollout is paused
         try:
             line_up = self._prepared(published)
@@ -221,7 +248,7 @@ class PolicyFollower:
                 self._refuse(published, error)
             self._try_again_later(change)
             return
-        self._refused = None
+        self._refused = self._why_refused = None
         with self._lock:
             unused, self._next = self._next, line_up
         if unused is not None:
@@ -257,6 +284,7 @@ class PolicyFollower:
         _log.error("policy %s cannot be followed, the one before goes on: %s", published.version, error)
         reason = error.kept if error.where is None else f"{error.kept} ({error.where})"
         refusal = Refusal(instance=self._instance, policy=published.hash, reason=reason, time_ms=self._now())
+        self._why_refused = error
         with self._lock:
             self._refusals.append(refusal)
         self._on_refused()
@@ -268,14 +296,22 @@ class PolicyFollower:
                 _log.warning("topic %s cannot be read now: %s", self._pipeline.rollout_topic, error.str())
             return None
         try:
-            return self._change(message)
-        except PenstockError as unreadable:
+            change = self._change(message)
+        except UnreadablePolicyError as unreadable:
+            self._is_unreadable = True
             _log.error("a policy that cannot be read is passed over: %s", unreadable)
             return None
+        self._is_unreadable = False
+        return change
+
+    def _change_at_start(self, last: Message) -> PolicyChange | None:
+        try:
+            return self._change(last)
+        except UnreadablePolicyError as error:
+            self._is_unreadable = True
+            change = last_change(iterate_log(self._kafka, self._pipeline))
+            _log.error("%s", instead(change, error))
+            return change
 
     def _change(self, message: Message) -> PolicyChange:
-        where = f"{self._pipeline.rollout_topic}[0]@{message.offset()}"
-        entry = decode(message.value() or b"", where)
-        if isinstance(entry, PolicyChange):
-            return entry
-        raise PenstockError(f"the record is a {entry.kind}, not a change of the policy", where=where)
+        return change_in(message.value(), f"{self._pipeline.rollout_topic}[0]@{message.offset()}")

@@ -159,6 +159,10 @@ class Recall:
         state.policy = policy
         return changes
 
+    def policy(self, partition: int) -> str | None:
+        """The policy under which events of the partition were last scored; None if there was none."""
+        return self._partitions[partition].policy
+
     def metadata(self, partition: int) -> str:
         """The metadata to commit with the answers to all claimed events; empty if nothing is known."""
         state = self._partitions[partition]

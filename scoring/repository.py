@@ -333,3 +333,18 @@ class ModelRepository:
                 safe="nothing was written; what is served goes on",
                 next='give the model a new name in the pipeline, such as Model(name="' + model + '_2")',
             )
+
+
+class VerifiedOnce(ModelRepository):
+    """The repository as one short command has it, which hashes the files of a version once, however often it asks."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._verified: dict[tuple[str, int], Path] = {}
+
+    def verified(self, model: str, version: int) -> Path:
+        """See :meth:`ModelRepository.verified`."""
+        found = self._verified.get((model, version))
+        if found is None:
+            found = self._verified[model, version] = super().verified(model, version)
+        return found

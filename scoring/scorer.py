@@ -162,7 +162,7 @@ class Scorer:
             decoded = components.reader.decode(batch, self._now())
         with metrics.time_stage("recall"):
             unscored = self._claim({consumed.partition for consumed in batch}, decoded.candidates)
-        if unscored is None:
+        if unscored is None or self._lacks_policy(unscored):
             return
         unscored = components.other_views.complete(unscored)
         with metrics.time_stage("infer"):
@@ -207,6 +207,19 @@ class Scorer:
             for partition, row in zip(partitions.tolist(), rows.tolist(), strict=True)
             if self._recall.take_up(partition, policy.hash)
         ]
+
+    def _lacks_policy(self, unscored: Candidates) -> bool:
+        """Whether events must wait: their partition is under a policy, and this scorer has none.
+
+        No marker can say that a policy is no longer effective, so what it answered would contradict the log.
+        """
+        partitions = [] if self._line_up.published is not None else np.unique(unscored.partitions).tolist()
+        policy = next(filter(None, map(self._recall.policy, partitions)), None)
+        if policy is None:
+            return False
+        self._components.line_ups.await_policy(policy)
+        self._discard()
+        return True
 
     def _infer(self, unscored: Candidates) -> ScoredBatch | None:
         """The scores; None if none are to be had now: the batch is read again."""

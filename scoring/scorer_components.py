@@ -38,6 +38,9 @@ class LineUps(Protocol):
     def marker(self, partition: int, offset: int, policy: str, now: int) -> Produced:
         """What the log says of a policy that is taken up on a partition from an offset on."""
 
+    def await_policy(self, policy: str) -> None:
+        """Without a policy, nothing is scored where one was effective; raises PenstockError if waiting is no use."""
+
 
 @dataclass(frozen=True)
 class ScorerComponents:

@@ -173,7 +173,7 @@ class ScorerMetrics:
         )
         self.policy_behind = Gauge(
             "penstock_scorer_policy_behind",
-            "1 while the latest rollout policy is not in use: it is being prepared, or was refused",
+            "1 while the latest rollout policy is not in use: it is being prepared, was refused, or is no policy",
             ["pipeline"],
             registry=registry,
         ).labels(pipeline)

@@ -23,7 +23,8 @@ _Role: TypeAlias = Literal["champion", "candidate", "shadow"]
 class Seating:
     """Makes the line-ups of one pipeline.
 
-    A version that has the same role in two line-ups, one after the other, keeps its inference, and so its breaker.
+    A version that has the same role in two line-ups, one after the other, keeps its inference, and so its breaker. The
+    copy in this process of a version that is in no open line-up any more is forgotten with the next line-up.
 
     Args:
         project: The pipeline.
@@ -47,6 +48,7 @@ class Seating:
         self._largest = largest
         self._on_failure = on_failure
         self._seats: dict[tuple[int, _Role], Seat] = {}
+        self._open: list[LineUp] = []
 
     def line_up(self, published: PublishedPolicy | None, *, with_shadows: bool = True) -> LineUp:
         """Who scores under a policy; without one, the version that ``penstock model load`` has made the current one.
@@ -55,6 +57,13 @@ class Seating:
             PenstockError: if a version cannot be used: it is not loaded, a file of it has changed, or it does not fit
                 the pipeline. The line-up before goes on.
         """
+        line_up = self._line_up(published, with_shadows=with_shadows)
+        # Others may score until they are closed.
+        self._open = [*(each for each in self._open if not each.is_closed), line_up]
+        self._versions.keep_only(model for each in self._open for model in each.models)
+        return line_up
+
+    def _line_up(self, published: PublishedPolicy | None, *, with_shadows: bool) -> LineUp:
         if published is None:
             return LineUp(None, [self._seat(self._versions.current(), "champion")], clock=time.perf_counter)
         wanted: list[tuple[int, _Role]] = [(arm.version, arm.role) for arm in published.policy.arms]

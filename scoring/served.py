@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
@@ -155,6 +155,10 @@ class Versions:
                     next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which loads the versions of a policy",
                 )
         return self._with_cascade(self._served(self._repository.description(name, number), is_backed=is_backed))
+
+    def keep_only(self, models: Iterable[ModelIdentity]) -> None:
+        """Forget the copies in this process of all versions but these."""
+        self._fallback.keep_only({(name, int(version)) for name, version in models})
 
     def _served(self, metadata: ModelMetadata, *, is_backed: bool = True) -> ServedModel:
         repository, project = self._repository, self._project

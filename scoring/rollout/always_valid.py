@@ -19,8 +19,6 @@ Numbers = NDArray[np.float64]
 _MEANS = (0.5, 0.05, 0.005, 0.0005, 0.00005)
 # How far from the bound a rate is expected that must be seen fast: errors 0.1 → 1 %.
 _TIMES = 10.0
-# Bets are the largest that is safe, its half, and so on. The smallest suits differences of a thousandth of the bound.
-BETS = 12
 
 
 def log_e_above(hits: ArrayLike, of: ArrayLike, bound: float) -> Numbers:
@@ -150,35 +148,6 @@ def asymptotic_reach(n: ArrayLike, variance: ArrayLike, alpha: float, best_at: i
     grown = n * rho + 1
     reach: Numbers = np.sqrt(variance * grown * np.log(grown / alpha**2) / rho) / n
     return reach
-
-
-def log_factors(differences: ArrayLike, means: ArrayLike, bound: float) -> Numbers:
-    """By what each difference multiplies the capital of bets on and against each mean, as logarithms.
-
-    A bet on a mean above ``m`` multiplies its capital by ``1 + λ (x - m)``: while the mean is at most ``m``, a
-    supermartingale. Bets below mirror it (Waudby-Smith and Ramdas, *Estimating means of bounded random variables by
-    betting*, J. R. Statist. Soc. B 2024). Their bets follow past values. Here a fixed set is mixed, so that the capital
-    depends on no order, and those of parts of the events add up.
-
-    Args:
-        differences: Between ``-bound`` and ``bound``, [N].
-        means: The hypothetical means, inside of the bounds, [M].
-        bound: What no difference exceeds.
-
-    Returns:
-        [N, 2 (above, below), BETS, M].
-
-    Raises:
-        ValueError: if a difference is out of bounds or no number.
-    """
-    differences = np.asarray(differences, np.float64)
-    if not (np.abs(differences) <= bound).all():
-        raise ValueError(f"a difference is not between {-bound:g} and {bound:g}")
-    bets = 0.5 ** np.arange(1, BETS + 1) / bound
-    away = differences[:, None] - np.asarray(means, np.float64)
-    stakes = np.stack([bets, -bets])[:, :, None]
-    logs: Numbers = np.log1p(stakes * away[:, None, None, :])
-    return logs
 
 
 def log_mixture(logs: ArrayLike, axis: int) -> Numbers:

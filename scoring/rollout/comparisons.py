@@ -16,8 +16,8 @@ Numbers = NDArray[np.float64]
 
 LEAST = 100
 """Of the rarer label, or of what else makes up most of a mean, so many are needed before anything is known."""
-# At how many events an interval is narrowest: about where they decide at a base rate of 1 %.
-_BEST_AT = 10_000
+BEST_AT = 10_000
+"""At how many events an interval is narrowest: about where they decide at a base rate of 1 %."""
 # Scores of 0 and 1 would have an infinite log-loss.
 _LEAST_SCORE = 1e-6
 
@@ -27,7 +27,7 @@ def mean(values: Numbers, alpha: float) -> Interval:
     n = len(values)
     if n < LEAST:
         return Interval(0.0, np.inf)
-    middle, reach = float(values.mean()), float(asymptotic_reach(n, values.var(), alpha, _BEST_AT))
+    middle, reach = float(values.mean()), float(asymptotic_reach(n, values.var(), alpha, BEST_AT))
     return Interval(max(middle - reach, 0.0), middle + reach)
 
 
@@ -41,7 +41,7 @@ def ratio_of_means(values: Numbers, others: Numbers, alpha: float) -> Interval:
     if n < LEAST or not others.any():
         return Interval(0.0, np.inf)
     middle, other = float(values.mean()), float(others.mean())
-    share = float(asymptotic_reach(n, 1.0, alpha, _BEST_AT)) ** 2
+    share = float(asymptotic_reach(n, 1.0, alpha, BEST_AT)) ** 2
     variance, other_variance = share * float(values.var()), share * float(others.var())
     both = share * float(((values - middle) * (others - other)).mean())
     square = other**2 - other_variance

@@ -37,7 +37,7 @@ from scoring.rollout.pace import Pace
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.promotion import Promotions
 from scoring.rollout.standing import Inherited, Standing
-from scoring.rollout.transitions import decision_between
+from scoring.rollout.transitions import decision_between, held_back
 
 _log = logging.getLogger(__name__)
 
@@ -298,8 +298,12 @@ class Controller:
         if change is None:
             return
         assert standing.change is not None
-        if self._unread and decision_between(standing.change, change) != "rolled_back":
+        decision = decision_between(standing.change, change)
+        if self._unread and decision != "rolled_back":
             return
+        if decision == "promoted":
+            why_not = self._components.promotions.why_not(change.policy.policy.champion.version)
+            change = change if why_not is None else held_back(standing.change, change, why_not)
         self._deciding = standing.change, change
         following = standing.following(change)
         if self._write(following, publishes=True):

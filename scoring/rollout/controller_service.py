@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
@@ -80,7 +81,12 @@ def run_controller(project: Project, settings: Settings, progress: ProgressTrack
             judge=Judge(facts),
             reader=reader,
             cuts=cuts,
-            promotions=Promotions(_make_current(settings, pipeline), project.reference, time.monotonic),
+            promotions=Promotions(
+                partial(ModelRepository(settings.model_repository).verified, pipeline.model.name),
+                _make_current(settings, pipeline),
+                project.reference,
+                time.monotonic,
+            ),
             metrics=metrics,
             watch=watch,
             # The judge then begins anew, so that it is safe to go on.

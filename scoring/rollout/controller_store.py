@@ -23,7 +23,7 @@ from penstock.kafka.lag import Partition
 from penstock.kafka.reading import read_topic
 from penstock.kafka.records import Produced
 from scoring.rollout.policy_log import PolicyChange
-from scoring.rollout.policy_store import log_record, read_policy
+from scoring.rollout.policy_store import log_record, read_followed
 from streams.definitions.base import Definition
 from streams.definitions.pipeline import Pipeline
 
@@ -106,7 +106,7 @@ class ControllerStore:
             RecordsGoneError: if a topic does not exist.
             PenstockError: if Kafka does not answer, or does not allow it.
         """
-        policy = read_policy(self._kafka, self._pipeline)
+        policy = read_followed(self._kafka, self._pipeline)
         written: dict[str, bytes] = {}
         for record in read_topic(self._kafka, self._pipeline.rollout_state_topic):
             name = (record.key or b"").decode(errors="replace")

@@ -16,25 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from scoring.rollout.always_valid import (
-    BETS,
-    Numbers,
-    asymptotic_reach,
-    log_e_above,
-    log_e_below,
-    log_e_rate,
-    log_e_ratio,
-    log_e_split,
-    log_factors,
-    log_mixture,
-)
+from scoring.rollout.always_valid import Numbers, log_e_above, log_e_below, log_e_rate, log_e_ratio, log_e_split
 
-# The unit of differences and of logarithms in a state is 2**-30, about 1e-9.
-_BITS = 30
 # Upper edges of the latency buckets in ms, 16 for each doubling: 0.1 ms to 107 s, each 4.4 % above the last.
 EDGES_MS = 0.1 * 2 ** (np.arange(321) / 16)
-# Values at a time: bounds the memory of log_factors.
-_CHUNK = 1_024
 # Ratios of rates beyond e±30 are not told from 0 and infinity.
 _LOG_MOST = 30.0
 
@@ -53,26 +38,23 @@ class Verdict(StrEnum):
     WORSE = "worse"
     EQUIVALENT = "equivalent"
     CONTINUE = "continue"
-    INCONCLUSIVE = "inconclusive"
 
 
-WORST_FIRST = (Verdict.WORSE, Verdict.INCONCLUSIVE, Verdict.CONTINUE, Verdict.BETTER, Verdict.EQUIVALENT)
+WORST_FIRST = (Verdict.WORSE, Verdict.CONTINUE, Verdict.BETTER, Verdict.EQUIVALENT)
 """From what an operator must see first to what he need not see."""
 
 
-def verdict(interval: Interval, allowed: Interval, *, events: int, most: int) -> Verdict:
+def verdict(interval: Interval, allowed: Interval) -> Verdict:
     """Judge an interval by what is allowed.
 
     Args:
         interval: Of a difference or ratio to the champion, or of a rate.
         allowed: What counts as no difference, such as ±δ, or 0 to 1.2 for a ratio that may be at most 1.2. For a
             quantity that must not fall either, such as the rate of decisions, ``BETTER`` says that it fell.
-        events: How many events the interval is of.
-        most: After how many there is no more waiting.
 
     Returns:
         ``EQUIVALENT`` if the interval lies within what is allowed, ``WORSE`` if above, ``BETTER`` if below it.
-        Otherwise ``CONTINUE``, and from ``most`` events on ``INCONCLUSIVE``.
+        Otherwise ``CONTINUE``.
     """
     if allowed.low <= interval.low and interval.high <= allowed.high:
         return Verdict.EQUIVALENT
@@ -80,7 +62,7 @@ def verdict(interval: Interval, allowed: Interval, *, events: int, most: int) ->
         return Verdict.WORSE
     if interval.high < allowed.low:
         return Verdict.BETTER
-    return Verdict.INCONCLUSIVE if events >= most else Verdict.CONTINUE
+    return Verdict.CONTINUE
 
 
 class _State(BaseModel):
@@ -137,112 +119,6 @@ def _edge(excluded: Callable[[Numbers], NDArray[np.bool_]], inside: float, outsi
         first = int(excluded(points[1:]).argmax())
         inside, outside = float(points[first]), float(points[first + 1])
     return outside
-
-
-class Differences(_State):
-    """Differences of any size, such as the candidate's log-loss less the champion's, on the same events.
-
-    Attributes:
-        n: How many.
-        total: Their sum, in units of 2**-30.
-        squares: The sum of their squares, in units of 2**-60.
-    """
-
-    n: int = 0
-    total: int = 0
-    squares: int = 0
-
-    @classmethod
-    def of(cls, differences: ArrayLike) -> Self:
-        """Of the differences of some events, [N], each rounded to 2**-30.
-
-        Raises:
-            ValueError: if one is not finite. A score that is no number is an error, and counted as one.
-        """
-        values = np.asarray(differences, np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("a difference is not finite")
-        units = [int(value) for value in np.rint(values * 2.0**_BITS)]
-        return cls(n=len(units), total=sum(units), squares=sum(value * value for value in units))
-
-    def __add__(self, other: Self) -> Self:
-        sums = {name: getattr(self, name) + getattr(other, name) for name in ("n", "total", "squares")}
-        return self.model_copy(update=sums)
-
-    def interval(self, alpha: float, *, start: int, best_at: int) -> Interval:
-        """Of the mean difference, by an asymptotic confidence sequence.
-
-        Args:
-            alpha: The probability of ever missing it.
-            start: The number of events before which nothing is known. Of the rarer label, they should have 100.
-            best_at: The number of events at which it is narrowest.
-        """
-        spread = self.n * self.squares - self.total**2
-        if self.n < max(start, 2) or not spread:  # without any spread, the central limit theorem says nothing
-            return Interval(-np.inf, np.inf)
-        mean = self.total / (self.n << _BITS)
-        reach = float(asymptotic_reach(self.n, spread / (self.n**2 << 2 * _BITS), alpha, best_at))
-        return Interval(mean - reach, mean + reach)
-
-
-class Capital(_State):
-    """What bets on the mean of bounded differences have won, such as of Brier losses, within ±1.
-
-    Valid from the first event, for any distribution. An interval ends at one of the means that were named, so name the
-    limits that matter: 0, ±δ.
-
-    Attributes:
-        bound: What no difference exceeds.
-        means: The hypothetical means, ascending, inside of ±bound.
-        n: How many differences.
-        above: The sum of the logarithms of each bet on a mean above each of them, [BETS][means], in units of 2**-30.
-        below: That of the bets on a mean below.
-    """
-
-    bound: float
-    means: tuple[float, ...]
-    n: int
-    above: tuple[tuple[int, ...], ...]
-    below: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, differences: ArrayLike, *, means: tuple[float, ...], bound: float = 1.0) -> Self:
-        """Of the differences of some events, [N].
-
-        Raises:
-            ValueError: if a difference is out of bounds or no number, or the means are not ascending inside of them.
-        """
-        if not all(low < high for low, high in zip((-bound, *means), (*means, bound), strict=True)):
-            raise ValueError(f"means must be ascending, above {-bound:g} and below {bound:g}")
-        values = np.asarray(differences, np.float64)
-        sums: NDArray[np.int64] = np.zeros((2, BETS, len(means)), np.int64)
-        for begin in range(0, len(values), _CHUNK):
-            logs = log_factors(values[begin : begin + _CHUNK], means, bound)
-            # Rounded down: the bets lose by it, so that no guarantee is.
-            sums += np.floor(logs * 2.0**_BITS).astype(np.int64).sum(axis=0)
-        return cls(bound=bound, means=means, n=len(values), above=_rows(sums[0]), below=_rows(sums[1]))
-
-    def __add__(self, other: Self) -> Self:
-        if (self.bound, self.means) != (other.bound, other.means):
-            raise ValueError("bets on different means do not add up")
-        above, below = (
-            _rows(np.array(one, np.int64) + np.array(two, np.int64))
-            for one, two in ((self.above, other.above), (self.below, other.below))
-        )
-        return self.model_copy(update={"n": self.n + other.n, "above": above, "below": below})
-
-    def interval(self, alpha: float) -> Interval:
-        """Of the mean difference: between the outermost of the means that are not excluded, or ±bound."""
-        above, below = (
-            log_mixture(np.array(sums) * 2.0**-_BITS, axis=0) >= -np.log(alpha / 2) for sums in (self.above, self.below)
-        )
-        low = max((mean for mean, excluded in zip(self.means, above, strict=True) if excluded), default=-self.bound)
-        high = min((mean for mean, excluded in zip(self.means, below, strict=True) if excluded), default=self.bound)
-        return Interval(low, high)
-
-
-def _rows(sums: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(row) for row in sums.tolist())
 
 
 class Latencies(_State):

@@ -61,12 +61,15 @@ def _measures(state: JudgeState, subject: Subject, facts: Facts) -> tuple[Measur
     """By what a version is judged: in shadow by its scores, where it serves by how it works.
 
     In an experiment (modes ``ab`` and ``bandit``) versions may decide differently, and in ``blue_green`` there is no
-    champion to compare with.
+    champion to compare with. A call in shadow shares the scorer with the champion's and with those of other versions in
+    shadow. So it is only judged if somebody has declared which time is too long.
     """
     if subject.in_shadow:
+        latency = facts.rollout.judged.get("latency")
+        of_calls: tuple[Measure, ...] = () if latency is None or latency.absolute is None else ("latency",)
         by_labels: tuple[Measure, ...] = () if facts.task is None else ("quality",)
         of_probabilities: tuple[Measure, ...] = () if facts.task == "regression" else ("calibration",)
-        return ("errors", "decision_rate", *by_labels, *of_probabilities, "fairness", "scores")
+        return ("errors", *of_calls, "decision_rate", *by_labels, *of_probabilities, "fairness", "scores")
     if state.published.policy.mode == "canary":
         return ("errors", "latency", "decision_rate", "fairness", "scores", "split")
     return ("errors", "latency", "scores", "split")
@@ -75,8 +78,11 @@ def _measures(state: JudgeState, subject: Subject, facts: Facts) -> tuple[Measur
 def _is_awaited(guardrail: Guardrail, state: JudgeState, subject: Subject) -> bool:
     """Whether a step waits for it.
 
-    What a first step in shadow has shown of decisions, with all events, is not awaited again with a share of them.
+    What a first step in shadow has shown of decisions, with all events, is not awaited again with a share of them. How
+    fast a version surely is shows where it serves.
     """
+    if subject.in_shadow and guardrail.measure == "latency":
+        return False
     steps = state.published.policy.steps
     was_in_shadow = bool(steps) and not steps[0].weight and not subject.in_shadow
     return guardrail.awaited and not (was_in_shadow and guardrail.measure in ("decision_rate", "fairness", "scores"))

@@ -19,7 +19,7 @@ from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.seen import events_of, rewards_of, subjects
 from scoring.rollout.transitions import By, paused, promoted, rolled_back
-from scoring.rollout.wording import evidence_of, sentence
+from scoring.rollout.wording import evidence_of_all, sentences
 from streams.definitions.windows import duration_text
 
 AUTHOR = "controller"
@@ -146,7 +146,7 @@ class _Decision:
             one for one in self._reports if one.verdict is Verdict.WORSE and (one.is_candidate or mode == "shadow")
         ]
         if failed:
-            return self._stopped("; ".join(map(sentence, failed)))
+            return self._stopped(sentences(failed))
         if self._change.status == "paused":
             return None
         if mode == "canary":
@@ -168,7 +168,7 @@ class _Decision:
             return self._with_evidence(self._passed(events))
         if self._passed_ms < step.most_time:
             return None
-        missing = [sentence(one) for one in unsure]
+        missing = [sentences(unsure)] if unsure else []
         if events < step.least_events:
             missing.append(f"{counted(events, 'event')} of at least {step.least_events:,}")
         why = f"paused: not sure after {self._time}: {'; '.join(missing)}"
@@ -176,7 +176,7 @@ class _Decision:
 
     def _passed(self, events: int) -> PolicyChange:
         number, steps = self._change.step, self._state.published.policy.steps
-        surely = "; ".join(sentence(one) for one in self._reports if one.awaited)
+        surely = sentences([one for one in self._reports if one.awaited])
         after = f"after {counted(events, 'event')} in {self._time}" + (f": {surely}" if surely else "")
         if number + 1 == len(steps):
             return promoted(self._change, self._by(f"promoted {after}"))
@@ -217,6 +217,6 @@ class _Decision:
             "passed_ms": self._passed_ms,
             "alpha": self._facts.rollout.alpha,
             "versions": [{"version": one.version, "events": events} for one, events in self._subjects],
-            "guardrails": [evidence_of(one) for one in self._reports],
+            **evidence_of_all(self._reports),
         }
         return PolicyChange(**(dict(change) | {"evidence": evidence}))

@@ -49,6 +49,24 @@ def changes_in(entries: Iterable[Logged]) -> Iterator[PolicyChange]:
     return (logged.entry for logged in entries if isinstance(logged.entry, PolicyChange))
 
 
+def last_change(entries: Iterable[Logged]) -> PolicyChange | None:
+    """The last change of a log; None if no policy was ever published.
+
+    Raises:
+        PenstockError: if it has none, but scorers have followed one.
+    """
+    last: PolicyChange | None = None
+    marker: Logged | None = None
+    for logged in entries:
+        if isinstance(logged.entry, PolicyChange):
+            last = logged.entry
+        elif isinstance(logged.entry, Marker):
+            marker = logged
+    if last is None and marker is not None:
+        raise _without_change(marker)
+    return last
+
+
 def overview(entries: Iterable[Logged]) -> Overview:
     """A log in short, from its entries in its order."""
     found = Overview([], {}, {})
@@ -68,7 +86,11 @@ def overview(entries: Iterable[Logged]) -> Overview:
 
 
 def effective_at(entries: Iterable[Logged], partition: int, offset: int) -> Effective | None:
-    """The policy that was effective at an offset, as :func:`~scoring.rollout.policy_log.effective` has it.
+    """The policy that was effective at an offset.
+
+    A marker holds from its first offset on, until another says otherwise. Of two that contradict each other, the later
+    one in the log holds: after an abort, the offsets are scored again, and the marker is written again, perhaps of a
+    newer policy and from an earlier offset.
 
     Args:
         entries: The log, in its order.
@@ -93,11 +115,15 @@ def effective_at(entries: Iterable[Logged], partition: int, offset: int) -> Effe
         return None
     change, marker = found
     if change is None:
-        assert isinstance(marker.entry, Marker)
-        raise PenstockError(
-            f"the log has a marker of policy {marker.entry.policy[:12]}, and no change that published it",
-            where=f"offset {marker.offset} of the log",
-            safe="nothing was changed",
-            next="penstock rollout history PIPELINE; has the topic of the log been made anew, or lost records?",
-        )
+        raise _without_change(marker)
     return Effective(change, marker)
+
+
+def _without_change(marker: Logged) -> PenstockError:
+    assert isinstance(marker.entry, Marker)
+    return PenstockError(
+        f"the log has a marker of policy {marker.entry.policy[:12]}, and no change that published it",
+        where=f"offset {marker.offset} of the log",
+        safe="nothing was changed",
+        next="penstock rollout history PIPELINE; has the topic of the log been made anew, or lost records?",
+    )

@@ -97,7 +97,7 @@ def measure(question: Question) -> Iterator[Found]:
 def _held(bounds: tuple[float, float] | None, what: str, interval: Callable[[], Interval]) -> Iterator[Measured]:
     if bounds is not None:
         allowed, found = Interval(*bounds), interval()
-        yield Measured(what, found, allowed, verdict(found, allowed, events=0, most=1))
+        yield Measured(what, found, allowed, verdict(found, allowed))
 
 
 def _errors(question: Question) -> Iterator[Found]:
@@ -127,13 +127,17 @@ def _of_errors(rate: Rate, measured: Measured, alpha: float) -> Verdict:
 
 
 def _latency(question: Question) -> Iterator[Found]:
-    seen, alpha = question.seen, question.spent(question.seen.state.calls)
+    seen, subject, alpha = question.seen, question.subject, question.spent(question.seen.state.calls)
 
-    def latencies(arm: int) -> Latencies:
-        _, places = seen.one_for_each_moment((seen.call_arm == arm) & ~np.isnan(seen.infer_ms))
-        return Latencies.of(seen.infer_ms[places])
+    def latencies(times: Numbers, chosen: Mask) -> Latencies:
+        _, places = seen.one_for_each_moment(chosen & ~np.isnan(times))
+        return Latencies.of(times[places])
 
-    own, champions = latencies(question.subject.place), latencies(CHAMPION)
+    if subject.in_shadow:
+        own = latencies(seen.shadow_ms(subject.place), seen.is_complete)
+    else:
+        own = latencies(seen.infer_ms, np.asarray(seen.call_arm == subject.place))
+    champions = latencies(seen.infer_ms, np.asarray(seen.call_arm == CHAMPION))
     measured = (
         *question.absolute("p99 of a call in ms", lambda: own.interval(_P99, alpha)),
         *question.relative("p99 of a call", lambda: latency_ratio(own, champions, _P99, alpha)),

@@ -27,9 +27,8 @@ def check_policy(policy: RolloutPolicy, project: Project, repository: ModelRepos
         where: The policy's file, for errors.
 
     Raises:
-        PenstockError: if the policy is of another pipeline, its exploration has a decision that the pipeline does not
-            know, or a version does not exist, was changed, does not fit the pipeline, or has no band in the pipeline's
-            cascade. It names the field of the file.
+        PenstockError: as :func:`check_declared`; or if a version does not exist, was changed, does not fit the
+            pipeline, or has no band in the pipeline's cascade. It names the field of the file.
     """
     check_declared(policy, project.pipeline, where)
     name = project.pipeline.model.name
@@ -48,7 +47,8 @@ def check_declared(policy: RolloutPolicy, pipeline: Pipeline, where: str) -> Non
     """Check what a policy declares against the pipeline's definition.
 
     Raises:
-        PenstockError: if it is of another pipeline, or its exploration has a decision that the pipeline does not know.
+        PenstockError: if it is of another pipeline, its exploration has a decision that the pipeline does not know, or
+            it is a bandit, and the pipeline has no labels.
     """
     if policy.pipeline != pipeline.name:
         raise PenstockError(
@@ -64,6 +64,13 @@ def check_declared(policy: RolloutPolicy, pipeline: Pipeline, where: str) -> Non
             where=f"{where}: exploration.decision",
             safe=_SAFE,
             next=f"give it the permissive one of {' and '.join(map(repr, decisions))}",
+        )
+    if policy.mode == "bandit" and pipeline.labels is None:
+        raise PenstockError(
+            "a bandit's rewards are labels, and the pipeline declares none: its weights would never move",
+            where=f"{where}: mode",
+            safe=_SAFE,
+            next="declare Pipeline(labels=Labels(...)), or take mode: ab, whose weights the file declares",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,23 @@ def _from_yaml(text: bytes, where: str) -> RolloutPolicy:
         raise PenstockError(f"the file is no YAML: {said}", where=where, safe=_SAFE, next=correct) from error
     if not isinstance(content, dict):
         raise PenstockError("the file has no policy", where=where, safe=_SAFE, next=_fields_of(RolloutPolicy))
+    if bare := "; ".join(_times_without_unit(content)):
+        raise PenstockError(bare, where=where, safe=_SAFE, next=correct)
     try:
         return RolloutPolicy.model_validate(content)
     except ValidationError as error:
         what = "; ".join(map(_sentence, error.errors(include_url=False)))
         raise PenstockError(what, where=where, safe=_SAFE, next=correct) from error
+
+
+def _times_without_unit(content: Mapping[Any, Any]) -> Iterator[str]:
+    """The times that are bare numbers: milliseconds in a published policy, and seconds in most people's minds."""
+    steps = content.get("steps")
+    for place, step in enumerate(steps if isinstance(steps, list) else ()):
+        for name in ("least_time", "most_time"):
+            value = step.get(name) if isinstance(step, dict) else None
+            if isinstance(value, int):
+                yield f"steps[{place}].{name}: {value} has no unit; write {value}s, {value}m, {value}h or {value}d"
 
 
 def _from_python(file: Path) -> RolloutPolicy:

@@ -1,4 +1,4 @@
-"""What is written down about a rollout, and which policy was effective at an offset. Pure, no Kafka.
+"""What is written down about a rollout. Pure, no Kafka.
 
 There are three records, all JSON: a :class:`PolicyChange` says that a policy was published, by whom and why; a
 :class:`Marker` that a scorer took a policy up on a partition, in the transaction of its first predictions under it; a
@@ -8,7 +8,6 @@ There are three records, all JSON: a :class:`PolicyChange` says that a policy wa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue, RootModel, ValidationError, field_validator, model_validator
@@ -137,21 +136,3 @@ def decode(value: bytes, where: str) -> Entry:
             safe="nothing was changed",
             next="read it with the release that wrote it, if that is a later one",
         ) from error
-
-
-def effective(markers: Sequence[Marker], partition: int, offset: int) -> str | None:
-    """The hash of the policy that was effective at an offset; None before the first one.
-
-    A marker holds from its first offset on, until another says otherwise. Of two that contradict each other, the later
-    one in the log holds: after an abort, the offsets are scored again, and the marker is written again, perhaps of a
-    newer policy and from an earlier offset.
-
-    Args:
-        markers: Markers of any partitions, in the order of the log.
-        partition: The partition of the features topic.
-        offset: The offset there.
-    """
-    for marker in reversed(markers):
-        if marker.partition == partition and marker.first_offset <= offset:
-            return marker.policy
-    return None

@@ -4,6 +4,9 @@ A change is written by one transactional id for each pipeline, which everybody u
 command and the controller alike. A writer first starts a producer with this id. That fences every other writer, and
 waits until what that one was writing is committed or aborted. Only then the policy is read and the next one decided. So
 changes are totally ordered, and nobody replaces a policy that he has not seen.
+
+The policy's topic has the last change, and its log has them all. Where the last record of the topic is no change, as
+somebody else has written to it, the log says what was published last.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from penstock.kafka.transactions import (
     TransactionalProducer,
     producer_factory,
 )
+from scoring.rollout.log_reading import last_change
 from scoring.rollout.policy_log import Entry, Logged, PolicyChange, decode, encode
 from streams.definitions.pipeline import Pipeline
 
@@ -47,27 +51,78 @@ _START_S = 30.0
 _LONGEST_PAUSE_S = 2.0
 
 
+class UnreadablePolicyError(PenstockError):
+    """The last record of a policy's topic is no change of the policy."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(
+            what,
+            where=where,
+            safe="the log has the changes before, and scorers go on with the last of them",
+            next="penstock rollout apply PIPELINE -f FILE --reason TEXT, which publishes a policy in its place; then "
+            "find out who wrote it: only `penstock rollout` and its controller may",
+        )
+
+
+def change_in(value: bytes | None, where: str) -> PolicyChange:
+    """The change in a record of a policy's topic; ``where`` is its topic, partition and offset.
+
+    Raises:
+        UnreadablePolicyError: if it is none.
+    """
+    try:
+        entry = decode(value or b"", where)
+    except PenstockError as error:
+        raise UnreadablePolicyError(error.what, where) from error
+    if isinstance(entry, PolicyChange):
+        return entry
+    raise UnreadablePolicyError(f"the record is a {entry.kind}, not a change of the policy", where)
+
+
 def read_policy(kafka: KafkaAccess, pipeline: Pipeline) -> PolicyChange | None:
     """The change that published the present policy; None if none was published.
 
     Raises:
-        PenstockError: if the topic is missing, it cannot be read, or its last record is no change.
+        UnreadablePolicyError: if the topic's last record is no change.
+        PenstockError: if the topic is missing, or it cannot be read.
     """
     last = None
     for record in read_topic(kafka, pipeline.rollout_topic):
         last = record
-    if last is None:
-        return None
-    where = _place(pipeline.rollout_topic, last)
-    entry = decode(last.value or b"", where)
-    if isinstance(entry, PolicyChange):
-        return entry
-    raise PenstockError(
-        f"the record is a {entry.kind}, not a change of the policy",
-        where=where,
-        safe="nothing was changed",
-        next="find out who wrote it: only `penstock rollout` and its controller may write to this topic",
-    )
+    return None if last is None else change_in(last.value, _place(pipeline.rollout_topic, last))
+
+
+def read_followed(kafka: KafkaAccess, pipeline: Pipeline) -> PolicyChange | None:
+    """As :func:`read_policy`; where the topic's last record is no change, the last change of the log.
+
+    Raises:
+        PenstockError: if a topic is missing, it cannot be read, or the log does not tell either.
+    """
+    try:
+        return read_policy(kafka, pipeline)
+    except UnreadablePolicyError as error:
+        change = last_change(iterate_log(kafka, pipeline))
+        _log.error("%s", instead(change, error))
+        return change
+
+
+def why_unreadable(kafka: KafkaAccess, pipeline: Pipeline) -> UnreadablePolicyError | None:
+    """Why the last record of the policy's topic is no change; None if it is one, or there is none.
+
+    Raises:
+        PenstockError: if the topic is missing, or it cannot be read.
+    """
+    try:
+        read_policy(kafka, pipeline)
+    except UnreadablePolicyError as error:
+        return error
+    return None
+
+
+def instead(change: PolicyChange | None, error: UnreadablePolicyError) -> str:
+    """What to tell where the log says what was published last."""
+    last = "no policy, as the log has none" if change is None else f"policy {change.policy.version}, the log's last one"
+    return f"going on with {last}; {error}"
 
 
 def iterate_log(kafka: KafkaAccess, pipeline: Pipeline) -> Iterator[Logged]:
@@ -86,7 +141,9 @@ def read_log(kafka: KafkaAccess, pipeline: Pipeline) -> list[Logged]:
     return list(iterate_log(kafka, pipeline))
 
 
-def change_policy(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> PolicyChange | None:
+def change_policy(
+    kafka: KafkaAccess, pipeline: Pipeline, decide: Decide, *, repairs: bool = False
+) -> PolicyChange | None:
     """Read the present policy and publish the one that ``decide`` chooses; returns the change that was written.
 
     The change is written to the policy's topic and to the log, in one transaction. If another writer comes in between,
@@ -96,6 +153,7 @@ def change_policy(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> Pol
         kafka: How to reach Kafka.
         pipeline: The pipeline.
         decide: What to publish. The change's ``previous`` must be the hash of the policy that it was given.
+        repairs: Whether a record that is no change is replaced; ``decide`` is then given the log's last change.
 
     Returns:
         The change; None if ``decide`` chose nothing.
@@ -108,7 +166,7 @@ def change_policy(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> Pol
     require_topics([pipeline.rollout_topic, pipeline.rollout_log_topic], kafka, partitions=1, pipeline="PIPELINE")
     for attempt in range(1, _ATTEMPTS + 1):
         producer = _started(kafka, pipeline)
-        present = read_policy(kafka, pipeline)
+        present = read_followed(kafka, pipeline) if repairs else read_policy(kafka, pipeline)
         change = decide(present)
         if change is None:
             return None

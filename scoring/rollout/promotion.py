@@ -1,4 +1,7 @@
-"""Makes a promoted version the current one in the model repository, without holding up who watches the events."""
+"""Asks whether a version can be promoted, and makes one that was the current one in the model repository.
+
+The latter does not hold up who watches the events.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,37 @@ class Promotions:
     """Tries again until it has worked, in a thread of its own.
 
     Args:
+        verify: Raises PenstockError if a version does not exist, or is not as it was written.
         make_current: Makes a version the current one; does nothing if it is. May raise PenstockError.
         pipeline: The pipeline as the user names it, for messages.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, make_current: Callable[[int], None], pipeline: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        verify: Callable[[int], object],
+        make_current: Callable[[int], None],
+        pipeline: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._verify = verify
         self._make_current = make_current
         self._pipeline = pipeline
         self._clock = clock
         self._thread: threading.Thread | None = None
         self._made: int | None = None
         self._next_s = 0.0
+
+    def why_not(self, version: int) -> str | None:
+        """Why a version cannot be promoted, though it has passed; None if it can be.
+
+        Scorers may have it in memory, and go on with it, when no scorer could start with it any more.
+        """
+        try:
+            self._verify(version)
+        except (PenstockError, OSError) as error:
+            return error.what if isinstance(error, PenstockError) else f"its files cannot be read: {error}"
+        return None
 
     def advance(self, version: int) -> bool:
         """Whether this version has become the current one; begins to make it so if nothing is being made. Never waits.

@@ -6,7 +6,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_log import PolicyChange
-from scoring.rollout.policy_store import Decide, change_policy, read_policy
+from scoring.rollout.policy_store import Decide, change_policy, read_followed, read_policy
 from scoring.servers.protocol import ModelServer, ModelServerUnavailable
 from scoring.version_loading import load_versions
 from streams.definitions.pipeline import Pipeline
@@ -26,15 +26,23 @@ class Publication:
         pipeline: The pipeline.
         repository: Has the versions.
         server: Serves them.
+        repairs: Whether a record that is no policy is replaced, as in :func:`change_policy`.
     """
 
     def __init__(
-        self, kafka: KafkaAccess, pipeline: Pipeline, repository: ModelRepository, server: ModelServer
+        self,
+        kafka: KafkaAccess,
+        pipeline: Pipeline,
+        repository: ModelRepository,
+        server: ModelServer,
+        *,
+        repairs: bool = False,
     ) -> None:
         self._kafka = kafka
         self._pipeline = pipeline
         self._repository = repository
         self._server = server
+        self._repairs = repairs
         self._model = pipeline.model.name
 
     def load_and_publish(self, decide: Decide) -> PolicyChange | None:
@@ -46,7 +54,8 @@ class Publication:
             PenstockError: if a version cannot be loaded, ``decide`` raises it, or the policy cannot be changed.
         """
         for _ in range(_ATTEMPTS):
-            present = read_policy(self._kafka, self._pipeline)
+            read = read_followed if self._repairs else read_policy
+            present = read(self._kafka, self._pipeline)
             wanted = decide(present)
             if wanted is None:
                 self._load_lost(present)
@@ -56,7 +65,7 @@ class Publication:
             champion = wanted.policy.policy.champion.version
             load_versions(self._repository, self._server, self._model, champion, loaded)
             try:
-                return change_policy(self._kafka, self._pipeline, _among(loaded, decide, and_present=True))
+                return self._change(_among(loaded, decide, and_present=True))
             except _NotLoadedError:
                 continue  # another policy was published meanwhile: its versions must be loaded, too
         raise PenstockError(
@@ -106,9 +115,12 @@ class Publication:
         serving = self._repository.serving_config(self._model)
         loaded = set() if serving is None else {*serving.versions}
         try:
-            return change_policy(self._kafka, self._pipeline, _among(loaded, decide))
+            return self._change(_among(loaded, decide))
         except _NotLoadedError:
             return self.load_and_publish(decide)
+
+    def _change(self, decide: Decide) -> PolicyChange | None:
+        return change_policy(self._kafka, self._pipeline, decide, repairs=self._repairs)
 
     def make_current(self, champion: int) -> None:
         """Make the champion of a published policy the current version of the repository, if it is not.

@@ -79,6 +79,13 @@ def paused(present: PolicyChange | None, by: By) -> PolicyChange | None:
     return _with_status(_tried(present), by, "paused")
 
 
+def held_back(present: PolicyChange, promotion: PolicyChange, why: str) -> PolicyChange:
+    """In the place of a promotion that is due but impossible: a pause, with its evidence, which says why."""
+    reason = f"paused instead of promoted: {why}; it was to be {promotion.reason}"
+    change = _change(present.policy, present, By(promotion.author, reason, promotion.time_ms), "paused", present.step)
+    return PolicyChange(**(dict(change) | {"evidence": promotion.evidence}))
+
+
 def resumed(present: PolicyChange | None, by: By) -> PolicyChange | None:
     """The same policy, which the controller judges again.
 
@@ -86,6 +93,11 @@ def resumed(present: PolicyChange | None, by: By) -> PolicyChange | None:
         PenstockError: if nothing is being tried.
     """
     return _with_status(_tried(present), by, "running")
+
+
+def published_again(present: PolicyChange, by: By) -> PolicyChange:
+    """The same policy once more, at its step and with its status."""
+    return _change(present.policy, present, by, present.status, present.step)
 
 
 def promoted(present: PolicyChange | None, by: By, arm: str | None = None) -> PolicyChange:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from onnxruntime import InferenceSession
 
@@ -57,6 +59,10 @@ class OnnxServer:
     def unload(self, model: str) -> None:
         """See :meth:`ModelServer.unload`."""
         self._sessions = {key: session for key, session in self._sessions.items() if key[0] != model}
+
+    def keep_only(self, used: Collection[tuple[str, int]]) -> None:
+        """See :meth:`ModelServer.keep_only`."""
+        self._sessions = {key: session for key, session in self._sessions.items() if key in used}
 
     def versions(self, model: str) -> list[VersionState]:
         """See :meth:`ModelServer.versions`."""

@@ -5,6 +5,7 @@ The scorer and the ``penstock model`` commands work on this interface alone.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,6 +101,9 @@ class ModelServer(Protocol):
         Raises:
             ModelServerUnavailable: if the server cannot be reached, or refuses.
         """
+
+    def keep_only(self, used: Collection[tuple[str, int]]) -> None:
+        """Forget all versions but these, by model and number, if they take memory of this process; else do nothing."""
 
     def versions(self, model: str) -> list[VersionState]:
         """List every version that the server has loaded or has tried to load, ascending.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import grpc
@@ -140,6 +140,9 @@ class TritonServer:
             self._client.unload_model(model, client_timeout=_LOAD_S)
         except (InferenceServerException, grpc.RpcError) as error:
             raise self._unavailable(error) from error
+
+    def keep_only(self, used: Collection[tuple[str, int]]) -> None:
+        """Nothing: other processes may use what Triton has, and its configuration says what that is."""
 
     def versions(self, model: str) -> list[VersionState]:
         """See :meth:`ModelServer.versions`."""

@@ -23,6 +23,7 @@ from schemas.codec import Encoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.rollout.policy import Arm, RolloutPolicy, publish
 from scoring.rollout.touched import Choice, Window
+from scoring.rollout.transitions import By
 from scoring.touched_predictions import Period, Place, TouchedPrediction
 from tests.scoring.test_touched_predictions import prediction
 
@@ -33,6 +34,7 @@ PIPELINE = SimpleNamespace(
     corrections_topic="predictions.taps.corrections",
     source=SimpleNamespace(partitions=2),
 )
+BY = By("ada", "it was biased", 5)
 ENCODER = Encoder(PREDICTION_SCHEMA)
 NOW = 10_000_000
 # How a transaction ends: committed and told so, or not; not committed and told so, or not.
@@ -100,7 +102,7 @@ class Kafka:
         project: Any = SimpleNamespace(pipeline=PIPELINE)
         places = [Place(Window(partition, 0, 0), 0, is_cut=False) for partition in sorted(self.predictions)]
         told: Any = SimpleNamespace(kafka=SimpleNamespace(access="nowhere"))
-        return dict(rescore(project, told, policy(version), CHOICE, places, Period(), dry_run=dry_run))
+        return dict(rescore(project, told, policy(version), CHOICE, places, Period(), None if dry_run else BY))
 
     def number_of_corrections(self) -> Counter[tuple[int, int]]:
         origins = [one.origin for one in self.corrections if isinstance(one.origin, TouchedPrediction)]

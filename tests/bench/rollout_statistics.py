@@ -25,9 +25,8 @@ from scoring.rollout.always_valid import (
     log_e_below,
     log_e_ratio,
     log_e_split,
-    log_factors,
-    log_mixture,
 )
+from scoring.rollout.comparisons import BEST_AT
 from scoring.rollout.evidence import EDGES_MS
 from tests.bench import command
 
@@ -207,8 +206,8 @@ class Losses(NamedTuple):
 
     log_loss: NDArray[np.float64]
     brier: NDArray[np.float64]
-    champion_log_loss: float
-    champion_brier: float
+    champion_log_loss: NDArray[np.float64]
+    champion_brier: NDArray[np.float64]
 
 
 def losses(noise: float, shift: float = 0.0, pool: int = 1_000_000) -> Losses:
@@ -226,7 +225,7 @@ def losses(noise: float, shift: float = 0.0, pool: int = 1_000_000) -> Losses:
     sign = np.where(label, -1.0, 1.0)
     both = [(np.logaddexp(0, sign * logit), special.expit(sign * logit) ** 2) for logit in (champion, candidate)]
     (log_loss, brier), (new_log_loss, new_brier) = both
-    return Losses(new_log_loss - log_loss, new_brier - brier, float(log_loss.mean()), float(brier.mean()))
+    return Losses(new_log_loss - log_loss, new_brier - brier, log_loss, brier)
 
 
 def worse(by: float) -> dict[str, Losses]:
@@ -237,7 +236,7 @@ def worse(by: float) -> dict[str, Losses]:
         for _ in range(12):
             middle = (low + high) / 2
             pool = losses(middle)
-            more = getattr(pool, loss).mean() > by * getattr(pool, f"champion_{loss}")
+            more = getattr(pool, loss).mean() > by * getattr(pool, f"champion_{loss}").mean()
             low, high = (low, middle) if more else (middle, high)
         found[loss] = losses((low + high) / 2)
     return found
@@ -247,35 +246,22 @@ Stops = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
 
 
 def means(
-    runs: int, events: int, pool: NDArray[np.float64], stops: Stops, starts: tuple[int, ...], best_at: int
+    runs: int, events: int, pool: NDArray[np.float64], stops: Stops, starts: tuple[int, ...]
 ) -> list[NDArray[np.int64]]:
-    """An asymptotic confidence sequence of a mean at every event, for each number of events at which it may start."""
+    """An asymptotic confidence sequence of a mean at every event, for each number of events at which it may start.
+
+    That of a ratio r of mean losses excludes r when that of ``losses - r * the champion's`` excludes 0.
+    """
     rng, of = np.random.default_rng(_SEED), np.arange(1, events + 1)
     found = []
     for n in parts(runs, events):
         values = pool[rng.integers(len(pool), size=(n, events), dtype=np.int32)]
         mean = values.cumsum(axis=1) / of
         variance = np.maximum((values**2).cumsum(axis=1) / of - mean**2, 1e-300)
-        reach = asymptotic_reach(of, variance, ALPHA, best_at)
+        reach = asymptotic_reach(of, variance, ALPHA, BEST_AT)
         stopped = stops(mean - reach, mean + reach)
         found.append([first(stopped & (of >= start), of) for start in starts])
     return [np.concatenate(one) for one in zip(*found, strict=True)]
-
-
-def capitals(
-    runs: int, events: int, pool: NDArray[np.float64], mean: float, sides: tuple[int, ...]
-) -> NDArray[np.int64]:
-    """Bets on a mean above (side 0) or below (side 1) a given one, at every event."""
-    rng, of = np.random.default_rng(_SEED), np.arange(1, events + 1)
-    logs = np.concatenate(
-        [log_factors(part, (mean,), 1.0)[..., 0][:, list(sides)] for part in np.array_split(pool, 100)]
-    )
-    found = []
-    for n in parts(runs, events * logs.shape[2] * len(sides)):
-        factors = logs[rng.integers(len(pool), size=(n, events), dtype=np.int32)]
-        won = log_mixture(factors.cumsum(axis=1), axis=3) >= -np.log(ALPHA / 2)
-        found.append(first(won.any(axis=2), of))
-    return np.concatenate(found)
 
 
 def excludes_zero(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -307,12 +293,9 @@ def all_alarms(runs: int) -> Iterator[Alarms]:
         ("Brier, skewed", shifted.brier),
         ("all loss on the rare label", rare),
     ):
-        found = means(runs, 30_000, pool - pool.mean(), excludes_zero, starts, 30_000)
+        found = means(runs, 30_000, pool - pool.mean(), excludes_zero, starts)
         for start, stopped in zip(starts, found, strict=True):
             yield alarms(f"asymptotic, {name}, from event {start:,}", 30_000, stopped)
-    for name, pool in (("Brier, skewed", shifted.brier), ("all loss on the rare label", rare)):
-        stopped = capitals(runs, 5_000, np.clip(pool - pool.mean(), -1, 1), 0.0, (0, 1))
-        yield alarms(f"betting, {name}", 5_000, stopped)
 
 
 def all_powers(runs: int) -> Iterator[Power]:
@@ -328,33 +311,25 @@ def all_powers(runs: int) -> Iterator[Power]:
     for slower in (1.5, 2.0):
         of = latencies(max(runs // 50, 1), 10_000, slower, 4, 1.2)
         yield power(f"p99 {slower:g} times as long, at most 1.2 times, canary of 20 %", 10_000, of)
-    events, best_at = 200_000, 30_000
+    events = 200_000
     bad, equal = worse(0.05), losses(0.5)
     few = max(runs // 50, 1)
 
     def is_worse(low: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.bool_]:
         return low > 0
 
+    def is_not_worse(_: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return high < 0
+
     for loss in ("log_loss", "brier"):
-        pool, limit = getattr(equal, loss), 0.05 * getattr(equal, f"champion_{loss}")
+        # The losses less 1.05 times the champion's.
+        less = getattr(equal, loss) - 0.05 * getattr(equal, f"champion_{loss}")
         name = loss.replace("_", "-")
-
-        def is_not_much_worse(
-            _: NDArray[np.float64], high: NDArray[np.float64], limit: float = limit
-        ) -> NDArray[np.bool_]:
-            return high < limit
-
         starts = (1_000, 10_000)
-        for start, stopped in zip(
-            starts, means(few, events, getattr(bad[loss], loss), is_worse, starts, best_at), strict=True
-        ):
+        for start, stopped in zip(starts, means(few, events, getattr(bad[loss], loss), is_worse, starts), strict=True):
             yield power(f"{name} 5 % worse, asymptotic from event {start:,}: worse", events, stopped)
-        for start, stopped in zip(starts, means(few, events, pool, is_not_much_worse, starts, best_at), strict=True):
+        for start, stopped in zip(starts, means(few, events, less, is_not_worse, starts), strict=True):
             yield power(f"{name} alike, asymptotic from event {start:,}: surely not 5 % worse", events, stopped)
-    stopped = capitals(few, events, bad["brier"].brier, 0.0, (0,))
-    yield power("brier 5 % worse, betting: worse", events, stopped)
-    stopped = capitals(few, events, equal.brier, 0.05 * equal.champion_brier, (1,))
-    yield power("brier alike, betting: surely not 5 % worse", events, stopped)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scoring.rollout.always_valid import asymptotic_reach
+from scoring.rollout.comparisons import BEST_AT, ratio_of_means
 from tests.bench.rollout_statistics import (
     ALPHA,
     Losses,
     alarms,
-    capitals,
     errors,
     excludes_zero,
     latencies,
@@ -59,20 +60,28 @@ def test_a_split_as_declared_seldom_stops_a_rollout() -> None:
     assert upper(splits(RUNS, 2_000, (0.9, 0.1), (0.9, 0.1))) <= MOST
 
 
-def test_bets_on_skewed_losses_seldom_stop_a_rollout() -> None:
-    pool = skewed().brier
-    assert upper(capitals(RUNS, 300, pool - pool.mean(), 0.0, (0, 1))) <= MOST
-
-
 def test_means_of_skewed_losses_seldom_stop_a_rollout_that_starts_late() -> None:
     pool = skewed().log_loss
-    (stopped,) = means(RUNS, 6_000, pool - pool.mean(), excludes_zero, (3_000,), 10_000)
+    (stopped,) = means(RUNS, 6_000, pool - pool.mean(), excludes_zero, (3_000,))
     assert upper(stopped) <= MOST
+
+
+@pytest.mark.parametrize("ratio", [0.9, 1.0, 1.05])
+def test_a_simulated_rollout_is_stopped_where_the_judge_excludes_the_ratio(ratio: float) -> None:
+    rng, pool = np.random.default_rng(3), losses(0.6, pool=20_000)
+    for n in (500, 3_000, 10_000):
+        rows = rng.integers(20_000, size=n)
+        champion = pool.champion_brier[rows]
+        low, high = ratio_of_means(champion + pool.brier[rows], champion, ALPHA)
+        differences = champion + pool.brier[rows] - ratio * champion
+        reach = float(asymptotic_reach(n, differences.var(), ALPHA, BEST_AT))
+        mean = float(differences.mean())
+        assert bool(excludes_zero(np.array(mean - reach), np.array(mean + reach))) == (not low <= ratio <= high)
 
 
 def test_means_that_start_before_the_rare_label_was_seen_break_the_guarantee() -> None:
     pool = np.where(np.arange(100_000) % 100 == 0, 99.0, -1.0) * np.random.default_rng(1).uniform(0.5, 1.0, 100_000)
-    early, late = means(RUNS, 6_000, pool - pool.mean(), excludes_zero, (50, 6_000), 10_000)
+    early, late = means(RUNS, 6_000, pool - pool.mean(), excludes_zero, (50, 6_000))
     assert upper(early) > 10 * MOST
     assert upper(late) < upper(early) / 5
 

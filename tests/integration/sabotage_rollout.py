@@ -94,7 +94,7 @@ class RolloutOfRun:
 
     def rescore(self) -> None:
         """Correct what the candidate has scored."""
-        self._call("rescore")
+        self._call("rescore", "--reason", "it had no number for large amounts")
 
     def _call(self, command: str, *arguments: str) -> None:
         self._services.call(f"rollout-{command}", "rollout", command, self._file, *arguments)

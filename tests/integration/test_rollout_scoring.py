@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
-from scoring.rollout.policy_log import Marker, PolicyChange, Refusal, effective
-from scoring.rollout.policy_store import change_policy, read_log
+from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
+from scoring.rollout.policy_store import UnreadablePolicyError, change_policy, read_log, read_policy
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.version_loading import load_versions
 from streams.definitions.rollout import Step
@@ -29,6 +30,7 @@ from streams.plan.project import open_project
 from tests.integration.test_scoring import EAGER, PARTITIONS, assert_exactly_once
 from tests.integration.verified import recorded_rollout
 from tests.scoring.crashing_scorer import POINTS
+from tests.scoring.rollout.naive_log import effective
 from tests.scoring.scorer_bench import (
     WEIGHTS,
     ScorerBench,
@@ -100,7 +102,9 @@ def canary(bench: ScorerBench, **changes: Any) -> RolloutPolicy:
     return RolloutPolicy(**declared | changes)
 
 
-def apply(bench: ScorerBench, policy: RolloutPolicy, weight: float | None = None) -> PublishedPolicy:
+def apply(
+    bench: ScorerBench, policy: RolloutPolicy, weight: float | None = None, *, repairs: bool = False
+) -> PublishedPolicy:
     """Publish a policy, with another weight of the candidate than that of its first step."""
     weights = None if weight is None else {"present": round(1 - weight, 4), "next": weight}
 
@@ -114,7 +118,7 @@ def apply(bench: ScorerBench, policy: RolloutPolicy, weight: float | None = None
             step=next((number for number, step in enumerate(policy.steps) if step.weight == weight), 0),
         )
 
-    change = change_policy(bench.settings.kafka.access, bench.pipeline, decide)
+    change = change_policy(bench.settings.kafka.access, bench.pipeline, decide, repairs=repairs)
     assert change is not None
     return change.policy
 
@@ -295,6 +299,30 @@ def test_a_policy_that_cannot_be_followed_is_refused_in_the_log_and_the_one_befo
         bench.feed(300)
         assert_exactly_once(bench)
     assert set(assert_by_policy(bench, [good])) <= {None, good.hash}
+
+
+def test_a_scorer_that_starts_at_garbage_goes_on_by_the_log_until_a_writer_repairs_it(bench: ManyEntities) -> None:
+    kafka, pipeline = bench.settings.kafka.access, bench.pipeline
+    good = apply(bench, canary(bench), 0.2)
+    garbage = Producer(kafka.client())
+    garbage.produce(pipeline.rollout_topic, b"{", pipeline.name.encode())
+    assert garbage.flush(10) == 0
+    with bench.scoring("0", *EAGER) as process:
+        with feeding(bench):
+            process.wait_for_log(f"going on with policy {good.version}, the log's last one")
+            wait_until_followed(bench, good)
+            with pytest.raises(UnreadablePolicyError):
+                read_policy(kafka, pipeline)
+            repaired = apply(bench, canary(bench), 0.5, repairs=True)
+            wait_until_followed(bench, repaired)
+        assert_exactly_once(bench)
+    assert {*assert_by_policy(bench, [good, repaired])} == {good.hash, repaired.hash}
+    assert read_policy(kafka, pipeline) == changes_of(bench)[-1]
+
+
+def changes_of(bench: ScorerBench) -> list[PolicyChange]:
+    entries = [logged.entry for logged in read_log(bench.settings.kafka.access, bench.pipeline)]
+    return [entry for entry in entries if isinstance(entry, PolicyChange)]
 
 
 def refusals_of(bench: ScorerBench) -> list[tuple[str, str]]:

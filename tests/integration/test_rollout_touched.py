@@ -16,7 +16,6 @@ from confluent_kafka import Message
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from scoring.rollout.policy import PublishedPolicy
-from scoring.rollout.policy_log import effective
 from scoring.rollout.policy_store import read_policy
 from tests.integration.test_rollout_scoring import (
     ManyEntities,
@@ -29,6 +28,7 @@ from tests.integration.test_rollout_scoring import (
     wait_until_followed,
 )
 from tests.integration.test_scoring import EAGER
+from tests.scoring.rollout.naive_log import effective
 from tests.scoring.scorer_bench import feeding, penstock
 
 # Where one command after the other is killed: a point, and in which of its transactions. Each partition takes one
@@ -118,10 +118,10 @@ def test_killed_between_two_steps_each_touched_prediction_is_corrected_once(benc
     assert f"{len(expected):,} predictions would be corrected" in planned
     assert bench.messages(topic) == []
     for kill in KILLS:
-        crashed = rollout(bench, "rescore", crash=kill)
+        crashed = rollout(bench, "rescore", "--reason", "a test", crash=kill)
         assert crashed.returncode == -signal.SIGKILL, (kill, crashed.stderr)
     assert f"0 predictions corrected, 0 with another decision; {len(expected):,} corrected before" in said(
-        bench, "rescore"
+        bench, "rescore", "--reason", "again"
     )
     decoder, seen, changed = record_decoder("prediction"), set(), 0
     places = {(m.partition(), m.offset()): m for m in bench.messages(bench.pipeline.predictions_topic)}
@@ -133,6 +133,7 @@ def test_killed_between_two_steps_each_touched_prediction_is_corrected_once(benc
         before = decoder.decode(places[place].value())
         assert before == expected[correction["event_id"]]
         assert headers["penstock.corrects.decision"] == before["decision"]
+        assert headers["penstock.corrects.reason"] == "a test"
         assert (correction["model_version"], correction["rollout"]["arm"]) == ("1", "present")
         assert correction["score"] == pytest.approx(score_of(1, correction["vector"]), abs=1e-5)
         kept = ("entity", "event_time", "views", "source", "features_partition", "features_offset", "vector", "attempt")

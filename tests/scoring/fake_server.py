@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +62,9 @@ class FakeServer:
 
     def unload(self, model: str) -> None:
         self._record("unload", model)
+
+    def keep_only(self, used: Collection[tuple[str, int]]) -> None:
+        self._record("keep_only", *sorted(used))
 
     def versions(self, model: str) -> list[VersionState]:
         self._record("versions", model)

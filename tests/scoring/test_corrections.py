@@ -19,6 +19,7 @@ from scoring.model_metadata import ModelMetadata
 from scoring.prediction_format import ModelIdentity
 from scoring.predictions import PredictionWriter
 from scoring.rollout.policy import Arm, Exploration, PublishedPolicy, RolloutPolicy, publish
+from scoring.rollout.transitions import By
 from scoring.touched_predictions import TouchedPrediction
 from streams.definitions.pipeline import Pipeline
 from streams.plan.compiler import compile_plan
@@ -26,6 +27,7 @@ from tests.scoring.fake_server import FakeServer
 from tests.scoring.scorer_bench import define
 from tests.scoring.test_touched_predictions import prediction
 
+BY = By("ada@ops", "naïve scores", 5)
 NOW = 1_800_000_000_000
 NO_NUMBER = -1.0
 # At most 1 % of the entities can be explored: of these, some are.
@@ -69,7 +71,7 @@ def corrector(pipeline: Pipeline) -> Callable[..., Corrector]:
     ) -> Corrector:
         writer = PredictionWriter(pipeline, compile_plan(pipeline), identity, max_bytes=max_bytes)
         champion = Seat((identity,), inference, writer)
-        return Corrector(pipeline, published, champion, check, now=lambda: NOW, clock=lambda: next(seconds))
+        return Corrector(pipeline, published, champion, BY, check, now=lambda: NOW, clock=lambda: next(seconds))
 
     return make
 
@@ -103,11 +105,14 @@ def test_its_headers_say_what_it_corrects_and_go_on_with_the_trace(
     (correction,) = corrector(policy()).correct([touched(7, 0.25)])
     headers = dict(correction.headers)
     assert len(headers) == len(correction.headers)
-    assert {name: headers[f"penstock.corrects.{name}"] for name in ("topic", "partition", "offset", "decision")} == {
+    prefix = "penstock.corrects."
+    assert {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)} == {
         "topic": pipeline.predictions_topic.encode(),
         "partition": b"0",
         "offset": b"7",
         "decision": b"block",
+        "author": b"ada@ops",
+        "reason": "naïve scores".encode(),
     }
     assert headers["ce_source"] == f"/penstock/{pipeline.name}/rescore".encode()
     assert (headers["ce_type"], headers["ce_id"]) == (b"penstock.correction.v1", b"e-0-107")

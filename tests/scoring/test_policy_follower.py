@@ -327,13 +327,43 @@ def test_a_record_that_cannot_be_read_is_passed_over_and_so_is_an_error_of_the_c
 
 
 @pytest.mark.parametrize("value", [b"junk", b"", encode(MARKER)])
-def test_without_knowing_the_present_policy_no_scorer_starts(follow, value):
+def test_a_scorer_that_starts_at_garbage_takes_the_last_policy_of_the_log_and_is_behind(follow, value, caplog):
+    topic = Topic(change(1))
+    topic.messages.insert(1, Message(value))
+    log = (change(3), change(2), MARKER)
+    with follow(topic, log=log) as (follower, refused):
+        assert (version(follower), follower.is_behind(), refused) == (2, True, [])
+        topic.add(change(2))
+        until(lambda: not follower.is_behind())
+    assert made() == [2]
+    (said,) = (message for message in caplog.messages if "rollout.taps_followed[0]@0" in message)
+    assert said.startswith(f"going on with policy {change(2).policy.version}, the log's last one; ")
+    assert "penstock rollout apply" in said
+
+
+def test_a_scorer_that_starts_at_garbage_before_the_first_policy_scores_without_one(follow):
     topic = Topic()
-    topic.messages.appendleft(Message(value))
-    with pytest.raises(PenstockError) as refused, follow(topic):
+    topic.messages.appendleft(Message(b"junk"))
+    with follow(topic) as (follower, _):
+        assert (version(follower), follower.is_behind()) == (None, True)
+
+
+def test_where_neither_topic_nor_log_has_the_policy_that_is_followed_no_scorer_starts(follow):
+    topic = Topic()
+    topic.messages.appendleft(Message(b"junk"))
+    with pytest.raises(PenstockError, match="no change that published it"), follow(topic, log=(MARKER,)):
         pass
-    assert refused.value.where == "rollout.taps_followed[0]@0"
     assert (made(), topic.is_closed) == ([], True)
+
+
+def test_a_scorer_is_behind_while_the_last_record_is_garbage(follow):
+    topic = Topic(change(1))
+    with follow(topic) as (follower, _):
+        topic.messages.append(Message(b"junk"))
+        until(follower.is_behind)
+        assert version(follower) == 1
+        topic.add(change(1))
+        until(lambda: not follower.is_behind())
 
 
 def test_only_the_last_record_counts_at_the_start(follow):
@@ -406,3 +436,18 @@ def test_no_policy_and_no_refusal_is_lost_between_the_threads(follow):
     finally:
         sys.setswitchinterval(before)
     assert all(one.is_closed for one in MADE)
+
+
+def test_events_of_a_partition_under_a_policy_wait_for_it_or_for_another_scorer(follow, monkeypatch):
+    monkeypatch.setattr(policy_follower, "_AGAIN_S", 0.0)
+    topic, unusable = Topic(), {1}
+    with follow(topic, unusable) as (follower, refused):
+        follower.await_policy("1f" * 32)
+        topic.add(change(1))
+        until(lambda: refused)
+        with pytest.raises(PenstockError, match=r"under policy 1f1f1f1f1f1f, .* the version cannot be loaded") as error:
+            follower.await_policy("1f" * 32)
+        assert "each waits for a scorer" in str(error.value.safe)
+        unusable.clear()
+        until(lambda: version(follower) == 1)
+        follower.await_policy("1f" * 32)

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
 from penstock.kafka.transactions import TransactionAbortedError
 from scoring.lineup import LineUp
 from scoring.other_views import OtherViews
-from scoring.rollout.policy_log import Marker, Refusal, decode, effective
+from scoring.rollout.policy_log import Marker, Refusal, decode
 from scoring.rollout.policy_store import log_record
 from scoring.scorer import Scorer
 from scoring.scorer_components import BatchLimits, ScorerComponents
@@ -24,6 +25,7 @@ from scoring.scorer_metrics import ScorerMetrics
 from tests.scoring.fake_server import FakeServer
 from tests.scoring.kafka_in_memory import PARTITIONS, Kafka, Killed
 from tests.scoring.line_ups import NOW, Bench, ab, decoded
+from tests.scoring.rollout.naive_log import effective
 from tests.scoring.scorer_bench import define
 
 LARGEST_BATCH = 4
@@ -37,6 +39,8 @@ class FakeLineUps:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self.refused: list[str] = []
+        self.awaited: list[str] = []
+        self.on_await: Callable[[], object] = lambda: None
         self.follow(0)
 
     def follow(self, number: int) -> None:
@@ -60,6 +64,10 @@ class FakeLineUps:
             log_record(self._bench.pipeline, Refusal(instance="0", policy=policy, reason="no", time_ms=now), now)
             for policy in refused
         ]
+
+    def await_policy(self, policy: str) -> None:
+        self.awaited.append(policy)
+        self.on_await()
 
     def marker(self, partition: int, offset: int, policy: str, now: int) -> Produced:
         marker = Marker(partition=partition, first_offset=offset, policy=policy)
@@ -132,7 +140,8 @@ class Rig:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("feed"), st.lists(st.sampled_from([0.25, 0.75, NUMBERLESS]), min_size=1, max_size=6)),
-        st.tuples(st.just("follow"), st.integers(1, len(POLICIES) - 1)),
+        # A scorer that has no policy may take over what one has scored that has one.
+        st.tuples(st.just("follow"), st.integers(0, len(POLICIES) - 1)),
         st.tuples(st.just("again"), st.integers(0, 40)),
         st.tuples(
             st.just("fail"),
@@ -149,6 +158,7 @@ steps = st.lists(
 def test_whatever_fails_while_policies_change_each_event_has_one_answer_by_the_policy_of_its_offset(bench, script):
     rig = Rig(bench)
     kafka = rig.kafka
+    rig.line_ups.on_await = lambda: rig.line_ups.follow(1)
 
     def act(kind: str, what: Any) -> None:
         if kind == "feed":
@@ -220,6 +230,39 @@ def test_a_scorer_that_starts_again_knows_which_policy_a_partition_has_taken_up(
     rig.kafka.feed(0.25, 0.25)
     rig.run()
     assert sorted((one.partition, one.first_offset) for one in rig.markers()) == [(0, 0), (1, 0)]
+
+
+def test_a_scorer_without_a_policy_scores_nothing_on_a_partition_that_is_under_one(bench):
+    rig = Rig(bench)
+    rig.line_ups.follow(1)
+    rig.kafka.feed(0.25)
+    rig.run()
+    rig.line_ups.follow(0)
+    rig.line_ups.on_await = lambda: rig.line_ups.follow(1 if len(rig.line_ups.awaited) == 3 else 0)
+    rig.kafka.feed(0.25, 0.25)
+    rig.run()
+    first = POLICIES[1]
+    assert first is not None
+    assert rig.line_ups.awaited == [first.hash] * 3
+    predictions = decoded(rig.of(bench.pipeline.predictions_topic))
+    assert [one["rollout"] and one["rollout"]["policy"] for one in predictions] == [first.version] * 3
+
+
+def test_a_scorer_that_can_follow_no_policy_ends_where_a_partition_is_under_one(bench):
+    rig = Rig(bench)
+    rig.line_ups.follow(1)
+    rig.kafka.feed(0.25)
+    rig.run()
+
+    def refuse() -> None:
+        raise PenstockError("it can follow none")
+
+    rig.line_ups.follow(0)
+    rig.line_ups.on_await = refuse
+    rig.kafka.feed(*[0.25] * 4)
+    with pytest.raises(PenstockError, match="it can follow none"):
+        rig.run()
+    assert len(rig.of(bench.pipeline.predictions_topic)) == 1
 
 
 def test_a_partition_whose_offset_was_committed_without_a_note_takes_the_policy_up_again(bench):

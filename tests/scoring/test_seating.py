@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,7 @@ class FakeVersions:
         self.opened: list[int | None] = []
         self.backed: list[int] = []
         self.broken: set[int] = set()
+        self.kept: list[str] = []
         self._server = server or FakeServer()
         self._hosted = hosted
 
@@ -43,6 +45,9 @@ class FakeVersions:
         if number in self.broken:
             raise PenstockError("it cannot be loaded")
         return self._served(number)
+
+    def keep_only(self, models: Iterable[ModelIdentity]) -> None:
+        self.kept = sorted({model.version for model in models})
 
     def _served(self, number: int) -> Served:
         fallback = None if self._hosted else self._server
@@ -161,3 +166,20 @@ def test_the_champion_alone_has_its_copy_made_ready(project: Any) -> None:
     assert versions.backed == [1]
     seats.line_up(promoted())
     assert versions.backed == [1, 2]
+
+
+def test_only_versions_of_line_ups_that_may_still_score_are_kept_in_this_process(project: Any) -> None:
+    versions = FakeVersions()
+    seats = seating(project, versions)
+    first, second = seats.line_up(None), seats.line_up(ab(0.5, 0.5, shadow=(3,)))
+    assert versions.kept == ["1", "2", "3", "7"]
+    first.close()
+    third = seats.line_up(promoted())
+    assert versions.kept == ["1", "2", "3"]
+    versions.broken = {4}
+    with pytest.raises(PenstockError):
+        seats.line_up(promoted(shadow=(4,)))
+    for line_up in (second, third):
+        line_up.close()
+    seats.line_up(promoted())
+    assert versions.kept == ["2"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.kafka.reading import Record
 from scoring.rollout.policy_log import Marker as ScorersMarker
-from scoring.rollout.policy_log import effective
+from tests.scoring.rollout.naive_log import effective
 from tests.verify.rollout_pipeline import canary, exploring, only_champion
 from tests.verify.rollout_world import World
 from verify.findings import Findings

@@ -2,82 +2,56 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import shlex
-import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.rollout.looking import file_option, policy_in
+from penstock.commands.rollout.signing import by_now, signed_options
 from penstock.commands.rollout.wording import arms, difference, print_line, signed, state
 from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
-from scoring.repository import ModelRepository
-from scoring.rollout.judge import AUTHOR
+from scoring.repository import ModelRepository, VerifiedOnce
 from scoring.rollout.log_reading import changes_in
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
-from scoring.rollout.policy_store import Decide, change_policy, iterate_log, read_policy
+from scoring.rollout.policy_store import (
+    Decide,
+    change_policy,
+    iterate_log,
+    read_followed,
+    read_policy,
+    why_unreadable,
+)
 from scoring.rollout.publication import Publication
-from scoring.rollout.transitions import By, begun, check_champion, end_of, paused, promoted, resumed, rolled_back
+from scoring.rollout.transitions import (
+    By,
+    begun,
+    check_champion,
+    end_of,
+    paused,
+    promoted,
+    published_again,
+    resumed,
+    rolled_back,
+)
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import open_project
 
 
-class _Words(click.ParamType):
-    """A text that says something."""
-
-    name = "TEXT"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse a blank text, and bytes that are none."""
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            self.fail("It must be UTF-8.", param, ctx)
-        return value.strip() or self.fail("It must not be blank.", param, ctx)
-
-
-class _Person(_Words):
-    """An author that is not the controller."""
-
-    name = "NAME"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse the controller's name: whatever it publishes rests on evidence."""
-        author = super().convert(value, param, ctx)
-        if author == AUTHOR:
-            self.fail(f"{AUTHOR} is the author of what it decides itself.", param, ctx)
-        return author
-
-
-def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every change: why, and by whom."""
-    reason = click.option("--reason", required=True, type=_Words(), help="Why; it stays in the log for ever.")
-    author = click.option(
-        "--author",
-        metavar="NAME",
-        type=_Person(),
-        envvar="PENSTOCK_AUTHOR",
-        default=lambda: f"{_user()}@{socket.gethostname()}",
-        help="By whom (default: PENSTOCK_AUTHOR, or user@host).",
-    )
-    return reason(author(command))
-
-
 @click.command()
 @pipeline_argument
 @file_option
-@_signed
+@signed_options()
 @click.option("--dry-run", is_flag=True, help="Only check file and versions, and say what would change.")
 @click.option("--again", is_flag=True, help="Begin a rollout once more that was rolled back or promoted.")
 @click.option("--switch", is_flag=True, help="Let the file's champion be another version than the present one.")
@@ -86,12 +60,12 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 
     Scorers follow it without a restart. If the same policy is published already, nothing is done, however far its
     rollout has come; nor if its rollout has ended, unless --again is given. So a file in git can be applied again and
-    again.
+    again. A record in the place of the policy that is none is replaced.
     """
     configure_logging()
     project, settings = open_project(pipeline), Settings()
     kafka, definition = settings.kafka.access, project.pipeline
-    policy, repository = policy_in(file, definition), ModelRepository(settings.model_repository)
+    policy, repository = policy_in(file, definition), VerifiedOnce(settings.model_repository)
     check_policy(policy, project, repository, str(file))
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
@@ -100,21 +74,24 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
             return None
         return end_of(policy, changes_in(iterate_log(kafka, definition)))
 
-    def decide(present: PolicyChange | None) -> PolicyChange | None:
-        change = None if end(present) else begun(policy, present, _by(author, reason))
+    def begin(present: PolicyChange | None) -> PolicyChange | None:
+        change = None if end(present) else begun(policy, present, by_now(author, reason))
         if change is not None and not switch:
             serving = repository.serving_config(definition.model.name)
             check_champion(policy, present, None if serving is None else serving.version)
         return change
 
     command = f"penstock rollout apply {shlex.quote(pipeline)} -f {shlex.quote(str(file))} --reason TEXT"
+    decide = _repairing(begin, kafka, definition, by_now(author, reason))
     if dry_run:
-        present = read_policy(kafka, definition)
+        if (unreadable := why_unreadable(kafka, definition)) is not None:
+            click.echo(f"{unreadable.where} is no policy, and would be replaced: {unreadable.what}")
+        present = read_followed(kafka, definition)
         for line in difference(present, policy):
             click.echo(line)
         change = decide(present)
     else:
-        with _publication(settings, definition) as publication:
+        with _publication(settings, definition, repository, repairs=True) as publication:
             change = publication.load_and_publish(decide)
     if change is None:
         _say_nothing_to_do(end(read_policy(kafka, definition)), f"{command} --again")
@@ -127,30 +104,32 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 def pause(pipeline: str, reason: str, author: str) -> None:
     """Leave the policy as it is: the controller does not move it on until `resume`, and only still rolls it back."""
-    _set_status(pipeline, lambda present: paused(present, _by(author, reason)), "it is paused already: nothing to do")
+    _set_status(
+        pipeline, lambda present: paused(present, by_now(author, reason)), "it is paused already: nothing to do"
+    )
 
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 def resume(pipeline: str, reason: str, author: str) -> None:
     """Let the controller judge a paused rollout again, at the step where it was."""
-    _set_status(pipeline, lambda present: resumed(present, _by(author, reason)), "it is not paused: nothing to do")
+    _set_status(pipeline, lambda present: resumed(present, by_now(author, reason)), "it is not paused: nothing to do")
 
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 @click.option("--arm", metavar="NAME", help="Which candidate, if there are several.")
 def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
     """Make a candidate the champion: it scores all events, and its version becomes the current one."""
     model, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
 
     def decide(present: PolicyChange | None) -> PolicyChange:
-        change = promoted(present, _by(author, reason), arm)
+        change = promoted(present, by_now(author, reason), arm)
         try:  # scorers may still have a version in memory that no scorer could start with
             repository.verified(model, change.policy.policy.champion.version)
         except PenstockError as error:
@@ -163,17 +142,18 @@ def promote(pipeline: str, reason: str, author: str, arm: str | None) -> None:
 
 @click.command()
 @pipeline_argument
-@_signed
+@signed_options()
 def rollback(pipeline: str, reason: str, author: str) -> None:
     """End what is being tried: the champion scores all events.
 
     After a promotion, go back to the champion before it. A second time, nothing is done.
     """
-    kafka, definition = Settings().kafka.access, load_pipeline(pipeline)
-    _end(
-        pipeline,
-        lambda present: rolled_back(present, _by(author, reason), changes_in(iterate_log(kafka, definition))),
-    )
+    kafka, definition, by = Settings().kafka.access, load_pipeline(pipeline), by_now(author, reason)
+
+    def decide(present: PolicyChange | None) -> PolicyChange | None:
+        return rolled_back(present, by, changes_in(iterate_log(kafka, definition)))
+
+    _end(pipeline, _repairing(decide, kafka, definition, by), repairs=True)
 
 
 def _set_status(pipeline: str, decide: Decide, nothing: str) -> None:
@@ -185,10 +165,24 @@ def _set_status(pipeline: str, decide: Decide, nothing: str) -> None:
         _print_published(pipeline, change)
 
 
-def _end(pipeline: str, decide: Decide) -> None:
+def _repairing(decide: Decide, kafka: KafkaAccess, pipeline: Pipeline, by: By) -> Decide:
+    """The same decision; if that is to change nothing, but the policy's record is none, the policy once more."""
+
+    def decided(present: PolicyChange | None) -> PolicyChange | None:
+        change = decide(present)
+        if change is None and present is not None and why_unreadable(kafka, pipeline) is not None:
+            return published_again(present, by)
+        return change
+
+    return decided
+
+
+def _end(pipeline: str, decide: Decide, *, repairs: bool = False) -> None:
     """Publish a champion that scores all, and make it the current version of the repository."""
     configure_logging()
-    with _publication(Settings(), load_pipeline(pipeline)) as publication:
+    settings = Settings()
+    repository = ModelRepository(settings.model_repository)
+    with _publication(settings, load_pipeline(pipeline), repository, repairs=repairs) as publication:
         change = publication.publish(decide)
         if change is None:
             click.echo("the champion of the last rollout scores all events: nothing to do")
@@ -203,10 +197,11 @@ def _end(pipeline: str, decide: Decide) -> None:
 
 
 @contextmanager
-def _publication(settings: Settings, pipeline: Pipeline) -> Iterator[Publication]:
-    repository = ModelRepository(settings.model_repository)
+def _publication(
+    settings: Settings, pipeline: Pipeline, repository: ModelRepository, *, repairs: bool
+) -> Iterator[Publication]:
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
-        yield Publication(settings.kafka.access, pipeline, repository, server)
+        yield Publication(settings.kafka.access, pipeline, repository, server, repairs=repairs)
 
 
 def _print_published(pipeline: str, change: PolicyChange) -> None:
@@ -222,13 +217,3 @@ def _say_nothing_to_do(end: PolicyChange | None, again: str) -> None:
     else:
         click.echo(f"this rollout has ended, {signed(end)}: {printable(end.reason)}")
         click.echo(f"nothing to do; to begin it once more: {again}")
-
-
-def _by(author: str, reason: str) -> By:
-    return By(author, reason, time.time_ns() // 1_000_000)
-
-
-def _user() -> str:
-    with suppress(OSError, KeyError, ImportError):  # a container's user may have no name
-        return getpass.getuser()
-    return str(os.getuid())

@@ -26,6 +26,9 @@ from scoring.rollout.policy_store import iterate_log, read_policy
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 
+# Not 1, which is that of errors: whoever runs it after every merge must tell the two apart.
+_DIFFERS = 3
+
 format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 file_option = click.option(
     "-f",
@@ -170,7 +173,7 @@ def at(pipeline: str, position: Position, entity: str | None, form: str) -> None
 @pipeline_argument
 @file_option
 def diff_command(pipeline: str, file: Path) -> None:
-    """Compare a file with the published policy: exits with 0 if it is the same, and with 1 if it differs.
+    """Compare a file with the published policy: exits with 0 if it is the same, 3 if it differs, and 1 on an error.
 
     Weights that steps or rewards have moved are no difference.
     """
@@ -179,7 +182,7 @@ def diff_command(pipeline: str, file: Path) -> None:
     differs = difference(read_policy(Settings().kafka.access, definition), declared)
     for line in differs:
         click.echo(line)
-    sys.exit(1 if differs else 0)
+    sys.exit(_DIFFERS if differs else 0)
 
 
 def _print_followers(pipeline: Pipeline, present: PolicyChange, found: Overview) -> None:

@@ -14,6 +14,7 @@ from backfill.corrections import Outcome, rescore
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.options import EventTime
+from penstock.commands.rollout.signing import by_now, signed_options
 from penstock.commands.rollout.touched_list import cut_partitions, print_table, write_csv, write_json
 from penstock.commands.rollout.wording import print_line
 from penstock.counts import counted
@@ -136,21 +137,25 @@ def touched(pipeline: str, asked: _Asked, form: str, limit: int | None) -> None:
 @click.command("rescore")
 @pipeline_argument
 @_choosing
-@click.option("--dry-run", is_flag=True, help="Only say how many decisions would change.")
-def rescore_command(pipeline: str, asked: _Asked, *, dry_run: bool) -> None:
+@signed_options("each correction has it in a header", required=False)
+@click.option("--dry-run", is_flag=True, help="Only say how many decisions would change; needs no reason.")
+def rescore_command(pipeline: str, asked: _Asked, reason: str | None, author: str, *, dry_run: bool) -> None:
     """Score again what a bad version of PIPELINE touched, with the present champion, onto the corrections topic.
 
     The options choose as for `touched`. Each prediction is scored from the vector that it has. It gets one correction,
     ever: the command may be killed, and run again.
     """
+    if reason is None and not dry_run:
+        raise click.UsageError("Missing option '--reason': why are they corrected?")
     configure_logging()
+    by = None if reason is None or dry_run else by_now(author, reason)
     project, settings = open_project(pipeline), Settings()
     kafka, definition = settings.kafka.access, project.pipeline
     choice, places = _find(pipeline, definition, kafka, asked)
     present = read_policy(kafka, definition)
     assert present is not None, "the log has one"
     total = Outcome()
-    for partition, outcome in rescore(project, settings, present.policy, choice, places, asked.period, dry_run=dry_run):
+    for partition, outcome in rescore(project, settings, present.policy, choice, places, asked.period, by):
         total.add(outcome)
         print_line(f"partition {partition}", _in_words(outcome, dry_run=dry_run))
     champion = present.policy.policy.champion
@@ -160,7 +165,7 @@ def rescore_command(pipeline: str, asked: _Asked, *, dry_run: bool) -> None:
             print_line("", f"{printable(before)} → {printable(after)}: {number:,}")
     _warn_of_gaps(definition, places)
     if dry_run:
-        click.echo(f"next: penstock rollout rescore {shlex.quote(pipeline)}{asked.options}")
+        click.echo(f"next: penstock rollout rescore {shlex.quote(pipeline)}{asked.options} --reason TEXT")
     elif total.corrected:
         click.echo(f"the corrections are on {definition.corrections_topic}")
 

@@ -14,14 +14,12 @@ import pytest
 from scipy import integrate, stats
 
 from scoring.rollout.always_valid import (
-    BETS,
     asymptotic_reach,
     log_e_above,
     log_e_below,
     log_e_rate,
     log_e_ratio,
     log_e_split,
-    log_factors,
     log_mixture,
 )
 
@@ -139,24 +137,6 @@ def test_evidence_against_a_split_is_worth_1_if_it_is_the_split() -> None:
 def test_weights_that_do_not_sum_up_to_1_are_refused() -> None:
     with pytest.raises(ValueError, match="sum up to 1"):
         log_e_split((1, 2), (0.5, 0.6))
-
-
-def test_bets_on_a_mean_above_are_worth_at_most_1_if_it_is_not_above_and_mirror_those_below() -> None:
-    values, chances = np.array([-0.2, 0.05, 1.0]), np.array([0.4, 0.5, 0.1])
-    mean = float(values @ chances)
-    logs = log_factors(values, (mean, mean + 0.1), 1.0)
-    assert logs.shape == (3, 2, BETS, 2)
-    worth = np.einsum("n,nsbm->sbm", chances, np.exp(logs))
-    np.testing.assert_allclose(worth[:, :, 0], 1)
-    assert (worth[0, :, 1] < 1).all()
-    assert (worth[1, :, 1] > 1).all()
-    np.testing.assert_allclose(log_factors(-values, (-mean,), 1.0)[:, 0], log_factors(values, (mean,), 1.0)[:, 1])
-
-
-@pytest.mark.parametrize("difference", [1.01, -1.01, float("nan")])
-def test_a_difference_out_of_bounds_is_refused(difference: float) -> None:
-    with pytest.raises(ValueError, match="not between"):
-        log_factors([0.1, difference], (0.0,), 1.0)
 
 
 def test_evidence_against_a_rate_is_that_of_ville() -> None:

@@ -44,6 +44,7 @@ class World:
         self.records = Records(self.project, self.change, PARTITIONS)
         self.facts = Facts.of(self.project.pipeline)
         self.made: list[int] = []
+        self.impossible: dict[int, str] = {}
         self.lag: list[dict] = []
 
     def add(self, numbers: range, candidate: dict[str, Any] = GOOD, *, labels: bool = True) -> None:
@@ -70,7 +71,10 @@ class World:
             "judge": Judge(self.facts),
             "reader": InputReader(self.project, self.facts),
             "cuts": FakeCuts(kafka),
-            "promotions": SimpleNamespace(advance=lambda version: self.made.append(version) or len(self.made) > 1),
+            "promotions": SimpleNamespace(
+                advance=lambda version: self.made.append(version) or len(self.made) > 1,
+                why_not=self.impossible.get,
+            ),
             "metrics": metrics,
             "watch": watch,
             "gaps": GapPolicy(self.project.name, "rollout", tuple(kafka.partitions), "", "", skip=True),
@@ -339,6 +343,20 @@ def test_a_promoted_version_is_made_current_until_that_has_worked(world):
     assert decisions(metrics) == {"promoted": 1}
     assert world.made == [2, 2]
     assert world.kafka.note.promoted is None
+
+
+def test_a_version_that_is_gone_is_not_promoted_but_paused_with_what_was_seen(world):
+    world.kafka.publish(world.change)
+    world.impossible[2] = "model taps has no version 2"
+    promoted = transitions.promoted(world.change, By("controller", "promoted after all", BEGIN_MS), "next")
+    promoted = promoted.model_copy(update={"evidence": {"versions": []}})
+    metrics = world.run(judge=Deciding(world.facts, promoted), steps=8)
+    paused = world.kafka.policy
+    assert (paused.status, paused.policy, paused.step) == ("paused", world.change.policy, world.change.step)
+    assert (paused.author, paused.evidence) == ("controller", promoted.evidence)
+    assert paused.reason == ("paused instead of promoted: model taps has no version 2; it was to be promoted after all")
+    assert decisions(metrics)["paused"] >= 1
+    assert world.made == []
 
 
 def test_a_promotion_is_taken_up_by_the_next_process_unless_another_policy_has_come(world):

@@ -41,7 +41,7 @@ class Rig:
         self.store = ControllerStore(KafkaAccess(bootstrap="localhost:1"), self.pipeline, self.writer)
         records = [Record(0, offset, 1, key, value, ()) for offset, (key, value) in enumerate(state)]
         monkeypatch.setattr(controller_store, "read_topic", lambda _kafka, _topic: records)
-        monkeypatch.setattr(controller_store, "read_policy", lambda _kafka, _pipeline: policy)
+        monkeypatch.setattr(controller_store, "read_followed", lambda _kafka, _pipeline: policy)
 
     def write(self, state, note=None, **options):
         self.store.write(note or Note(change=self.change), state, OFFSETS, b"group", 5, **options)

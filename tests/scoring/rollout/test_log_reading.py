@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from penstock.errors import PenstockError
 from scoring.rollout.log_reading import changes_in, effective_at, overview
 from scoring.rollout.policy import RolloutPolicy, publish
-from scoring.rollout.policy_log import Entry, Logged, Marker, PolicyChange, Refusal, effective
+from scoring.rollout.policy_log import Entry, Logged, Marker, PolicyChange, Refusal
+from tests.scoring.rollout.naive_log import effective
 
 
 def change(salt: str, reason: str = "why not") -> PolicyChange:

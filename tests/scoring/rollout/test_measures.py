@@ -149,7 +149,24 @@ def test_a_slow_candidate_that_is_fast_enough_passes() -> None:
     assert said("latency", reports(CANARY, rollout, live=served)) is Verdict.EQUIVALENT
 
 
-def test_latency_is_not_judged_in_shadow_nor_without_a_champion() -> None:
+def test_in_shadow_latency_is_judged_by_whoever_declares_how_long_is_too_long_and_not_awaited() -> None:
+    def in_shadow(slower: float, **bounds: Any) -> list[GuardrailReport]:
+        rollout = Rollout(guardrails=(Guardrail(measure="latency", awaited=True, **bounds),))
+        rows = [shadow(n, SHADOW, infer_ms=slower * live(n, SHADOW).infer_ms) for n in range(1_500)]
+        # Of the last one, the prediction that was served is still to be read.
+        lives = [live(n, SHADOW) for n in range(1_499)]
+        found = reports(SHADOW, rollout, live=lives, shadow=rows, complete=complete(1_499))
+        return [one for one in found if one.guardrail == "latency"]
+
+    (slow,), (fast,) = in_shadow(5.0, absolute=(0, 20)), in_shadow(1.0, absolute=(0, 20))
+    assert (slow.verdict, slow.awaited, slow.events) == (Verdict.WORSE, False, 1_499)
+    assert (fast.verdict, fast.awaited) == (Verdict.EQUIVALENT, False)
+    (alike,) = in_shadow(1.0, absolute=(0, 1), relative=(0, 2))
+    assert alike.verdict is Verdict.EQUIVALENT
+    assert in_shadow(5.0, relative=(0, 2)) == []
+
+
+def test_latency_is_not_judged_in_shadow_by_default_nor_without_a_champion() -> None:
     assert "latency" not in {one.guardrail for one in reports(SHADOW, **beside(5))}
     assert "latency" not in {one.guardrail for one in reports(change(1.0), live=[tried(1, change(1.0))])}
 

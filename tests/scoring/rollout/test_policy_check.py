@@ -10,10 +10,11 @@ import pytest
 from penstock.errors import PenstockError
 from scoring.repository import ModelRepository
 from scoring.rollout.policy import RolloutPolicy
-from scoring.rollout.policy_check import check_policy
+from scoring.rollout.policy_check import check_declared, check_policy
 from scoring.trained_model import TrainedModel
 from streams.definitions.rollout import DEFAULT_STEPS
 from streams.plan.project import Project
+from tests.scoring.rollout.rollout_records import define_rollout
 from tests.scoring.scorer_bench import define, manifest_of, onnx_bytes
 
 NAME = "taps_check"
@@ -110,3 +111,11 @@ def test_each_version_needs_a_band_with_the_strong_model_of_a_cascade(tmp_path: 
 
 def test_a_band_that_is_declared_holds_for_all_versions(tmp_path: Path) -> None:
     World(tmp_path, cascade='strong="taps_strong", band=(0.2, 0.8)').check()
+
+
+def test_a_bandit_needs_the_labels_of_its_pipeline_as_rewards(world: World, tmp_path: Path) -> None:
+    error = world.refusal(mode="bandit")
+    assert (error.where, "the pipeline declares none" in error.what) == ("rollout.yaml: mode", True)
+    labelled = define_rollout(tmp_path, "labelled", 1).pipeline
+    bandit = RolloutPolicy.model_validate(POLICY | {"mode": "bandit", "pipeline": labelled.name})
+    check_declared(bandit, labelled, "rollout.yaml")

@@ -28,8 +28,7 @@ steps:
   - {weight: 0.05, least_events: 5000, least_time: 1h, most_time: 2d}
 """
 PYTHON = """
-from scoring.rollout.policy import Arm, RolloutPolicy
-from penstock import Step
+from penstock.rollout import Arm, RolloutPolicy, Step
 
 policy = RolloutPolicy(
     pipeline="fraud",
@@ -79,6 +78,11 @@ def test_the_same_policy_in_python_has_the_same_hash(tmp_path: Path) -> None:
         ("weight: 0.05", "weight: 0.01", "steps: weights must rise from step to step, got 0.01, 0.01"),
         ("weight: 0.05", "weight: 0.05005", "steps[1].weight: 0.05005 is no weight: it must be a multiple of 0.0001"),
         ("most_time: 2d", "most_time: 2 days", "steps[1].most_time: '2 days' is not a duration; write a number and"),
+        (
+            "most_time: 2d",
+            "most_time: 3600",
+            "steps[1].most_time: 3600 has no unit; write 3600s, 3600m, 3600h",
+        ),
         ("most_time: 2d", "most_time: 2.5", "steps[1].most_time: 2.5 is not a duration"),
         ("name: deeper", "name: present", "arms: names must differ, got present, present"),
         ("mode: canary", "mode: shadow", "mode shadow takes 0 candidates, got 1"),
@@ -106,6 +110,8 @@ def test_a_dash_is_yaml_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> 
 def test_all_errors_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     error = refusal(write(tmp_path, YAML.replace("mode: canary", "mode: x").replace("version: 4", "version: 0")))
     assert ("mode: must be" in error.what, "arms[1].version: must be greater" in error.what) == (True, True)
+    error = refusal(write(tmp_path, YAML.replace("30m", "30").replace("2d", "9")))
+    assert ("steps[0].least_time: 30 has" in error.what, "steps[1].most_time: 9 has" in error.what) == (True, True)
 
 
 @pytest.mark.parametrize("content", ["", "- fraud", "fraud"])

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from penstock.errors import PenstockError
 from scoring.rollout.policy import Arm, RolloutPolicy, publish
-from scoring.rollout.policy_log import Marker, PolicyChange, decode, effective, encode
+from scoring.rollout.policy_log import Marker, PolicyChange, decode, encode
+from tests.scoring.rollout.naive_log import effective
 
 HASHES = [letter * 64 for letter in "abc"]
 PUBLISHED = publish(

@@ -16,7 +16,14 @@ from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedE
 from scoring.rollout import policy_store
 from scoring.rollout.policy import RolloutPolicy, publish
 from scoring.rollout.policy_log import Logged, Marker, PolicyChange, encode
-from scoring.rollout.policy_store import change_policy, log_record, read_log, read_policy
+from scoring.rollout.policy_store import (
+    change_policy,
+    log_record,
+    read_followed,
+    read_log,
+    read_policy,
+    why_unreadable,
+)
 from streams.definitions.pipeline import Pipeline
 from tests.scoring.scorer_bench import define
 
@@ -146,8 +153,26 @@ def test_a_record_that_cannot_be_read_is_named_by_its_place(
     assert refused.value.where == "rollout.taps_store.log[0]@2"
 
 
-def test_a_marker_is_no_policy(kafka: FakeKafka, pipeline: Pipeline) -> None:
-    kafka.put(pipeline.rollout_topic, encode(Marker(partition=0, first_offset=1, policy="a" * 64)))
-    with pytest.raises(PenstockError, match="the record is a marker") as refused:
-        read_policy(KAFKA, pipeline)
-    assert refused.value.where == "rollout.taps_store[0]@0"
+@pytest.mark.parametrize("value", [b"{", None, encode(Marker(partition=0, first_offset=1, policy="a" * 64))])
+def test_garbage_is_an_error_for_whoever_does_not_repair_it(
+    kafka: FakeKafka, pipeline: Pipeline, value: bytes | None
+) -> None:
+    first = change_policy(KAFKA, pipeline, lambda present: change(pipeline, present))
+    kafka.put(pipeline.rollout_topic, value)
+    with pytest.raises(PenstockError) as refused:
+        change_policy(KAFKA, pipeline, lambda present: change(pipeline, present, "another"))
+    assert (refused.value.where, str(refused.value.next)[:22]) == ("rollout.taps_store[0]@2", "penstock rollout apply")
+    assert [logged.entry for logged in read_log(KAFKA, pipeline)] == [first]
+
+
+def test_a_writer_that_repairs_replaces_garbage_by_what_follows_from_the_log(
+    kafka: FakeKafka, pipeline: Pipeline
+) -> None:
+    first = change_policy(KAFKA, pipeline, lambda present: change(pipeline, present))
+    kafka.put(pipeline.rollout_topic, b"{")
+    assert (read_followed(KAFKA, pipeline), why_unreadable(KAFKA, pipeline) is None) == (first, False)
+    second = change_policy(KAFKA, pipeline, lambda present: change(pipeline, present, "another"), repairs=True)
+    assert first is not None
+    assert second is not None
+    assert second.previous == first.policy.hash
+    assert (read_policy(KAFKA, pipeline), why_unreadable(KAFKA, pipeline)) == (second, None)

@@ -23,7 +23,13 @@ class Rig:
         self.now = 0.0
         self.asked: list[int] = []
         self._failures = list(failures)
-        self.promotions = Promotions(self._make_current, "fraud", lambda: self.now)
+        self.wrong: Exception | None = None
+        self.promotions = Promotions(self._verify, self._make_current, "fraud", lambda: self.now)
+
+    def _verify(self, version: int) -> None:
+        assert version == 4
+        if self.wrong is not None:
+            raise self.wrong
 
     def _make_current(self, version: int) -> None:
         self.asked.append(version)
@@ -69,4 +75,19 @@ def test_while_a_version_is_being_made_current_nothing_waits(monkeypatch):
     rig.promotions.advance(4)
     rig.now = 100.0
     assert not rig.promotions.advance(5)
+    assert rig.asked == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (None, None),
+        (PenstockError("there is no version 4"), "there is no version 4"),
+        (OSError("no such disk"), "its files cannot be read: no such disk"),
+    ],
+)
+def test_a_version_that_is_not_as_it_was_written_cannot_be_promoted(wrong, said):
+    rig = Rig()
+    rig.wrong = wrong
+    assert rig.promotions.why_not(4) == said
     assert rig.asked == []

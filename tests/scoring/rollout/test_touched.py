@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scoring.rollout import touched as module
 from scoring.rollout.policy import Arm, PublishedPolicy, RolloutPolicy, Step, publish
-from scoring.rollout.policy_log import Entry, Logged, Marker, PolicyChange, effective
+from scoring.rollout.policy_log import Entry, Logged, Marker, PolicyChange
 from scoring.rollout.touched import (
     Choice,
     Summary,
@@ -25,6 +25,7 @@ from scoring.rollout.touched import (
     windows,
 )
 from scoring.rollout.transitions import By, begun, promoted, rolled_back
+from tests.scoring.rollout.naive_log import effective
 
 STEPS = tuple(Step(weight=weight, least_events=1, least_time="1s", most_time="1h") for weight in (0.0, 0.01, 0.05))
 

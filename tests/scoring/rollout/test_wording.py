@@ -9,7 +9,7 @@ import numpy as np
 from scoring.rollout.evidence import Interval, Verdict
 from scoring.rollout.guardrails import GuardrailReport
 from scoring.rollout.measures import Measured
-from scoring.rollout.wording import evidence_of, sentence
+from scoring.rollout.wording import evidence_of, evidence_of_all, sentence, sentences
 
 KNOWN = Measured("p99", Interval(2.0891, 5.25), Interval(0, 2), Verdict.WORSE)
 UNKNOWN = Measured("ratio", Interval(0.0, np.inf), Interval(0.5, 2), Verdict.CONTINUE)
@@ -50,3 +50,46 @@ def test_the_evidence_is_json() -> None:
     assert found["guardrail"] == "latency"
     assert found["verdict"] == "worse"
     assert [each["high"] for each in found["measured"]] == [5.25, None]
+
+
+def many(candidates: int, beside: int, groups: int = 100) -> list[GuardrailReport]:
+    """A guardrail's reports of many versions in many groups; one of each version fails, and it is not the first."""
+    return [
+        GuardrailReport(
+            "fairness",
+            version,
+            version <= candidates,
+            f"country={group}",
+            Verdict.WORSE if group == 50 else Verdict.EQUIVALENT,
+            False,
+            9,
+            (KNOWN, UNKNOWN),
+        )
+        for version in range(1, candidates + beside + 1)
+        for group in range(groups)
+    ]
+
+
+def test_evidence_of_many_versions_in_many_groups_is_bounded_and_has_the_worst_of_each_candidate() -> None:
+    reports = many(candidates=19, beside=20)
+    found = evidence_of_all(reports)
+    assert len(json.dumps(found)) < 50_000
+    kept = [(one["version"], one["group"], one["is_candidate"]) for one in found["guardrails"]]  # type: ignore[union-attr,index,call-overload]
+    assert {(version, "country=50", True) for version in range(1, 20)} <= {*kept}
+    assert all(is_candidate for *_, is_candidate in kept)
+    assert kept == sorted(kept, key=lambda one: (one[0], int(one[1].partition("=")[2])))
+    assert found["left_out"] == {"fairness": {"worse": 20, "equivalent": 39 * 99 - (len(kept) - 19)}}
+
+
+def test_evidence_that_is_small_is_whole() -> None:
+    reports = many(candidates=1, beside=1, groups=5)
+    assert evidence_of_all(reports) == {"guardrails": [evidence_of(one) for one in reports]}
+
+
+def test_of_many_guardrails_the_worst_are_told_and_the_others_counted() -> None:
+    reports = many(candidates=2, beside=1)
+    text = sentences(reports)
+    assert text.count("fairness of version") == 10
+    assert text.index("version 1 for country=50") < text.index("version 2 for country=50")
+    assert text.endswith("; and 290 more")
+    assert sentences(reports[:1]) == sentence(reports[0])

@@ -96,3 +96,10 @@ def test_a_version_whose_file_can_no_longer_be_opened_goes_on_scoring(server, pa
     with pytest.raises(ModelLoadError):
         server.load(MODEL)
     assert server.infer("taps", 1, np.zeros((1, 3), dtype=np.float32), None).tolist() == [[0.5]]
+
+
+def test_versions_that_nobody_uses_any_more_are_forgotten_and_the_others_score(server):
+    server.keep_only({("taps", 1), ("another", 2)})
+    assert server.infer("taps", 1, np.zeros((1, 3), dtype=np.float32), None).tolist() == [[0.5]]
+    server.keep_only({("taps", 2)})
+    assert server.versions("taps") == []

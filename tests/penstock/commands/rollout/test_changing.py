@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
+from scoring import repository
 from scoring.alias_history import read_history
 from scoring.rollout.transitions import By, begun
 from scoring.servers.protocol import ModelServerUnavailable
@@ -230,3 +231,58 @@ def test_a_rollout_that_has_ended_does_not_begin_again_by_itself(world: World, e
     assert "by bob: it is over" in done.output
     world.apply("--again", "--switch")
     assert world.present.policy.policy == declared()
+
+
+@pytest.mark.parametrize("command", ["show", "pause", "resume", "promote"])
+def test_where_the_policy_is_garbage_commands_say_which_one_repairs_it(world: World, command: str) -> None:
+    world.apply()
+    world.log.has_garbage = True
+    with pytest.raises(PenstockError, match="it is no JSON") as refused:
+        world.run(command, *(() if command == "show" else SIGNED))
+    assert f"penstock rollout apply {world.reference} -f FILE" in str(refused.value.next)
+    assert len(world.log.changes) == 1
+
+
+@pytest.mark.parametrize("shadow", [[3], [4]])
+def test_garbage_is_replaced_by_a_file_whether_it_is_the_log_s_last_policy_or_another(
+    world: World, shadow: list[int]
+) -> None:
+    world.apply()
+    world.run("pause", *SIGNED)
+    world.log.has_garbage = True
+    done = world.apply("--dry-run", shadow=shadow)
+    assert "rollout[0]@7 is no policy, and would be replaced: it is no JSON\n" in done.output
+    assert world.log.has_garbage
+    world.apply(shadow=shadow)
+    assert (world.log.has_garbage, len(world.log.changes)) == (False, 3)
+    assert world.present.previous == world.log.changes[1].policy.hash
+    assert world.present.policy.policy == declared(shadow=shadow)
+    assert world.present.status == ("paused" if shadow == [3] else "running")
+
+
+def test_garbage_is_replaced_by_a_file_whose_rollout_has_ended_without_beginning_it_again(world: World) -> None:
+    world.apply()
+    world.run("rollback", *SIGNED)
+    world.log.has_garbage = True
+    world.apply()
+    assert (world.present.status, world.present.policy) == ("ended", world.log.changes[1].policy)
+
+
+def test_a_rollback_replaces_garbage_also_where_there_is_nothing_to_roll_back(world: World) -> None:
+    world.apply()
+    world.log.has_garbage = True
+    world.run("rollback", *SIGNED)
+    assert (world.log.has_garbage, world.present.policy.policy.versions) == (False, (1,))
+    world.log.has_garbage = True
+    world.run("rollback", *SIGNED)
+    assert (world.log.has_garbage, len(world.log.changes), world.present.status) == (False, 3, "ended")
+
+
+def test_the_files_of_each_version_are_hashed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(repository, "verify_files", lambda folder: hashed.append(folder.name))
+    world.apply()
+    assert sorted(hashed) == ["1", "2", "3"]
+    hashed.clear()
+    world.apply(**AB)
+    assert sorted(hashed) == ["1", "2", "3", "4"]

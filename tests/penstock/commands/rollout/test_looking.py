@@ -14,7 +14,7 @@ def test_without_a_policy_all_commands_say_so(world: World) -> None:
     assert world.run("history").output == "no policy was published\n"
     assert "no policy was effective" in world.run("at", "0@7").output
     assert (world.shown("show")["present"], world.shown("history"), world.shown("at", "0@7")) == (None, [], None)
-    assert world.run("diff", "-f", world.file()).exit_code == 1
+    assert world.run("diff", "-f", world.file()).exit_code == 3
 
 
 def test_who_published_a_policy_and_which_partitions_follow_it_is_shown(world: World) -> None:
@@ -52,7 +52,7 @@ def test_a_file_is_compared_with_what_is_published(world: World) -> None:
     assert world.shown("show", "-f", world.file(shadow=[]))["differs"] == ["shadow is 3, and none in the file"]
 
 
-@pytest.mark.parametrize(("shadow", "code", "said"), [([3], 0, ""), ([4], 1, "shadow is 3, and 4 in the file\n")])
+@pytest.mark.parametrize(("shadow", "code", "said"), [([3], 0, ""), ([4], 3, "shadow is 3, and 4 in the file\n")])
 def test_a_difference_is_an_exit_code(world: World, shadow: list[int], code: int, said: str) -> None:
     world.apply()
     done = world.run("diff", "-f", world.file(shadow=shadow))

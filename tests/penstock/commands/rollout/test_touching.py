@@ -222,20 +222,27 @@ def test_a_rescore_says_how_many_decisions_change(
     tried = try_and_roll_back(world)
     asked: dict[str, Any] = {}
 
-    def rescore(*arguments: Any, dry_run: bool) -> Iterator[tuple[int, Outcome]]:
-        asked.update(published=arguments[2], choice=arguments[3], dry_run=dry_run)
+    def rescore(*arguments: Any) -> Iterator[tuple[int, Outcome]]:
+        asked.update(published=arguments[2], choice=arguments[3], by=arguments[6] and arguments[6][:2])
         yield 0, Outcome(Counter({("block", "block"): 3, ("block", "pass"): 2}), 7, 8, 9)
         yield 1, Outcome(Counter({("block", "pass"): 1}))
 
     monkeypatch.setattr(touching, "rescore", rescore)
-    output = world.run("rescore", "--version", "2", *(["--dry-run"] if dry_run else [])).output
+    output = world.run("rescore", "--version", "2", *(["--dry-run"] if dry_run else SIGNED)).output
     verb = "would be corrected" if dry_run else "corrected"
     beside = "7 corrected before; 9 without a score of the champion; 8 left out, as Kafka has deleted corrections of"
     assert f"partition 0 5 predictions {verb}, 2 with another decision; {beside} their time\n" in output
     assert f"partition 1 1 prediction {verb}, 1 with another decision\n" in output
     assert f"all         6 predictions {verb}, 3 with another decision; {beside} their time, by version 1\n" in output
     assert "block → pass: 3\n" in output
-    assert asked == {"published": world.present.policy, "choice": asked["choice"], "dry_run": dry_run}
+    by = None if dry_run else ("ada", "a try")
+    assert asked == {"published": world.present.policy, "choice": asked["choice"], "by": by}
     assert asked["choice"].arms == {tried.hash: {"other"}}
-    again = f"next: penstock rollout rescore {world.reference} --version 2\n"
+    again = f"next: penstock rollout rescore {world.reference} --version 2 --reason TEXT\n"
     assert output.endswith(again if dry_run else f"the corrections are on {world.pipeline.corrections_topic}\n")
+
+
+@pytest.mark.parametrize("options", [(), ("--reason", " "), ("--reason", "why", "--author", "controller")])
+def test_corrections_need_a_reason_and_an_author(world: World, reading: Reading, options: tuple[str, ...]) -> None:
+    try_and_roll_back(world)
+    assert world.run("rescore", *options).exit_code == 2
