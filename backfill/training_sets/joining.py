@@ -57,7 +57,7 @@ class SetRange:
 
 def connect(memory_limit: str, temporary: Path) -> duckdb.DuckDBPyConnection:
     """DuckDB in memory, of at most this much; the rest goes to files in a folder."""
-    return duckdb.connect(
+    connection = duckdb.connect(
         config={
             "memory_limit": memory_limit,
             "temp_directory": str(temporary),
@@ -65,6 +65,8 @@ def connect(memory_limit: str, temporary: Path) -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": False,
         }
     )
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 class SetJoin:
@@ -127,7 +129,7 @@ class SetJoin:
             CREATE TABLE mature AS
             SELECT e.* EXCLUDE (in_range, in_time, is_mature), l.value AS label, l.known_at AS label_known_at
             FROM events e LEFT JOIN known l
-                ON l.event_id = e.event_id AND l.known_at::HUGEINT - e.event_time <= $horizon
+                ON l.event_id = e.event_id AND l.known_at::HUGEINT <= e.event_time::HUGEINT + $horizon
             WHERE in_range AND in_time AND is_mature
             QUALIFY row_number()
                 OVER (PARTITION BY e.n ORDER BY l.known_at DESC, l.ts DESC, l.part DESC, l.off DESC) = 1
@@ -190,7 +192,7 @@ class SetJoin:
             late = self._number(
                 """
                 SELECT count(*) FROM mature m JOIN known l
-                    ON l.event_id = m.event_id AND l.known_at::HUGEINT - m.event_time > ?
+                    ON l.event_id = m.event_id AND l.known_at::HUGEINT > m.event_time::HUGEINT + ?
                 """,
                 [self._horizon],
             )
