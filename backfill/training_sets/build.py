@@ -42,6 +42,7 @@ from schemas.codec import Registry
 from scoring.label_maturity import Maturity
 from scoring.training_set import view_versions
 from streams.definitions.labels import Labels
+from streams.definitions.other_inputs import is_other
 from streams.plan.project import Project
 
 Records = Callable[[str], Iterator[Record]]
@@ -235,8 +236,9 @@ class _Build:
         """
         project, replay, request = self._project, backfill.manifest.replay, self._request
         if project.other_views:
+            other = next(filter(is_other, self._model.inputs))
             raise PenstockError(
-                f"input {project.other_views[0].name}... is of another pipeline, which a backfill does not have",
+                f"input {other} is of another pipeline, which a backfill does not have",
                 where=str(backfill.folder),
                 next="give --features served in the place of --backfill: predictions have all inputs",
             )

@@ -100,52 +100,38 @@ class SetJoin:
         self._select()
 
     def _select(self) -> None:
-        """Make the tables of events and of rows."""
+        """Make the tables: ``known`` labels, the ``events`` of all ids, ``mature`` ones with their labels, ``rows``."""
         until, horizon = self._until, self._horizon
-        self._sql.execute("CREATE TABLE known AS SELECT * FROM labels WHERE known_at <= ?", [until])
+        is_mature = "true" if self._labels.horizon is None else f"event_time::HUGEINT + {horizon} <= {until}"
+        is_negative = self._labels.absent == "negative"
+        decided = "LEFT JOIN decisions d ON d.part = e.part AND d.off = e.off" if self._has_decisions else ""
+        again = ", d.n" if self._has_decisions else ""
+        self._sql.execute(f"CREATE TABLE known AS SELECT * FROM labels WHERE known_at <= {until}")
         self._sql.execute(
-            """
-            CREATE TABLE served AS SELECT n, event_id, event_time, known_at, ts, part, off, reach FROM features
+            f"""
+            CREATE TABLE events AS SELECT n, event_id, event_time, known_at, ts, part, off, reach,
+                event_time >= {self._range.from_ms} AND event_time < {self._range.to_ms} AS in_range,
+                greatest(event_time, known_at) <= {until} AS in_time, {is_mature} AS is_mature FROM features
             QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY ts, part, off, n) = 1
             """
         )
         self._sql.execute(
-            """
-            CREATE TABLE events AS SELECT *, event_time >= $from AND event_time < $to AS in_range,
-                greatest(event_time, known_at) <= $until AS in_time,
-                $horizon = $for_ever OR event_time::HUGEINT + $horizon <= $until AS is_mature
-            FROM served
-            """,
-            {
-                "from": self._range.from_ms,
-                "to": self._range.to_ms,
-                "until": until,
-                "horizon": horizon,
-                "for_ever": _FOR_EVER,
-            },
-        )
-        self._sql.execute(
-            """
-            CREATE TABLE mature AS
-            SELECT e.* EXCLUDE (in_range, in_time, is_mature), l.value AS label, l.known_at AS label_known_at
-            FROM events e LEFT JOIN known l
-                ON l.event_id = e.event_id AND l.known_at::HUGEINT <= e.event_time::HUGEINT + $horizon
+            f"""
+            CREATE TABLE mature AS SELECT e.n, e.event_id, e.event_time, e.known_at, e.part, e.off, e.reach,
+                l.value AS label, if(l.value IS NULL, NULL, l.known_at) AS label_known_at,
+                {self._observed()} AS p_observed
+            FROM events e {decided} LEFT JOIN known l
+                ON l.event_id = e.event_id AND l.known_at::HUGEINT <= e.event_time::HUGEINT + {horizon}
             WHERE in_range AND in_time AND is_mature
             QUALIFY row_number()
-                OVER (PARTITION BY e.n ORDER BY l.known_at DESC, l.ts DESC, l.part DESC, l.off DESC) = 1
-            """,
-            {"horizon": horizon},
+                OVER (PARTITION BY e.n ORDER BY l.known_at DESC, l.ts DESC, l.part DESC, l.off DESC{again}) = 1
+            """
         )
-        is_negative = self._labels.absent == "negative"
         self._sql.execute(
             f"""
-            CREATE TABLE rows AS SELECT m.n, m.event_id, m.event_time, m.known_at, m.reach,
-                {"coalesce(m.label, 0)::TINYINT" if is_negative else "m.label"} AS label,
-                if(m.label IS NULL, NULL, m.label_known_at) AS label_known_at,
-                m.label IS NULL AS is_absent, {self._observed()} AS p_observed
-            FROM mature m {"LEFT JOIN decisions d ON d.part = m.part AND d.off = m.off" if self._has_decisions else ""}
-            {"" if is_negative else "WHERE m.label IS NOT NULL"}
-            {"QUALIFY row_number() OVER (PARTITION BY m.n ORDER BY d.n) = 1" if self._has_decisions else ""}
+            CREATE VIEW rows AS SELECT * EXCLUDE (label), label IS NULL AS is_absent,
+                {"coalesce(label, 0)::TINYINT" if is_negative else "label"} AS label
+            FROM mature {"" if is_negative else "WHERE label IS NOT NULL"}
             """
         )
 
@@ -210,14 +196,14 @@ class SetJoin:
             labels_after_until=labels - known,
             labels_after_horizon=late,
             labels_without_event=self._number(
-                "SELECT count(DISTINCT event_id) FROM known WHERE event_id NOT IN (SELECT event_id FROM served)"
+                "SELECT count(DISTINCT event_id) FROM known WHERE event_id NOT IN (SELECT event_id FROM events)"
             ),
         )
 
     def arrival(self) -> tuple[Arrival, ...]:
         """The share of mature events whose label had come, by age up to the horizon or the oldest label's age."""
         mature, labelled, oldest = self._row(
-            "SELECT count(*), count(label), max(label_known_at - event_time) FILTER (label IS NOT NULL) FROM mature"
+            "SELECT count(*), count(label), max(label_known_at - event_time) FROM mature"
         )
         if not labelled:
             return ()
@@ -254,7 +240,7 @@ class SetJoin:
                     count(*) FILTER (d.decision = $hides AND is_absent),
                     count(*) FILTER (d.explored AND p_observed < 1),
                     count(*) FILTER (d.decision <> $hides AND p_observed IS NULL)
-                FROM rows r JOIN served s ON s.n = r.n JOIN decisions d ON d.part = s.part AND d.off = s.off
+                FROM rows r JOIN decisions d ON d.part = r.part AND d.off = r.off
                 """,
                 {"hides": hidden_by},
             )

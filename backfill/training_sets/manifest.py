@@ -17,11 +17,11 @@ Features = Literal["recomputed", "served"]
 Verdict = Literal["passed", "failed", "inconclusive", "skipped"]
 
 
-class _Part(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabelRule(_Part):
+class LabelRule(_Frozen):
     """The labels as the definition declared them; durations in milliseconds."""
 
     topic: str
@@ -33,7 +33,7 @@ class LabelRule(_Part):
     hidden_by: str | None
 
 
-class Request(_Part):
+class Request(_Frozen):
     """What was asked for; two requests that are equal make the same set of the same inputs.
 
     Args:
@@ -57,7 +57,7 @@ class Request(_Part):
     probe: bool
 
 
-class SetCounts(_Part):
+class SetCounts(_Frozen):
     """How many rows were read, and why some are not in the set.
 
     ``features_read`` = ``ids_again`` + ``events_out_of_range`` + ``events_after_until`` + ``events_immature`` +
@@ -80,7 +80,7 @@ class SetCounts(_Part):
     predictions_refused: int = 0
 
 
-class SetPart(_Part):
+class SetPart(_Frozen):
     """A file of the set: its rows, and the SHA-256 of its bytes."""
 
     file: str
@@ -88,7 +88,7 @@ class SetPart(_Part):
     sha256: str
 
 
-class Split(_Part):
+class Split(_Frozen):
     """A part of the set by time: rows, those of the positive class (None for a regression), times of its events."""
 
     rows: int
@@ -97,7 +97,7 @@ class Split(_Part):
     to_ms: int
 
 
-class Arrival(_Part):
+class Arrival(_Frozen):
     """How many of the mature events had their label by an age, of all and of those of each class (at most 20)."""
 
     age_ms: int
@@ -105,7 +105,7 @@ class Arrival(_Part):
     classes: Mapping[str, float]
 
 
-class Selection(_Part):
+class Selection(_Frozen):
     """Outcomes that decisions hide.
 
     Args:
@@ -128,7 +128,7 @@ class Selection(_Part):
     unknown_share: float | None
 
 
-class Probe(_Part):
+class Probe(_Frozen):
     """Two small models, of the vectors and of the same moved one event ahead for each entity, on the same later rows.
 
     ``difference`` is by how much the moved vectors score better (AUC, of a regression R²), ``low`` and ``high`` are its
@@ -146,7 +146,7 @@ class Probe(_Part):
     high: float | None = None
 
 
-class LeakCheck(_Part):
+class LeakCheck(_Frozen):
     """Whether features saw their future.
 
     Args:
@@ -168,7 +168,7 @@ class LeakCheck(_Part):
     probe: Probe
 
 
-class TrainingSetManifest(_Part):
+class TrainingSetManifest(_Frozen):
     """All that is known of a training set; it depends on nothing but its inputs.
 
     Args:

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from backfill.labels import LabelReader
 from backfill.training_parquet import VectorReader, feature_columns, feature_rows
 from backfill.training_sets import build as build_module
+from backfill.training_sets import parts
 from backfill.training_sets.build import build_training_set
 from backfill.training_sets.folder import TrainingSetFolder, open_training_set
 from penstock.errors import PenstockError
@@ -24,31 +27,35 @@ from scoring.label_maturity import Maturity
 from scoring.training_set import TrainingSet, join, view_versions
 from tests.backfill.training_sets.worlds import INPUTS, TO_MS, Event, Label, World, naive
 
-times = st.integers(0, 12)
 numbers = st.sampled_from([None, 0.0, -0.0, 1.5, 2.0**-140, 1e30])
-events = st.builds(
-    lambda id_, time, late, amount, mean, timestamp: Event(
-        id_, time, time + late, (amount, 1.0, mean), timestamp=timestamp, scored_at=time
-    ),
-    st.sampled_from("abcdé"),
-    times,
-    st.sampled_from([0, 0, 0, 3]),
-    numbers,
-    numbers,
-    st.integers(0, 2),
-)
-labels = st.builds(
-    Label, st.sampled_from("abcdéz"), st.integers(0, 20), st.sampled_from([True, False, None]), st.integers(0, 20)
-)
-NEGATIVE = {"horizon": 3, "absent": "negative"}
-declarations = st.sampled_from(
-    [
-        {},
-        {"horizon": 3, "absent": "excluded"},
-        {"horizon": 3, "absent": "negative"},
-        {"horizon": 20, "absent": "negative"},
-    ]
-)
+late, timestamps = st.sampled_from([0, 0, 0, 3]), st.integers(0, 2)
+
+
+def events(ids: st.SearchStrategy[str]) -> st.SearchStrategy[Event]:
+    return st.builds(
+        lambda id_, time, late, amount, mean, timestamp: Event(
+            id_, time, time + late, (amount, 1.0, mean), timestamp=timestamp, scored_at=time
+        ),
+        ids,
+        st.integers(0, 12),
+        late,
+        numbers,
+        numbers,
+        timestamps,
+    )
+
+
+def labels(ids: st.SearchStrategy[str]) -> st.SearchStrategy[Label]:
+    return st.builds(
+        Label, ids, st.integers(0, 20), st.sampled_from([True, False, None]), st.sampled_from([0, 5, 10, 20])
+    )
+
+
+DECLARED: list[dict[str, Any]] = [
+    {},
+    {"horizon": 3, "absent": "excluded"},
+    {"horizon": 3, "absent": "negative"},
+]
 
 
 def rows_of(found: TrainingSetFolder) -> list[tuple[Any, ...]]:
@@ -78,36 +85,74 @@ def in_memory(world: World, folder: Path, until_ms: int | None) -> TrainingSet:
     )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(events, min_size=1, max_size=12), st.lists(labels, max_size=12), declarations, st.none() | times)
-def test_the_set_is_that_of_a_naive_join_and_of_training(
-    given_events: list[Event], given_labels: list[Label], declared: dict[str, Any], until_ms: int | None
-) -> None:
-    world = World(given_events, given_labels, declared)
+def require_equal(world: World, until_ms: int | None, folder: Path) -> None:
+    """Check that a set is that of the naive join, of training in memory, and of the log of predictions."""
     expected = naive(world, 0, TO_MS, until_ms)
-    with TemporaryDirectory() as name:
-        folder = Path(name) / "set"
-        trained = in_memory(world, Path(name) / "set-backfill", until_ms)
-        assert trained.event_ids == tuple(row[0] for row in expected)
-        if not expected:
-            with pytest.raises(PenstockError, match="no event of the range"):
-                world.build(folder, until_ms=until_ms)
-            assert not folder.exists()
-            return
-        found = world.build(folder, until_ms=until_ms)
-        assert rows_of(found) == expected
-        assert found.manifest.data_hash == trained.data_hash
-        assert found.manifest.until_ms == trained.until_ms
-        vectors, truth = found.arrays()
-        np.testing.assert_array_equal(vectors.view(np.uint32), trained.X.view(np.uint32))
-        assert truth.tolist() == trained.y.tolist()
-        counts = found.manifest.counts.model_dump()
-        assert {name: counts[name] for name in asdict(trained.counts) if name in counts} == {
-            name: number for name, number in asdict(trained.counts).items() if name in counts
-        }
-        served = world.build(Path(name) / "served", until_ms=until_ms, served=True)
-        assert rows_of(served) == expected
-        assert served.manifest.data_hash == trained.data_hash
+    trained = in_memory(world, folder / "set-backfill", until_ms)
+    assert trained.event_ids == tuple(row[0] for row in expected)
+    if not expected:
+        with pytest.raises(PenstockError, match="no event of the range"):
+            world.build(folder / "set", until_ms=until_ms)
+        assert not (folder / "set").exists()
+        return
+    found = world.build(folder / "set", until_ms=until_ms)
+    assert rows_of(found) == expected
+    assert found.manifest.data_hash == trained.data_hash
+    assert found.manifest.until_ms == trained.until_ms
+    vectors, truth = found.arrays()
+    np.testing.assert_array_equal(vectors.view(np.uint32), trained.X.view(np.uint32))
+    assert truth.tolist() == trained.y.tolist()
+    counts = found.manifest.counts.model_dump()
+    assert {name: counts.get(name, 0) for name in asdict(trained.counts)} == asdict(trained.counts)
+    served = world.build(folder / "served", until_ms=until_ms, served=True)
+    assert rows_of(served) == expected
+    assert served.manifest.data_hash == trained.data_hash
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data(), st.sampled_from(DECLARED), st.none() | st.integers(0, 12))
+def test_the_set_is_that_of_a_naive_join_and_of_training(
+    data: st.DataObject, declared: dict[str, Any], until_ms: int | None
+) -> None:
+    of_events = data.draw(st.lists(events(st.sampled_from("abcdé")), min_size=1, max_size=12))
+    of_labels = data.draw(st.lists(labels(st.sampled_from("abcdéz")), max_size=12))
+    with TemporaryDirectory() as folder:
+        require_equal(World(of_events, of_labels, declared), until_ms, Path(folder))
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+@pytest.mark.parametrize("until_ms", [None, 10])
+def test_so_is_that_of_a_crowd_in_which_every_tie_and_limit_is_met(
+    tmp_path: Path, declared: dict[str, Any], until_ms: int | None
+) -> None:
+    rng = np.random.default_rng(11)
+
+    def draw(*values: Any) -> Any:
+        return values[rng.integers(len(values))]
+
+    of_events = [
+        Event(f"e{rng.integers(300)}", time, time + draw(0, 0, 3), (float(n), 1.0, None), timestamp=draw(0, 1, 2))
+        for n, time in enumerate(rng.integers(0, 13, 400).tolist())
+    ]
+    of_labels = [
+        Label(f"e{rng.integers(320)}", int(rng.integers(0, 21)), draw(True, False, None), draw(5, 10, 20))
+        for _ in range(1_500)
+    ]
+    require_equal(World(of_events, of_labels, declared), until_ms, tmp_path)
+
+
+def test_a_hash_does_not_depend_on_how_the_rows_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = MANY.build(tmp_path / "whole").manifest
+    monkeypatch.setattr(parts, "_ROWS_PER_GROUP", 7)
+    assert MANY.build(tmp_path / "cut").manifest.data_hash == whole.data_hash
+
+
+def test_files_have_as_many_rows_as_they_may_and_row_groups_one_length(tmp_path: Path) -> None:
+    schema = pa.schema([("x", pa.int64())])
+    batches = [pa.record_batch([pa.array(range(n, n + 4))], schema=schema) for n in range(0, 44, 4)]
+    made = parts.write_parts(tmp_path, schema, batches, rows_per_part=10)
+    assert [part.rows for part in made] == [10, 10, 10, 10, 4]
+    assert pq.read_table(tmp_path)["x"].to_pylist() == list(range(44))
 
 
 MANY = World(
