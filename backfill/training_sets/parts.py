@@ -117,7 +117,8 @@ def _label_bytes(labels: pa.Array, task: Task, classes: Sequence[str]) -> bytes:
         places = {name: place for place, name in enumerate(classes)}
         return np.array([places[one] for one in labels.to_pylist()], dtype="<i2").tobytes()
     kind = "<f8" if task == "regression" else "i1"
-    return labels.to_numpy(zero_copy_only=False).astype(kind).tobytes()
+    content: bytes = labels.to_numpy(zero_copy_only=False).astype(kind).tobytes()
+    return content
 
 
 def _batches(files: Sequence[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
