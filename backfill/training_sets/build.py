@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version as library_version
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -34,7 +35,7 @@ from backfill.training_sets.manifest import (
     load_set_manifest,
 )
 from backfill.training_sets.parts import data_hash, set_schema, write_parts
-from backfill.training_sets.staging import PredictionStaging, Staged, stage_backfill, stage_labels
+from backfill.training_sets.staging import PredictionStaging, stage_backfill, stage_labels
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from penstock.time import iso
@@ -121,6 +122,15 @@ def build_training_set(
         return made, True
 
 
+class _Staged(NamedTuple):
+    """Files, how far labels have come, the offsets that were read of each topic, and the counts of what was refused."""
+
+    files: SetFiles
+    reached_ms: int | None
+    offsets: dict[str, dict[int, tuple[int, int]]]
+    refused: dict[str, int]
+
+
 class _Build:
     """One build, in its folder."""
 
@@ -142,21 +152,15 @@ class _Build:
     def run(self) -> TrainingSetManifest:
         """Make the files and return the manifest."""
         request, labels, pipeline = self._request, self._labels, self._project.pipeline
-        files, staged_labels, staged_features, staged_predictions, offsets = self._stage()
-        until_ms = Maturity.of(labels).until(request.until_ms, staged_labels.reached_ms)
+        staged = self._stage()
+        until_ms = Maturity.of(labels).until(request.until_ms, staged.reached_ms)
         range_ = SetRange(request.from_ms, request.to_ms, until_ms)
         self._tell("joining")
         with closing(connect(self._memory_limit, self._folder / "spill")) as sql:
-            join = SetJoin(sql, files, range_, labels, self._model)
+            join = SetJoin(sql, staged.files, range_, labels, self._model)
             _require_declared(labels, join.explored(), self._project)
             join.require_labelled()
-            counts = join.counts().model_copy(
-                update={
-                    "labels_refused": staged_labels.refused,
-                    "features_read": staged_features.rows,
-                    "predictions_refused": staged_predictions.refused,
-                }
-            )
+            counts = join.counts().model_copy(update=staged.refused)
             shares = [Fraction(share) for share in request.split]
             join.cut(shares, embargo=request.embargo)
             splits = join.splits()
@@ -189,7 +193,7 @@ class _Build:
             parts=parts,
             splits=splits,
             counts=counts,
-            offsets=offsets,
+            offsets=staged.offsets,
             versions=versions,
             arrival=arrival,
             selection=selection,
@@ -197,36 +201,35 @@ class _Build:
             libraries={name: library_version(name) for name in _LIBRARIES},
         )
 
-    def _stage(self) -> tuple[SetFiles, Staged, Staged, Staged, dict[str, dict[int, tuple[int, int]]]]:
-        """Write the files to join; return them and what was read: labels, features, predictions, offsets."""
+    def _stage(self) -> _Staged:
+        """Write the files that are to be joined."""
         project, labels, backfill = self._project, self._labels, self._inputs.backfill
+        if backfill is not None:
+            self._require_recomputed(backfill)
         files = {name: self._folder / f"{name}.parquet" for name in ("labels", "features", "decisions")}
         self._tell(f"reading {labels.topic}")
         reader = LabelReader(labels, project.schemas, self._inputs.registry)
         of_labels = stage_labels(files["labels"], labels.task, reader, self._inputs.records(labels.topic))
         offsets = {labels.topic: of_labels.offsets}
-        topic, decisions, of_predictions = project.pipeline.predictions_topic, None, Staged()
+        topic, decisions, refused = project.pipeline.predictions_topic, None, 0
         if backfill is None or labels.hidden_by is not None:
             self._tell(f"reading {topic}")
             decisions = files["features" if backfill is None else "decisions"]
             staging = PredictionStaging(project, features=backfill is None)
             of_predictions = staging.stage(decisions, self._inputs.records(topic))
-            offsets[topic] = of_predictions.offsets
-        if backfill is None:
-            return (
-                SetFiles(files["labels"], files["features"], decisions),
-                of_labels,
-                of_predictions,
-                of_predictions,
-                offsets,
-            )
-        self._tell(f"reading {backfill.folder}")
-        self._require_recomputed(backfill)
-        vectors = VectorReader(self._model.inputs, project.pipeline.categories)
-        by_arrival = project.pipeline.source.order == "arrival"
-        of_features = stage_backfill(files["features"], self._model.inputs, vectors, backfill, by_arrival=by_arrival)
-        offsets |= offsets_of(project, backfill)
-        return SetFiles(files["labels"], files["features"], decisions), of_labels, of_features, of_predictions, offsets
+            offsets[topic], refused = of_predictions.offsets, of_predictions.refused
+        if backfill is not None:
+            self._tell(f"reading {backfill.folder}")
+            vectors = VectorReader(self._model.inputs, project.pipeline.categories)
+            by_arrival = project.pipeline.source.order == "arrival"
+            stage_backfill(files["features"], self._model.inputs, vectors, backfill, by_arrival=by_arrival)
+            offsets |= offsets_of(project, backfill)
+        return _Staged(
+            SetFiles(files["labels"], files["features"], decisions),
+            of_labels.reached_ms,
+            offsets,
+            {"labels_refused": of_labels.refused, "predictions_refused": refused},
+        )
 
     def _require_recomputed(self, backfill: Backfill) -> None:
         """Check that the backfill has the inputs and the range.

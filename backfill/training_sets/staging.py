@@ -162,8 +162,8 @@ def stage_backfill(
 class PredictionStaging:
     """Writes predictions: the decisions of all, and with ``features`` also the vectors that they were made with.
 
-    Predictions of another model, or of other versions of its views, are left out. All versions of a model have the same
-    inputs: the repository sees to that.
+    Vectors of another model, or of other versions of its views, are left out. All versions of a model have the same
+    inputs: the repository sees to that. A decision counts whatever made it.
 
     Args:
         project: The pipeline.
@@ -196,6 +196,8 @@ class PredictionStaging:
             value: dict[str, Any] = self._decoder.decode(record.value or b"")
         except (Undecodable, UnknownSchema):
             return None
+        if not self._features:
+            return value
         if value["model"] not in self._names or len(value["vector"]) != 4 * len(self._inputs):
             return None
         found = {view["view"].partition("@")[0]: view for view in value["views"]}

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -353,19 +354,50 @@ def test_an_exploration_without_a_declared_decision_that_hides_is_refused(tmp_pa
     assert "Labels(hidden_by='block')" in str(error.value)
 
 
-def test_predictions_of_other_views_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = World._prediction
+@pytest.fixture
+def other_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second prediction was made with another version of the view."""
+    made = World._prediction
 
     def odd(self: World, event: Event, offset: int) -> dict[str, Any]:
-        made = other(self, event, offset)
+        prediction = made(self, event, offset)
         if offset % 2:
-            made["views"][0]["view"] = "taps@7"
-        return made
+            prediction["views"][0]["view"] = "taps@7"
+        return prediction
 
     monkeypatch.setattr(World, "_prediction", odd)
+
+
+@pytest.mark.usefixtures("other_views")
+def test_vectors_of_other_views_do_not_count(tmp_path: Path) -> None:
     found = MANY.build(tmp_path / "set", served=True)
     assert found.manifest.counts.predictions_refused == 200
     assert found.manifest.versions == {"taps@1": found.manifest.rows}
+
+
+@pytest.mark.usefixtures("other_views")
+def test_a_decision_hides_outcomes_whatever_views_it_was_made_with(tmp_path: Path) -> None:
+    world = selective(hidden_by="block")
+    assert world.build(tmp_path / "set").manifest.selection.declined == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (duckdb.OutOfMemoryException("failed to allocate"), "DuckDB cannot join the set within 512MB"),
+    ],
+)
+def test_a_build_without_room_says_so_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(build_module, "write_parts", fail)
+    with pytest.raises(PenstockError, match=says):
+        MANY.build(tmp_path / "set")
+    assert not (tmp_path / "set").exists()
 
 
 def test_the_disk_of_the_staged_files_is_free_again(tmp_path: Path) -> None:
