@@ -142,6 +142,13 @@ def test_so_is_that_of_a_crowd_in_which_every_tie_and_limit_is_met(
     require_equal(World(of_events, of_labels, declared), until_ms, tmp_path)
 
 
+def test_a_label_whose_clock_is_ahead_makes_no_event_mature(tmp_path: Path) -> None:
+    of_labels = [Label("a", 5, True, 5), Label("z", 900, True, 8)]
+    world = World([Event("a", 0, 0), Event("b", 4, 4)], of_labels, {"horizon": 5, "absent": "negative"})
+    require_equal(world, None, tmp_path)
+    assert open_training_set(tmp_path / "set").manifest.until_ms == 8
+
+
 def test_a_hash_does_not_depend_on_how_the_rows_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MANY.build(tmp_path / "whole").manifest
     monkeypatch.setattr(parts, "_ROWS_PER_GROUP", 7)
