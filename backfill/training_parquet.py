@@ -75,6 +75,7 @@ def read_training_set(
         categories=pipeline.categories,
         maturity=Maturity.of(labels),
     )
+    offsets = offsets_of(project, backfill)
     unserved = served.unserved if served else 0
     counts = replace(
         result.counts,
@@ -86,7 +87,7 @@ def read_training_set(
     return replace(
         result,
         counts=counts,
-        offsets=offsets_of(project, backfill),
+        offsets=offsets,
         texts=vectors.texts,
         with_defaults=is_default,
         values_refused=reader.refused.values,
