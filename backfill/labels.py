@@ -11,7 +11,7 @@ from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from scoring.label_values import LabelDecoder, Unusable
 from scoring.training_set import LabelRow
-from streams.definitions.pipeline import Labels
+from streams.definitions.labels import Labels
 
 _log = logging.getLogger(__name__)
 
@@ -59,4 +59,5 @@ class LabelReader:
                 known_at_ms=label.known_at_ms,
                 position=(record.timestamp, record.partition, record.offset),
                 value=label.value,
+                received_ms=record.timestamp if record.timestamp >= 0 else None,
             )

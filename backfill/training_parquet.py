@@ -21,9 +21,11 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from schemas.categories import category, code_of
 from schemas.codec import Registry
+from scoring.label_maturity import Maturity
 from scoring.recipe import DataRecipe
 from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
+from streams.definitions.labels import Labels
 from streams.definitions.other_inputs import is_other
 from streams.plan.project import Project
 
@@ -40,6 +42,8 @@ def read_training_set(
 ) -> TrainingSet:
     """Return the labelled events of the backfill, as known at ``until_ms`` (event time, epoch ms; None: no limit).
 
+    If the labels declare a horizon, these are the events that are so old, as :func:`scoring.training_set.join` says.
+
     Inputs of other pipelines are as they were served, by the predictions topic; ``with_defaults`` gives every event
     their declared defaults instead.
 
@@ -49,16 +53,11 @@ def read_training_set(
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
-            needs; the pipeline has no labels; no prediction has the inputs of other pipelines; or Kafka cannot be
-            reached.
+            needs; the pipeline has no labels, or too few of old enough events; no prediction has the inputs of other
+            pipelines; or Kafka cannot be reached.
     """
     pipeline = project.pipeline
-    labels = pipeline.labels
-    if labels is None:
-        raise PenstockError(
-            f"pipeline {pipeline.name} declares no labels, which a training set needs",
-            next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
-        )
+    labels = require_labels(project)
     inputs = pipeline.model.inputs
     views = view_versions(project.plan, inputs, project.other_views)
     require_fit(project, views, backfill)
@@ -80,11 +79,9 @@ def read_training_set(
         task=labels.task,
         positive=None if labels.positive is None else str(labels.positive),
         categories=pipeline.categories,
+        maturity=Maturity.of(labels),
     )
-    offsets = {
-        source.topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
-        for source, of in zip(project.plan.sources, backfill.manifest.replay.sources, strict=True)
-    }
+    offsets = offsets_of(project, backfill)
     unserved = served.unserved if served else 0
     counts = replace(
         result.counts,
@@ -114,6 +111,28 @@ def read_training_set(
         values_refused=reader.refused.values,
         recipe=recipe,
     )
+
+
+def require_labels(project: Project) -> Labels:
+    """The labels of a pipeline.
+
+    Raises:
+        PenstockError: if it declares none.
+    """
+    if project.pipeline.labels is None:
+        raise PenstockError(
+            f"pipeline {project.pipeline.name} declares no labels, which a training set needs",
+            next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
+        )
+    return project.pipeline.labels
+
+
+def offsets_of(project: Project, backfill: Backfill) -> dict[str, dict[int, tuple[int, int]]]:
+    """Which offsets of each topic a backfill has read, by partition: the first, and the end."""
+    return {
+        source.topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
+        for source, of in zip(project.plan.sources, backfill.manifest.replay.sources, strict=True)
+    }
 
 
 def require_fit(project: Project, views: Mapping[str, str], backfill: Backfill) -> None:

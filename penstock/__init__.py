@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from streams.definitions.cascade import Cascade as Cascade
     from streams.definitions.columns import Derived as Derived
     from streams.definitions.columns import PythonColumn as PythonColumn
+    from streams.definitions.labels import Labels as Labels
     from streams.definitions.monitors import Monitors as Monitors
-    from streams.definitions.pipeline import Labels as Labels
     from streams.definitions.pipeline import Model as Model
     from streams.definitions.pipeline import Pipeline as Pipeline
     from streams.definitions.rollout import Guardrail as Guardrail
@@ -40,7 +40,8 @@ else:
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
         "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",
-        **dict.fromkeys(["Labels", "Model", "Pipeline"], "streams.definitions.pipeline"),
+        "Labels": "streams.definitions.labels",
+        **dict.fromkeys(["Model", "Pipeline"], "streams.definitions.pipeline"),
         **dict.fromkeys(["Guardrail", "Rollout", "Step"], "streams.definitions.rollout"),
         "Source": "streams.definitions.sources",
         **dict.fromkeys(["Entity", "View"], "streams.definitions.views"),

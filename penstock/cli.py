@@ -32,6 +32,9 @@ COMMANDS = {
     "backfill": Entry(
         "penstock.commands.backfill:backfill", "Write the features of past events to Parquet.", _PIPELINE
     ),
+    "training-set": Entry(
+        "penstock.commands.training_set:training_set", "Join past features to labels, as Parquet.", _PIPELINE
+    ),
     "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry("penstock.commands.features.group:features", "Describe, test and explain features.", _CHECK),

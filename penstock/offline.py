@@ -9,6 +9,9 @@
         batch.to_pandas()
     data = read_training_set("ads/pipeline.py", backfill)
     data.X, data.y
+
+    march = training_set("march-set")  # a folder written by `penstock training-set build`
+    march.pandas(["event_time", "label"], split="train")
 """
 
 from __future__ import annotations
@@ -18,13 +21,22 @@ from pathlib import Path
 from backfill.parquet import Backfill
 from backfill.parquet import read_backfill as _read_backfill
 from backfill.training_parquet import read_training_set as _read_training_set
+from backfill.training_sets.folder import TrainingSetFolder, open_training_set
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.trained_model import OnnxModel
 from scoring.training_set import TrainingSet
 from streams.plan.project import open_project
 
-__all__ = ["Backfill", "OnnxModel", "TrainingSet", "read_backfill", "read_training_set"]
+__all__ = [
+    "Backfill",
+    "OnnxModel",
+    "TrainingSet",
+    "TrainingSetFolder",
+    "read_backfill",
+    "read_training_set",
+    "training_set",
+]
 
 
 def read_backfill(folder: str | Path) -> Backfill:
@@ -55,3 +67,12 @@ def read_training_set(
     settings = settings or Settings()
     registry = registry_schemas(settings.schema_registry_url)
     return _read_training_set(open_project(pipeline), settings.kafka.access, backfill, until_ms, registry)
+
+
+def training_set(folder: str | Path) -> TrainingSetFolder:
+    """Open a training set. Rows are read only when they are asked for.
+
+    Raises:
+        PenstockError: if the folder has no complete training set, or a file is missing or damaged.
+    """
+    return open_training_set(Path(folder))

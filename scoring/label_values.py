@@ -10,7 +10,7 @@ from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
 from scoring.training_set import Truth
-from streams.definitions.pipeline import Labels, Task
+from streams.definitions.labels import Labels, Task
 
 
 class Known(NamedTuple):

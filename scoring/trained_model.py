@@ -17,7 +17,7 @@ from scoring.encodings import Encoding
 from scoring.hosted_model import HostedModel, Probe
 from scoring.recipe import Recipe
 from scoring.vectors import FloatArray
-from streams.definitions.pipeline import Task
+from streams.definitions.labels import Absent, Task
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -126,7 +126,8 @@ class ModelManifest(Manifest):
     ``last_event_ms`` is the time of the latest event in the set, ``offsets`` are those of each topic that the backfill
     read, by partition; manifests of earlier builds lack both. ``classes`` are those of a model of several, sorted, of
     which ``positive`` is the one whose probability is the score; ``positives`` is 0 for a regression.
-    ``with_defaults`` says whether inputs of other pipelines were their defaults in training.
+    ``with_defaults`` says whether inputs of other pipelines were their defaults in training. ``horizon_ms`` and
+    ``absent`` are those of the labels, as they were declared then.
     """
 
     kind: Literal["trained"] = "trained"
@@ -146,6 +147,8 @@ class ModelManifest(Manifest):
     last_event_ms: int | None = None
     offsets: Mapping[str, Mapping[int, tuple[int, int]]] = {}
     with_defaults: bool = False
+    horizon_ms: int | None = None
+    absent: Absent | None = None
 
     @property
     def trained_to_ms(self) -> int | None:

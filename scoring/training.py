@@ -264,6 +264,8 @@ def describe(
         last_event_ms=int(training_set.event_times[-1]),
         offsets=training_set.offsets,
         with_defaults=training_set.with_defaults,
+        horizon_ms=training_set.maturity.horizon_ms,
+        absent=training_set.maturity.absent,
         importance=importance,
         libraries={"python": platform.python_version()} | {name: library_version(name) for name in libraries},
     )

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.label_maturity import ANY_AGE, Maturity, reached
 from scoring.recipe import DataRecipe
+from streams.definitions.labels import Task
 from streams.definitions.other_inputs import view_of
-from streams.definitions.pipeline import Task
 from streams.plan.model import PipelinePlan
 from streams.plan.other_views import OtherView
 
@@ -50,32 +51,44 @@ class FeatureRow:
 class LabelRow:
     """One label of an event, known since ``known_at_ms``; a value of None retracts earlier labels.
 
-    ``position`` decides between labels of the same time: the greatest wins.
+    ``position`` decides between labels of the same time: the greatest wins. ``received_ms`` is when Kafka received it,
+    None if that is not known.
     """
 
     event_id: str
     known_at_ms: int
     position: tuple[int, ...]
     value: Truth | None
+    received_ms: int | None = None
+
+    @property
+    def rank(self) -> tuple[int, tuple[int, ...]]:
+        """Of several labels of one event, the one with the greatest rank counts."""
+        return self.known_at_ms, self.position
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many rows were read, and why some are not in the set.
 
-    ``features_read`` = ``events_unserved`` + ``ids_again`` + ``events_after_until`` + ``events_unlabelled`` + the rows
-    of the set. ``events_unserved`` have no prediction with the inputs of other pipelines that the model takes.
-    ``labels_refused`` counts labels that break their contract; ``labels_read`` does not include them.
+    ``features_read`` = ``events_unserved`` + ``ids_again`` + ``events_after_until`` + ``events_immature`` +
+    ``events_unlabelled`` + the rows of the set. ``events_unserved`` have no prediction with the inputs of other
+    pipelines that the model takes; ``events_immature`` are younger than the horizon of labels. ``events_absent`` are in
+    the set as negative ones, because they have no label. ``labels_refused`` counts labels that break their contract;
+    ``labels_read`` does not include them. ``labels_after_horizon`` are labels of mature events that came too late.
     """
 
     features_read: int = 0
     events_unserved: int = 0
     ids_again: int = 0
     events_after_until: int = 0
+    events_immature: int = 0
     events_unlabelled: int = 0
+    events_absent: int = 0
     labels_read: int = 0
     labels_refused: int = 0
     labels_after_until: int = 0
+    labels_after_horizon: int = 0
     labels_without_event: int = 0
 
 
@@ -93,6 +106,7 @@ class TrainingSet:
     ``with_defaults`` says whether inputs of other pipelines are their declared defaults, and not as they were served.
     ``values_refused`` counts those of the refused labels whose value is none of the task.
     ``recipe`` says where it comes from; None if it was not read by :mod:`backfill.training_parquet`.
+    ``maturity`` says when labels were taken for final; with a horizon, ``until_ms`` is at most what labels had reached.
     """
 
     inputs: tuple[str, ...]
@@ -114,6 +128,7 @@ class TrainingSet:
     with_defaults: bool = False
     values_refused: int = 0
     recipe: DataRecipe | None = None
+    maturity: Maturity = ANY_AGE
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -161,6 +176,7 @@ def join(
     task: Task = "binary",
     positive: str | None = None,
     categories: tuple[str, ...] = (),
+    maturity: Maturity = ANY_AGE,
 ) -> TrainingSet:
     """Join vectors to labels by event id, as known at ``until_ms`` (event time; None for no limit).
 
@@ -168,23 +184,38 @@ def join(
     depends on is later. Of several events with one id, the first is used. The result does not depend on the order of
     the rows.
 
+    With a horizon, an event is used only if it is that old at ``until_ms`` (at most what the labels have reached), and
+    its label is the latest that was known when it was. An event without one is negative if ``maturity`` says so.
+
     The values of labels are those of the ``task``; ``positive`` is the class whose probability is the score.
 
-    ``labels`` is consumed first, so that only the vectors of labelled events stay in memory.
+    ``labels`` is consumed first, so that only the vectors of labelled events stay in memory, unless all are needed.
+
+    Raises:
+        PenstockError: if too few mature events have a label, and ``maturity`` does not say what that means.
     """
+    all_labels = list(labels)
+    until_ms = maturity.until(until_ms, reached((label.known_at_ms, label.received_ms) for label in all_labels))
     bound = until_ms if until_ms is not None else np.iinfo(np.int64).max
-    known, labels_read, labels_late = _latest_labels(labels, bound)
+    known = _by_event(label for label in all_labels if label.known_at_ms <= bound)
     served: dict[str, FeatureRow] = {}
     features_read = 0
     for row in features:
         features_read += 1
         held = served.get(row.event_id)
         if held is None or row.position < held.position:
-            served[row.event_id] = row if row.event_id in known else replace(row, vector=_NOT_NEEDED)
+            is_needed = row.event_id in known or maturity.absent == "negative"
+            served[row.event_id] = row if is_needed else replace(row, vector=_NOT_NEEDED)
     in_time = [row for row in served.values() if max(row.event_time_ms, row.known_at_ms) <= bound]
-    labelled = [(row, known[row.event_id].value) for row in in_time if row.event_id in known]
+    horizon = maturity.horizon_ms
+    mature = in_time if horizon is None else [row for row in in_time if row.event_time_ms + horizon <= bound]
+    found = [(row, _label_of(known.get(row.event_id, ()), row.event_time_ms, horizon)) for row in mature]
+    labelled = sum(value is not None for _, value in found)
+    maturity.require_labelled(labelled, len(mature), until_ms)
+    if maturity.absent == "negative":
+        found = [(row, False if value is None else value) for row, value in found]
     rows = sorted(
-        ((row, value) for row, value in labelled if value is not None),
+        ((row, value) for row, value in found if value is not None),
         key=lambda pair: (pair[0].event_time_ms, pair[0].event_id),
     )
     training_set = _training_set(
@@ -197,15 +228,18 @@ def join(
             features_read=features_read,
             ids_again=features_read - len(served),
             events_after_until=len(served) - len(in_time),
-            events_unlabelled=len(in_time) - len(rows),
-            labels_read=labels_read,
-            labels_after_until=labels_late,
+            events_immature=len(in_time) - len(mature),
+            events_unlabelled=len(mature) - len(rows),
+            events_absent=len(rows) - labelled,
+            labels_read=len(all_labels),
+            labels_after_until=len(all_labels) - sum(map(len, known.values())),
+            labels_after_horizon=sum(_late(known, row, horizon) for row in mature),
             labels_without_event=len(known.keys() - served.keys()),
         ),
         task=task,
         positive=positive,
     )
-    return replace(training_set, categories=categories)
+    return replace(training_set, categories=categories, maturity=maturity)
 
 
 def view_versions(plan: PipelinePlan, inputs: Iterable[str], others: Iterable[OtherView] = ()) -> dict[str, str]:
@@ -215,18 +249,24 @@ def view_versions(plan: PipelinePlan, inputs: Iterable[str], others: Iterable[Ot
     return {name: f"{view.version}:{view.hash}" for name, view in views if name in used}
 
 
-def _latest_labels(labels: Iterable[LabelRow], bound: int) -> tuple[dict[str, LabelRow], int, int]:
-    latest: dict[str, LabelRow] = {}
-    read = late = 0
+def _by_event(labels: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
+    found: dict[str, list[LabelRow]] = {}
     for label in labels:
-        read += 1
-        if label.known_at_ms > bound:
-            late += 1
-            continue
-        held = latest.get(label.event_id)
-        if held is None or (label.known_at_ms, label.position) > (held.known_at_ms, held.position):
-            latest[label.event_id] = label
-    return latest, read, late
+        found.setdefault(label.event_id, []).append(label)
+    return found
+
+
+def _label_of(labels: Sequence[LabelRow], event_time_ms: int, horizon: int | None) -> Truth | None:
+    """The latest of an event's labels that came within the horizon; None if none did, or it retracts the others."""
+    counted = [label for label in labels if horizon is None or label.known_at_ms <= event_time_ms + horizon]
+    return max(counted, key=lambda label: label.rank).value if counted else None
+
+
+def _late(known: Mapping[str, Sequence[LabelRow]], row: FeatureRow, horizon: int | None) -> int:
+    """How many labels of an event came after the horizon."""
+    if horizon is None:
+        return 0
+    return sum(label.known_at_ms > row.event_time_ms + horizon for label in known.get(row.event_id, ()))
 
 
 def _training_set(

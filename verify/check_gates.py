@@ -21,13 +21,14 @@ import numpy.typing as npt
 
 from penstock.kafka.reading import Record
 from schemas.constraints import INT64_MAX
-from streams.definitions.pipeline import Labels, Pipeline
+from streams.definitions.labels import Labels
+from streams.definitions.pipeline import Pipeline
 from streams.plan.model import PipelinePlan
 from verify.findings import Findings
 from verify.hosted import Scorer
-from verify.labels import Label
+from verify.labels import LabelHistory
 from verify.run_data import BackfillData
-from verify.training_sets import LabelledVectors, has_columns, labelled_vectors, oldest_first
+from verify.training_sets import LabelledVectors, Rule, has_columns, labelled_vectors, oldest_first
 
 Numbers = npt.NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def check_gates(
     models: Path,
     backfills: Sequence[BackfillData],
     labels: Sequence[Record],
-    known_labels: Callable[[Sequence[Record]], Mapping[str, Label]],
+    read_labels: Callable[[Sequence[Record]], LabelHistory],
     scorer_of: Callable[[str, str], Scorer],
 ) -> GateFindings:
     """Check all reports of a pipeline's models, and their histories.
@@ -67,7 +68,7 @@ def check_gates(
         models: The model repository.
         backfills: The backfills, of which some reports may be.
         labels: The labels topic. The oldest records are those that a report read.
-        known_labels: Gives the label of each event from some of its records.
+        read_labels: Gives the labels of each event from some of these records.
         scorer_of: From a model's name and version to its scores. It may raise anything.
     """
     findings = GateFindings()
@@ -75,9 +76,10 @@ def check_gates(
 
     @lru_cache(maxsize=1)  # a version is often judged twice in a row on the same labels, by check and by promote
     def labelled(count: int | None, inputs: Sequence[str], categories: Sequence[str]) -> Sequence[LabelledVectors]:
-        known = known_labels(by_age[:count])
+        known = read_labels(by_age[:count])
         fitting = [one for one in backfills if has_columns(plan, one, inputs)]
-        return [labelled_vectors(plan, one, inputs, categories, known, INT64_MAX) for one in fitting]
+        rule = _rule_of(pipeline.labels, known)
+        return [labelled_vectors(plan, one, inputs, categories, known, rule) for one in fitting]
 
     for name in pipeline.model.names:
         promotable: dict[str, Mapping[str, Any]] = {}
@@ -103,6 +105,13 @@ def check_gates(
         for text in _wrong_promotions(models / name / "history.jsonl", promotable):
             findings.mismatch(f"model {name}: {text}")
     return findings
+
+
+def _rule_of(labels: Labels | None, known: LabelHistory) -> Rule:
+    """The gates judge all events of a backfill with a label; if labels have a horizon, those that are so old."""
+    if labels is None or labels.horizon is None or known.reached_ms is None:
+        return Rule(INT64_MAX)
+    return Rule(known.reached_ms, labels.horizon, labels.absent)
 
 
 def _hash(content: object) -> str:

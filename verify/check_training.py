@@ -7,7 +7,7 @@ from the backfill and the raw labels.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from penstock.kafka.reading import Record
 from schemas.constraints import INT64_MAX
 from streams.plan.model import PipelinePlan
 from verify.findings import Findings
-from verify.labels import Label
+from verify.labels import LabelHistory
 from verify.run_data import BackfillData
-from verify.training_sets import has_columns, labelled_vectors, oldest_first, views_of
+from verify.training_sets import Rule, has_columns, labelled_vectors, oldest_first, views_of
 
 
 @dataclass
@@ -33,7 +33,7 @@ def check_training(
     folders: Iterable[Path],
     backfills: Sequence[BackfillData],
     labels: Sequence[Record],
-    labels_until: Callable[[Sequence[Record], int], Mapping[str, Label]],
+    read_labels: Callable[[Sequence[Record]], LabelHistory],
 ) -> TrainingFindings:
     """Check every version that was trained on a backfill with as many rows as one of these.
 
@@ -45,7 +45,7 @@ def check_training(
         folders: The folders of the pipeline's models in the repository.
         backfills: The backfills.
         labels: The labels topic.
-        labels_until: Gives the label of each event as known at an event time, from these records.
+        read_labels: Gives the labels of each event, from these records.
     """
     findings = TrainingFindings()
     by_age = oldest_first(labels)
@@ -63,8 +63,9 @@ def check_training(
         if manifest["views"] != views_of(plan, inputs) or not fitting or count > len(by_age):
             continue
         until_ms = INT64_MAX if manifest["until_ms"] is None else manifest["until_ms"]
-        known = labels_until(by_age[:count], until_ms)
-        found = [labelled_vectors(plan, one, inputs, categories, known, until_ms) for one in fitting]
+        rule = Rule(until_ms, manifest.get("horizon_ms"), manifest.get("absent"))
+        known = read_labels(by_age[:count])
+        found = [labelled_vectors(plan, one, inputs, categories, known, rule) for one in fitting]
         task, positive = manifest.get("task", "binary"), manifest.get("positive")
         is_equal = manifest["data_hash"] in [one.data_hash(task, positive) for one in found]
         findings.checked += is_equal or count == len(by_age)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 
@@ -12,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
-from schemas.constraints import INT64_MAX
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import check_backfill
@@ -35,7 +34,7 @@ from verify.check_unscored import check_unscored
 from verify.dead_letters import read_letter
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.hosted import HostedScorers, Scorer, nobody
-from verify.labels import Label, known_labels
+from verify.labels import LabelHistory, known_labels, label_history
 from verify.measured import Measured
 from verify.model_versions import ModelVersions
 from verify.published import Position, Published
@@ -146,14 +145,14 @@ def judge(
     ]
     labels = pipeline.labels
 
-    def labels_until(records: Sequence[Record], until_ms: int = INT64_MAX) -> Mapping[str, Label]:
-        return {} if labels is None else known_labels(labels, records, project.schemas, registry, until_ms)
+    def read_labels(records: Sequence[Record]) -> LabelHistory:
+        return LabelHistory({}) if labels is None else label_history(labels, records, project.schemas, registry)
 
     trained = TrainingFindings()
     if run.backfills and labels is not None:
         folders = [run.models / name for name in pipeline.model.names]
-        trained = check_training(plan, folders, run.backfills, run.labels, labels_until)
-    gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, labels_until, versions.scorer)
+        trained = check_training(plan, folders, run.backfills, run.labels, read_labels)
+    gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, read_labels, versions.scorer)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:

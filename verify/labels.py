@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,52 @@ from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
 from schemas.constraints import INT64_MAX
 from schemas.contract import Role, field_with_role
-from streams.definitions.pipeline import Labels, Task
+from streams.definitions.labels import Labels, Task
 
 Label = int | float | str
 
 
-def known_labels(
-    labels: Labels,
-    records: Iterable[Record],
-    schemas: Path,
-    registry: Registry | None = None,
-    until_ms: int = INT64_MAX,
-) -> dict[str, Label]:
-    """The last label of each event id that was known at ``until_ms``: 0 or 1, a value, or a class as text.
+Rank = tuple[int, ...]
 
-    Of several labels of one event, the one with the latest time counts, and of equal times the one that Kafka received
-    last. A null withdraws the label. Records that break the contract do not count, nor do values other than 0 and 1, or
-    of a regression values that are not finite.
+
+@dataclass(frozen=True)
+class LabelHistory:
+    """All labels of each event, in no order: the rank of each, which begins with its time, and None for a withdrawal.
+
+    ``reached_ms`` is the latest time that they have reached: each counts as of its own time, or of its Kafka timestamp
+    if that is earlier. None without labels.
+    """
+
+    of: Mapping[str, Sequence[tuple[Rank, Label | None]]]
+    reached_ms: int | None = None
+
+    def at(self, event_id: str, until_ms: int) -> Label | None:
+        """The last label of an event that was known at a time; None if there was none, or it was withdrawn."""
+        known = [one for one in self.of.get(event_id, ()) if one[0][0] <= until_ms]
+        return max(known, key=lambda one: one[0])[1] if known else None
+
+    def known(self, until_ms: int = INT64_MAX) -> dict[str, Label]:
+        """The last label of each event that was known at a time."""
+        found = {event_id: self.at(event_id, until_ms) for event_id in self.of}
+        return {event_id: value for event_id, value in found.items() if value is not None}
+
+
+def label_history(
+    labels: Labels, records: Iterable[Record], schemas: Path, registry: Registry | None = None
+) -> LabelHistory:
+    """The labels in records: 0 or 1, a value, or a class as text.
+
+    Of several labels of one event, the one with the latest time ranks first, and of equal times the one that Kafka
+    received last. A null withdraws the label. Records that break the contract do not count, nor do values other than 0
+    and 1, or of a regression values that are not finite.
     """
     id_field, time_field = (field_with_role(labels.contract, role) for role in (Role.EVENT_ID, Role.EVENT_TIME))
     assert id_field is not None
     assert time_field is not None
     writers = Decoder(*writer_schemas(labels.contract, schemas))
     read = _READERS[labels.task]
-    latest: dict[str, tuple[tuple[int, ...], Label | None]] = {}
+    found: dict[str, list[tuple[Rank, Label | None]]] = {}
+    reached: int | None = None
     for record in records:
         label = decode_label(record.value, labels.contract, writers, registry)
         if isinstance(label, Rejection):
@@ -43,13 +66,19 @@ def known_labels(
         value = getattr(label, labels.value)
         if value is not None and (value := read(value)) is None:
             continue
-        if getattr(label, time_field) > until_ms:
-            continue
-        event_id = getattr(label, id_field)
-        rank = getattr(label, time_field), record.timestamp, record.partition, record.offset
-        if event_id not in latest or rank > latest[event_id][0]:
-            latest[event_id] = rank, value
-    return {event_id: value for event_id, (_, value) in latest.items() if value is not None}
+        time = getattr(label, time_field)
+        rank = time, record.timestamp, record.partition, record.offset
+        found.setdefault(getattr(label, id_field), []).append((rank, value))
+        received = time if record.timestamp < 0 else min(time, record.timestamp)
+        reached = received if reached is None else max(reached, received)
+    return LabelHistory(found, reached)
+
+
+def known_labels(
+    labels: Labels, records: Iterable[Record], schemas: Path, registry: Registry | None = None
+) -> dict[str, Label]:
+    """The last label of each event id."""
+    return label_history(labels, records, schemas, registry).known()
 
 
 def _yes_or_no(value: float) -> int | None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
 from verify.categories import codes
-from verify.labels import Label
+from verify.labels import Label, LabelHistory
 from verify.run_data import BackfillData
 
 _PLACE = ("source.timestamp", "source.partition", "source.offset")
@@ -68,15 +68,36 @@ def oldest_first(labels: Sequence[Record]) -> list[Record]:
     return sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Which events are in a set, and what their labels are.
+
+    Nothing of an event is later than ``until_ms``. With a horizon, the event is so old by then, and labels count that
+    came within it; without one, all that came by ``until_ms``. ``absent`` is what no label means.
+    """
+
+    until_ms: int
+    horizon_ms: int | None = None
+    absent: str | None = None
+
+    def label(self, labels: LabelHistory, event_id: str, time_ms: int) -> Label | None:
+        """The label of an event; None if it is not in the set."""
+        final_ms = self.until_ms if self.horizon_ms is None else time_ms + self.horizon_ms
+        if final_ms > self.until_ms:
+            return None
+        found = labels.at(event_id, final_ms)
+        return 0 if found is None and self.absent == "negative" else found
+
+
 def labelled_vectors(
     plan: PipelinePlan,
     backfill: BackfillData,
     inputs: Sequence[str],
     categories: Sequence[str],
-    labels: Mapping[str, Label],
-    until_ms: int,
+    labels: LabelHistory,
+    rule: Rule,
 ) -> LabelledVectors:
-    """The labelled events of a backfill of which nothing is later than ``until_ms``; of one id, the first counts."""
+    """The labelled events of a backfill that follow a rule; of one id, the first counts."""
     views = views_of(plan, inputs)
     columns = {name: _values(backfill.rows[name]) for name in _columns_of(plan, inputs)}
     columns |= {name: codes(columns[name]) for name in categories}
@@ -87,7 +108,12 @@ def labelled_vectors(
         first[event_id] = min(number, first.get(event_id, number), key=places.__getitem__)
     dates = zip(times, *(columns[f"{view}.as_of"] for view in views), strict=True)
     known_at = [max(time for time in of_row if time is not None) for of_row in dates]
-    chosen = [number for event_id, number in first.items() if event_id in labels and known_at[number] <= until_ms]
+    label_of = {
+        number: rule.label(labels, event_id, times[number])
+        for event_id, number in first.items()
+        if known_at[number] <= rule.until_ms
+    }
+    chosen = (number for number, label in label_of.items() if label is not None)
     order = sorted(chosen, key=lambda number: (times[number], ids[number]))
     with np.errstate(over="ignore"):  # beyond float32's range a value becomes an infinity
         cells = [np.array(columns[name], dtype=np.float64)[order].astype(np.float32) for name in inputs]
@@ -98,7 +124,7 @@ def labelled_vectors(
         names,
         np.array([times[number] for number in order], dtype=np.int64),
         np.stack(cells, axis=1),
-        [labels[event_id] for event_id in names],
+        [label for number in order if (label := label_of[number]) is not None],
     )
 
 

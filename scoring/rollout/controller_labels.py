@@ -9,7 +9,7 @@ from scoring.label_values import LabelDecoder, Unusable
 from scoring.rollout.controller_records import Message, Unreadable, place
 from scoring.rollout.observations import Label
 from scoring.training_set import Truth
-from streams.definitions.pipeline import Labels
+from streams.definitions.labels import Labels
 from streams.plan.project import Project
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from streams.definitions.pipeline import Pipeline, Task
+from streams.definitions.labels import Task
+from streams.definitions.pipeline import Pipeline
 from streams.definitions.rollout import Rollout
 
 

@@ -8,21 +8,22 @@ The job graph, the Avro records, the Redis keys, the Cassandra tables and the tr
 from __future__ import annotations
 
 from itertools import filterfalse
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from penstock.kafka.names import dead_letters_of
-from schemas.contract import ColumnType, Contract, Pii, Role, contract_fields, field_with_role
+from schemas.contract import ColumnType, Contract, Pii, contract_fields
 from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
-from streams.definitions.base import EVENT_TYPE, Definition, Name, Topic
+from streams.definitions.base import EVENT_TYPE, Definition, Name
 from streams.definitions.cascade import Cascade
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import check_expressions
 from streams.definitions.feature_dependencies import check_references, columns_used, feature_types
 from streams.definitions.feature_sql import EVENT
+from streams.definitions.labels import Labels
 from streams.definitions.monitors import Monitors
 from streams.definitions.other_inputs import Default, check_other_inputs, is_other
 from streams.definitions.rollout import Rollout
@@ -77,50 +78,6 @@ class Model(Definition):
         if self.cascade is None:
             raise ValueError(f"model {self.name} has no cascade")
         return self.model_copy(update={"name": self.cascade.strong, "cascade": None})
-
-
-Task = Literal["binary", "regression", "multiclass"]
-
-
-class Labels(Definition):
-    """The topic of labels, which arrive later than their events.
-
-    In its contract, EVENT_ID is the id of the labelled event, and EVENT_TIME is the time at which the label became
-    known. What ``value`` is depends on the ``task``:
-
-    - ``binary``: a boolean field, or a number that is 0 or 1. The score is the probability of 1.
-    - ``regression``: a number. The score is its predicted value.
-    - ``multiclass``: a text or an integer, the class. The score is the probability of the class ``positive``.
-    """
-
-    topic: Topic
-    contract: type[Contract]
-    value: Name
-    task: Task = "binary"
-    positive: str | int | None = None
-
-    @model_validator(mode="after")
-    def _value_is_a_label(self) -> Self:
-        kinds = {field.name: field.type for field in contract_fields(self.contract)}
-        has_id = field_with_role(self.contract, Role.EVENT_ID) is not None
-        allowed, described = _LABEL_TYPES[self.task]
-        if not has_id or kinds.get(self.value) not in allowed:
-            raise ValueError(
-                f"labels of {self.contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
-                f"{self.value!r} that is {described}; the contract has {', '.join(kinds)}"
-            )
-        if (self.positive is not None) != (self.task == "multiclass"):
-            raise ValueError(
-                "positive names the class whose probability is the score, of task='multiclass' and no other"
-            )
-        return self
-
-
-_LABEL_TYPES: dict[Task, tuple[tuple[str, ...], str]] = {
-    "binary": (("boolean", "long", "double"), "a boolean or a number (0 or 1)"),
-    "regression": (("long", "double"), "a number"),
-    "multiclass": (("string", "long"), "a text or an integer"),
-}
 
 
 class Pipeline(Definition):
@@ -246,6 +203,17 @@ class Pipeline(Definition):
             raise ValueError(
                 f"model {self.model.name}: the threshold {self.model.threshold:.12g} is no probability between 0 and "
                 "1; values need Labels(task='regression')"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hiding_decision_exists(self) -> Self:
+        hidden_by = None if self.labels is None else self.labels.hidden_by
+        decisions = (self.model.positive, self.model.negative)
+        if hidden_by is not None and hidden_by not in decisions:
+            raise ValueError(
+                f"labels are hidden by the decision {hidden_by!r}, which model {self.model.name} never makes: it "
+                f"decides {' or '.join(map(repr, decisions))}"
             )
         return self
 

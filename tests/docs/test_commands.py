@@ -27,7 +27,7 @@ _PLACEHOLDERS = {
     "...": "fraud",
 }
 # A row of the command line's reference: the command, its arguments, its options.
-_ROW = re.compile(r"^\| `penstock ([a-z ]+?)(?: [A-Z\[].*?)?` \|.*$", re.MULTILINE)
+_ROW = re.compile(r"^\| `penstock ([a-z -]+?)(?: [A-Z\[].*?)?` \|.*$", re.MULTILINE)
 _TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 _ALL = [command for of in PAGES for block in blocks(of, "bash") for command in commands(block)]
 _PENSTOCK = [(command, words) for command in _ALL if (words := penstock_arguments(command)) is not None]

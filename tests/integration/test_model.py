@@ -187,6 +187,27 @@ def test_without_a_limit_the_training_set_has_all_labelled_events(world: ModelWo
     assert len(world.training_set()) == EVENTS
 
 
+def test_a_set_of_the_command_is_that_of_training_and_a_horizon_leaves_out_who_is_too_young(
+    world: ModelWorld, tmp_path: Path
+) -> None:
+    def build(file: Path, name: str) -> dict[str, Any]:
+        options = ["--from", "1970-01-01T00:00:00", "--to", "1970-01-01T00:00:01", "--out", str(tmp_path / name)]
+        backfill = ["--backfill", str(world.backfill.folder), "--json"]
+        done = CliRunner().invoke(cli, ["training-set", "build", str(file), *options, *backfill])
+        assert done.exit_code == 0, done.output
+        manifest: dict[str, Any] = json.loads(done.output.splitlines()[-1])
+        return manifest
+
+    assert build(world.file, "any-age")["data_hash"] == world.training_set().data_hash
+    mature = tmp_path / f"mature_{world.file.name}"
+    mature.write_text(world.file.read_text().replace('value="fraud"', 'value="fraud", horizon="200ms"'))
+    found = build(mature, "mature")
+    trained = read_training_set(open_project(str(mature)), world.kafka, world.backfill)
+    assert found["data_hash"] == trained.data_hash
+    # The last label is known at 899.
+    assert (found["rows"], found["until_ms"], trained.until_ms) == (700, EVENTS + 99, EVENTS + 99)
+
+
 def test_a_model_trained_and_loaded_by_the_commands_scores_as_its_file_does(world: ModelWorld) -> None:
     name = world.pipeline.model.name
     trained = world.train("--until", "1970-01-01T00:00:00.850")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scoring.label_values import truth_of
-from streams.definitions.pipeline import Task
+from streams.definitions.labels import Task
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from scoring.alias_history import Cause, record
 from scoring.gates.gates import Holdout, Limits, judge_calibration, judge_freshness, judge_quality, judge_robustness
 from scoring.gates.report import Basis, Report
 from scoring.gates.stored_reports import store
+from scoring.label_maturity import ANY_AGE, Maturity
 from scoring.repository import ModelRepository
 from scoring.training_set import FeatureRow, LabelRow, TrainingSet, join, view_versions
 from scoring.version_files import content_hash
@@ -26,7 +27,7 @@ from tests.plans import make_plan, view_of
 from tests.verify.test_check_training import COUNT
 from verify.check_gates import GateFindings, check_gates
 from verify.hosted import Scorer
-from verify.labels import Label
+from verify.labels import Label, LabelHistory
 from verify.run_data import BackfillData
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT | {"window_ms": 1_000, "hop_ms": 10, "type": "long"})])
@@ -50,7 +51,7 @@ def worse(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 SCORERS: dict[str, Scorer] = {"1": worse, "2": good}
 
 
-def events(task: Any) -> TrainingSet:
+def events(task: Any, maturity: Maturity = ANY_AGE) -> TrainingSet:
     rows = [
         FeatureRow(f"e{n}", n, n, 0, (0, n), np.array([x, n + 1], np.float32)) for n, x in enumerate(X.astype("<f4"))
     ]
@@ -63,21 +64,30 @@ def events(task: Any) -> TrainingSet:
         until_ms=None,
         task=task,
         positive="yes" if task == "multiclass" else None,
+        maturity=maturity,
     )
 
 
 class World:
     """A repository with two versions, of which the second was judged beside the first and promoted."""
 
-    def __init__(self, root: Path, task: Any = "binary", limits: Limits = LENIENT, override: Any = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        task: Any = "binary",
+        limits: Limits = LENIENT,
+        override: Any = None,
+        maturity: Maturity = ANY_AGE,
+    ) -> None:
         self.root, self.task = root, task
         positive = "yes" if task == "multiclass" else None
-        self.pipeline: Any = SimpleNamespace(model=MODEL, labels=SimpleNamespace(task=task, positive=positive))
+        labels = SimpleNamespace(task=task, positive=positive, horizon=maturity.horizon_ms, absent=maturity.absent)
+        self.pipeline: Any = SimpleNamespace(model=MODEL, labels=labels)
         for version in ("1", "2"):
             (root / "m" / version).mkdir(parents=True)
             manifest = {"inputs": INPUTS, "until_ms": TRAINED_TO, "kind": "trained"}
             (root / "m" / version / "manifest.json").write_text(json.dumps(manifest))
-        found = events(task)
+        found = events(task, maturity)
         later = found.rows(found.event_times > TRAINED_TO)
         own, present = (SCORERS[version](later.X)[:, 0].astype(np.float64) for version in ("2", "1"))
         finite = np.isfinite(present)
@@ -121,9 +131,11 @@ class World:
         }
         of_task = readers.get(self.task, int)
 
-        def known(records: Sequence[Record]) -> dict[str, Label]:
-            read = (json.loads(record.value or b"") for record in records)
-            return {event_id: of_task(label) for event_id, label in read}
+        def known(records: Sequence[Record]) -> LabelHistory:
+            read = [(*json.loads(record.value or b""), record.offset) for record in records]
+            return LabelHistory(
+                {event_id: [((offset + 1,), of_task(label))] for event_id, label, offset in read}, len(read)
+            )
 
         labels = [(f"e{n}", bool(one)) for n, one in enumerate(TRUTH)] + list(later)
         records = [Record(0, n, n, None, json.dumps(label).encode(), ()) for n, label in enumerate(labels)]
@@ -148,6 +160,13 @@ def test_a_report_that_nobody_edited_holds_and_its_losses_are_computed_again(tmp
     assert world.report.verdict.value == "pass", world.report.results
     findings = world.check()
     assert (findings.reports, findings.checked, findings.examples) == (1, 1, [])
+
+
+def test_of_labels_with_a_horizon_the_mature_events_are_judged_again(tmp_path: Path) -> None:
+    world = World(tmp_path, maturity=Maturity(30, "negative"))
+    assert len(events("binary", Maturity(30, "negative"))) == ROWS - 29
+    findings = world.check()
+    assert (findings.checked, findings.examples) == (1, [])
 
 
 @pytest.mark.parametrize("loss", ["brier", "log"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 
 from penstock.kafka.reading import Record
+from scoring.label_maturity import ANY_AGE, Maturity
 from scoring.training_set import FeatureRow, LabelRow, join, view_versions
 from tests.plans import make_plan, view_of
 from verify.check_training import TrainingFindings, check_training
+from verify.labels import LabelHistory
 from verify.run_data import BackfillData
 
 COUNT = {"name": "n", "operation": "count", "column": None, "column_type": None, "where": None}
@@ -30,28 +32,28 @@ def labels() -> list[Record]:
     return [Record(0, n, n, None, json.dumps(label).encode(), ()) for n, label in enumerate(LABELS)]
 
 
-def known(records: Sequence[Record], until_ms: int) -> Mapping[str, int]:
-    read = [json.loads(record.value or b"") for record in records]
-    return {event_id: int(value) for event_id, at, value in sorted(read, key=lambda label: label[1]) if at <= until_ms}
-
-
-def values(records: Sequence[Record], until_ms: int) -> Mapping[str, float]:
-    return {event_id: value + 0.5 for event_id, value in known(records, until_ms).items()}
-
-
-def classes(records: Sequence[Record], until_ms: int) -> Mapping[str, str]:
-    return {event_id: ["no", "yes"][value] for event_id, value in known(records, until_ms).items()}
-
-
-READERS: dict[str, Any] = {"binary": known, "regression": values, "multiclass": classes}
 OF_TASK: dict[str, Any] = {
-    "binary": lambda value: value,
+    "binary": int,
     "regression": lambda value: value + 0.5,
     "multiclass": lambda value: ["no", "yes"][value],
 }
 
 
-def trained(folder: Path, task: Any = "binary", **changes: Any) -> None:
+def reader_of(task: str) -> Callable[[Sequence[Record]], LabelHistory]:
+    def read(records: Sequence[Record]) -> LabelHistory:
+        found: dict[str, list[Any]] = {}
+        for record in records:
+            event_id, at, value = json.loads(record.value or b"")
+            found.setdefault(event_id, []).append(((at, record.offset), OF_TASK[task](value)))
+        return LabelHistory(found)
+
+    return read
+
+
+known = reader_of("binary")
+
+
+def trained(folder: Path, task: Any = "binary", maturity: Maturity = ANY_AGE, **changes: Any) -> None:
     """Write the manifest of a model that was trained on these events and labels, with changes."""
     positive = "yes" if task == "multiclass" else None
     rows = [
@@ -66,18 +68,20 @@ def trained(folder: Path, task: Any = "binary", **changes: Any) -> None:
         until_ms=UNTIL_MS,
         task=task,
         positive=positive,
+        maturity=maturity,
     )
-    assert len(found) == 2
     read = {"features_read": len(EVENTS), "labels_read": len(LABELS), "labels_refused": 0}
     manifest = {
         "version": 1,
         "inputs": INPUTS,
         "views": view_versions(PLAN, INPUTS),
-        "until_ms": UNTIL_MS,
+        "until_ms": found.until_ms,
         "read": read,
         "data_hash": found.data_hash,
         "task": task,
         "positive": positive,
+        "horizon_ms": maturity.horizon_ms,
+        "absent": maturity.absent,
     }
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "manifest.json").write_text(json.dumps(manifest | changes))
@@ -100,7 +104,7 @@ def backfill(x: float = 1.5) -> BackfillData:
 
 
 def check(*folders: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
-    return check_training(PLAN, folders, [backfill(x)], records, READERS[task])
+    return check_training(PLAN, folders, [backfill(x)], records, reader_of(task))
 
 
 def test_the_set_is_looked_for_in_each_backfill(tmp_path: Path) -> None:
@@ -125,6 +129,21 @@ def test_a_set_of_values_or_classes_is_found_again_and_another_label_is_found(tm
     assert (findings.checked, findings.mismatches) == (1, 0)
     changed = [*labels()[:2], Record(0, 2, 2, None, json.dumps(("b", 22, False)).encode(), ()), labels()[3]]
     assert check(tmp_path, records=changed, task=task).mismatches == 1
+
+
+# Final after 5 ms: "a" by the label that came first, "d" without one; "b" and "c" are too young at 24, the last label.
+FINAL = Maturity(5, "negative")
+
+
+def test_a_set_of_mature_events_is_found_again_with_those_without_a_label(tmp_path: Path) -> None:
+    trained(tmp_path, maturity=FINAL)
+    assert check(tmp_path, records=labels()) == TrainingFindings(versions=1, checked=1)
+
+
+@pytest.mark.parametrize("changes", [{"horizon_ms": 4}, {"horizon_ms": 14}, {"absent": None}, {"until_ms": 19}])
+def test_a_set_by_another_rule_is_found(tmp_path: Path, changes: dict[str, Any]) -> None:
+    trained(tmp_path, maturity=FINAL, **changes)
+    assert check(tmp_path, records=labels()).mismatches == 1
 
 
 def test_another_vector_or_a_label_that_was_known_later_is_found(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from schemas.registry import registry_schemas
 from scoring.bands import FILE, keep_band
 from scoring.decision import Policy
 from scoring.repository import ModelRepository
-from streams.definitions.pipeline import Labels
+from streams.definitions.labels import Labels
 from streams.plan.project import Project, open_project
 
 _ALPHA = 0.05

@@ -11,7 +11,8 @@ from scoring.trained_model import ImportManifest, ModelManifest, training_set_of
 from streams.drift.drift_reference import DriftReference
 
 _MOST_USEFUL = 5
-_READ = ("features_read", "labels_read")
+# What was read, and what is in the set: all other counts are of what was left out.
+_READ = ("features_read", "labels_read", "events_absent")
 
 
 def print_line(label: str, text: str) -> None:
