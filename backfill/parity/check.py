@@ -66,7 +66,7 @@ def check_parity(
     others = read_others(project, sources.read, served, sources.decoder_of) if predictions.first else {}
     other_side = Recomputing(project, sources, wanted, chosen, served, findings)
     recomputed = other_side.by_kernel(kernel) if backfill is None else other_side.by_rows(backfill)
-    differing = compare_parts(plan, served, recomputed.values, chosen, recomputed.warm, findings)
+    differing = compare_parts(plan, served, recomputed, findings)
     explain_parts(plan, served, recomputed, differing, kernel, findings)
     compare_derived(plan, served, chosen, findings)
     if predictions.first or predictions.given_up or sources.scored:

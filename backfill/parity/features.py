@@ -61,24 +61,22 @@ class Differing:
         return {entity for view in stage.views for entity in self.by_view.get(view.name, ())}
 
 
-def compare_parts(
-    plan: PipelinePlan, served: Served, recomputed: Recomputed, chosen: Chosen, warm: Warm, findings: Findings
-) -> Differing:
+def compare_parts(plan: PipelinePlan, served: Served, recomputed: Recomputation, findings: Findings) -> Differing:
     """Compare every view of every record; what an earlier definition wrote is explained at once."""
     differing = Differing()
     for place, record in served.first.items():
         for stage in plan.stages:
             for view in stage.views:
-                part, expected = record.value[view.name], recomputed[view.name].get(place)
+                part, expected = record.value[view.name], recomputed.values[view.name].get(place)
                 if view.name in record.lacks:
                     if expected is not None:
                         findings.compared[FEATURES, view.id] += len(view.outputs)
                         findings.add(_of_version(view, place, record, expected))
                     continue
-                if expected is None or (part is not None and not chosen(stage.entity, part["entity"])):
-                    continue  # the event has no such entity, or another one: the check of records tells
+                if expected is None:
+                    continue  # the event names no such entity, or the sample has not its events
                 names = expected.by_name()
-                if not warm(view, expected.as_of):
+                if not recomputed.warm(view, expected.as_of):
                     findings.not_compared[NOT_WARM] += len(names)
                     continue
                 findings.compared[FEATURES, view.id] += len(names)

@@ -29,8 +29,8 @@ class ViewValues:
     values: Mapping[str, Any]
 
     def by_name(self) -> dict[str, Any]:
-        """What is compared, by name: when, whether late, and the features that are no SQL of others."""
-        return {"as_of": self.as_of, "late": self.late, **self.values}
+        """What is compared, by name: the entity, when, whether late, and the features that are no SQL of others."""
+        return {"entity": self.entity, "as_of": self.as_of, "late": self.late, **self.values}
 
 
 class StageKernel:

@@ -175,9 +175,21 @@ class Recomputing:
             self._findings.not_compared[EVENT_GONE] += 1
             return
         self._findings.compared[RECORD, ""] += 1
+        if place in counted and (strange := self._strange_entities(place, counted[place])):
+            self._findings.add([self._of_record(place, f"entity of {view.id}", Cause.UNEXPLAINED) for view in strange])
         if place in twice or place not in counted:
             name = "features of a duplicate" if place in twice else "features of no valid event"
             self._findings.add([self._of_record(place, name, Cause.UNEXPLAINED)])
+
+    def _strange_entities(self, place: Place, event: RawEvent) -> list[ViewPlan]:
+        """The views whose part is of a compared entity, and the event names one that is not compared, or none."""
+        value, found = self._served.first[place].value, []
+        for stage in self._plan.stages:
+            entity = event.row[stage.key]
+            if entity is None or not self._chosen(stage.entity, entity_text(entity)):
+                parts = [(view, value[view.name]) for view in stage.views]
+                found += [v for v, part in parts if part is not None and self._chosen(stage.entity, part["entity"])]
+        return found
 
     def _is_chosen(self, place: Place) -> bool:
         value = self._served.first[place].value

@@ -19,8 +19,7 @@ from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
 from schemas.records import PREDICTION_SCHEMA
 from scoring.vectors import Vectorizer, packed_vectors
-from streams.inprocess.features_of import Event, features_of
-from streams.inprocess.features_of import shared_kernel as shared_kernel
+from streams.inprocess.features_of import Event, features_of, shared_kernel
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
 
@@ -124,13 +123,11 @@ class World:
     def prediction(self, id_: str) -> dict[str, Any]:
         return next(one for one in self.predictions if one["event_id"] == id_)
 
-    def check(
-        self, *, of: int = 1, rows: BackfillRows | None = None, begin: float = -1e6, end: float = 1e6
-    ) -> Parity:
+    def check(self, *, of: int = 1, rows: BackfillRows | None = None, begin: float = -1e6, end: float = 1e6) -> Parity:
         """The comparison of events from ``begin`` to ``end``, in minutes after noon."""
         sources = Sources(
             read=self._read,
-            decoder_of=lambda name: self.project.features_decoder(),
+            decoder_of=lambda _: self.project.features_decoder(),
             taken={0: 10**9, 1: 10**9} if self.taken is None else self.taken,
             scored={0: 10**9, 1: 10**9} if self.scored is None else self.scored,
         )
@@ -272,4 +269,3 @@ def predictions_of(project: Project, features: Sequence[Mapping[str, Any]]) -> l
 def letter(sent: Sent, offset: int, topic: str, component: str, reason: str) -> DeadLetter:
     """A dead letter of a raw event."""
     return DeadLetter(topic, sent.partition, offset, "parity", "validate", component, reason, "why")
-
