@@ -41,11 +41,15 @@ class Recomputation:
         values: The recomputed values of the served events.
         events_of: The raw events of some entities.
         warm: Whether a view's windows are known as of a time.
+        turn: The order of events in which they were recomputed.
+        is_given: Whether somebody else recomputed them, who may be wrong.
     """
 
     values: Recomputed
     events_of: EventsOf
     warm: Warm
+    turn: Callable[[RawEvent], tuple[int, ...]]
+    is_given: bool = False
 
 
 @dataclass
@@ -105,6 +109,8 @@ def explain_parts(
             of_view = differing.by_view.get(view.name, {})
             values = recomputed.values[view.name]
             causes = _causes(plan, view, served, values, of_view, events, computer)
+            if recomputed.is_given:
+                causes |= _of_wrong_rows(plan, view, recomputed, of_view, events, computer)
             for entity, places in of_view.items():
                 findings.add(_grouped(view, entity, served, values, places, causes, recomputed.warm))
 
@@ -137,6 +143,32 @@ def _causes(
                 if values is not None and all(same(part[name], value) for name, value in values.by_name().items()):
                     causes[place] = _cause(plan, order, part, recomputed[place])
     return causes
+
+
+def _of_wrong_rows(
+    plan: PipelinePlan,
+    view: ViewPlan,
+    recomputed: Recomputation,
+    of_view: Mapping[str, Mapping[Place, Sequence[str]]],
+    events: Mapping[str, Mapping[Place, RawEvent]],
+    computer: StageKernel,
+) -> dict[Place, Cause]:
+    """The events whose given values do not follow from the replay's order: another order cannot excuse them.
+
+    Of a source in event-time order, the replay's order depends on the events of all entities, which are not known here.
+    """
+    if plan.source.order == "event_time":
+        return {}
+    found, values = {}, recomputed.values[view.name]
+    entities = list(of_view)
+    chains = [sorted(events.get(entity, {}).values(), key=recomputed.turn) for entity in entities]
+    for entity, chain, answers in zip(entities, chains, computer.compute(chains), strict=True):
+        computed = {event.place: answer.get(view.name) for event, answer in zip(chain, answers, strict=True)}
+        for place in of_view[entity]:
+            own = computed.get(place)
+            if own is None or any(not same(values[place].by_name()[n], value) for n, value in own.by_name().items()):
+                found[place] = Cause.UNEXPLAINED
+    return found
 
 
 def _wrote(order: Order, view: ViewPlan, record: ServedRecord) -> bool:

@@ -87,6 +87,7 @@ class _Share(click.ParamType):
 @click.option("--every", "every_ms", type=_Duration(), help="Compare again and again, until stopped; needs --last.")
 @metrics_option
 def parity(
+    *,
     pipeline: str,
     from_ms: int | None,
     to_ms: int | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,16 @@ class Payment(ps.Contract, name="parity_payment", version=1):
     amount: float
 
 
+class Refund(ps.Contract, name="parity_refund", version=1):
+    """Money back to a card: it updates the card's windows."""
+
+    id: Annotated[str, ps.EVENT_ID]
+    refunded: Annotated[int, ps.EVENT_TIME]
+    card: Annotated[str, ps.ENTITY]
+    back: float
+
+
+REFUNDS = ps.Source(topic="events.parity.refunds", contract=Refund, key="card", partitions=2, triggers=False)
 CARD, TERMINAL = ps.Entity(name="card", key="card"), ps.Entity(name="terminal", key="terminal")
 SPEND = ps.View(
     name="spend",
@@ -53,13 +64,14 @@ RISK = ps.View(
 )
 
 
-def pipeline(**source: Any) -> ps.Pipeline:
-    """The definition; ``source`` changes its source."""
+def pipeline(others: tuple[ps.Source, ...] = (), **source: Any) -> ps.Pipeline:
+    """The definition; ``source`` changes its source, ``others`` are read beside it."""
     inputs = ("event.amount", "event.log_amount", "spend.count_10m", "spend.share", "risk.amount_last_10m")
     parts = {"topic": "events.parity", "contract": Payment, "key": "card", "partitions": 2}
     return ps.Pipeline(
         name="parity",
         source=ps.Source(**parts | source),
+        additional_sources=others,
         entities=(CARD, TERMINAL),
         derived={"log_amount": ps.Derived(sql="LN(amount + 1)", type="double")},
         views=(SPEND, RISK),
@@ -69,7 +81,10 @@ def pipeline(**source: Any) -> ps.Pipeline:
 
 @dataclass(frozen=True)
 class Sent:
-    """A raw event as it was sent: minutes after noon, and its partition; ``at`` is its Kafka timestamp."""
+    """A raw event as it was sent: minutes after noon, and its partition; ``at`` is its Kafka timestamp.
+
+    ``source`` 1 makes it a refund.
+    """
 
     id: str
     minute: float
@@ -78,6 +93,7 @@ class Sent:
     amount: float
     partition: int = 0
     at: float | None = None
+    source: int = 0
 
     @property
     def time(self) -> int:
@@ -89,6 +105,8 @@ class Sent:
 
     @property
     def value(self) -> dict[str, Any]:
+        if self.source:
+            return {"id": self.id, "refunded": self.time, "card": self.card, "back": self.amount}
         return {
             "id": self.id,
             "time": self.time,
@@ -137,8 +155,8 @@ class World:
     def _read(self, topic: str) -> Iterator[Record]:
         plan = self.project.plan
         records = iter(self.other_topics.get(topic, ()))
-        if topic == plan.source.topic:
-            records = self._raw_records()
+        if topic in [source.topic for source in plan.sources]:
+            records = self._raw_records([source.topic for source in plan.sources].index(topic))
         elif topic == plan.features_topic:
             records = _records(self.features, self.schema or features_schema(plan))
         elif topic == self.project.pipeline.predictions_topic:
@@ -150,9 +168,9 @@ class World:
             )
         return (r for r in records if r.offset >= self.deleted.get((topic, r.partition), 0))
 
-    def _raw_records(self) -> Iterator[Record]:
+    def _raw_records(self, source: int) -> Iterator[Record]:
         for partition, of_partition in self.raw.items():
-            for offset, sent in enumerate(of_partition):
+            for offset, sent in enumerate(one for one in of_partition if one.source == source):
                 value = json.dumps(sent.value).encode()
                 yield Record(partition, offset, sent.timestamp, sent.card.encode(), value, ())
 
@@ -162,7 +180,8 @@ def _records(decoded: Iterable[Mapping[str, Any]], schema: dict[str, Any]) -> It
     for value in decoded:
         partition = value["source"]["partition"]
         offset = offsets[partition] = offsets.get(partition, -1) + 1
-        yield Record(partition, offset, value["source"]["timestamp"] + 5, b"", encoder.encode(value), ())
+        header = (("updates", json.dumps(value["updates"]).encode()),) if value.get("updates") else ()
+        yield Record(partition, offset, value["source"]["timestamp"] + 5, b"", encoder.encode(value), header)
 
 
 def run(
@@ -198,14 +217,20 @@ def records_of(
     plan = project.plan
     # Here the order is given: the kernel must not sort the events again.
     source = project.pipeline.source.model_copy(update={"order": "arrival"})
+    contracts = [of.contract for of in plan.sources]
     outcomes = features_of(
-        project.pipeline.model_copy(update={"source": source}), [Event(s.value, s.timestamp) for s in taken]
+        project.pipeline.model_copy(update={"source": source}),
+        [Event(s.value, s.timestamp, contracts[s.source]) for s in taken],
     )
     found = []
+    updates: dict[str, list[list[int]]] = defaultdict(list)
     for sent, outcome in zip(taken, outcomes, strict=True):
+        of_source = [one for one in partitions[sent.partition] if one.source == sent.source]
+        offset = next(n for n, one in enumerate(of_source) if one is sent)
+        if outcome.updates:
+            updates[sent.card].append([1, sent.partition, offset])
         if not outcome.emitted:
             continue
-        offset = next(n for n, one in enumerate(partitions[sent.partition]) if one is sent)
         place = {"topic": plan.source.topic, "partition": sent.partition, "offset": offset}
         record: dict[str, Any] = {
             "event_id": sent.id,
@@ -217,6 +242,8 @@ def records_of(
         }
         for view in plan.views:
             part = outcome.views[view.name]
+            if part is not None and view is plan.view("spend") and updates[sent.card]:
+                record["updates"] = {"spend": updates.pop(sent.card)}
             record[view.name] = part and {
                 "entity": part.entity,
                 "epoch": epoch,
