@@ -42,14 +42,14 @@ class Recomputation:
         events_of: The raw events of some entities.
         warm: Whether a view's windows are known as of a time.
         turn: The order of events in which they were recomputed.
-        is_given: Whether somebody else recomputed them, who may be wrong.
+        given: Whether an event was in a replay that somebody else made, who may be wrong; None if nobody did.
     """
 
     values: Recomputed
     events_of: EventsOf
     warm: Warm
     turn: Callable[[RawEvent], tuple[int, ...]]
-    is_given: bool = False
+    given: Callable[[Place], bool] | None = None
 
 
 @dataclass
@@ -109,8 +109,9 @@ def explain_parts(
             of_view = differing.by_view.get(view.name, {})
             values = recomputed.values[view.name]
             causes = _causes(plan, view, served, values, of_view, events, computer)
-            if recomputed.is_given:
-                causes |= _of_wrong_rows(plan, view, recomputed, of_view, events, computer)
+            if recomputed.given is not None:
+                known = {e: {p: own for p, own in of.items() if recomputed.given(p)} for e, of in events.items()}
+                causes |= _of_wrong_rows(plan, view, recomputed, of_view, known, computer)
             for entity, places in of_view.items():
                 findings.add(_grouped(view, entity, served, values, places, causes, recomputed.warm))
 

@@ -50,12 +50,7 @@ def kafka_sources(project: Project, settings: Settings, from_ms: int) -> Sources
                 starts[topic], of_topic = _starts(settings, topic, start_ms, earliest, ends)
                 known_from |= {(topic, partition): since for partition, since in of_topic.items()}
     except KafkaException as error:
-        raise PenstockError(
-            f"the topics of {plan.pipeline} cannot be read: {error.args[0].str()}",
-            where=str(kafka),
-            safe="nothing was changed",
-            next="penstock status",
-        ) from error
+        raise _unreadable(project, settings, error) from error
 
     def read(topic: str) -> Iterator[Record]:
         return iter(()) if topic in absent else read_topic(kafka, topic, start=starts.get(topic))
@@ -77,7 +72,19 @@ def newest_event_ms(project: Project, settings: Settings) -> int | None:
     Raises:
         PenstockError: if Kafka cannot be reached, or the topic does not exist.
     """
-    return read_retained_topic(project, project.pipeline.source, settings, 0).newest_ms
+    try:
+        return read_retained_topic(project, project.pipeline.source, settings, 0).newest_ms
+    except KafkaException as error:
+        raise _unreadable(project, settings, error) from error
+
+
+def _unreadable(project: Project, settings: Settings, error: KafkaException) -> PenstockError:
+    return PenstockError(
+        f"the topics of {project.name} cannot be read: {error.args[0].str()}",
+        where=str(settings.kafka.access),
+        safe="nothing was changed",
+        next="penstock status",
+    )
 
 
 def _starts(

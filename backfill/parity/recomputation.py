@@ -112,7 +112,7 @@ class Recomputing:
             _, counted, _ = self._events(lambda kind, entity: kind == stage.entity and entity in entities)
             return _by_entity(stage, counted.values())
 
-        return Recomputation(values, events_of, lambda _view, _as_of: True, self._turn, is_given=True)
+        return Recomputation(values, events_of, lambda _view, _as_of: True, self._turn, backfill.replayed)
 
     def _events(self, chosen: Chosen) -> tuple[RawEvents, dict[Place, RawEvent], set[Place]]:
         """What was read, the events that count, and the copies that were served nevertheless."""

@@ -53,6 +53,12 @@ class BackfillRows:
         replay = self.backfill.manifest.replay
         return replay.from_ms <= time_ms < replay.to_ms and place.offset < replay.end.get(place.partition, 0)
 
+    def replayed(self, place: Place) -> bool:
+        """Whether the replay read an event, or left it out only because it is too old to matter."""
+        replay = self.backfill.manifest.replay
+        ends = [replay.end, *(source.end for source in replay.additional_sources)]
+        return place.offset < ends[place.source].get(place.partition, 0)
+
     def rows(self) -> Iterator[Row]:
         """All rows."""
         for batch in self.backfill.batches():
