@@ -69,8 +69,8 @@ def check_parity(
     differing = compare_parts(plan, served, recomputed, findings)
     explain_parts(plan, served, recomputed, differing, kernel, findings)
     compare_derived(plan, served, chosen, findings)
-    if predictions.first or predictions.given_up or sources.scored:
-        compare_predictions(project, served, predictions, others, sources.scored or {}, findings)
+    if predictions.begins or predictions.given_up or sources.scored:
+        compare_predictions(project, served, predictions, others, sources, findings)
     entities = {
         (stage.entity, part.entity) for stage in plan.stages for part in recomputed.values[stage.views[0].name].values()
     }

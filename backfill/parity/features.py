@@ -130,7 +130,8 @@ def _causes(
     waiting: dict[str, list[tuple[Order, list[Place]]]] = {}
     for entity, places in of_view.items():
         causes |= dict.fromkeys(places, Cause.UNEXPLAINED)
-        for order in served_orders(plan, view, served.emissions[view.name].get(entity, ()), events.get(entity, {})):
+        emissions, lacking = served.emissions[view.name].get(entity, ()), served.lacking.get(view.name, {})
+        for order in served_orders(plan, view, emissions, events.get(entity, {}), lacking):
             own = [place for place in places if place in order.at and _wrote(order, view, served.first[place])]
             if own:
                 waiting.setdefault(entity, []).append((order, own))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from confluent_kafka import KafkaException
 
-from backfill.parity.sources import Sources
+from backfill.parity.sources import NOTHING_MISSING, Sources
 from backfill.planning import replay_start_ms
 from backfill.retention import read_retained_topic
 from penstock.errors import PenstockError
@@ -93,11 +93,14 @@ def _starts(
     """Where the partitions of a topic are read from, and the time before which records are left out or gone."""
     if not start_ms:
         # Nothing tells when the deleted records of an empty partition were written.
-        return dict(earliest), {p: 0 for p, first in earliest.items() if first and first == ends[p]}
+        known = {p: 0 if first else NOTHING_MISSING for p, first in earliest.items() if not first or first == ends[p]}
+        return dict(earliest), known
     by_time = starts_at(settings.kafka.access, topic, [(partition, start_ms) for partition in earliest])
     starts, known_from = {}, {}
     for (partition, first), start in zip(earliest.items(), by_time, strict=True):
         starts[partition] = max(first, start.offset)
         if start.offset > first or (first and first == ends[partition]):
             known_from[partition] = start_ms
+        elif not first:
+            known_from[partition] = NOTHING_MISSING
     return starts, known_from

@@ -50,6 +50,7 @@ def served_orders(
     view: ViewPlan,
     emissions: Sequence[Emission],
     events: Mapping[Place, RawEvent],
+    lacking: Mapping[int, int],
 ) -> list[Order]:
     """The order of each run of the job for one entity.
 
@@ -58,13 +59,15 @@ def served_orders(
         view: The view.
         emissions: What the view counted for the entity.
         events: All events of the entity that count, by place.
+        lacking: For each partition of the first source, the last offset at which the job did not have the view.
     """
     columns = lane_columns(plan, view)
     named = {place for one in emissions for place in (one.place, *(one.updates or ()))}
     unnamed = [event for event in sorted(events.values(), key=lambda e: e.turn) if event.place not in named]
     found = []
     epochs = sorted({emission.epoch for emission in emissions})
-    earlier: set[Place] = set()
+    # An updating event has no record to tell; where the job had not the view, it may have come before the view.
+    earlier = {p for p in events if (lacking if p.source else p.offset <= lacking.get(p.partition, -1))}
     for epoch in epochs:
         chain: list[Place | None] = []
         attempts = sorted({emission.attempt for emission in emissions if emission.epoch == epoch})
@@ -153,7 +156,7 @@ def _possible(
         of_lane = lanes[lane]
         if lane not in next_in:
             begin = of_lane.index(place)
-            if begin and not earlier.issuperset(of_lane[:begin]):
+            if not earlier >= set(of_lane[:begin]):
                 return index, is_whole
             is_whole = is_whole and begin == 0
             next_in[lane] = begin

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from backfill.parity.findings import Findings
 from backfill.parity.served import Served, ServedRecord
+from backfill.parity.sources import Sources
 from backfill.parity.values import RECORD, VECTOR, Cause, Difference, Place
 from penstock.kafka.reading import Record
 from schemas.categories import cached_codes
@@ -30,6 +31,7 @@ from streams.plan.feature_records import FeaturesDecoder, is_absent
 from streams.plan.other_views import OtherView
 from streams.plan.project import Project
 
+PREDICTION_GONE = "feature records whose prediction is no longer kept"
 OTHER_GONE = "inputs of another pipeline whose record is no longer kept"
 # The clocks of the job and of the scorer may differ by this much.
 _CLOCKS_MS = 1_000
@@ -47,10 +49,19 @@ _Verdict: TypeAlias = Cause | _Unknown | None
 
 @dataclass
 class Predictions:
-    """The first prediction of each compared event, with its own place; ``given_up`` are events that got a letter."""
+    """The first prediction of each compared event, with its own place.
 
-    first: dict[Place, tuple[str, Mapping[str, Any]]]
-    given_up: set[Place]
+    Attributes:
+        first: By event.
+        given_up: The events that got a letter instead.
+        newest: For each partition of the features topic, the greatest offset of a record that has a prediction.
+        begins: For each partition: offset and Kafka timestamp of the first prediction that was read.
+    """
+
+    first: dict[Place, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    given_up: set[Place] = field(default_factory=set)
+    newest: dict[int, int] = field(default_factory=dict)
+    begins: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_predictions(
@@ -62,16 +73,19 @@ def read_predictions(
         PenstockError: if a prediction cannot be decoded; it names the place.
     """
     topic, decoder = project.pipeline.predictions_topic, record_decoder("prediction")
-    first: dict[Place, tuple[str, Mapping[str, Any]]] = {}
+    found = Predictions()
     for record in records:
+        found.begins.setdefault(record.partition, (record.offset, record.timestamp))
         at = f"{topic}[{record.partition}]@{record.offset}"
         value = decoder.decode(record.value or b"", at)
         place = Place(0, value["source"]["partition"], value["source"]["offset"])
+        partition, offset = value["features_partition"], value["features_offset"]
+        found.newest[partition] = max(offset, found.newest.get(partition, -1))
         if place in served:
-            first.setdefault(place, (at, value))
+            found.first.setdefault(place, (at, value))
     positions = (event_position_of_dead_letter(record.headers) for record in letters)
-    given_up = {Place(0, one.partition, one.offset) for one in positions if one is not None}
-    return Predictions(first, given_up)
+    found.given_up = {Place(0, one.partition, one.offset) for one in positions if one is not None}
+    return found
 
 
 class OtherEmission(NamedTuple):
@@ -136,7 +150,7 @@ def compare_predictions(
     served: Served,
     predictions: Predictions,
     others: Mapping[str, OtherTopic],
-    scored: Mapping[int, int],
+    sources: Sources,
     findings: Findings,
 ) -> None:
     """Compare the vector of each prediction; an event without one is a difference of its record.
@@ -146,7 +160,7 @@ def compare_predictions(
         served: The feature records.
         predictions: The predictions.
         others: What :func:`read_others` found.
-        scored: For each partition of the features topic, the offset before which every record is scored.
+        sources: Say how far the scorer had committed, and what of the predictions may be missing.
         findings: Gets the counts and differences.
     """
     comparison = _Comparison(project, others, findings)
@@ -155,13 +169,19 @@ def compare_predictions(
         if found is not None:
             findings.add(comparison.of_event(place, record, *found))
             continue
-        findings.compared[RECORD, ""] += 1
+        partition, scored = record.partition, sources.scored
+        until = predictions.newest.get(partition, -1) + 1 if scored is None else scored.get(partition, 0)
+        topic = project.pipeline.predictions_topic
         if place in predictions.given_up:
             cause = Cause.MISSING
-        elif record.offset >= scored.get(record.partition, 0):
+        elif record.offset >= until:
             cause = Cause.IN_FLIGHT
+        elif record.timestamp < sources.missing_before(topic, partition, predictions.begins.get(partition)):
+            findings.not_compared[PREDICTION_GONE] += 1
+            continue
         else:
             cause = Cause.UNEXPLAINED
+        findings.compared[RECORD, ""] += 1
         findings.add([Difference(RECORD, "", "prediction", cause, None, place, record.at, None, None, place)])
 
 

@@ -119,10 +119,12 @@ def read_source(
                 registry=registry,
                 headers=record.headers,
             )
-            row = None if isinstance(decoded, Rejection) else event_row(decoded, contract, pii_key) | event_type
-            clocks.take(record, None if row is None else row[source.event_time])
-            if row is not None:
-                valid.append((record, row))
+            if isinstance(decoded, Rejection):
+                clocks.take(record, None)
+                continue
+            columns = event_row(decoded, contract, pii_key) | event_type
+            clocks.take(record, columns[source.event_time])
+            valid.append((record, columns))
         places = [Place(number, record.partition, record.offset) for record, _ in valid]
         for place, (record, _), row in zip(places, valid, derive(plan, [row for _, row in valid]), strict=True):
             is_accepted = source.filter is None or row[source.filter] is True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -15,7 +15,7 @@ from backfill.parity.raw import JOB, RawEvent, RawEvents, duplicates, read_sourc
 from backfill.parity.rows import BackfillRows
 from backfill.parity.sample import Chosen
 from backfill.parity.served import Served
-from backfill.parity.sources import Range, Sources
+from backfill.parity.sources import NOTHING_MISSING, Range, Sources
 from backfill.parity.values import FEATURES, RECORD, Cause, Difference, Place, same, same_in_sql
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
@@ -27,7 +27,6 @@ from streams.plan.project import Project
 RECORD_GONE = "events whose feature record is no longer kept"
 EVENT_GONE = "records whose raw event is no longer kept, or is outside of the backfill"
 _EVENT = "event"
-_NEVER = -(2**62)
 
 
 class Recomputing:
@@ -61,6 +60,7 @@ class Recomputing:
                 self._compare_columns(place, event.row)
             elif self._without_record(place, event.timestamp) is Cause.IN_FLIGHT:
                 waiting.add(place)
+        self._keep_only(counted)
         for place in self._served.first:
             self._check_event(place, raw, counted, twice)
         known = {place: event for place, event in counted.items() if place not in waiting}
@@ -100,8 +100,9 @@ class Recomputing:
             self._compare_columns(row.place, row.columns)
             for name, part in own.items():
                 values[name][row.place] = part
+        self._keep_only(rows)
         for place, record in self._served.first.items():
-            if place in rows or not self._is_chosen(place):
+            if place in rows:
                 continue
             if backfill.has(place, record.value["event_time"]):
                 self._findings.add([self._of_record(place, "event", Cause.UNEXPLAINED)])
@@ -159,18 +160,20 @@ class Recomputing:
         self._findings.add([self._of_record(place, "features", cause)])
         return cause
 
+    def _keep_only(self, counted: Container[Place]) -> None:
+        """Leave out records of no compared entity: one without a view did not say whether its entity is compared."""
+        first = self._served.first
+        for place in [place for place in first if place not in counted and not self._is_chosen(place)]:
+            del first[place]
+
     def _kept_from(self, partition: int) -> int:
         """The Kafka timestamp before which feature records of a partition may be missing."""
-        topic = self._plan.features_topic
-        offset, timestamp = self._served.begins.get(partition, (0, 0))
-        return self._sources.known_from.get((topic, partition), timestamp if offset else _NEVER)
+        return self._sources.missing_before(self._plan.features_topic, partition, self._served.begins.get(partition))
 
     def _check_event(
         self, place: Place, raw: RawEvents, counted: Mapping[Place, RawEvent], twice: AbstractSet[Place]
     ) -> None:
         """Check that the event of a record is one that counts."""
-        if not self._is_chosen(place):
-            return
         if place not in counted and not raw.was_read(place):
             self._findings.not_compared[EVENT_GONE] += 1
             return
@@ -198,7 +201,8 @@ class Recomputing:
 
     def _of_record(self, place: Place, name: str, cause: Cause) -> Difference:
         record = self._served.first.get(place)
-        return Difference(RECORD, "", name, cause, None, place, record and record.at, None, None, place)
+        at = None if record is None else record.at
+        return Difference(RECORD, "", name, cause, None, place, at, None, None, place)
 
     def _compare_columns(self, place: Place, columns: Mapping[str, Any]) -> None:
         """Compare the event's columns on its record; computed ones may be rounded otherwise."""
@@ -221,11 +225,11 @@ class Recomputing:
         bounds = []
         for number, source in enumerate(self._plan.sources):
             for partition in range(source.partitions):
-                offset, timestamp = raw.begins.get((number, partition), (0, 0))
-                known_from = self._sources.known_from.get((source.topic, partition), timestamp if offset else None)
-                if known_from is not None:
+                begin = raw.begins.get((number, partition))
+                before = self._sources.missing_before(source.topic, partition, begin)
+                if before > NOTHING_MISSING:
                     # A copy of a deleted event looks like a first one.
-                    bounds.append(known_from + source.max_future_ms + source.dedup_horizon_ms)
+                    bounds.append(before + source.max_future_ms + source.dedup_horizon_ms)
 
         def warm(view: ViewPlan, as_of: int) -> bool:
             if not bounds:

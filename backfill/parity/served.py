@@ -27,6 +27,7 @@ class ServedRecord:
     topic: str
     partition: int
     offset: int
+    timestamp: int
     value: Mapping[str, Any]
     lacks: frozenset[str] = NO_NAMES
 
@@ -55,6 +56,7 @@ class Served:
         seen: The events that have a record, in the range or not.
         emissions: By view and entity, what it counted for events.
         begins: For each partition: offset and Kafka timestamp of the first record that was read.
+        lacking: For each view and source partition, the greatest offset of an event whose record lacks the view.
         newest: For each source partition, the greatest offset of an event that has a record.
     """
 
@@ -62,6 +64,7 @@ class Served:
     seen: set[Place] = field(default_factory=set)
     emissions: dict[str, dict[str, list[Emission]]] = field(default_factory=lambda: defaultdict(dict))
     begins: dict[int, tuple[int, int]] = field(default_factory=dict)
+    lacking: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     newest: dict[int, int] = field(default_factory=dict)
 
 
@@ -99,6 +102,8 @@ def read_served(
         kinds = {view.name: stage.entity for stage in plan.stages for view in stage.views}
         own = {name: part for name, part in parts.items() if part is not None and chosen(kinds[name], part["entity"])}
         lacks = decoder.absent_names(record.value or b"")
+        for name in lacks:
+            served.lacking[name][partition] = max(offset, served.lacking[name].get(partition, -1))
         # The record of a definition without a view does not say whether the view's entity is in the sample.
         if not own and not lacks:
             continue
@@ -109,7 +114,9 @@ def read_served(
         if place not in served.seen:
             served.seen.add(place)
             if in_range(value["event_time"]):
-                served.first[place] = ServedRecord(topic, record.partition, record.offset, value, lacks)
+                served.first[place] = ServedRecord(
+                    topic, record.partition, record.offset, record.timestamp, value, lacks
+                )
     return served
 
 

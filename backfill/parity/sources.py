@@ -10,6 +10,9 @@ from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from streams.plan.feature_records import FeaturesDecoder
 
+NOTHING_MISSING = -(2**62)
+"""The time before which records may be missing, where none is."""
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -20,11 +23,12 @@ class Sources:
         decoder_of: The decoder of another pipeline's features topic.
         pii_key: The key that hashes personal data.
         registry: Finds the schemas of a registry.
-        known_from: For each (topic, partition) that is not read from its first record: the Kafka timestamp before which
-            records may be missing. Without an entry, it is that of the first record that is read.
+        known_from: For each (topic, partition), if it is known: the Kafka timestamp before which records may be missing,
+            as they were deleted or are not read. Otherwise, of a partition that does not begin with offset 0, it is
+            that of the first record that is read.
         taken: For each partition of the first source, the offset before which the job has published everything; None
             if that is not known: then up to the newest event with a record.
-        scored: The same of the scorer, for the features topic; None: nothing can be in flight.
+        scored: The same of the scorer, for the features topic.
     """
 
     read: Callable[[str], Iterator[Record]]
@@ -34,6 +38,14 @@ class Sources:
     known_from: Mapping[tuple[str, int], int] = field(default_factory=dict)
     taken: Mapping[int, int] | None = None
     scored: Mapping[int, int] | None = None
+
+    def missing_before(self, topic: str, partition: int, begin: tuple[int, int] | None) -> int:
+        """The Kafka timestamp before which records may be missing, epoch ms.
+
+        ``begin`` is the offset and timestamp of the first record that was read, if there was one.
+        """
+        offset, timestamp = begin or (0, 0)
+        return self.known_from.get((topic, partition), timestamp if offset else NOTHING_MISSING)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from backfill.parity.check import Parity
 from backfill.parity.features import NOT_WARM
+from backfill.parity.predictions import PREDICTION_GONE
 from backfill.parity.recomputation import EVENT_GONE, RECORD_GONE
 from backfill.parity.sample import Sample
 from backfill.parity.values import Cause
@@ -111,13 +112,37 @@ def _behind_the_watermark(folder: Path) -> World:
 
 def _earlier_view(folder: Path) -> World:
     """All records are of a definition that had another version of a view."""
-    world = run(payments(), folder)
+    return _with_earlier_schema(run(payments(), folder), folder)
+
+
+def _with_earlier_schema(world: World, folder: Path) -> World:
     earlier = pipeline().model_copy(update={"views": (SPEND, RISK.model_copy(update={"version": 2}))})
     world.schema = features_schema(Project.of(earlier, folder).plan)
     file = record_file(world.project.plan.features_topic, fingerprint(world.schema).hex(), folder)
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(world.schema))
     return world
+
+
+def _view_began_empty(folder: Path, epoch: int = 1) -> World:
+    """An upgrade has added a view: it begins empty, the other one goes on."""
+    sent = payments()
+    world = run(sent[:20], folder)
+    for one in sent[20:]:
+        world.raw[one.partition].append(one)
+    both = records_of(world.project, sent, world.raw, attempt=2)[20:]
+    empty = records_of(world.project, sent[20:], world.raw, attempt=2, epoch=epoch)
+    world.features += [one | {"risk": other["risk"]} for one, other in zip(both, empty, strict=True)]
+    world.predictions = predictions_of(world.project, world.features)
+    world = replace(_with_earlier_schema(world, folder), schema_attempts=frozenset({1}))
+    for prediction in world.predictions:
+        if prediction["attempt"] == 1:
+            prediction["model"] = "m0"
+    return world
+
+
+def _view_began_in_another_epoch(folder: Path) -> World:
+    return _view_began_empty(folder, epoch=2)
 
 
 def _earlier_model(folder: Path) -> World:
@@ -196,6 +221,8 @@ def test_an_update_that_the_job_lost_is_found_when_it_has_taken_a_later_one(tmp_
         (_late_in_one_order, Cause.LATE),
         (_behind_the_watermark, Cause.LATE),
         (_earlier_view, Cause.VERSION),
+        (_view_began_empty, Cause.VERSION),
+        (_view_began_in_another_epoch, Cause.VERSION),
         (_earlier_model, Cause.VERSION),
         (_began_without_state, Cause.VERSION),
         (_too_long, Cause.MISSING),
@@ -385,6 +412,14 @@ def test_events_whose_feature_record_was_deleted_are_not_compared(tmp_path: Path
     parity = world.check()
     assert causes(parity) == {}
     assert parity.findings.not_compared == {RECORD_GONE: 5}
+
+
+def test_events_whose_prediction_was_deleted_are_not_compared(tmp_path: Path) -> None:
+    world = run([Sent(f"e{n}", n, "c0", "t1", 1.0 + n) for n in range(20)], tmp_path)
+    world.deleted[world.project.pipeline.predictions_topic, 0] = 5
+    parity = world.check()
+    assert causes(parity) == {}
+    assert parity.findings.not_compared == {PREDICTION_GONE: 5}
 
 
 def test_an_order_is_known_although_the_first_feature_records_were_deleted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backfill.parity import kafka as module
+from backfill.parity.sources import NOTHING_MISSING
 from penstock.kafka.reading import Start
 from penstock.settings import Settings
 
@@ -12,10 +13,10 @@ from penstock.settings import Settings
 @pytest.mark.parametrize(
     ("start_ms", "earliest", "end", "by_time", "start", "known_from"),
     [
-        (0, 0, 9, None, 0, None),
+        (0, 0, 9, None, 0, NOTHING_MISSING),
         (0, 4, 9, None, 4, None),  # the first record's own timestamp says it
         (0, 9, 9, None, 9, 0),  # all were deleted, nobody knows when they came
-        (500, 0, 9, 0, 0, None),
+        (500, 0, 9, 0, 0, NOTHING_MISSING),
         (500, 0, 9, 6, 6, 500),
         (500, 4, 9, 4, 4, None),
         (500, 9, 9, 9, 9, 500),

@@ -18,6 +18,7 @@ from backfill.parity.predictions import (
     compare_predictions,
 )
 from backfill.parity.served import Served, ServedRecord
+from backfill.parity.sources import Sources
 from backfill.parity.values import Place
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
@@ -59,7 +60,7 @@ def compared(
         "event": {"card": "4111", "gate": 5} | (event or {}),
         "by_gate": {"entity": "5", "epoch": 1, "seq": 1, "as_of": AT, "late": False, "count_1h": 6},
     }
-    served = Served(first={PLACE: ServedRecord("features.taps", 0, 7, value)})
+    served = Served(first={PLACE: ServedRecord("features.taps", 0, 7, AT, value)})
     own = Vectorizer(PIPELINE.model.inputs, PIPELINE.categories).vectors([value])[0]
     codes = {"FR": Vectorizer(("event.c",), ("event.c",)).vectors([{"event": {"c": "FR"}}])[0][0]}
     others = {
@@ -90,12 +91,13 @@ def compared(
     }
     findings = Findings()
     compare_predictions(
-        project, served, Predictions({PLACE: ("predictions.taps[0]@1", prediction)}, set()), topics, {}, findings
+        project, served, Predictions({PLACE: ("predictions.taps[0]@1", prediction)}), topics, SOURCES, findings
     )
     causes = {cause.value: count for cause, count in findings.by_cause().items() if count}
     return causes, findings.not_compared
 
 
+SOURCES = Sources(read=lambda _: iter(()), decoder_of=lambda _: pytest.fail("nothing is read"))
 DEFAULT = {
     "cards:by_card.count_1m": 0.0,
     "cards:by_card.country_last_1h": float(

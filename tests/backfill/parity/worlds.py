@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,7 +120,8 @@ class Sent:
 class World:
     """The topics of a run, as decoded records that a test may change; ``features`` are in the order of publication.
 
-    ``deleted`` is how many records retention has deleted, by topic and partition.
+    ``deleted`` is how many records retention has deleted, by topic and partition. ``schema`` is that of the feature
+    records of ``schema_attempts``, if they are of an earlier definition.
     """
 
     project: Project
@@ -133,6 +134,7 @@ class World:
     scored: dict[int, int] | None = None
     other_topics: dict[str, list[Record]] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
+    schema_attempts: frozenset[int] = frozenset({1, 2})
 
     def feature(self, id_: str) -> dict[str, Any]:
         """The first feature record of an event, to change it."""
@@ -158,7 +160,8 @@ class World:
         if topic in [source.topic for source in plan.sources]:
             records = self._raw_records([source.topic for source in plan.sources].index(topic))
         elif topic == plan.features_topic:
-            records = _records(self.features, self.schema or features_schema(plan))
+            earlier = self.schema_attempts if self.schema else frozenset[int]()
+            records = _records(self.features, features_schema(plan), self.schema, earlier)
         elif topic == self.project.pipeline.predictions_topic:
             records = _records(self.predictions, PREDICTION_SCHEMA)
         elif topic in self.letters:
@@ -175,13 +178,21 @@ class World:
                 yield Record(partition, offset, sent.timestamp, sent.card.encode(), value, ())
 
 
-def _records(decoded: Iterable[Mapping[str, Any]], schema: dict[str, Any]) -> Iterator[Record]:
+def _records(
+    decoded: Iterable[Mapping[str, Any]],
+    schema: dict[str, Any],
+    earlier: dict[str, Any] | None = None,
+    attempts: Container[int] = (),
+) -> Iterator[Record]:
+    """Encoded records; those of ``attempts`` with the earlier schema."""
     encoder, offsets = Encoder(schema), dict[int, int]()
+    earlier_encoder = Encoder(earlier or schema)
     for value in decoded:
         partition = value["source"]["partition"]
         offset = offsets[partition] = offsets.get(partition, -1) + 1
+        encode = (earlier_encoder if value["attempt"] in attempts else encoder).encode
         header = (("updates", json.dumps(value["updates"]).encode()),) if value.get("updates") else ()
-        yield Record(partition, offset, value["source"]["timestamp"] + 5, b"", encoder.encode(value), header)
+        yield Record(partition, offset, value["source"]["timestamp"] + 5, b"", encode(value), header)
 
 
 def run(
