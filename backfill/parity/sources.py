@@ -23,9 +23,9 @@ class Sources:
         decoder_of: The decoder of another pipeline's features topic.
         pii_key: The key that hashes personal data.
         registry: Finds the schemas of a registry.
-        known_from: For each (topic, partition), if it is known: the Kafka timestamp before which records may be missing,
-            as they were deleted or are not read. Otherwise, of a partition that does not begin with offset 0, it is
-            that of the first record that is read.
+        known_from: For each (topic, partition), if it is known: the Kafka timestamp before which records may be
+            missing, as they were deleted or are not read. Otherwise, of a partition that does not begin with offset 0,
+            it is that of the first record that is read.
         taken: For each partition of the first source, the offset before which the job has published everything; None
             if that is not known: then up to the newest event with a record.
         scored: The same of the scorer, for the features topic.
