@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -79,19 +79,19 @@ def read_source(
     project: Project,
     number: int,
     records: Iterable[Record],
-    chosen: Chosen,
+    keep: Callable[[Row], bool],
     into: RawEvents,
     *,
     pii_key: bytes,
     registry: Registry | None = None,
 ) -> None:
-    """Add the events of one source to ``into``: of all its records, only those of chosen entities are kept.
+    """Add some events of one source to ``into``.
 
     Args:
         project: The pipeline.
         number: The number of the source.
         records: Its records, in offset order within each partition.
-        chosen: Which entities are kept.
+        keep: Whether an event with these columns is kept.
         into: Gets the events.
         pii_key: The key that hashes personal data.
         registry: Finds the schemas of a registry.
@@ -129,14 +129,32 @@ def read_source(
         for place, (record, _), row in zip(places, valid, derive(plan, [row for _, row in valid]), strict=True):
             is_accepted = source.filter is None or row[source.filter] is True
             clock, may_be_late = clocks.of(place)
-            if is_accepted and any(chosen(kind, entity) for kind, entity in _entities(plan, row)):
+            if is_accepted and keep(row):
                 time = row[source.event_time]
                 assert isinstance(time, int)
                 into.events[place] = RawEvent(place, record.timestamp, clock, time, row, may_be_late)
         clocks.forget()
 
 
-def _entities(plan: PipelinePlan, row: Row) -> Iterator[tuple[str, str]]:
+def of_entities(plan: PipelinePlan, chosen: Chosen) -> Callable[[Row], bool]:
+    """Keeps the events that name a chosen entity."""
+    return lambda row: any(chosen(kind, entity) for kind, entity in entities_of(plan, row))
+
+
+def of_keys(source: SourcePlan, keys: Collection[Any]) -> Callable[[Row], bool]:
+    """Keeps the events of some keys of de-duplication, as :func:`key_of` gives them."""
+    return lambda row: key_of(source, row) in keys
+
+
+def key_of(source: SourcePlan, row: Row) -> tuple[bool, Any]:
+    """Among which events an event of a source may be a copy: those of its key or, without one, of its id."""
+    key = None if source.key is None else row[source.key]
+    assert source.event_id is not None
+    return (True, row[source.event_id]) if key is None else (False, key)
+
+
+def entities_of(plan: PipelinePlan, row: Row) -> Iterator[tuple[str, str]]:
+    """The entities that an event names, each with its kind."""
     for stage in plan.stages:
         entity = row[stage.key]
         if entity is not None:
@@ -199,7 +217,7 @@ def duplicates(
 
     Whether a copy is too old to be one depends on all events of its key. Where the sample has them all, the answer is
     the job's own. Elsewhere an event that was served is taken for no copy, and one that was not served is a copy only
-    if the sample has the event that it repeats.
+    if the sample has the event that it repeats. If copies name other entities, that need not be so.
     """
     copies: set[Place] = set()
     twice: set[Place] = set()
@@ -216,7 +234,7 @@ def duplicates(
                 continue
             if event.place not in served or number > 0:
                 copies.add(event.place)
-            elif _has_whole_key(plan, source, event, chosen):
+            elif has_whole_key(plan, source, event, chosen):
                 twice.add(event.place)
     return copies, twice
 
@@ -226,7 +244,7 @@ def _identity(source: SourcePlan, event: RawEvent) -> tuple[Any, str]:
     return None if source.key is None else event.row[source.key], str(event.row[source.event_id])
 
 
-def _has_whole_key(plan: PipelinePlan, source: SourcePlan, event: RawEvent, chosen: Chosen) -> bool:
+def has_whole_key(plan: PipelinePlan, source: SourcePlan, event: RawEvent, chosen: Chosen) -> bool:
     """Whether the sample has all events of the event's key."""
     key = None if source.key is None else event.row[source.key]
     if key is None:

@@ -11,7 +11,20 @@ from backfill.parity.features import Recomputation, Warm
 from backfill.parity.findings import Findings
 from backfill.parity.kernel import FeatureKernel, StageKernel, ViewValues
 from backfill.parity.orders import event_time_turn
-from backfill.parity.raw import JOB, RawEvent, RawEvents, duplicates, read_source, refused_places, with_columns
+from backfill.parity.raw import (
+    JOB,
+    RawEvent,
+    RawEvents,
+    duplicates,
+    entities_of,
+    has_whole_key,
+    key_of,
+    of_entities,
+    of_keys,
+    read_source,
+    refused_places,
+    with_columns,
+)
 from backfill.parity.rows import BackfillRows
 from backfill.parity.sample import Chosen
 from backfill.parity.served import Served
@@ -121,13 +134,51 @@ class Recomputing:
         for number, source in enumerate(self._plan.sources):
             refused |= refused_places(self._sources.read(source.dead_letter_topic), self._plan, number)
             records, key = self._sources.read(source.topic), self._sources.pii_key
-            read_source(self._project, number, records, chosen, raw, pii_key=key, registry=self._sources.registry)
+            keep = of_entities(self._plan, chosen)
+            read_source(self._project, number, records, keep, raw, pii_key=key, registry=self._sources.registry)
         # The job refused them by its own clock, or by a contract that has changed since.
         taken = {
             place: event for place, event in raw.events.items() if place in self._served.seen or place not in refused
         }
         copies, twice = duplicates(self._plan, taken, self._served.seen, chosen)
+        copies |= self._other_copies(taken, copies, chosen)
         return raw, {place: self._as_served(event) for place, event in taken.items() if place not in copies}, twice
+
+    def _other_copies(self, taken: Mapping[Place, RawEvent], copies: AbstractSet[Place], chosen: Chosen) -> set[Place]:
+        """Copies of events that name other entities, and so are not in the sample.
+
+        Only events that the job seems to have passed over can be such. If there are any, all events of their keys are
+        read.
+        """
+        named = self._served.seen | self._served.updates()
+        newest: dict[tuple[str, str], tuple[int, ...]] = {}
+        for place in named & taken.keys():
+            for entity in entities_of(self._plan, taken[place].row):
+                newest[entity] = max(taken[place].turn, newest.get(entity, ()))
+        found = set()
+        for number, source in enumerate(self._plan.sources):
+            passed_over = {
+                event.place
+                for event in taken.values()
+                if event.place.source == number
+                and source.event_id is not None
+                and event.place not in copies
+                and event.place not in named
+                and not has_whole_key(self._plan, source, event, chosen)
+                and (
+                    event.place.offset < self._taken_until(event.place.partition)
+                    if number == 0
+                    else any(newest.get(one, ()) > event.turn for one in entities_of(self._plan, event.row))
+                )
+            }
+            if not passed_over:
+                continue
+            keep = of_keys(source, {key_of(source, taken[place].row) for place in passed_over})
+            of_keys_only, key = RawEvents(), self._sources.pii_key
+            records, registry = self._sources.read(source.topic), self._sources.registry
+            read_source(self._project, number, records, keep, of_keys_only, pii_key=key, registry=registry)
+            found |= duplicates(self._plan, of_keys_only.events, self._served.seen, chosen)[0] & passed_over
+        return found
 
     def _as_served(self, event: RawEvent) -> RawEvent:
         """The event with the bits that Flink gave its computed columns, where DuckDB's differ by rounding only."""
@@ -145,11 +196,9 @@ class Recomputing:
 
     def _without_record(self, place: Place, timestamp: int) -> Cause | None:
         """Why an event has no feature record; None if that record may have been deleted."""
-        taken = self._sources.taken
-        until = self._served.newest.get(place.partition, -1) + 1 if taken is None else taken.get(place.partition, 0)
         if place in self._too_long:
             cause = Cause.MISSING
-        elif place.offset >= until:
+        elif place.offset >= self._taken_until(place.partition):
             cause = Cause.IN_FLIGHT
         elif timestamp < self._kept_from(place.partition):
             self._findings.not_compared[RECORD_GONE] += 1
@@ -159,6 +208,11 @@ class Recomputing:
         self._findings.compared[RECORD, ""] += 1
         self._findings.add([self._of_record(place, "features", cause)])
         return cause
+
+    def _taken_until(self, partition: int) -> int:
+        """The offset before which the job has published everything, of a partition of the first source."""
+        taken = self._sources.taken
+        return self._served.newest.get(partition, -1) + 1 if taken is None else taken.get(partition, 0)
 
     def _keep_only(self, counted: Container[Place]) -> None:
         """Leave out records of no compared entity: one without a view did not say whether its entity is compared."""

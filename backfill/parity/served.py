@@ -67,6 +67,11 @@ class Served:
     lacking: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     newest: dict[int, int] = field(default_factory=dict)
 
+    def updates(self) -> set[Place]:
+        """The events without a record of their own that a record names."""
+        every = (emission for of_view in self.emissions.values() for own in of_view.values() for emission in own)
+        return {place for emission in every for place in emission.updates or ()}
+
 
 def read_served(
     plan: PipelinePlan,

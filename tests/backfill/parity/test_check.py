@@ -20,7 +20,7 @@ from backfill.parity.check import Parity
 from backfill.parity.features import NOT_WARM
 from backfill.parity.predictions import PREDICTION_GONE
 from backfill.parity.recomputation import EVENT_GONE, RECORD_GONE
-from backfill.parity.sample import Sample
+from backfill.parity.sample import Chosen, Sample
 from backfill.parity.values import Cause
 from schemas.avro import fingerprint
 from schemas.committed import record_file
@@ -197,6 +197,20 @@ def _updates_in_another_order(folder: Path) -> World:
 def test_events_of_another_source_update_what_is_recomputed(tmp_path: Path) -> None:
     world = run(_with_refunds(0), tmp_path, definition=pipeline((REFUNDS,)))
     assert causes(world.check()) == {}
+
+
+class OneTerminal(Sample):
+    """Compares one terminal only."""
+
+    def chosen(self) -> Chosen:
+        return lambda kind, entity: (kind, entity) == ("terminal", "t2")
+
+
+def test_a_copy_that_names_another_entity_is_known_although_the_sample_has_not_what_it_repeats(tmp_path: Path) -> None:
+    sent = [Sent("same", 1, "c0", "t1", 5.0), Sent("same", 2, "c0", "t2", 7.0)]
+    world = run([*sent, *(Sent(f"e{n}", 3.0 + n, "c0", "t2", 1.0) for n in range(4))], tmp_path)
+    parity = world.check(sample=OneTerminal())
+    assert (causes(parity), parity.events) == ({}, 4)
 
 
 def test_an_update_that_the_job_lost_is_found_when_it_has_taken_a_later_one(tmp_path: Path) -> None:
@@ -447,7 +461,7 @@ def test_only_the_events_of_the_range_are_compared_with_all_of_their_past(tmp_pa
 
 def test_a_sample_has_whole_entities_and_finds_in_them_what_a_whole_run_finds(tmp_path: Path) -> None:
     world = _another_order(tmp_path)
-    whole, some = world.check(), world.check(of=2)
+    whole, some = world.check(), world.check(sample=Sample(2))
     assert 0 < some.entities < whole.entities
     assert set(causes(some)) <= {"interleaving"}
     chosen = Sample(2).chosen()

@@ -143,7 +143,9 @@ class World:
     def prediction(self, id_: str) -> dict[str, Any]:
         return next(one for one in self.predictions if one["event_id"] == id_)
 
-    def check(self, *, of: int = 1, rows: BackfillRows | None = None, begin: float = -1e6, end: float = 1e6) -> Parity:
+    def check(
+        self, *, sample: Sample | None = None, rows: BackfillRows | None = None, begin: float = -1e6, end: float = 1e6
+    ) -> Parity:
         """The comparison of events from ``begin`` to ``end``, in minutes after noon."""
         sources = Sources(
             read=self._read,
@@ -151,7 +153,7 @@ class World:
             taken={0: 10**9, 1: 10**9} if self.taken is None else self.taken,
             scored={0: 10**9, 1: 10**9} if self.scored is None else self.scored,
         )
-        wanted = Range(NOON + round(begin * MINUTE), NOON + round(end * MINUTE), Sample(of))
+        wanted = Range(NOON + round(begin * MINUTE), NOON + round(end * MINUTE), sample or Sample())
         return check_parity(self.project, sources, wanted, shared_kernel(), rows)
 
     def _read(self, topic: str) -> Iterator[Record]:
