@@ -182,15 +182,10 @@ class Recomputing:
 
     def _as_served(self, event: RawEvent) -> RawEvent:
         """The event with the bits that Flink gave its computed columns, where DuckDB's differ by rounding only."""
-        record = self._served.first.get(event.place)
-        if record is None:
-            return event
-        carried = record.value["event"]
-        names = [column.name for column in self._plan.derived if column.type == "double" and column.name in carried]
         rounded = {
-            name: carried[name]
-            for name in names
-            if not same(carried[name], event.row[name]) and same_in_sql(carried[name], event.row[name])
+            name: value
+            for name, value in self._served.computed.get(event.place, {}).items()
+            if not same(value, event.row[name]) and same_in_sql(value, event.row[name])
         }
         return with_columns(event, rounded) if rounded else event
 

@@ -54,6 +54,7 @@ class Served:
     Attributes:
         first: The first record of each event in the range: the one that is scored.
         seen: The events that have a record, in the range or not.
+        computed: For each of them, the computed columns of type double that its record carries.
         emissions: By view and entity, what it counted for events.
         begins: For each partition: offset and Kafka timestamp of the first record that was read.
         lacking: For each view and source partition, the greatest offset of an event whose record lacks the view.
@@ -62,6 +63,7 @@ class Served:
 
     first: dict[Place, ServedRecord] = field(default_factory=dict)
     seen: set[Place] = field(default_factory=set)
+    computed: dict[Place, dict[str, float | None]] = field(default_factory=dict)
     emissions: dict[str, dict[str, list[Emission]]] = field(default_factory=lambda: defaultdict(dict))
     begins: dict[int, tuple[int, int]] = field(default_factory=dict)
     lacking: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
@@ -93,6 +95,8 @@ def read_served(
         PenstockError: if a record cannot be decoded; it names the place.
     """
     served = Served()
+    carried = {name for name, _ in plan.passthrough}
+    doubles = [column.name for column in plan.derived if column.type == "double" and column.name in carried]
     topic = plan.features_topic
     for record in records:
         served.begins.setdefault(record.partition, (record.offset, record.timestamp))
@@ -118,6 +122,8 @@ def read_served(
             served.emissions[name].setdefault(part["entity"], []).append(emission)
         if place not in served.seen:
             served.seen.add(place)
+            if doubles and not any(f"event.{name}" in lacks for name in doubles):
+                served.computed[place] = {name: value["event"][name] for name in doubles}
             if in_range(value["event_time"]):
                 served.first[place] = ServedRecord(
                     topic, record.partition, record.offset, record.timestamp, value, lacks

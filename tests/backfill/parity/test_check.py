@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import penstock as ps
 from backfill.parity.check import Parity
 from backfill.parity.features import NOT_WARM
 from backfill.parity.predictions import PREDICTION_GONE
@@ -86,6 +87,13 @@ def _nothing_served_yet(folder: Path) -> World:
         world.raw[sent.partition].append(sent)
     world.taken = {n: len([s for s in payments()[:30] if s.partition == n]) for n in range(2)}
     return world
+
+
+def _in_flight_before_what_was_served(folder: Path) -> World:
+    """Partition 1 is behind: what is recomputed must not have its event either."""
+    sent = [Sent("a", 0, "c0", "t1", 1.0), Sent("b", 1, "c1", "t1", 2.0, 1), Sent("c", 2, "c0", "t1", 4.0)]
+    raw = {0: [sent[0], sent[2]], 1: [sent[1]]}
+    return replace(run([sent[0], sent[2]], folder, raw=raw), taken={0: 2, 1: 0})
 
 
 def _not_scored_yet(folder: Path) -> World:
@@ -231,6 +239,7 @@ def test_an_update_that_the_job_lost_is_found_when_it_has_taken_a_later_one(tmp_
         (_another_order, Cause.INTERLEAVING),
         (_updates_in_another_order, Cause.INTERLEAVING),
         (_nothing_served_yet, Cause.IN_FLIGHT),
+        (_in_flight_before_what_was_served, Cause.IN_FLIGHT),
         (_not_scored_yet, Cause.IN_FLIGHT),
         (_late_in_one_order, Cause.LATE),
         (_behind_the_watermark, Cause.LATE),
@@ -451,6 +460,20 @@ def test_an_event_that_the_job_refused_by_its_own_clock_counts_for_nothing(tmp_p
     offset = raw[sent[10].partition].index(sent[10])
     world.letters[topic + ".dlq"] = [letter(sent[10], offset, topic, "penstock.job", "penstock.FutureEvent")]
     assert causes(world.check()) == {}
+
+
+def test_a_computed_column_may_be_rounded_otherwise_in_flink_and_so_may_what_aggregates_it(tmp_path: Path) -> None:
+    logarithm = ps.Derived(sql="LN(amount + 1) * 1.0000000000000002", type="double")
+    world = run(payments(), tmp_path, definition=pipeline().model_copy(update={"derived": {"log_amount": logarithm}}))
+    world = replace(world, project=Project.of(pipeline(), tmp_path))
+    assert causes(world.check()) == causes(world.check(begin=15)) == {}
+
+
+def test_an_event_that_the_sources_filter_does_not_accept_counts_for_nothing(tmp_path: Path) -> None:
+    world = run(payments(), tmp_path, definition=pipeline(filter="amount < 60"))
+    parity = world.check()
+    assert causes(parity) == {}
+    assert parity.events == sum(sent.amount < 60 for sent in payments()) < 40
 
 
 def test_only_the_events_of_the_range_are_compared_with_all_of_their_past(tmp_path: Path) -> None:
