@@ -25,6 +25,7 @@ from backfill.parity.sample import Chosen, Sample
 from backfill.parity.values import Cause
 from schemas.avro import fingerprint
 from schemas.committed import record_file
+from schemas.dead_letters import DeadLetter
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
 from tests.backfill.parity.worlds import (
@@ -132,6 +133,27 @@ def _with_earlier_schema(world: World, folder: Path) -> World:
     return world
 
 
+def _failed_and_went_on(folder: Path) -> World:
+    """The job failed after thirty events, went on from a checkpoint after ten, and met them in another order."""
+    sent, before = payments(), interleaved(payments())[:30]
+    raw = {n: [s for s in sent if s.partition == n] for n in range(2)}
+    before = [next(one for one in sent if one == taken) for taken in before]
+    kept = before[:10]
+    rest = interleaved([one for one in sent if one not in kept], behind=-4)
+    world = run(before, folder, raw=raw)
+    world.features += records_of(world.project, [*kept, *rest], raw, attempt=2)[10:]
+    return replace(world, predictions=predictions_of(world.project, world.features))
+
+
+def _given_up(folder: Path) -> World:
+    world = run(payments(), folder)
+    of = world.predictions.pop(7)
+    headers = [(f"penstock.source.{name}", str(of["source"][name]).encode()) for name in of["source"]]
+    given_up = DeadLetter("features.parity", 0, 7, "parity", "score", "penstock.scorer", "r", "m", None, None, headers)
+    world.letters[world.project.pipeline.predictions_topic + ".dlq"] = [given_up]
+    return world
+
+
 def _view_began_empty(folder: Path, epoch: int = 1) -> World:
     """An upgrade has added a view: it begins empty, the other one goes on."""
     sent = payments()
@@ -221,6 +243,22 @@ def test_a_copy_that_names_another_entity_is_known_although_the_sample_has_not_w
     assert (causes(parity), parity.events) == ({}, 4)
 
 
+def test_a_served_event_is_no_copy_if_only_other_entities_tell_how_late_it_is(tmp_path: Path) -> None:
+    """The card has paid elsewhere two hours later, which is more than the horizon: so the job took it."""
+    sent = [
+        Sent("same", 0, "c0", "t2", 5.0),
+        Sent("e1", 120, "c0", "t1", 1.0),
+        Sent("same", 1, "c0", "t2", 7.0, at=121),
+    ]
+    parity = run(sent, tmp_path).check(sample=OneTerminal())
+    assert (causes(parity), parity.events) == ({}, 2)
+
+
+def test_a_replay_takes_a_record_by_the_newest_timestamp_before_it(tmp_path: Path) -> None:
+    first, behind = Sent("a", 10, "c0", "t1", 1.0), Sent("b", 5, "c0", "t1", 2.0)
+    assert causes(run([Sent("c", 7, "c1", "t1", 4.0, 1), first, behind], tmp_path).check()) == {}
+
+
 def test_an_update_that_the_job_lost_is_found_when_it_has_taken_a_later_one(tmp_path: Path) -> None:
     """Until then it may still come."""
     card = {"card": "c0", "terminal": None, "amount": 2.0}
@@ -248,7 +286,9 @@ def test_an_update_that_the_job_lost_is_found_when_it_has_taken_a_later_one(tmp_
         (_view_began_in_another_epoch, Cause.VERSION),
         (_earlier_model, Cause.VERSION),
         (_began_without_state, Cause.VERSION),
+        (_failed_and_went_on, Cause.INTERLEAVING),
         (_too_long, Cause.MISSING),
+        (_given_up, Cause.MISSING),
     ],
 )
 def test_each_cause_is_found_and_no_other(make: Callable[[Path], World], cause: Cause, tmp_path: Path) -> None:

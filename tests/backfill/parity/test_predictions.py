@@ -53,6 +53,7 @@ def compared(
     event: Mapping[str, Any] | None = None,
     is_whole: bool = True,
     version: int = 2,
+    published: int = AT,
 ) -> tuple[dict[str, int], Mapping[str, int]]:
     """Causes and what was not compared, of one prediction; the pair of card and gate has its vector."""
     project = Project("taps", PIPELINE, compile_plan(PIPELINE), Path(), resolved(PIPELINE))
@@ -86,7 +87,7 @@ def compared(
         ],
     }
     topics = {
-        "cards:by_card": OtherTopic({"4111": [OtherEmission(part, part["as_of"], AT)]}, is_whole),
+        "cards:by_card": OtherTopic({"4111": [OtherEmission(part, part["as_of"], published)]}, is_whole),
         "cards:by_pair": OtherTopic({"4111|5": [OtherEmission(PAIR, PAIR["as_of"], AT)]}, is_whole),
     }
     findings = Findings()
@@ -127,6 +128,15 @@ def test_a_vector_that_was_served_as_it_was_published_does_not_differ() -> None:
         ({"vector": {"cards:by_card.count_1m": 3.0}}, {"unexplained": 1}),
         ({"vector": {"cards:by_pair.count_10m": np.nan}}, {"unexplained": 1}),
         ({"part": PART | {"seq": 4}}, {"unexplained": 3}),
+        ({"published": AT + MINUTE}, {"unexplained": 3}),
+        (
+            {
+                "defaulted": {"cards:by_pair": "MISSING"},
+                "vector": {"cards:by_pair.count_10m": np.nan},
+                "event": {"gate": None},
+            },
+            {"unexplained": 1},
+        ),
         ({"part": PART | {"count_1m": 5}}, {"unexplained": 1}),
     ],
 )
