@@ -224,6 +224,14 @@ def _updates_in_another_order(folder: Path) -> World:
     return run(_with_refunds(5), folder, definition=pipeline((REFUNDS,)))
 
 
+def test_records_of_timers_are_left_out(tmp_path: Path) -> None:
+    world = run(payments(), tmp_path)
+    timer = copy.deepcopy(world.features[0]) | {"trigger": "timer", "event_id": "", "risk": None}
+    timer["spend"]["amount_sum_10m"] = None
+    world.features.insert(0, timer)
+    assert causes(world.check()) == {}
+
+
 def test_events_of_another_source_update_what_is_recomputed(tmp_path: Path) -> None:
     world = run(_with_refunds(0), tmp_path, definition=pipeline((REFUNDS,)))
     assert causes(world.check()) == {}
@@ -446,6 +454,7 @@ def test_the_first_event_that_differs_explains_the_later_ones_until_values_agree
     world = run([Sent(f"e{n}", n, "c0", None, 1.0 + n) for n in range(8)], tmp_path)
     for number in (2, 3, 4, 6):
         _edit(f"e{number}", "spend", "amount_sum_10m", _ulp)(world)
+    _edit("e3", "spend", "count_10m", lambda n: n + 1)(world)
     roots = world.check().findings.roots[Cause.UNEXPLAINED]
     assert [(root.first.place.offset, root.names, root.followers) for root in roots] == [
         (2, ["amount_sum_10m"], 2),
