@@ -38,6 +38,7 @@ COMMANDS = {
     "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry("penstock.commands.features.group:features", "Describe, test and explain features.", _CHECK),
+    "parity": Entry("penstock.commands.parity:parity", "Compare what was served with what is recomputed.", _CHECK),
     "verify": Entry("penstock.commands.verify:verify", "Check a run against the oracle, end to end.", _CHECK),
 }
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from backfill.parity.check import check_parity
+from backfill.parity.kafka import kafka_sources
+from backfill.parity.report import as_json
+from backfill.parity.sources import Range
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from examples.demo.producer import DemoProducer
@@ -17,6 +21,7 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
+from streams.inprocess.features_of import shared_kernel
 from streams.plan.project import open_project
 from tests.integration.catching_up import await_caught_up
 from verify.report import PipelineReport
@@ -71,9 +76,14 @@ class Run:
         self._await(meanwhile, "drift", fraud.predictions_topic, markers=1)
 
     def verified_report(self) -> PipelineReport:
-        """The verifier's report; asserts that all checks passed."""
-        report = verify(open_project("fraud"), Settings(), None, seed=self._seed)
+        """The verifier's report; asserts that all checks passed, and that what was served can be recomputed."""
+        project, settings = open_project("fraud"), Settings()
+        report = verify(project, settings, None, seed=self._seed)
         assert report.failures() == [], report.examples
+        whole = Range(0, max(self.event_times) + 1)
+        parity = check_parity(project, kafka_sources(project, settings, 0), whole, shared_kernel())
+        assert parity.unexplained == 0, as_json(parity, [fraud.source.topic])
+        assert parity.findings.values >= report.features_total
         return report
 
     def _await(self, meanwhile: Callable[[], None], role: str, topic: str, markers: int = 0) -> None:

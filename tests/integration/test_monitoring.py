@@ -89,6 +89,9 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         urls["taskmanager"] = f"http://127.0.0.1:{stack.ports['taskmanager_metrics']}"
         urls["triton"] = f"http://127.0.0.1:{stack.ports['triton_metrics']}"
         _await_done(urls)
+        services.start("parity", "parity", str(reference), "--every", "15m", "--last", "1h", "--metrics-port", "0")
+        urls["parity"] = _logged_address(folder / "logs" / "parity.log")
+        wait_for(lambda: _runs(urls["parity"]) > 0, 60, "a comparison")
         yield Scraped(
             pipeline,
             {name: _scrape(url) for name, url in urls.items()},
@@ -146,6 +149,14 @@ def test_predictions_of_a_candidate_in_shadow_are_counted_beside_those_that_are_
 
 def test_alerts_of_injected_drift_are_counted(scraped: Scraped) -> None:
     assert scraped.value("drift", "penstock_drift_alerts_total", monitor="activity.count_1h") >= 1
+
+
+def test_what_was_served_is_compared_on_a_schedule_and_nothing_is_unexplained(scraped: Scraped) -> None:
+    mine = {"pipeline": scraped.pipeline.name}
+    assert scraped.value("parity", "penstock_parity_runs_total", **mine, outcome="compared") == 1
+    assert scraped.value("parity", "penstock_parity_values", **mine) > EVENTS
+    assert scraped.value("parity", "penstock_parity_differences", **mine, cause="unexplained") == 0
+    assert scraped.value("parity", "penstock_parity_not_compared", **mine) == 0
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -244,6 +255,11 @@ def _await_done(urls: dict[str, str]) -> None:
         )
 
     wait_for(done, 120, "everything to be done")
+
+
+def _runs(url: str) -> float:
+    """How often what was served has been compared."""
+    return sum(s.value for s in _scrape(url) if s.name == "penstock_parity_runs_total" and s.value)
 
 
 def _scrape(url: str) -> list[Sample]:

@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from backfill.parity.check import check_parity
+from backfill.parity.kafka import kafka_sources
+from backfill.parity.report import as_json
+from backfill.parity.rows import BackfillRows
+from backfill.parity.sources import Range
+from backfill.parquet import read_backfill
 from backfill.run import BackfillRequest
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
@@ -21,6 +27,7 @@ from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from streams.flink import lifecycle
+from streams.inprocess.features_of import shared_kernel
 from streams.plan.entity_text import composite_text
 from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
@@ -210,6 +217,12 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
         others=[clicked],
     )
     assert replayed.mismatches == 0, replayed.examples
+    for rows in (None, BackfillRows(read_backfill(tmp_path / "backfill"), bench.plan)):
+        sources = kafka_sources(bench.project, bench.settings, start)
+        parity = check_parity(bench.project, sources, Range(start, end), shared_kernel(), rows)
+        assert parity.unexplained == 0, as_json(parity, [source.topic for source in bench.plan.sources])
+        assert (parity.events, parity.findings.not_compared) == (len(shown.events), {})
+        assert parity.findings.values > findings.total
 
     for source, topic in zip((shown, clicked), bench.pipeline.sources, strict=True):
         letters = list(read_topic(kafka, topic.dead_letter_topic))

@@ -1,0 +1,106 @@
+"""A run's topics on Kafka: what the readers had committed before, and where each topic has to be read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from confluent_kafka import KafkaException
+
+from backfill.parity.sources import NOTHING_MISSING, Sources
+from backfill.planning import replay_start_ms
+from backfill.retention import read_retained_topic
+from penstock.errors import PenstockError
+from penstock.kafka.lag import Lag
+from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.reading import Record, read_topic, starts_at
+from penstock.kafka.topics import admin_client, partition_counts
+from penstock.settings import Settings
+from schemas.registry import registry_schemas
+from streams.plan.project import Project, open_project
+
+
+def kafka_sources(project: Project, settings: Settings, from_ms: int) -> Sources:
+    """Where a run for events from ``from_ms`` on reads: each topic from where it can matter, and to its end.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, the raw or features topic is missing, or a key of hashes.
+    """
+    kafka, plan, pipeline = settings.kafka.access, project.plan, project.pipeline
+    start_ms = max(0, replay_start_ms(plan, from_ms))
+    timed = [source.topic for source in plan.sources] + [plan.features_topic, pipeline.predictions_topic]
+    starts: dict[str, dict[int, int]] = {}
+    known_from: dict[tuple[str, int], int] = {}
+    try:
+        with Lag(kafka) as lag:
+            # Before anything is read: all that is published for these is there when it is.
+            taken = lag.committed_offsets(group_of(plan.pipeline, "features"), plan.source.topic)
+            scored = lag.committed_offsets(group_of(plan.pipeline, "scorer"), plan.features_topic, pending=False)
+            # A pipeline without a scorer needs no predictions.
+            optional = {
+                pipeline.predictions_topic,
+                *(source.dead_letter_topic for source in plan.sources),
+                dead_letters_of(plan.features_topic),
+                dead_letters_of(pipeline.predictions_topic),
+            }
+            absent = optional - partition_counts(admin_client(kafka), kafka).keys()
+            for topic in timed:
+                if topic in absent:
+                    continue
+                earliest, ends = lag.earliest_offsets(topic), lag.end_offsets(topic)
+                starts[topic], of_topic = _starts(settings, topic, start_ms, earliest, ends)
+                known_from |= {(topic, partition): since for partition, since in of_topic.items()}
+    except KafkaException as error:
+        raise _unreadable(project, settings, error) from error
+
+    def read(topic: str) -> Iterator[Record]:
+        return iter(()) if topic in absent else read_topic(kafka, topic, start=starts.get(topic))
+
+    return Sources(
+        read=read,
+        decoder_of=lambda name: open_project(name).features_decoder(),
+        pii_key=settings.pii.require_key().get_secret_value().encode() if plan.hashed_fields else b"",
+        registry=registry_schemas(settings.schema_registry_url),
+        known_from=known_from,
+        taken=taken,
+        scored=scored,
+    )
+
+
+def newest_event_ms(project: Project, settings: Settings) -> int | None:
+    """The greatest event time at the end of the first source's topic; None if it has no valid event.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, or the topic does not exist.
+    """
+    try:
+        return read_retained_topic(project, project.pipeline.source, settings, 0).newest_ms
+    except KafkaException as error:
+        raise _unreadable(project, settings, error) from error
+
+
+def _unreadable(project: Project, settings: Settings, error: KafkaException) -> PenstockError:
+    return PenstockError(
+        f"the topics of {project.name} cannot be read: {error.args[0].str()}",
+        where=str(settings.kafka.access),
+        safe="nothing was changed",
+        next="penstock status",
+    )
+
+
+def _starts(
+    settings: Settings, topic: str, start_ms: int, earliest: Mapping[int, int], ends: Mapping[int, int]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Where the partitions of a topic are read from, and the time before which records are left out or gone."""
+    if not start_ms:
+        # Nothing tells when the deleted records of an empty partition were written.
+        known = {p: 0 if first else NOTHING_MISSING for p, first in earliest.items() if not first or first == ends[p]}
+        return dict(earliest), known
+    by_time = starts_at(settings.kafka.access, topic, [(partition, start_ms) for partition in earliest])
+    starts, known_from = {}, {}
+    for (partition, first), start in zip(earliest.items(), by_time, strict=True):
+        starts[partition] = max(first, start.offset)
+        if start.offset > first or (first and first == ends[partition]):
+            known_from[partition] = start_ms
+        elif not first:
+            known_from[partition] = NOTHING_MISSING
+    return starts, known_from

@@ -1,0 +1,217 @@
+"""``penstock parity``: compares what was served with what is recomputed, value by value."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+from prometheus_client import REGISTRY
+from rich.table import Table
+from rich.text import Text
+
+from backfill.parity.check import Parity, check_parity
+from backfill.parity.kafka import kafka_sources, newest_event_ms
+from backfill.parity.report import as_json, conclusion, ordered, page, place_text, summary, what
+from backfill.parity.rows import BackfillRows
+from backfill.parity.sample import Sample
+from backfill.parity.schedule import ParityMetrics, run_scheduled
+from backfill.parity.sources import Range
+from backfill.parity.values import Cause
+from backfill.parquet import read_backfill
+from penstock.commands.console import console_on, printable
+from penstock.commands.errors import pipeline_argument
+from penstock.commands.options import EventTime, NewFile, metrics_option
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from penstock.telemetry import Health, configure_logging, serve
+from streams.definitions.windows import duration_ms
+from streams.inprocess.features_of import shared_kernel
+from streams.plan.project import Project, open_project
+
+_UNEXPLAINED = 3
+_MOST_ROOTS = 10
+
+
+class _Duration(click.ParamType):
+    """A duration, such as 15m; milliseconds in the program."""
+
+    name = "DURATION"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return duration_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Share(click.ParamType):
+    """A share of the entities, such as 1/64."""
+
+    name = "1/N"
+
+    def convert(self, value: str | Sample, param: click.Parameter | None, ctx: click.Context | None) -> Sample:
+        if isinstance(value, Sample):
+            return value
+        try:
+            return Sample.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@pipeline_argument
+@click.option("--from", "from_ms", type=EventTime(), help="Compare events from this event time on.")
+@click.option("--to", "to_ms", type=EventTime(), help="Compare events before this event time.")
+@click.option(
+    "--last", "last_ms", type=_Duration(), help="Compare the last hours of event time, instead of --from, --to."
+)
+@click.option("--sample", type=_Share(), default="1", show_default=True, help="Compare a share of the entities, whole.")
+@click.option("--seed", default=1, show_default=True, help="Draws which entities; a scheduled run adds its number.")
+@click.option(
+    "--backfill",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Compare with the rows of this complete backfill; by default features are recomputed from the raw events.",
+)
+@click.option("--json", "as_object", is_flag=True, help="Print the result as one JSON object.")
+@click.option("--html", type=NewFile(), help="Also write the result to this file, as one HTML page.")
+@click.option("--every", "every_ms", type=_Duration(), help="Compare again and again, until stopped; needs --last.")
+@metrics_option
+def parity(
+    *,
+    pipeline: str,
+    from_ms: int | None,
+    to_ms: int | None,
+    last_ms: int | None,
+    sample: Sample,
+    seed: int,
+    folder: Path | None,
+    as_object: bool,
+    html: Path | None,
+    every_ms: int | None,
+    metrics_port: int | None,
+) -> None:
+    """Compare what PIPELINE served with what is recomputed from its raw events, value by value, bit for bit.
+
+    Each difference has a cause. Exits with 3 if one is unexplained. Nothing is changed; the pipeline may run.
+    """
+    _require_one_range(from_ms, to_ms, last_ms, folder, every_ms)
+    project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)
+    if every_ms is not None:
+        assert last_ms is not None
+        _scheduled(project, settings, sample, last_ms, every_ms / 1000, metrics_port)
+        return
+    rows = None if folder is None else BackfillRows(read_backfill(folder), project.plan)
+    if rows is not None and from_ms is None and last_ms is None:
+        from_ms, to_ms = rows.backfill.manifest.replay.from_ms, rows.backfill.manifest.replay.to_ms
+    found = _compare(project, settings, sample, from_ms, to_ms, last_ms, rows)
+    topics = [source.topic for source in project.plan.sources]
+    if html is not None:
+        html.write_text(page(found, topics), encoding="utf-8")
+    if as_object:
+        click.echo(as_json(found, topics))
+    else:
+        _print(found, topics)
+    if not found.findings.values:
+        raise PenstockError(
+            "nothing could be compared: no event of the sample is in the range, or Kafka keeps too little of it",
+            where=summary(found),
+            safe="nothing was changed",
+            next="penstock parity PIPELINE --last 1h; or a larger --sample",
+        )
+    sys.exit(_UNEXPLAINED if found.unexplained else 0)
+
+
+def _require_one_range(
+    from_ms: int | None, to_ms: int | None, last_ms: int | None, folder: Path | None, every_ms: int | None
+) -> None:
+    if (from_ms is None) != (to_ms is None):
+        raise click.UsageError("give --from and --to together")
+    if from_ms is not None and last_ms is not None:
+        raise click.UsageError("give either --from and --to, or --last")
+    if from_ms is None and last_ms is None and folder is None:
+        raise click.UsageError("give --from and --to, or --last, or --backfill")
+    if every_ms is not None and (last_ms is None or folder is not None):
+        raise click.UsageError("--every needs --last, and does not go with --backfill")
+
+
+def _compare(
+    project: Project,
+    settings: Settings,
+    sample: Sample,
+    from_ms: int | None,
+    to_ms: int | None,
+    last_ms: int | None,
+    rows: BackfillRows | None = None,
+) -> Parity:
+    if from_ms is None or to_ms is None:
+        newest = newest_event_ms(project, settings)
+        if newest is None:
+            raise PenstockError(
+                "the pipeline has no valid event",
+                where=project.plan.source.topic,
+                next="penstock topics show PIPELINE",
+            )
+        to_ms = newest + 1
+        from_ms = to_ms - (last_ms or 0)
+    if from_ms >= to_ms:
+        raise PenstockError("the range is empty", next="give --from an earlier time than --to")
+    sources = kafka_sources(project, settings, from_ms)
+    return check_parity(project, sources, Range(from_ms, to_ms, sample), shared_kernel(), rows)
+
+
+def _scheduled(
+    project: Project, settings: Settings, sample: Sample, last_ms: int, every_s: float, metrics_port: int | None
+) -> None:
+    configure_logging()
+    stop = threading.Event()
+
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, request_stop)
+    metrics = ParityMetrics(REGISTRY, project.name, every_s, time.time())
+
+    def compare(number: int) -> Parity:
+        # Over time, every entity is compared.
+        return _compare(project, settings, replace(sample, seed=sample.seed + number), None, None, last_ms)
+
+    with serve(metrics_port, settings.metrics_host, lambda: Health(True, "compares on a schedule")):
+        run_scheduled(compare, metrics, every_s, stop, monotonic=time.monotonic, now_s=time.time)
+    logging.getLogger(__name__).info("stopped")
+
+
+def _print(found: Parity, topics: list[str]) -> None:
+    console, findings = console_on(highlight=False), found.findings
+    console.print(summary(found), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("step", "view", "name", "cause"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("values", justify="right", no_wrap=True)
+    for tally, count in ordered(findings):
+        style = "red" if tally.cause is Cause.UNEXPLAINED else ""
+        table.add_row(tally.step, tally.view, tally.name, Text(tally.cause.value, style=style), f"{count:,}")
+    if findings.differing:
+        console.print(table)
+    for cause in reversed(Cause):
+        for root in findings.roots.get(cause, ())[:_MOST_ROOTS]:
+            first = root.first
+            values = "" if first.step == "record" else f": served {first.served!r}, recomputed {first.recomputed!r}"
+            entity = "" if first.entity is None else f" of {first.entity}"
+            line = f"{cause.value}: {what(first)}{entity} at event {place_text(first.place, topics)}"
+            line += f" ({first.served_at or 'no record'}){values}; {root.followers:,} followers"
+            console.print(Text(printable(line)), soft_wrap=True)
+    for reason, count in sorted(findings.not_compared.items()):
+        console.print(Text(f"not compared: {count:,} {reason}", style="yellow"), soft_wrap=True)
+    console.print(Text(conclusion(found), style="red" if found.unexplained else "green"), soft_wrap=True)

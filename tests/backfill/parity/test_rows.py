@@ -1,0 +1,79 @@
+"""A comparison with the rows of a backfill."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backfill.manifest import BackfillManifest, plan_hash, selected_views
+from backfill.parity.rows import BackfillRows
+from backfill.parity.values import Cause
+from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
+from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
+from schemas.codec import Decoder, Encoder
+from streams.flink.submission import Replay
+from streams.plan.feature_records import features_schema
+from tests.backfill.parity.test_check import causes, interleaved, payments
+from tests.backfill.parity.worlds import NOON, World, run
+
+
+def rows_of(world: World, records: Sequence[dict[str, Any]], folder: Path) -> BackfillRows:
+    """A backfill with these feature records."""
+    plan = world.project.plan
+    schema, ends = features_schema(plan), {partition: len(of) for partition, of in world.raw.items()}
+    folder.mkdir(parents=True)
+    replay = Replay(
+        topic="t", start=dict.fromkeys(ends, 0), end=ends, from_ms=NOON - 2**40, to_ms=NOON + 2**40, max_ahead_ms=1
+    )
+    views = selected_views(plan, (), "p")
+    manifest = BackfillManifest(
+        state="complete", pipeline=plan.pipeline, views=views, plan=plan_hash(plan), run="r", replay=replay
+    )
+    encoder = Encoder(schema)
+    for partition, end in ends.items():
+        own = [encoder.encode(one) for one in records if one["source"]["partition"] == partition]
+        scratch = (Record(partition, offset, 0, None, value, ()) for offset, value in enumerate(own))
+        part = write_part(
+            folder, partition, 0, scratch, Decoder(schema), RowBuilder(plan, views), WrittenOffsets(0, end)
+        )
+        if part is not None:
+            manifest.parts.append(part)
+    manifest.save(folder)
+    return BackfillRows(read_backfill(folder), plan)
+
+
+def test_rows_of_a_backfill_are_compared_and_an_order_that_differs_is_explained(tmp_path: Path) -> None:
+    world = run(interleaved(payments()), tmp_path / "schemas")
+    rows = rows_of(world, run(payments(), tmp_path / "schemas").features, tmp_path / "rows")
+    parity, by_kernel = world.check(rows=rows), world.check()
+    assert set(causes(parity)) == {"interleaving"}
+    assert causes(parity) == causes(by_kernel)
+    assert parity.against == str(tmp_path / "rows")
+    assert parity.findings.not_compared == {}
+
+
+@pytest.mark.parametrize("changed", ["value", "lost row", "lost record"])
+def test_a_row_that_differs_from_what_was_served_is_found(changed: str, tmp_path: Path) -> None:
+    world = run(payments(), tmp_path / "schemas")
+    records = copy.deepcopy(world.features)
+    if changed == "value":
+        records[9]["spend"]["amount_sum_10m"] += 1
+    elif changed == "lost row":
+        del records[9]
+    else:
+        del world.features[9]
+    parity = world.check(rows=rows_of(world, records, tmp_path / "rows"))
+    assert Cause.UNEXPLAINED.value in causes(parity)
+
+
+def test_a_backfill_of_other_definitions_is_refused(tmp_path: Path) -> None:
+    world = run(payments(3), tmp_path / "schemas")
+    rows = rows_of(world, world.features, tmp_path / "rows")
+    other = world.project.plan.model_copy(update={"features_topic": "features.other"})
+    with pytest.raises(PenstockError, match="of other definitions"):
+        BackfillRows(rows.backfill, other)
