@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 
 from backfill.progress_bar import ProgressBar
-from backfill.run import BackfillRequest, StoppedError, run_backfill
+from backfill.replay_job import StoppedError
+from backfill.run import BackfillRequest, run_backfill
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
 from penstock.counts import counted
