@@ -25,8 +25,9 @@ from streams.plan.model import PipelinePlan
 
 ROWS_PER_PART = 200_000
 _ROWS_PER_GROUP = 20_000
+_BYTES_PER_GROUP = 64 * 2**20
 # Of all partitions together: a topic of many partitions waits in no more memory than one of few.
-_MAX_WAITING = 200_000
+_MAX_WAITING_BYTES = 256 * 2**20
 
 
 class WrittenOffsets:
@@ -64,6 +65,9 @@ class PartitionParts:
         written: The offsets that have a row in the parts that exist. A record with such an offset is left out: the job
             wrote it again after it was restored from an older checkpoint.
         number: How many parts exist.
+
+    Attributes:
+        waiting: How many bytes of records wait to be written.
     """
 
     def __init__(self, folder: Path, partition: int, rows: RowColumns, written: WrittenOffsets, number: int) -> None:
@@ -78,18 +82,15 @@ class PartitionParts:
         self._values: list[bytes] = []
         self._writer: pq.ParquetWriter | None = None
         self._count = self._next_offset = 0
-
-    @property
-    def waiting(self) -> int:
-        """The records that wait to be written."""
-        return len(self._values)
+        self.waiting = 0
 
     def add(self, positions: Sequence[int], values: Sequence[bytes]) -> list[Part]:
         """Add records of the scratch topic, with their offsets there; return the parts that are now complete."""
         self._positions += positions
         self._values += values
+        self.waiting += sum(map(len, values))
         complete = []
-        while len(self._values) >= _ROWS_PER_GROUP:
+        while len(self._values) >= _ROWS_PER_GROUP or self.waiting >= _BYTES_PER_GROUP:
             complete += self._write(_ROWS_PER_GROUP)
         return complete
 
@@ -110,9 +111,11 @@ class PartitionParts:
             self._partial.unlink(missing_ok=True)
 
     def _write(self, number: int) -> list[Part]:
-        batch, positions = self._rows.batch(self._values[:number]), self._positions[:number]
+        values, positions = self._values[:number], self._positions[:number]
+        batch = self._rows.batch(values)
+        self.waiting -= sum(map(len, values))
         del self._values[:number], self._positions[:number]
-        is_new = self._written.add(np.asarray(batch["source.offset"]))
+        is_new = self._written.add(_integers(batch["source.offset"]))
         if not is_new.all():
             batch = batch.filter(pa.array(is_new))
         kept = np.asarray(positions)[is_new]
@@ -191,7 +194,7 @@ class PartsWriter:
         with _files(self._folder):
             self._save(self._partitions[partition].add(positions, values))
             waiting = {number: parts.waiting for number, parts in self._partitions.items()}
-            if sum(waiting.values()) >= _MAX_WAITING:
+            if sum(waiting.values()) >= _MAX_WAITING_BYTES:
                 self._save(self._partitions[max(waiting, key=waiting.__getitem__)].write_waiting())
 
     def finish(self) -> None:
@@ -206,7 +209,8 @@ class PartsWriter:
         parts = [part for part in self._manifest.parts if part.partition == partition]
         for part in parts:
             table = pq.read_table(self._folder / part.file, columns=["source.offset"])
-            written.add(table["source.offset"].to_numpy())
+            for chunk in table["source.offset"].chunks:
+                written.add(_integers(chunk))
         return PartitionParts(self._folder, partition, self._rows, written, len(parts))
 
     def _save(self, parts: list[Part]) -> None:
@@ -214,6 +218,11 @@ class PartsWriter:
             # Readers rely on the order of the partitions.
             self._manifest.parts = sorted([*self._manifest.parts, *parts], key=lambda part: part.file)
             self._manifest.save(self._folder)
+
+
+def _integers(column: pa.Array) -> Integers:
+    """The values of a column without nulls. Arrow's own way imports pandas."""
+    return np.frombuffer(column.buffers()[1], np.int64, len(column), column.offset * np.dtype(np.int64).itemsize)
 
 
 @contextmanager

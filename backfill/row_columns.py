@@ -80,12 +80,12 @@ class RowColumns:
 
     def _of_columns(self, columns: Columns) -> pa.RecordBatch:
         # A row's columns have the names of the record's fields.
-        return pa.record_batch([_array(columns, field) for field in self.schema], schema=self.schema)
+        return pa.RecordBatch.from_arrays([_array(columns, field) for field in self.schema], schema=self.schema)
 
     def _one_by_one(self, values: Sequence[bytes]) -> pa.RecordBatch:
         records = [self._decoder.decode(value) for value in values]
         arrays = [pa.array([_value(record, field.name) for record in records], field.type) for field in self.schema]
-        return pa.record_batch(arrays, schema=self.schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
 def _value(record: Mapping[str, Any], name: str) -> Any:
@@ -96,20 +96,22 @@ def _value(record: Mapping[str, Any], name: str) -> Any:
 
 def _array(columns: Columns, field: pa.Field) -> pa.Array:
     """A column's values; null where the field, or the record that has it, is null."""
-    name, kind = field.name, field.type
-    if pa.types.is_string(kind):
-        return pa.array(columns.text_bytes(name), kind)
-    present = columns.present(name)
+    name, kind, present = field.name, field.type, columns.present(field.name)
     if pa.types.is_list(kind):
         return _lists(columns.encoded(name), present, kind)
-    if pa.types.is_boolean(kind):
-        values = _bits(columns.numbers(name) == 1)
+    if pa.types.is_string(kind):
+        texts = [text or b"" for text in columns.text_bytes(name)]
+        ends = np.zeros(len(texts) + 1, np.int32)
+        np.cumsum(np.fromiter(map(len, texts), np.int32, len(texts)), out=ends[1:])
+        values = [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    elif pa.types.is_boolean(kind):
+        values = [_bits(columns.numbers(name) == 1)]
     elif pa.types.is_floating(kind):
-        values = pa.py_buffer(columns.numbers(name))
+        values = [pa.py_buffer(columns.numbers(name))]
     else:
-        values = pa.py_buffer(columns.integers(name).astype(f"<i{kind.bit_width // 8}", copy=False))
-    # Not through numpy's masked arrays: these bytes are those of the record, whatever a double's NaN looks like.
-    return pa.Array.from_buffers(kind, len(present), [None if present.all() else _bits(present), values])
+        values = [pa.py_buffer(columns.integers(name).astype(f"<i{kind.bit_width // 8}", copy=False))]
+    # Not by pa.array or pa.record_batch: they import pandas, for half a second, and a NaN might become another one.
+    return pa.Array.from_buffers(kind, len(present), [None if present.all() else _bits(present), *values])
 
 
 def _lists(encoded: Sequence[bytes], present: Mask, kind: pa.DataType) -> pa.Array:

@@ -91,11 +91,12 @@ def test_no_rows_make_no_part(tmp_path: Path) -> None:
 
 
 def test_records_of_many_partitions_do_not_wait_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_MAX_WAITING", 3)
+    size = len(ENCODER.encode(record(0)))
+    monkeypatch.setattr(parts, "_MAX_WAITING_BYTES", 3 * size)
     with PartsWriter(PLAN, begun(tmp_path), tmp_path) as writer:
         for partition, position in ((0, 0), (0, 1), (1, 0), (1, 1)):
             writer.add(partition, [position], [ENCODER.encode(record(position, partition=partition))])
-            assert sum(one.waiting for one in writer._partitions.values()) < 3
+            assert sum(one.waiting for one in writer._partitions.values()) < 3 * size
         writer.finish()
     assert written(tmp_path) == {"part-00000-00000.parquet": [0, 1], "part-00001-00000.parquet": [0, 1]}
 
