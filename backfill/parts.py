@@ -122,8 +122,8 @@ class PartitionParts:
         complete = []
         while batch.num_rows:
             room = ROWS_PER_PART - self._count
-            self._append(batch[:room], int(kept[:room][-1]) + 1)
-            batch, kept = batch[room:], kept[room:]
+            self._append(batch.slice(0, room), int(kept[:room][-1]) + 1)
+            batch, kept = batch.slice(room), kept[room:]
             if self._count == ROWS_PER_PART:
                 complete.append(self._close_part())
         return complete

@@ -27,6 +27,9 @@ _POLL_S = 0.5
 _FLINK_DOWN_LIMIT_S = 180.0
 _JOB_UNKNOWN_LIMIT_S = 10.0
 _CANCEL_TIMEOUT_S = 30.0
+_DETAILS_EVERY_S = 1.0
+# Longer than a pause of the job: then it has probably written its last row.
+_QUIET_S = 0.5
 # So many restarts without a checkpoint between them mean that the job will not recover.
 _MAX_RESTARTS = 5
 
@@ -71,6 +74,8 @@ class ReplayJob:
         self._topics = [source.topic for source in project.pipeline.sources]
         self._lag = Lag(settings.kafka.access)
         self._checkpoints, self._restarts = -1, 0
+        self._detailed_at = self._grew_at = 0.0
+        self._log_end = 0
         self.topics_made = 0
 
     def __enter__(self) -> Self:
@@ -114,6 +119,11 @@ class ReplayJob:
             self._progress.update(self._manifest.events)
             return True
         try:
+            if job.state == "RUNNING":
+                self._end_soon(job)
+            if time.monotonic() < self._detailed_at + _DETAILS_EVERY_S and job.is_active:
+                return False
+            self._detailed_at = time.monotonic()
             job = self._flink.with_details(job)
             self._save_checkpoint(job)
             read = self._replayed_records()
@@ -125,6 +135,16 @@ class ReplayJob:
         self._require_healthy(job, job.restarts - self._restarts)
         self._progress.update(read)
         return False
+
+    def _end_soon(self, job: Job) -> None:
+        """Request the checkpoint that commits the last rows, which the job would wait for."""
+        now, topic = time.monotonic(), self._manifest.replay.topic
+        log_end = sum(self._lag.log_ends(topic).values())
+        if log_end != self._log_end:
+            self._log_end, self._grew_at = log_end, now
+        elif now > self._grew_at + _QUIET_S and sum(self._lag.end_offsets(topic).values()) < log_end:
+            self._grew_at = now
+            self._flink.checkpoint(job.id)
 
     def _pause(self) -> None:
         if self._stop.wait(_POLL_S):

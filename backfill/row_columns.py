@@ -76,7 +76,8 @@ class RowColumns:
             self._of_columns(self._reader.locate([values[row] for row in plain])),
             self._one_by_one([values[row] for row in others]),
         ]
-        return pa.concat_batches(parts).take(pa.array(np.argsort([*plain, *others])))
+        (rows,) = pa.Table.from_batches(parts).take(np.argsort([*plain, *others])).combine_chunks().to_batches()
+        return rows
 
     def _of_columns(self, columns: Columns) -> pa.RecordBatch:
         # A row's columns have the names of the record's fields.

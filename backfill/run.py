@@ -40,16 +40,24 @@ from streams.plan.project import Project
 
 _LOCK = ".lock"
 # How long rows are written between two looks at the job.
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True)
 class BackfillRequest:
-    """The arguments of a backfill: event times in [from_ms, to_ms), epoch ms, and view names (empty: all views)."""
+    """The arguments of a backfill.
+
+    Args:
+        from_ms: Rows are of events from this time on, epoch ms.
+        to_ms: Rows are of events before this time, epoch ms.
+        views: The views whose features the rows have; empty for all.
+        max_per_s: How many events to replay in a second at most; 0: as many as possible.
+    """
 
     from_ms: int
     to_ms: int
     views: tuple[str, ...]
+    max_per_s: int = 0
 
 
 def run_backfill(
@@ -78,14 +86,18 @@ def run_backfill(
         manifest = load_manifest(folder)
         if manifest is None:
             try:
-                manifest = _plan_backfill(project, settings, request, views, folder)
+                _require_empty(folder)
+                manifest = plan_backfill(project, settings, request)
             except PenstockError:
                 if is_new:
                     shutil.rmtree(folder)
                 raise
+            manifest.save(folder)
         else:
             require_same_backfill(manifest, plan, views, request.from_ms, request.to_ms, folder)
         if manifest.state == "running":
+            # For a job that is submitted from now on.
+            manifest.replay = manifest.replay.model_copy(update={"max_per_s": request.max_per_s})
             _write_rows(project, settings, manifest, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka.access, manifest.replay.topic, manifest.job_name)
@@ -97,32 +109,38 @@ def run_backfill(
         return manifest
 
 
-def _plan_backfill(
-    project: Project, settings: Settings, request: BackfillRequest, views: dict[str, str], folder: Path
-) -> BackfillManifest:
-    if any(path.name != _LOCK for path in folder.iterdir()):
-        raise PenstockError(
-            "the folder has files that are not of a backfill", where=str(folder), next="give another folder with --out"
-        )
-    plan, run = project.plan, uuid.uuid4().hex[:8]
-    from_ms, to_ms = request.from_ms, request.to_ms
-    sources = project.pipeline.sources
-    manifest = BackfillManifest(
+def plan_backfill(project: Project, settings: Settings, request: BackfillRequest) -> BackfillManifest:
+    """Plan a backfill without starting or writing anything.
+
+    Raises:
+        PenstockError: if the range is not possible, a view does not exist, or Kafka cannot be reached.
+    """
+    plan, run, from_ms = project.plan, uuid.uuid4().hex[:8], request.from_ms
+    views = selected_views(plan, request.views, project.reference)
+    start_ms = replay_start_ms(plan, from_ms)
+    topics = [read_retained_topic(project, source, settings, start_ms) for source in project.pipeline.sources]
+    replay = plan_replay(
+        plan,
+        topics,
+        from_ms=from_ms,
+        to_ms=request.to_ms,
+        scratch=scratch_topic(project.name, run),
+        reference=project.reference,
+    )
+    return BackfillManifest(
         pipeline=project.name,
         views=views,
         plan=plan_hash(plan),
         run=run,
-        replay=plan_replay(
-            plan,
-            [read_retained_topic(project, source, settings, replay_start_ms(plan, from_ms)) for source in sources],
-            from_ms=from_ms,
-            to_ms=to_ms,
-            scratch=scratch_topic(project.name, run),
-            reference=project.reference,
-        ),
+        replay=replay.model_copy(update={"max_per_s": request.max_per_s}),
     )
-    manifest.save(folder)
-    return manifest
+
+
+def _require_empty(folder: Path) -> None:
+    if any(path.name != _LOCK for path in folder.iterdir()):
+        raise PenstockError(
+            "the folder has files that are not of a backfill", where=str(folder), next="give another folder with --out"
+        )
 
 
 def _write_rows(
