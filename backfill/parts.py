@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -106,7 +106,8 @@ class PartitionParts:
     def abandon(self) -> None:
         """Delete the part that is not complete."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # a full disk, which is the error that brought us here
+                self._writer.close()
             self._writer = None
             self._partial.unlink(missing_ok=True)
 

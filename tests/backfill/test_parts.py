@@ -101,13 +101,14 @@ def test_records_of_many_partitions_do_not_wait_without_bound(tmp_path: Path, mo
     assert written(tmp_path) == {"part-00000-00000.parquet": [0, 1], "part-00001-00000.parquet": [0, 1]}
 
 
+@pytest.mark.parametrize("step", ["write_batch", "close"])
 def test_a_disk_without_room_is_an_error_that_says_what_is_safe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_batch", full)
+    monkeypatch.setattr(f"pyarrow.parquet.ParquetWriter.{step}", full)
     with pytest.raises(PenstockError, match="No space left on device") as refused:
         write(tmp_path, 0, [1])
     assert refused.value.next is not None
