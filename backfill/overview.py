@@ -79,7 +79,7 @@ def find_backfills(folder: Path, jobs: Iterable[Job]) -> list[Overview]:
         folder: The folder.
         jobs: Jobs of Flink, of which those of backfills count.
     """
-    newest: dict[tuple[str, str], Job] = {}
+    newest: dict[tuple[str, str], Job | None] = {}
     for job in sorted(jobs, key=lambda job: (job.is_active, job.start_ms)):
         if name := _JOB.fullmatch(job.name):
             newest[name["pipeline"], name["run"]] = job

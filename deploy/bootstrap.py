@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from penstock.paths import (
@@ -188,7 +189,7 @@ def _class_archives() -> None:
             name,
             archive.with_suffix(".jsa.stamp"),
             digest if archive.exists() else "absent",
-            lambda module=module: _run([str(python), "-m", module]),
+            partial(_run, [str(python), "-m", module]),
             recorded=digest,
         )
 
