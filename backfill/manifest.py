@@ -43,6 +43,7 @@ class BackfillManifest(BaseModel):
         replay: The offsets that are replayed, and the range of event time.
         job: Flink's id of the job that was submitted last.
         checkpoint: That job's newest known checkpoint.
+        replayed: Whether it has finished, so that all rows are in the scratch topic.
         parts: The part files written so far, in order of partition and offset.
     """
 
@@ -57,6 +58,7 @@ class BackfillManifest(BaseModel):
     replay: Replay
     job: str | None = None
     checkpoint: str | None = None
+    replayed: bool = False
     parts: list[Part] = []
 
     @property

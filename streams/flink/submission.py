@@ -125,6 +125,7 @@ class Replay(Offsets):
         from_ms: Rows are published from this event time on.
         to_ms: Rows are published before this event time.
         max_ahead_ms: How far a partition may be read ahead of the others, by Kafka's timestamps.
+        max_per_s: How many records to replay in a second at most; 0: as many as possible.
     """
 
     topic: str
@@ -132,6 +133,7 @@ class Replay(Offsets):
     from_ms: int
     to_ms: int
     max_ahead_ms: int
+    max_per_s: int = 0
 
     @property
     def sources(self) -> tuple[Offsets, ...]:

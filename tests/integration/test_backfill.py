@@ -21,9 +21,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
+from backfill import parts
 from backfill.manifest import BackfillManifest, load_manifest
 from backfill.parquet import read_backfill
 from backfill.progress_bar import ProgressBar
+from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, run_backfill
 from deploy.local.stack import Stack
 from penstock.commands.options import EventTime
@@ -212,7 +214,7 @@ def await_checkpoint(process: subprocess.Popen[str], folder: Path, timeout_s: fl
 
 @pytest.mark.timeout(400)
 def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_the_same_rows(
-    environment: None, stack: Stack, tmp_path: Path, suffix: str
+    environment: None, stack: Stack, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = prepared(define(tmp_path, suffix, python=True), Settings())
     history = History(bench, 6_000, seed=2)
@@ -235,11 +237,22 @@ def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_
     assert second.returncode == 130, said
     assert "the same command continues" in said
     (tmp_path / "gate").unlink()
+    # Stopped once more, with whole parts in the folder.
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 300)
+    monkeypatch.setattr(parts, "_ROWS_PER_GROUP", 300)
+    stop, save = threading.Event(), BackfillManifest.save
+    monkeypatch.setattr(BackfillManifest, "save", lambda self, path: save(self, path) or (self.parts and stop.set()))
     third = StringIO()
-    with ProgressBar(Console(file=third)) as progress:
-        run_backfill(bench.project, bench.settings, wanted, folder, progress, threading.Event())
+    with ProgressBar(Console(file=third)) as progress, pytest.raises(StoppedError):
+        run_backfill(bench.project, bench.settings, wanted, folder, progress, stop)
+    monkeypatch.setattr(BackfillManifest, "save", save)
+    before = load_manifest(folder)
+    assert before is not None
+    assert before.parts
+    backfill(bench, wanted, folder)
 
     assert "the job continues from its checkpoint" in third.getvalue()
+    assert set(before.parts) <= set(read_backfill(folder).manifest.parts)
     assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
     assert read_backfill(folder).manifest.rows > 3_000
     assert scratch_topics(bench) == []

@@ -16,6 +16,7 @@ import java.util.Map;
  * @param fromMs event time of the first records to publish; earlier events only fill the windows
  * @param toMs event time at which publishing ends, exclusive
  * @param maxAheadMs how far, by Kafka timestamps, a partition may be read ahead of the others
+ * @param maxPerS how many records to replay in a second at most; 0: as many as possible
  */
 public record Replay(
     String topic,
@@ -24,7 +25,8 @@ public record Replay(
     List<Offsets> additionalSources,
     long fromMs,
     long toMs,
-    long maxAheadMs)
+    long maxAheadMs,
+    long maxPerS)
     implements Serializable {
 
   /**
