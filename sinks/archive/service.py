@@ -159,7 +159,7 @@ class ArchiveService:
         self._watch.started()
         _log.info("the archive of %s reads %s", self._pipeline, ", ".join(self._topics))
         try:
-            while not self._stop.is_set() and not self._is_done():
+            while not self._stop.is_set():
                 self._place(consumer)
                 self._read(consumer)
                 self._write_due(consumer)
@@ -168,6 +168,10 @@ class ArchiveService:
                     self._errors.settle()
                 # A batch that grows is progress; only a member that stands still is not healthy.
                 self._watch.done({})
+                if self._is_done():
+                    self._write(consumer, list(self._parts))
+                    if self._is_done():  # and no other writer was found to have gone on
+                        break
             self._write(consumer, list(self._parts))
         finally:
             try:

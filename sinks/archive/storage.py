@@ -82,6 +82,8 @@ def open_storage(url: str) -> Storage:
         return FolderStorage(Path(url))
     try:
         filesystem, root = pafs.FileSystem.from_uri(url)
+        if not root:
+            raise ValueError("it names no bucket")  # noqa: TRY301 - as pyarrow reports what else is wrong
     except (pa.ArrowException, OSError, ValueError) as error:
         raise PenstockError(
             f"the archive's URL cannot be used: {error}",
