@@ -145,10 +145,9 @@ def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps({topic: found._asdict() for topic, found in done.items()}))
     else:
         for topic, found in done.items():
-            click.echo(
-                f"{topic}: {counted(found.batches_before, 'batch', 'batches')} in {counted(found.files_before, 'file')} "
-                f"became {counted(found.batches, 'batch', 'batches')} in {counted(found.files, 'file')}"
-            )
+            before = f"{counted(found.batches_before, 'batch', 'batches')} in {counted(found.files_before, 'file')}"
+            after = f"{counted(found.batches, 'batch', 'batches')} in {counted(found.files, 'file')}"
+            click.echo(f"{topic}: {before} became {after}")
     if not any(found.batches for found in done.values()):
         sys.exit(NOTHING_TO_DO)
 

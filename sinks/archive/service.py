@@ -23,6 +23,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -229,11 +230,11 @@ class ArchiveService:
             due.append(max(self._parts, key=lambda partition: self._parts[partition].batch.bytes))
         self._write(consumer, due)
         for part in list(self._parts.values()):
-            self._retrying(consumer, lambda batch=part.batch: _decode(batch, CHUNK))
+            self._retrying(consumer, partial(_decode, part.batch, CHUNK))
 
     def _write(self, consumer: Consumer, partitions: Sequence[Partition]) -> None:
         for partition in dict.fromkeys(partitions):
-            if not self._retrying(consumer, lambda partition=partition: self._write_one(partition)):
+            if not self._retrying(consumer, partial(self._write_one, partition)):
                 return
 
     def _write_one(self, partition: Partition) -> None:
@@ -280,7 +281,7 @@ class ArchiveService:
         waiting = {partition for partition in self._unplaced if self._owns(consumer, partition)}
         self._unplaced &= waiting
         for topic in sorted({topic for topic, _ in waiting}):
-            self._retrying(consumer, lambda topic=topic: self._place_topic(consumer, topic))
+            self._retrying(consumer, partial(self._place_topic, consumer, topic))
 
     def _place_topic(self, consumer: Consumer, topic: str) -> None:
         latest = self._writer.take_over(topic)

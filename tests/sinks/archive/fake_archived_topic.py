@@ -137,9 +137,10 @@ class FakeConsumer:
         self.paused -= {each.partition for each in partitions}
 
     def get_watermark_offsets(self, of: TopicPartition, timeout: float) -> tuple[int, int]:
+        assert timeout
         return self.topic.earliest[of.partition], self.topic.end(of.partition)
 
-    def poll(self, timeout: float) -> FakeMessage | None:
+    def poll(self, _timeout: float) -> FakeMessage | None:
         if not self._positions:
             self.rebalance(*range(len(self.topic.partitions)))
         self._on_poll(self)
@@ -147,7 +148,7 @@ class FakeConsumer:
             self._fetched = [message for number in list(self._positions) for message in self._fetch(number)]
         return next(iter(self.consume(1, 0)), None)
 
-    def consume(self, most: int, timeout: float) -> list[FakeMessage]:
+    def consume(self, most: int, _timeout: float) -> list[FakeMessage]:
         found, self._fetched = self._fetched[:most], self._fetched[most:]
         return found
 
@@ -171,6 +172,7 @@ class FakeConsumer:
         return FakeMessage(Record(partition, offset, -1, None, None, ()), code)
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        assert not asynchronous
         self.topic.committed.update({each.partition: each.offset for each in offsets})
         return offsets
 
