@@ -170,7 +170,7 @@ def is_dated(timestamp_ms: int) -> bool:
 def live(records: Iterable[CommitRecord]) -> list[CommitRecord]:
     """The records of one partition that count, in order: all but those within the range of a merged one."""
     counting: list[CommitRecord] = []
-    for record in sorted(records, key=lambda record: (record.begin, -record.end)):
+    for record in sorted(records, key=lambda record: record.begin):
         last = counting[-1] if counting else None
         if last is None or not (last.merged and record.end <= last.end):
             counting.append(record)

@@ -68,6 +68,7 @@ def produce(kafka: KafkaAccess, pipeline: Pipeline) -> None:
         predictions.begin_transaction()
         for row in range(20):
             predictions.produce(pipeline.predictions_topic, encoder.encode(prediction(20 * number + row)), partition=0)
+        assert predictions.flush(30) == 0
         if number % 3 == 2:
             predictions.abort_transaction(30)
         else:

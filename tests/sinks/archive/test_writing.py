@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -126,6 +127,22 @@ def test_a_second_writer_of_the_same_partition_gives_up_its_batch(tmp_path: Path
     assert set(files(storage)) == {file.path for file in Archive(storage).files(TOPIC)}
 
 
+class RivalStorage(KilledStorage):
+    """Storage in which another writer commits its batch right before this one's commit record is created."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        rival(self._storage, RECORDS[:3], 0, None)  # type: ignore[arg-type] - a folder
+        return super().create(path, data)
+
+
+def test_of_two_writers_that_see_nothing_of_each_other_only_one_commits(tmp_path: Path) -> None:
+    storage = folder(tmp_path)
+    with pytest.raises(TakenOverError):
+        archive_all(RivalStorage(storage, None), RECORDS, sizes=(5,))
+    assert held(storage) == RECORDS[:3]
+    assert set(files(storage)) == {file.path for file in Archive(storage).files(TOPIC)}
+
+
 def test_a_writer_that_stood_still_while_another_went_on_gives_up_its_batch(tmp_path: Path) -> None:
     storage = folder(tmp_path)
     first = rival(storage, RECORDS[:2], 0, None)
@@ -143,6 +160,15 @@ def test_only_one_writer_can_create_a_file(tmp_path: Path) -> None:
     assert [file.path for file in storage.list("")] == ["a/b"]
 
 
+def test_a_file_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, seen = folder(tmp_path), []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append([file.path for file in storage.list("")]))
+    storage.create("a/b", b"1")
+    storage.put("a/c", b"1")
+    assert seen[0] == []  # the new folder
+    assert [len([path for path in paths if not path.endswith(".partial")]) for paths in seen] == [0, 0, 1, 1, 2]
+
+
 def test_a_damaged_latest_record_stops_a_writer_before_it_writes(tmp_path: Path) -> None:
     storage = folder(tmp_path)
     (written,) = archive_all(storage, RECORDS, sizes=(7,))
@@ -157,7 +183,7 @@ offsets = st.lists(st.integers(1, 3), min_size=1, max_size=12).map(
 hours = st.sampled_from([T0, T0 + 1, T0 + HOUR, T0 - HOUR, -1])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     offsets=offsets,
     hour=st.lists(hours, min_size=12, max_size=12),
