@@ -14,11 +14,13 @@ from confluent_kafka import KafkaException
 from backfill import scratch
 from backfill.manifest import BackfillManifest
 from backfill.progress_bar import ProgressBar
+from backfill.restored import restore
 from backfill.resumable import StoppedError
 from backfill.retention import first_offsets
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
+from sinks.archive.reading import Archive
 from streams.flink.lifecycle import start_backfill
 from streams.flink.rest import Flink, Job
 from streams.plan.project import Project
@@ -68,7 +70,8 @@ class ReplayJob:
         self._folder = folder
         self._flink = flink
         self._progress = progress
-        self._topics = [source.topic for source in project.pipeline.sources]
+        copies = [each.topic for each in manifest.replay.restored]
+        self._topics = copies or [source.topic for source in project.pipeline.sources]
         self._lag = Lag(settings.kafka.access)
         self._checkpoints, self._restarts = -1, 0
         self._detailed_at = self._grew_at = 0.0
@@ -194,11 +197,14 @@ class ReplayJob:
         if before is not None:
             self._save_checkpoint(self._flink.with_details(before))
         checkpoint = _newest_checkpoint(manifest.checkpoint)
-        if checkpoint is not None and scratch.has_all_records(settings.kafka.access, manifest.replay.topic):
+        if checkpoint is not None and self._has_all_records():
             self._progress.note(f"the job continues from its checkpoint {checkpoint}")
         else:
             checkpoint = manifest.checkpoint = None
-            self._require_retained()
+            if manifest.archive is None:
+                self._require_retained()
+            elif not (manifest.replay.restored and self._has_all_copies()):
+                self._copy(manifest.archive)
             scratch.create(settings.kafka.access, manifest.replay.topic, self._project.pipeline.source.partitions)
             self.topics_made += 1
             manifest.parts.clear()
@@ -207,6 +213,28 @@ class ReplayJob:
             self._project, settings, name=manifest.job_name, replay=manifest.replay, checkpoint=checkpoint
         )
         manifest.save(self._folder)
+
+    def _has_all_records(self) -> bool:
+        """Whether the rows of before the checkpoint are there, and the records of after it."""
+        return scratch.has_all_records(self._settings.kafka.access, self._manifest.replay.topic) and (
+            self._manifest.archive is None or self._has_all_copies()
+        )
+
+    def _has_all_copies(self) -> bool:
+        kafka = self._settings.kafka.access
+        return all(scratch.has_all_records(kafka, copies.topic) for copies in self._manifest.replay.restored)
+
+    def _copy(self, url: str) -> None:
+        """Copy the archived records to topics for the job."""
+        manifest, archive, kafka = self._manifest, Archive(url), self._settings.kafka.access
+        restored = []
+        for number, (source, offsets) in enumerate(
+            zip(self._project.pipeline.sources, manifest.replay.sources, strict=True)
+        ):
+            topic = scratch.copies_topic(manifest.replay.topic, number)
+            restored.append(restore(source, archive, kafka, offsets, topic, self._progress, self._stop))
+        manifest.replay = manifest.replay.model_copy(update={"restored": tuple(restored)})
+        self._topics = [copies.topic for copies in restored]
 
     def _require_retained(self) -> None:
         for source, offsets in zip(self._project.pipeline.sources, self._manifest.replay.sources, strict=True):
@@ -226,7 +254,8 @@ class ReplayJob:
     def _replayed_records(self) -> int:
         """How many records the job had read at its last checkpoint."""
         read = 0
-        for topic, offsets in zip(self._topics, self._manifest.replay.sources, strict=True):
+        replay = self._manifest.replay
+        for topic, offsets in zip(self._topics, replay.restored or replay.sources, strict=True):
             committed = self._lag.committed_offsets(self._manifest.job_name, topic)
             for number, start in offsets.start.items():
                 read += max(0, min(committed.get(number, start), offsets.end[number]) - start)

@@ -27,12 +27,14 @@ from backfill.parts import PartsWriter
 from backfill.planning import plan_replay, replay_start_ms
 from backfill.progress_bar import ProgressBar
 from backfill.replay_job import ReplayJob
+from backfill.restored import archived_topic
 from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.retention import read_retained_topic
 from backfill.scratch import ScratchReader
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
+from sinks.archive.reading import Archive
 from streams.flink.rest import Flink
 from streams.plan.project import Project
 
@@ -49,12 +51,14 @@ class BackfillRequest:
         to_ms: Rows are of events before this time, epoch ms.
         views: The views whose features the rows have; empty for all.
         max_per_s: How many events to replay in a second at most; 0: as many as possible.
+        archive: Has the records that Kafka has deleted; None: only those that Kafka still has are replayed.
     """
 
     from_ms: int
     to_ms: int
     views: tuple[str, ...]
     max_per_s: int = 0
+    archive: str | None = None
 
 
 def run_backfill(
@@ -115,7 +119,13 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
     plan, run, from_ms = project.plan, uuid.uuid4().hex[:8], request.from_ms
     views = selected_views(plan, request.views, project.reference)
     start_ms = replay_start_ms(plan, from_ms)
-    topics = [read_retained_topic(project, source, settings, start_ms) for source in project.pipeline.sources]
+    sources, archive = project.pipeline.sources, None if request.archive is None else Archive(request.archive)
+    topics = [
+        read_retained_topic(project, source, settings, start_ms)
+        if archive is None
+        else archived_topic(project, source, settings, archive, start_ms)
+        for source in sources
+    ]
     replay = plan_replay(
         plan,
         topics,
@@ -130,6 +140,7 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
         plan=plan_hash(plan),
         run=run,
         replay=replay.model_copy(update={"max_per_s": request.max_per_s}),
+        archive=request.archive,
     )
 
 

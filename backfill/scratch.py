@@ -57,15 +57,21 @@ def has_all_records(kafka: KafkaAccess, topic: str) -> bool:
     return partitions > 0 and not any(first_offsets(kafka, topic, range(partitions)).values())
 
 
+def copies_topic(topic: str, number: int) -> str:
+    """Return the topic beside a scratch topic that has copies of the archived records of a source."""
+    return f"{topic}.source-{number}"
+
+
 def delete(kafka: KafkaAccess, topic: str, group: str) -> None:
-    """Delete the topic and the consumer group, if they exist.
+    """Delete the topic, those with copies beside it, and the consumer group, if they exist.
 
     Raises:
         PenstockError: if Kafka cannot be reached.
     """
     admin = admin_client(kafka)
-    if topic in partition_counts(admin, kafka):
-        _delete_topic(admin, topic)
+    for name in partition_counts(admin, kafka):
+        if name == topic or name.startswith(f"{topic}.source-"):
+            _delete_topic(admin, name)
     try:
         admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result(_TIMEOUT_S)
     except KafkaException as error:
