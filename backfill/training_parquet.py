@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import filterfalse
 from typing import Any
 
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from backfill.labels import LabelReader
 from backfill.parquet import Backfill
 from backfill.served_inputs import ServedInputs, defaults_of, served_inputs
+from backfill.topics_read import ReadRecords, TopicsRead
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from schemas.categories import category, code_of
 from schemas.codec import Registry
+from scoring.recipe import DataRecipe
 from scoring.training_set import FeatureRow, TrainingSet, join, view_versions
 from scoring.vectors import FloatArray
 from streams.definitions.other_inputs import is_other
@@ -33,14 +36,16 @@ def read_training_set(
     registry: Registry | None = None,
     *,
     with_defaults: bool = False,
+    records: ReadRecords | None = None,
 ) -> TrainingSet:
     """Return the labelled events of the backfill, as known at ``until_ms`` (event time, epoch ms; None: no limit).
 
     Inputs of other pipelines are as they were served, by the predictions topic; ``with_defaults`` gives every event
     their declared defaults instead.
 
-    The labels topic is read committed, from its start to its end at the time of the call. Labels that break their
-    contract are left out, logged and counted. ``registry`` finds the schemas of Confluent-framed labels.
+    The labels topic is read committed, from its start to its end at the time of the call; ``records`` reads topics
+    otherwise. Labels that break their contract are left out, logged and counted. ``registry`` finds the schemas of
+    Confluent-framed labels.
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
@@ -61,13 +66,14 @@ def read_training_set(
     vectors = VectorReader(inputs, pipeline.categories, defaults_of(project))
     own = [name for name in views if not is_other(name)]
     rows = feature_rows(vectors, own, backfill.batches(feature_columns(inputs, own)))
+    topics = TopicsRead(records or partial(read_topic, kafka))
     served = None
     if project.other_views and not with_defaults:
-        served = _require_served(project, served_inputs(project, read_topic(kafka, pipeline.predictions_topic)))
+        served = _require_served(project, served_inputs(project, topics.records(pipeline.predictions_topic)))
         rows = served.rows(rows)
     result = join(
         rows,
-        reader.rows(read_topic(kafka, labels.topic)),
+        reader.rows(topics.records(labels.topic)),
         inputs=inputs,
         views=views,
         until_ms=until_ms,
@@ -87,6 +93,18 @@ def read_training_set(
         events_unserved=unserved,
     )
     is_default = with_defaults and bool(project.other_views)
+    replay = backfill.manifest.replay
+    recipe = DataRecipe(
+        data_hash=result.data_hash,
+        events=len(result),
+        columns=result.column_hashes(),
+        from_ms=replay.from_ms,
+        to_ms=replay.to_ms,
+        views=tuple(backfill.manifest.views),
+        max_ahead_ms=replay.max_ahead_ms,
+        offsets=offsets,
+        topics=topics.found(),
+    )
     return replace(
         result,
         counts=counts,
@@ -94,6 +112,7 @@ def read_training_set(
         texts=vectors.texts,
         with_defaults=is_default,
         values_refused=reader.refused.values,
+        recipe=recipe,
     )
 
 

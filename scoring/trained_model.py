@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from penstock.counts import counted
 from scoring.encodings import Encoding
 from scoring.hosted_model import HostedModel, Probe
+from scoring.recipe import Recipe
 from scoring.vectors import FloatArray
 from streams.definitions.pipeline import Task
 
@@ -101,7 +102,7 @@ class Manifest(BaseModel):
     the outputs beside the score that predictions have. ``importance`` lists every input, the most important first; it
     is empty if it is not known. ``no_fil`` says why Triton's FIL backend cannot run it; None if it can, if an earlier
     build wrote the version, or if only Triton has the model. ``provenance`` is None if a program wrote the version
-    without the commands.
+    without the commands. ``recipe`` is what it takes to make it again, None also if an earlier build wrote it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,10 +116,11 @@ class Manifest(BaseModel):
     importance: tuple[Importance, ...] = ()
     no_fil: str | None = None
     provenance: Provenance | None = None
+    recipe: Recipe | None = None
 
 
 class ModelManifest(Manifest):
-    """How a model was trained: enough to reproduce it byte for byte.
+    """How a model was trained: with the recipe, enough to reproduce it byte for byte.
 
     ``trainer`` is the function that trained it, None for Penstock's own training, which ``iterations`` describes.
     ``last_event_ms`` is the time of the latest event in the set, ``offsets`` are those of each topic that the backfill

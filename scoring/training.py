@@ -45,6 +45,15 @@ _IR_VERSION = 8
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 PARITY = 1e-5
+# Few leaves and a mild penalty: with a rare positive class, leaves soon hold rows of one class only.
+PARAMETERS = {
+    "learning_rate": 0.08,
+    "max_iter": 300,
+    "max_leaf_nodes": 15,
+    "l2_regularization": 1.0,
+    "n_iter_no_change": 15,
+}
+"""Of the trees; a version's recipe has them."""
 _LIBRARIES = ("numpy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 # Of a category: texts with fewer rows are one with those that are not known.
 _MOST_TEXTS, _LEAST_ROWS = 250, 20
@@ -275,7 +284,7 @@ def _fit_trial(
     seed: int,
 ) -> Trees:
     """The model fitted to the earlier rows, until the loss on the later ones stops improving."""
-    trial = _untrained(y, seed, early_stopping=True, n_iter_no_change=15)
+    trial = _untrained(y, seed, early_stopping=True)
     return trial.fit(_without_infinities(X[earlier]), y[earlier], X_val=X[later], y_val=y[later])
 
 
@@ -348,10 +357,8 @@ def _without_infinities(X: FloatArray) -> FloatArray:  # noqa: N803
 
 
 def _untrained(y: NDArray[Any], seed: int, **settings: Any) -> Trees:
-    # Few leaves and a mild penalty: with a rare positive class, leaves soon hold rows of one class only.
-    defaults = {"learning_rate": 0.08, "max_iter": 300, "max_leaf_nodes": 15, "l2_regularization": 1.0}
     kind = HistGradientBoostingRegressor if y.dtype.kind == "f" else HistGradientBoostingClassifier
-    return kind(random_state=seed, **(defaults | settings))
+    return kind(random_state=seed, **(PARAMETERS | settings))
 
 
 def _round_thresholds_down(model: Trees) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring.recipe import DataRecipe
 from streams.definitions.other_inputs import view_of
 from streams.definitions.pipeline import Task
 from streams.plan.model import PipelinePlan
@@ -22,6 +23,8 @@ from streams.plan.other_views import OtherView
 # What a label says: yes or no, a value, or a class.
 Truth = bool | float | str
 
+EVENTS, LABEL = "events", "label"
+"""The names of what is no input among the columns of a set that have hashes."""
 _NOT_NEEDED = np.empty(0, dtype=np.float32)
 _Y_TYPES: Mapping[Task, str] = {"binary": "i1", "regression": "<f8", "multiclass": "<i2"}
 
@@ -89,6 +92,7 @@ class TrainingSet:
     ``offsets`` says which offsets of each topic the events were read from, by partition: the first, and the end.
     ``with_defaults`` says whether inputs of other pipelines are their declared defaults, and not as they were served.
     ``values_refused`` counts those of the refused labels whose value is none of the task.
+    ``recipe`` says where it comes from; None if it was not read by :mod:`backfill.training_parquet`.
     """
 
     inputs: tuple[str, ...]
@@ -109,6 +113,7 @@ class TrainingSet:
     texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
     with_defaults: bool = False
     values_refused: int = 0
+    recipe: DataRecipe | None = None
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -125,6 +130,14 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.event_ids)
+
+    def column_hashes(self) -> dict[str, str]:
+        """The SHA-256 of each column: ``EVENTS`` (ids, times, partitions), each input, and ``LABEL``."""
+        events = [json.dumps(self.event_ids).encode(), self.event_times.astype("<i8"), self.partitions.astype("<i8")]
+        parts: dict[str, list[Any]] = {EVENTS: events}
+        parts |= {name: [values.astype("<f4")] for name, values in zip(self.inputs, self.X.T, strict=True)}
+        parts[LABEL] = [self.y, json.dumps([self.classes, self.positive]).encode()]
+        return {name: hashlib.sha256(b"".join(map(bytes, of))).hexdigest() for name, of in parts.items()}
 
     def rows(self, chosen: NDArray[np.bool_]) -> TrainingSet:
         """Some of its events, with the counts and the hash of all."""

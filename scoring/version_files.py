@@ -55,7 +55,10 @@ def identity(folder: Path) -> str:
     """
     manifest = read_manifest(json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
     files = {name: of for name, of in _hashes(folder).items() if name not in (BACKEND_FILE, MANIFEST_FILE)}
-    return content_hash({"files": files, "manifest": manifest.model_dump(mode="json")})
+    content = manifest.model_dump(mode="json")
+    if content["recipe"] is None:
+        del content["recipe"]  # versions of earlier builds keep the identity by which reports name them
+    return content_hash({"files": files, "manifest": content})
 
 
 def content_hash(content: object) -> str:

@@ -176,6 +176,30 @@ def _lineage(body: ET.Element, manifest: ModelManifest | ImportManifest) -> None
         rows += [(f"offsets of {topic}", offsets_in_words(ranges)) for topic, ranges in manifest.offsets.items()]
     rows += [(f"library {name}", version) for name, version in manifest.libraries.items()]
     _table(body, (), rows, code=True)
+    ET.SubElement(body, "h2").text = "What it takes to make it again"
+    _table(body, (), recipe_in_words(manifest), code=True)
+
+
+def recipe_in_words(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
+    """What ``penstock model rebuild`` needs to make a version again, as labels and texts."""
+    recipe = manifest.recipe
+    is_enough = manifest.hosted is None if isinstance(manifest, ImportManifest) else recipe and recipe.data
+    if recipe is None or not is_enough:
+        return [("made again", "it cannot be: its manifest does not say enough")]
+    rows = [("made again by", "penstock model rebuild PIPELINE VERSION")]
+    if isinstance(manifest, ImportManifest):
+        rows.append(("of", f"{manifest.file}, and the {counted(manifest.check_rows, 'check row')}"))
+    elif manifest.trainer is not None:
+        rows.append(("function", f"{manifest.trainer}, source {recipe.trainer or 'not known'}"))
+    if (data := recipe.data) is not None:
+        begin, end = (readable(ms, "seconds", zone=" UTC") for ms in (data.from_ms, data.to_ms))
+        rows.append(("features", f"a backfill from {begin} to {end}, of {', '.join(data.views)}"))
+        rows += [
+            (f"records of {topic}", f"{counted(read.records, 'record')}: {offsets_in_words(read.offsets) or 'none'}")
+            for topic, read in data.topics.items()
+        ]
+    rows += [(f"parameter {name}", f"{value:g}") for name, value in recipe.parameters.items()]
+    return [*rows, ("Penstock's source", recipe.code[:16])]
 
 
 def offsets_in_words(ranges: Mapping[int, tuple[int, int]]) -> str:

@@ -150,3 +150,18 @@ def test_the_hash_depends_on_the_values_and_the_classes():
     assert hashed(1.0, task="regression") != hashed(True)
     assert hashed("x", task="multiclass", positive="x") != hashed("y", task="multiclass", positive="x")
     assert hashed("x", task="multiclass", positive="x") != hashed("x", task="multiclass", positive="y")
+
+
+def test_each_column_has_a_hash_that_only_its_own_values_change():
+    features, labels = [feature("a", 1, 10), feature("b", 2, 20)], [label("a", True), label("b", False)]
+    before = joined(features, labels).column_hashes()
+    assert [*before] == ["events", *INPUTS, "label"]
+
+    def changed(features, labels):
+        after = joined(features, labels).column_hashes()
+        return [name for name in before if before[name] != after[name]]
+
+    assert changed([features[1], features[0]], labels) == []
+    assert changed([features[0], feature("b", 2, 20.000002)], labels) == [INPUTS[1]]
+    assert changed(features, [labels[0], label("b", True)]) == ["label"]
+    assert changed([features[0], feature("b", 2, 20, time=1)], labels) == ["events"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 
 from penstock.errors import PenstockError
+from scoring.recipe import Recipe
 from scoring.repository import ModelRepository
-from scoring.version_files import HASHES_FILE, identity
+from scoring.trained_model import read_manifest
+from scoring.version_files import HASHES_FILE, content_hash, identity
 from tests.scoring.test_repository import trained
+
+FILES = ("baseline.onnx", "drift.json", "model.onnx")
 
 
 @pytest.fixture
@@ -63,3 +70,19 @@ def test_the_identity_does_not_depend_on_the_number_or_on_the_backend_and_on_all
     assert identity(first) == identity(second)
     (second / "drift.json").write_text("{ }")
     assert identity(first) != identity(second)
+
+
+def test_the_identity_of_a_version_without_a_recipe_is_that_of_the_builds_before(repository):
+    folder = repository.folder("fraud", 1)
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    now = identity(folder)
+    del content["recipe"]
+    path.write_text(json.dumps(content))
+    assert identity(folder) == now
+    model = read_manifest(content).model_dump(mode="json", exclude={"recipe"})
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    assert now == content_hash({"files": files, "manifest": model})
+    recipe = Recipe(definition={}, seed=0, code="c", machine={})
+    path.write_text(json.dumps({**content, "recipe": recipe.model_dump(mode="json")}))
+    assert identity(folder) != now

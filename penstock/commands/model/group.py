@@ -14,6 +14,9 @@ model = LazyGroup(
         "train": Entry(f"{_MAKING}:train_command", "Train on a backfill and its labels: the next version."),
         "import": Entry(f"{_MAKING}:import_command", "Import a model that was trained elsewhere as the next version."),
         "register": Entry(f"{_PROMOTION}:register_command", "Add a version that another repository made."),
+        "rebuild": Entry(
+            "penstock.commands.model.rebuilding:rebuild_command", "Make a version again, and compare it byte for byte."
+        ),
         "list": Entry(f"{_VERSIONS}:list_command", "List all versions, their aliases, gates and states."),
         "show": Entry(f"{_VERSIONS}:show", "Show all that is known of a version."),
         "compare": Entry(f"{_PROMOTION}:compare", "Show two versions side by side."),

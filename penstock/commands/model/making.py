@@ -15,6 +15,7 @@ import click
 from backfill.parquet import read_backfill
 from backfill.training_parquet import read_training_set
 from penstock.commands.errors import model_argument
+from penstock.commands.model.derived import Derived, derive
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
 from penstock.commands.options import EventTime, Finite
 from penstock.errors import PenstockError
@@ -22,15 +23,13 @@ from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.alias_history import Cause, record_configured
 from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
-from scoring.reasons import FILE as REASONS
-from scoring.reasons import Attribution
+from scoring.recipe import Recipe
+from scoring.recording import recipe_of
 from scoring.repository import ModelRepository
 from scoring.trained_model import NewVersion, Provenance
 from scoring.training_set import view_versions
 from scoring.trainings import Training, recorded
-from scoring.vectors import FloatArray
 from streams.definitions.other_inputs import is_other
-from streams.drift.drift_reference import DriftReference
 from streams.plan.project import Project, open_project
 
 if TYPE_CHECKING:
@@ -92,9 +91,8 @@ def train_command(
     """
     # Their libraries take more than a second to import, and only training needs them.
     from scoring.custom_training import find_function, train_with  # noqa: PLC0415
-    from scoring.training import train  # noqa: PLC0415
+    from scoring.training import PARAMETERS, train  # noqa: PLC0415
     from scoring.treelite_export import with_checkpoint  # noqa: PLC0415
-    from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     repository, made = ModelRepository(settings.model_repository), Made("train", author, incident, installed())
@@ -114,11 +112,13 @@ def train_command(
             project, settings.kafka.access, read_backfill(folder), until_ms, registry, with_defaults=with_defaults
         )
         found.data_hash = data.data_hash
-        trained = train(data, seed) if trainer is None else train_with(find_function(trainer), trainer, data, seed)
+        function = None if trainer is None else find_function(trainer)
+        trained = train(data, seed) if function is None else train_with(function, str(trainer), data, seed)
         found.validation = trained.manifest.validation
         trained = with_checkpoint(trained, data.X)
-        derived = Derived(build_reference(project, data, trained, seed), _reasons(trained.onnx, data.X))
-        found.version = version = _add(project, repository, trained, derived, made)
+        derived = derive(project, trained, seed, data, data.X)
+        recipe = recipe_of(project, seed, data, function=function, parameters=PARAMETERS if function is None else {})
+        found.version = version = _add(project, repository, trained, derived, made, recipe)
     _tell(project, repository, version, trained, derived, training_of(trained.manifest))
 
 
@@ -207,7 +207,6 @@ def import_command(
     from scoring.encodings import encodings_of  # noqa: PLC0415
     from scoring.model_import import ImportRequest, read_check_rows  # noqa: PLC0415 - slow to import
     from scoring.onnx_wrapping import Conversions, ScoreOutput  # noqa: PLC0415
-    from streams.drift.training_reference import build_reference  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
     inputs = project.pipeline.model.inputs
@@ -218,34 +217,22 @@ def import_command(
     request = ImportRequest(ScoreOutput(output, column), conversions, keep, tolerance, trained_until, fp16)
     rows = read_check_rows(check_rows, inputs, project.pipeline.categories)
     with _imported(project, settings, _source(file, hosted, triton_version), rows, request) as imported:
-        reference, background = None, rows.vectors
+        data = None
         if folder is not None:
             registry = registry_schemas(settings.schema_registry_url)
             data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
-            reference, background = build_reference(project, data, imported, seed), data.X
-        derived = Derived(reference, _reasons(imported.files().get("model.onnx"), background))
+        derived = derive(project, imported, seed, data, rows.vectors if data is None else data.X)
     about = [("imported", origin_of(imported.manifest))]
     about += [
         ("not checked", f"what null of {name} becomes: no row of {check_rows} has null there")
         for name in rows.without_null(inputs, conversions.nulls)
     ]
-    if reference is None and project.pipeline.monitors is not None:
+    if data is None and project.pipeline.monitors is not None:
         about.append(("drift", "cannot be watched for this version: it was imported without --backfill"))
     repository = ModelRepository(settings.model_repository)
-    version = _add(project, repository, imported, derived, Made("import", author, incident, installed()))
+    recipe = recipe_of(project, seed, data, tolerance=tolerance)
+    version = _add(project, repository, imported, derived, Made("import", author, incident, installed()), recipe)
     _tell(project, repository, version, imported, derived, about)
-
-
-class Derived(NamedTuple):
-    """What is derived from a model and data: the reference for drift, if any; what finds reasons, or why none does."""
-
-    reference: DriftReference | None
-    reasons: Attribution | str
-
-    def artifacts(self) -> dict[str, str | bytes]:
-        """The files of the version that have it."""
-        files: dict[str, str | bytes] = {} if self.reference is None else {**self.reference.artifacts()}
-        return files | ({REASONS: self.reasons.content} if isinstance(self.reasons, Attribution) else {})
 
 
 class Made(NamedTuple):
@@ -259,16 +246,6 @@ class Made(NamedTuple):
     def provenance(self, now_ms: int) -> Provenance:
         """The same as a manifest has it."""
         return provenance(now_ms, self.environment, self.author, self.incident)
-
-
-def _reasons(onnx: bytes | None, background: FloatArray) -> Attribution | str:
-    """What finds the reasons of a model's scores, or why nothing does; ``background`` are vectors like its own."""
-    from scoring.attribution import NoReasons, explain  # noqa: PLC0415 - slow to import
-
-    if onnx is None:
-        return "only Triton has the model"
-    found = explain(onnx, background)
-    return found.why if isinstance(found, NoReasons) else found
 
 
 def _require_texts(project: Project) -> None:
@@ -337,11 +314,13 @@ def _imported(
         yield import_hosted(server, reference, inputs, views, rows, request)
 
 
-def _add(project: Project, repository: ModelRepository, made: NewVersion, derived: Derived, how: Made) -> int:
+def _add(
+    project: Project, repository: ModelRepository, made: NewVersion, derived: Derived, how: Made, recipe: Recipe
+) -> int:
     """Write a model and what was derived from it as the next version."""
     name = project.pipeline.model.name
-    origin = how.provenance(_now_ms())
-    model = replace(made, manifest=made.manifest.model_copy(update={"provenance": origin}))
+    origin = {"provenance": how.provenance(_now_ms()), "recipe": recipe}
+    model = replace(made, manifest=made.manifest.model_copy(update=origin))
     version = repository.add(name, model, {ENVIRONMENT_FILE: how.environment, **derived.artifacts()})
     if repository.versions(name) == [version]:  # it is configured at once
         record_configured(repository, name, Cause(how.command))

@@ -6,7 +6,7 @@ import click
 
 from penstock.counts import counted
 from penstock.time import readable
-from scoring.gates.card import offsets_in_words
+from scoring.gates.card import offsets_in_words, recipe_in_words
 from scoring.trained_model import ImportManifest, ModelManifest, training_set_of
 from streams.drift.drift_reference import DriftReference
 
@@ -46,6 +46,7 @@ def about(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
             lines.append(("incident", made.incident))
     if manifest.no_fil is not None:
         lines.append(("FIL", f"cannot run it: {manifest.no_fil}"))
+    lines += recipe_in_words(manifest)
     return [*lines, ("libraries", ", ".join(f"{name} {of}" for name, of in manifest.libraries.items()))]
 
 
