@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -102,6 +103,13 @@ def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> Backfill
     return run_quietly(bench.project, bench.settings, wanted, folder)
 
 
+def archived(bench: JobBench, folder: Path) -> None:
+    """Archive the raw topic."""
+    file = folder.parent / f"{bench.pipeline.name}.py"
+    options = ("--to", str(folder), "--topics", "raw", "--until-caught-up")
+    subprocess.run([sys.executable, "-m", "penstock", "archive", "run", str(file), *options], check=True, timeout=120)
+
+
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:
     judged = judged_source(bench.project, 0, bench.settings)
     records = published(
@@ -188,6 +196,18 @@ def test_a_backfilled_range_equals_what_was_served_bit_for_bit_and_changes_nothi
     assert (later.replay.start, later.replay.end) == (manifest.replay.start, manifest.replay.end)
     columns = read_backfill(tmp_path / "later").columns()
     assert read_backfill(tmp_path / "later").table().equals(read_backfill(tmp_path / "out").table(columns))
+    # Kafka has deleted what the range needs, and an archive has it.
+    topic, kafka = bench.pipeline.source.topic, bench.settings.kafka.access
+    archived(bench, tmp_path / "archive")
+    ends = {TopicPartition(topic, number, end): None for number, end in manifest.replay.end.items()}
+    for deleted in AdminClient(kafka.client()).delete_records([*ends]).values():
+        deleted.result(30)
+    with pytest.raises(PenstockError, match="the range ends after the newest event"):
+        backfill(bench, wanted, tmp_path / "deleted")
+    of_archive = dataclasses.replace(wanted, archive=str(tmp_path / "archive"))
+    backfill(bench, of_archive, tmp_path / "from archive")
+    assert read_backfill(tmp_path / "from archive").table().equals(read_backfill(tmp_path / "out").table())
+    assert scratch_topics(bench) == []
 
 
 def test_with_a_source_in_order_of_event_time_all_entities_and_timer_records_equal_what_was_served(
