@@ -87,9 +87,9 @@ def find_backfills(folder: Path, jobs: Iterable[Job]) -> list[Overview]:
     for path in (folder, *sorted(path for path in folder.glob("*") if path.is_dir())):
         manifest = _manifest(path)
         if manifest is not None:
-            job = newest.pop((manifest.pipeline, manifest.run), None)
-            found.append(Overview(manifest.run, manifest.pipeline, path, manifest, job))
-    return found + [Overview(run, pipeline, job=job) for (pipeline, run), job in newest.items()]
+            its_job = newest.pop((manifest.pipeline, manifest.run), None)
+            found.append(Overview(manifest.run, manifest.pipeline, path, manifest, its_job))
+    return found + [Overview(run, pipeline, job=alone) for (pipeline, run), alone in newest.items()]
 
 
 def backfill_of(reference: str, found: Sequence[Overview]) -> Overview:
