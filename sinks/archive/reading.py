@@ -291,11 +291,8 @@ def _groups(parquet: pq.ParquetFile, offsets: tuple[int, int] | None) -> list[in
     numbers = range(parquet.metadata.num_row_groups)
     if offsets is None:
         return list(numbers)
-    place = parquet.schema_arrow.names.index("_offset")
-    # Columns of lists have several leaves: find the leaf by its name.
-    for leaf in range(parquet.metadata.num_columns):
-        if parquet.metadata.schema.column(leaf).path == "_offset":
-            place = leaf
+    leaves = parquet.metadata.schema
+    place = next(leaf for leaf in range(len(leaves)) if leaves.column(leaf).path == "_offset")
     kept = []
     for number in numbers:
         statistics: Any = parquet.metadata.row_group(number).column(place).statistics

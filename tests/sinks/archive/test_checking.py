@@ -67,6 +67,19 @@ def rewrite(edit: Callable[[pa.Table], pa.Table]) -> Callable[[FolderStorage], N
     return mutate
 
 
+def a_row_in_two_files(storage: FolderStorage) -> None:
+    """Of the same batch: a row of its first hour has the offset of one of its second."""
+    commit = next(commit for commit in commits(storage) if len(commit.files) == 2)
+    first, second = commit.files
+    tables = [pq.read_table(pa.BufferReader(storage.read(file.path))) for file in commit.files]
+    place = tables[0].schema.get_field_index("_offset")
+    offsets = [*tables[0]["_offset"].to_pylist()[:-1], tables[1]["_offset"].to_pylist()[0]]
+    data = encode(tables[0].set_column(place, tables[0].schema.field(place), pa.array(offsets)))
+    storage.put(first.path, data)
+    changed = first.model_copy(update={"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    storage.put(commit.path, commit.model_copy(update={"files": (changed, second)}).encode())
+
+
 def with_column(name: str, change: Callable[[Any], Any]) -> Callable[[FolderStorage], None]:
     def edit(table: pa.Table) -> pa.Table:
         place = table.schema.get_field_index(name)
@@ -140,6 +153,7 @@ MUTANTS: dict[str, tuple[Callable[[FolderStorage], None], set[str]]] = {
         {"wrong rows"},
     ),
     "a file of a record forgotten": (lambda s: edit_commit(2, files=commits(s)[2].files[1:])(s), {"left over"}),
+    "a row in two files of a batch": (a_row_in_two_files, {"wrong rows"}),
     "two writers": (a_second_writer, {"overlap"}),
     "a file without a record": (lambda s: s.put(first_file(s).replace("-00000", "-00009"), b""), {"left over"}),
     "a file half written": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -125,6 +126,17 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match=r"a file of events.payments\[0\]@0 to 4 is missing") as error:
         list(archive.records(TOPIC))
     assert file.path in str(error.value.where)
+
+
+def test_a_bit_of_a_value_that_would_decode_is_an_error(tmp_path: Path) -> None:
+    storage, value = folder(tmp_path), random.Random(0).randbytes(1_000)
+    archive_all(storage, [record(0, value=value)])
+    (file,) = Archive(storage).files(TOPIC)
+    data = bytearray(storage.read(file.path))
+    data[data.index(value) + 500] ^= 1
+    storage.put(file.path, bytes(data))
+    with pytest.raises(PenstockError, match="damaged"):
+        list(Archive(storage).records(TOPIC))
 
 
 @pytest.mark.parametrize("place", ["footer", "page", "cut"])

@@ -109,6 +109,15 @@ def test_caught_up_it_writes_nothing_more(tmp_path: Path, run: Any) -> None:
     assert storage.list("") == before
 
 
+def test_new_markers_alone_move_the_end_of_the_archive(tmp_path: Path, run: Any) -> None:
+    storage, topic = folder(tmp_path), topic_of(10)
+    run(storage, topic)
+    topic.markers = 3
+    assert run(storage, topic).archived == 0
+    assert Archive(storage).ranges(TOPIC) == {0: [(0, 13)]}
+    assert held(storage) == all_of(topic)
+
+
 def test_it_goes_on_after_the_archive_whatever_is_committed_in_kafka(tmp_path: Path, run: Any) -> None:
     storage, topic = folder(tmp_path), topic_of(5)
     run(storage, topic)

@@ -54,6 +54,12 @@ def test_a_batch_has_a_file_for_each_hour_named_after_its_offsets(tmp_path: Path
     assert held(storage) == RECORDS
 
 
+def test_a_record_that_comes_again_is_left_out(tmp_path: Path) -> None:
+    storage = folder(tmp_path)
+    rival(storage, [*RECORDS[:3], *RECORDS[1:5]], 0, None)
+    assert held(storage) == RECORDS[:5]
+
+
 def test_the_same_records_have_the_same_bytes(tmp_path: Path) -> None:
     first, second = folder(tmp_path / "a"), folder(tmp_path / "b")
     assert archive_all(first, RECORDS) == archive_all(second, RECORDS)
