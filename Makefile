@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -64,6 +64,9 @@ bench-scoring: setup ## Measure the scorer beside other ways to score a topic: b
 bench-pipeline: setup ## Measure every part of a pipeline, half an hour: build/bench/pipeline.json (QUICK=1: five minutes)
 	@$(BOOTSTRAP) bench-feast
 	@$(BIN)/python -m tests.bench.pipeline $(if $(QUICK),--quick) $(ARGS)
+
+bench-backfill: setup ## Measure backfills beside DuckDB and an earlier commit: build/bench/backfill.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.backfill $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

@@ -41,8 +41,10 @@ class BackfillManifest(BaseModel):
         plan: Hash of the whole plan; it must not change before the backfill is complete.
         run: Id of this run, in the names of its job, consumer group and scratch topic.
         replay: The offsets that are replayed, and the range of event time.
+        archive: The archive that has the records of which Kafka has deleted some; None: Kafka has them all.
         job: Flink's id of the job that was submitted last.
         checkpoint: That job's newest known checkpoint.
+        replayed: Whether it has finished, so that all rows are in the scratch topic.
         parts: The part files written so far, in order of partition and offset.
     """
 
@@ -55,8 +57,10 @@ class BackfillManifest(BaseModel):
     plan: str
     run: str
     replay: Replay
+    archive: str | None = None
     job: str | None = None
     checkpoint: str | None = None
+    replayed: bool = False
     parts: list[Part] = []
 
     @property

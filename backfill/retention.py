@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -25,6 +27,13 @@ _TIMEOUT_S = 15.0
 _SAMPLED_RECORDS = 1_000
 
 
+class Read(Protocol):
+    """Reads a topic as :func:`penstock.kafka.reading.read_topic` does."""
+
+    def __call__(self, topic: str, *, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
+        """The records of [start, end), by partition."""
+
+
 def read_retained_topic(project: Project, source: Source, settings: Settings, start_ms: int) -> RetainedTopic:
     """Return the retained records of a source's topic; each partition's ``start`` is for Kafka timestamp ``start_ms``.
 
@@ -33,14 +42,33 @@ def read_retained_topic(project: Project, source: Source, settings: Settings, st
     """
     kafka, topic = settings.kafka.access, source.topic
     require_topics([topic], kafka, partitions=source.partitions, pipeline=project.reference)
-    admin, numbers = admin_client(kafka), range(source.partitions)
-    firsts = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.earliest()))
-    ends = _offsets(admin, topic, dict.fromkeys(numbers, OffsetSpec.latest()))
-    starts = _starts(admin, topic, start_ms, ends)
-    head_ends = {n: min(firsts[n] + _SAMPLED_RECORDS, ends[n]) for n in numbers}
-    tail_starts = {n: max(head_ends[n], ends[n] - _SAMPLED_RECORDS) for n in numbers}
-    head = list(read_topic(kafka, topic, start=firsts, end=head_ends))
-    sampled = [*head, *read_topic(kafka, topic, start=tail_starts, end=ends)]
+    numbers = range(source.partitions)
+    firsts, ends = first_offsets(kafka, topic, numbers), end_offsets(kafka, topic, numbers)
+    starts = _starts(admin_client(kafka), topic, start_ms, ends)
+    read = partial(read_topic, kafka)
+    return retained_topic(project, source, settings, firsts=firsts, starts=starts, ends=ends, read=read)
+
+
+def retained_topic(
+    project: Project,
+    source: Source,
+    settings: Settings,
+    *,
+    firsts: Mapping[int, int],
+    starts: Mapping[int, int],
+    ends: Mapping[int, int],
+    read: Read,
+) -> RetainedTopic:
+    """Describe the records of a source that can be read: these offsets, of which both ends are looked at.
+
+    Raises:
+        PenstockError: if they cannot be read.
+    """
+    topic = source.topic
+    head_ends = {n: min(firsts[n] + _SAMPLED_RECORDS, ends[n]) for n in ends}
+    tail_starts = {n: max(head_ends[n], ends[n] - _SAMPLED_RECORDS) for n in ends}
+    head = list(read(topic, start=firsts, end=head_ends))
+    sampled = [*head, *read(topic, start=tail_starts, end=ends)]
     first_timestamps: dict[int, int] = {}
     for record in head:
         first_timestamps.setdefault(record.partition, record.timestamp)
@@ -53,7 +81,7 @@ def read_retained_topic(project: Project, source: Source, settings: Settings, st
                 end=ends[n],
                 first_timestamp=first_timestamps.get(n),
             )
-            for n in numbers
+            for n in ends
         },
         oldest_ms=min(times, default=None),
         newest_ms=max(times, default=None),
@@ -64,6 +92,11 @@ def read_retained_topic(project: Project, source: Source, settings: Settings, st
 def first_offsets(kafka: KafkaAccess, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Return the first retained offset of each of these partitions; the topic must exist."""
     return _offsets(admin_client(kafka), topic, dict.fromkeys(partitions, OffsetSpec.earliest()))
+
+
+def end_offsets(kafka: KafkaAccess, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Return the offset after the last committed record of each of these partitions; the topic must exist."""
+    return _offsets(admin_client(kafka), topic, dict.fromkeys(partitions, OffsetSpec.latest()))
 
 
 def offsets_at(kafka: KafkaAccess, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "topics": Entry("penstock.commands.topics:topics", "Create a pipeline's topics, or show them.", _PIPELINE),
     "job": Entry("penstock.commands.job:job", "Start, stop (with a savepoint) or show a feature job.", _PIPELINE),
     "sink": Entry("penstock.commands.sink:sink", "Write features and predictions to Redis and Cassandra.", _PIPELINE),
+    "archive": Entry("penstock.commands.archive:archive", "Keep topics as Parquet, longer than Kafka.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
     "model": Entry(

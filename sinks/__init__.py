@@ -3,6 +3,7 @@
 - ``store_interface``       what a sink needs from a store, and what a store module declares
 - ``stores``                the stores, one module each: Redis and Cassandra
 - ``store_registry``        finds the stores
+- ``archive``               keeps topics as Parquet files, with a loop of its own
 - ``runner``                consumes, writes, and commits offsets once the store has acknowledged
 - ``batch``                 records that were consumed together, and how they are decoded
 - ``write_queue``           writes batches, several at once, and gives them back in their order
@@ -20,6 +21,6 @@
 - ``sink_metrics``          the metrics of a sink
 
 A record is written at least once, and writing it again changes nothing. Only ``stores`` and ``feature_reader`` connect
-to a store, only ``runner``, ``rewind`` and ``dead_letter_producer`` to Kafka. The command line is elsewhere, in
+to a store, only ``runner``, ``rewind``, ``dead_letter_producer`` and ``archive.service`` to Kafka. The command line is elsewhere, in
 ``penstock.commands.sink``.
 """

@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
-from backfill.parquet import Backfill, RowBuilder, WrittenOffsets, read_backfill, write_part
+from backfill.parquet import Backfill, read_backfill
+from backfill.parts import PartsWriter
 from backfill.progress_bar import ProgressBar
 from backfill.run import BackfillRequest, run_backfill
-from penstock.kafka.reading import Record
 from penstock.settings import Settings
-from schemas.codec import Decoder, Encoder
+from schemas.codec import Encoder
 from streams.definitions.pipeline import Pipeline
 from streams.flink.submission import Replay
 from streams.plan.compiler import compile_plan
@@ -37,10 +37,6 @@ def write_backfill(
     plan = compile_plan(pipeline)
     folder.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(features_schema(plan))
-    scratch = [
-        Record(partition=0, offset=offset, timestamp=0, key=None, value=encoder.encode(record), headers=())
-        for offset, record in enumerate(records)
-    ]
     manifest = BackfillManifest(
         state="complete",
         pipeline=pipeline.name,
@@ -51,9 +47,7 @@ def write_backfill(
             topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
         ),
     )
-    decoder, written = Decoder(features_schema(plan)), WrittenOffsets(0, len(records))
-    part = write_part(folder, 0, 0, iter(scratch), decoder, RowBuilder(plan, manifest.views), written)
-    assert part is not None
-    manifest.parts.append(part)
-    manifest.save(folder)
+    with PartsWriter(plan, manifest, folder) as writer:
+        writer.add(0, list(range(len(records))), [encoder.encode(record) for record in records])
+        writer.finish()
     return read_backfill(folder)

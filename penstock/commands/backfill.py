@@ -1,24 +1,36 @@
-"""``penstock backfill``: writes the features of past events to Parquet, and their scores."""
+"""``penstock backfill``: writes the features and scores of past events, and shows and cancels what does so."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
+from backfill.manifest import BackfillManifest
+from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
-from backfill.run import BackfillRequest, run_backfill
+from backfill.run import BackfillRequest, plan_backfill, run_backfill
 from penstock.commands.backfill_score import score
+from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import iso
-from streams.plan.project import open_project
+from streams.flink.rest import Flink, Job
+from streams.plan.project import Project, open_project
+
+# For the estimate of a dry run: start-up, and the pace on two cores with 42 features an event.
+_START_UP_S = 6.0
+_USUAL_PER_S = 50_000
 
 
 @click.group()
@@ -35,16 +47,38 @@ backfill.add_command(score)
 @click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
-def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Path) -> None:
+@click.option(
+    "--source",
+    default="kafka",
+    metavar="kafka|ARCHIVE",
+    show_default=True,
+    help="Where the events are: an archive's folder or URL has also those that Kafka has deleted.",
+)
+@click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most so many events per second.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
+def run(
+    pipeline: str,
+    from_ms: int,
+    to_ms: int,
+    views: tuple[str, ...],
+    out: Path,
+    source: str,
+    max_rate: int | None,
+    dry_run: bool,
+) -> None:
     """Write the features of past events of PIPELINE, as they were served, to Parquet files.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
+    archive = None if source == "kafka" else source
+    project, request = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
+    if dry_run:
+        _show_plan(project, plan_backfill(project, Settings(), request))
+        return
     stop = stop_event()
     try:
         with ProgressBar(Console()) as progress:
-            request = BackfillRequest(from_ms, to_ms, views)
-            manifest = run_backfill(open_project(pipeline), Settings(), request, out, progress, stop)
+            manifest = run_backfill(project, Settings(), request, out, progress, stop)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
         click.echo(f"to discard it, delete {out}; Kafka deletes the records of its topic within a week", err=True)
@@ -55,3 +89,85 @@ def run(pipeline: str, from_ms: int, to_ms: int, views: tuple[str, ...], out: Pa
     )
     views_written = (f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
     click.echo(f"views {', '.join(views_written)}")
+
+
+@backfill.command("list")
+@click.argument("folder", default=".", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_backfills(folder: Path, as_json: bool) -> None:
+    """Show the backfills in FOLDER, and those whose jobs Flink knows."""
+    found = find_backfills(folder, _jobs())
+    if as_json:
+        click.echo(json.dumps([one.as_json() for one in found], indent=2))
+        return
+    table = Table("run", "pipeline", "state", "rows", "folder", box=None, header_style="bold", pad_edge=False)
+    for one in found:
+        rows = "" if one.manifest is None else f"{one.manifest.rows:,}"
+        table.add_row(one.run, one.pipeline, one.state, rows, "" if one.folder is None else str(one.folder))
+    if found:
+        console_on().print(table)
+    else:
+        click.echo(f"no backfill in {folder}, and none in Flink")
+
+
+@backfill.command()
+@click.argument("reference", metavar="FOLDER-or-RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(reference: str, as_json: bool) -> None:
+    """Show a backfill: what it replays, how far it is, and its job."""
+    one = backfill_of(reference, find_backfills(_folder_of(reference), _jobs()))
+    if as_json:
+        click.echo(json.dumps(one.as_json(), indent=2))
+        return
+    for name, value in one.as_json().items():
+        if value is not None:
+            click.echo(f"{name:<11} {_text(value)}")
+
+
+@backfill.command()
+@click.argument("reference", metavar="FOLDER-or-RUN")
+@click.option("--discard", is_flag=True, help="Also delete its topic and consumer group: nothing can be continued.")
+def cancel(reference: str, discard: bool) -> None:
+    """Cancel the job of a backfill; its last checkpoint and its parts are kept."""
+    with Flink(Settings().flink.rest) as flink:
+        jobs = flink.every_job()
+    one = backfill_of(reference, find_backfills(_folder_of(reference), jobs))
+    was_active = cancel_backfill(one, Settings(), discard=discard)
+    click.echo(f"{one.run}: {'cancelled' if was_active else 'no job runs'}")
+    if discard:
+        click.echo("its topic and consumer group are deleted" + (f"; delete {one.folder}, too" if one.folder else ""))
+    elif one.state != "complete":
+        click.echo("the command that began it continues it")
+
+
+def _jobs() -> list[Job]:
+    """The jobs that Flink knows; none if it cannot be reached."""
+    try:
+        with Flink(Settings().flink.rest) as flink:
+            return flink.every_job()
+    except PenstockError as error:
+        click.echo(f"jobs are not shown: {error.what} at {error.where}", err=True)
+        return []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(value.values())
+    return ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _folder_of(reference: str) -> Path:
+    return Path(reference) if Path(reference).is_dir() else Path()
+
+
+def _show_plan(project: Project, manifest: BackfillManifest) -> None:
+    """Print what a backfill would replay."""
+    rate = min(manifest.replay.max_per_s or _USUAL_PER_S, _USUAL_PER_S)
+    for source, offsets in zip(project.pipeline.sources, manifest.replay.sources, strict=True):
+        for number, start in sorted(offsets.start.items()):
+            click.echo(f"{source.topic}[{number}] {start} to {offsets.end[number]}")
+    seconds = _START_UP_S + manifest.events / rate
+    click.echo(f"{counted(manifest.events, 'record')}, about {seconds:,.0f} s at {rate:,} events/s")
+    with Flink(Settings().flink.rest) as flink:
+        slots = flink.free_slots()
+    click.echo(f"{counted(slots, 'free slot')} in Flink, of which it takes one" if slots else "Flink has no free slot")

@@ -30,8 +30,9 @@ LATEST = "latest"
 _RUNNING_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 300.0
 _CANCEL_TIMEOUT_S = 60.0
-# A backfill's progress is known at each checkpoint.
-_BACKFILL_CHECKPOINT_MS = 2_000
+# A backfill's rows can be read, and its progress is known, at each checkpoint. A checkpoint packs the states of all
+# entities in use, and their next events unpack them.
+_BACKFILL_CHECKPOINT_MS = 3_000
 
 
 def job_name(project: Project) -> str:

@@ -67,7 +67,15 @@ class Flink:
 
     def jobs(self, name: str) -> list[Job]:
         """All jobs of that name that the JobManager knows, ended ones included, in no order."""
-        return [_job(job) for job in self._get("/jobs/overview")["jobs"] if job["name"] == name]
+        return [job for job in self.every_job() if job.name == name]
+
+    def every_job(self) -> list[Job]:
+        """All jobs that the JobManager knows, ended ones included, in no order."""
+        return [_job(job) for job in self._get("/jobs/overview")["jobs"]]
+
+    def free_slots(self) -> int:
+        """How many tasks could be started now."""
+        return int(self._get("/overview")["slots-available"])
 
     def job(self, job_id: str) -> Job:
         """The job of that id.
@@ -131,7 +139,11 @@ class Flink:
         """The maximum number of tasks per operator for the job: the free slots and its own."""
         vertices = self._get(f"/jobs/{job_id}")["vertices"]
         own = max((vertex["parallelism"] for vertex in vertices), default=0)
-        return int(self._get("/overview")["slots-available"]) + own
+        return self.free_slots() + own
+
+    def checkpoint(self, job_id: str) -> None:
+        """Request a checkpoint now."""
+        self._send("POST", f"/jobs/{job_id}/checkpoints", json={"checkpointType": "CONFIGURED"})
 
     def cancel(self, job_id: str) -> None:
         """Request that a job ends at once, without a savepoint; Flink keeps its last checkpoint."""

@@ -114,6 +114,12 @@ class Offsets(BaseModel):
         return sum(self.end.values()) - sum(self.start.values())
 
 
+class Restored(Offsets):
+    """Copies of a source's records; see ``penstock.kernel.replay.Replay.Restored``. ``topic`` has them."""
+
+    topic: str
+
+
 class Replay(Offsets):
     """What a backfill reads and publishes; see ``penstock.kernel.replay.Replay``.
 
@@ -125,6 +131,9 @@ class Replay(Offsets):
         from_ms: Rows are published from this event time on.
         to_ms: Rows are published before this event time.
         max_ahead_ms: How far a partition may be read ahead of the others, by Kafka's timestamps.
+        max_per_s: How many records to replay in a second at most; 0: as many as possible.
+        restored: The topics that have copies of the records to read, in the plan's order; empty: the sources' own have
+            them.
     """
 
     topic: str
@@ -132,6 +141,8 @@ class Replay(Offsets):
     from_ms: int
     to_ms: int
     max_ahead_ms: int
+    max_per_s: int = 0
+    restored: tuple[Restored, ...] = ()
 
     @property
     def sources(self) -> tuple[Offsets, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -21,9 +22,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
+from backfill import parts
 from backfill.manifest import BackfillManifest, load_manifest
 from backfill.parquet import read_backfill
 from backfill.progress_bar import ProgressBar
+from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, run_backfill
 from backfill.run_again import plan_again
 from deploy.local.stack import Stack
@@ -98,6 +101,13 @@ class History:
 
 def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> BackfillManifest:
     return run_quietly(bench.project, bench.settings, wanted, folder)
+
+
+def archived(bench: JobBench, folder: Path) -> None:
+    """Archive the raw topic."""
+    file = folder.parent / f"{bench.pipeline.name}.py"
+    options = ("--to", str(folder), "--topics", "raw", "--until-caught-up")
+    subprocess.run([sys.executable, "-m", "penstock", "archive", "run", str(file), *options], check=True, timeout=120)
 
 
 def checked(bench: JobBench, folder: Path) -> BackfillFindings:
@@ -186,6 +196,18 @@ def test_a_backfilled_range_equals_what_was_served_bit_for_bit_and_changes_nothi
     assert (later.replay.start, later.replay.end) == (manifest.replay.start, manifest.replay.end)
     columns = read_backfill(tmp_path / "later").columns()
     assert read_backfill(tmp_path / "later").table().equals(read_backfill(tmp_path / "out").table(columns))
+    # Kafka has deleted what the range needs, and an archive has it.
+    topic, kafka = bench.pipeline.source.topic, bench.settings.kafka.access
+    archived(bench, tmp_path / "archive")
+    ends = {TopicPartition(topic, number, end): None for number, end in manifest.replay.end.items()}
+    for deleted in AdminClient(kafka.client()).delete_records([*ends]).values():
+        deleted.result(30)
+    with pytest.raises(PenstockError, match="the range ends after the newest event"):
+        backfill(bench, wanted, tmp_path / "deleted")
+    of_archive = dataclasses.replace(wanted, archive=str(tmp_path / "archive"))
+    backfill(bench, of_archive, tmp_path / "from archive")
+    assert read_backfill(tmp_path / "from archive").table().equals(read_backfill(tmp_path / "out").table())
+    assert scratch_topics(bench) == []
 
 
 def test_with_a_source_in_order_of_event_time_all_entities_and_timer_records_equal_what_was_served(
@@ -234,7 +256,7 @@ def await_checkpoint(process: subprocess.Popen[str], folder: Path, timeout_s: fl
 
 @pytest.mark.timeout(400)
 def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_the_same_rows(
-    environment: None, stack: Stack, tmp_path: Path, suffix: str
+    environment: None, stack: Stack, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = prepared(define(tmp_path, suffix, python=True), Settings())
     history = History(bench, 6_000, seed=2)
@@ -257,11 +279,22 @@ def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_
     assert second.returncode == 130, said
     assert "the same command continues" in said
     (tmp_path / "gate").unlink()
+    # Stopped once more, with whole parts in the folder.
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 300)
+    monkeypatch.setattr(parts, "_ROWS_PER_GROUP", 300)
+    stop, save = threading.Event(), BackfillManifest.save
+    monkeypatch.setattr(BackfillManifest, "save", lambda self, path: save(self, path) or (self.parts and stop.set()))
     third = StringIO()
-    with ProgressBar(Console(file=third)) as progress:
-        run_backfill(bench.project, bench.settings, wanted, folder, progress, threading.Event())
+    with ProgressBar(Console(file=third)) as progress, pytest.raises(StoppedError):
+        run_backfill(bench.project, bench.settings, wanted, folder, progress, stop)
+    monkeypatch.setattr(BackfillManifest, "save", save)
+    before = load_manifest(folder)
+    assert before is not None
+    assert before.parts
+    backfill(bench, wanted, folder)
 
     assert "the job continues from its checkpoint" in third.getvalue()
+    assert set(before.parts) <= set(read_backfill(folder).manifest.parts)
     assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
     assert read_backfill(folder).manifest.rows > 3_000
     assert scratch_topics(bench) == []

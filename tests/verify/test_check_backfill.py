@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
-from backfill.parquet import RowBuilder, WrittenOffsets, write_part
-from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Encoder
+from backfill.parts import PartsWriter
+from schemas.codec import Encoder
 from streams.flink.submission import Offsets, Replay
 from streams.oracle.reference import Timed, vector
 from streams.plan.feature_records import features_schema
@@ -105,13 +104,12 @@ def check(
         run="r",
         replay=replay,
     )
-    encoder, decoder = Encoder(features_schema(plan)), Decoder(features_schema(plan))
-    for partition in (0, 1):
-        mine = [row for row in rows if row["source"]["partition"] == partition]
-        scratch = (Record(partition, i, 0, None, encoder.encode(row), ()) for i, row in enumerate(mine))
-        part = write_part(folder, partition, 0, scratch, decoder, RowBuilder(plan, ("v",)), WrittenOffsets(0, 2))
-        if part is not None:
-            manifest.parts.append(part)
+    encoder = Encoder(features_schema(plan))
+    with PartsWriter(plan, manifest, folder) as writer:
+        for partition in (0, 1):
+            mine = [encoder.encode(row) for row in rows if row["source"]["partition"] == partition]
+            writer.add(partition, list(range(len(mine))), mine)
+        writer.finish()
     manifest.save(folder)
     events = {one.position: one for one in EVENTS}
     timestamps = {one.position: one.timestamp for one in EVENTS}

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from backfill.parquet import row_schema
 from backfill.profiling.columns import Column, feature_columns
+from backfill.row_columns import row_schema
 from penstock.errors import PenstockError
 from streams.definitions.windows import LIFETIME_MS
 from streams.plan.other_views import OtherView

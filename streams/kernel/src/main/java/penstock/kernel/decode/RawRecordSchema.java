@@ -1,5 +1,6 @@
 package penstock.kernel.decode;
 
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -9,15 +10,26 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
 import org.apache.flink.util.Collector;
 import penstock.kernel.event.SerializerTypeInfo;
 
-/** Passes Kafka records on unchanged, tombstones included. The decoder validates them later. */
+/**
+ * Passes Kafka records on unchanged, tombstones included. The decoder validates them later.
+ *
+ * <p>Records that {@code backfill/restored.py} has copied from an archive have their own offset and
+ * timestamp in their first header; they are passed on as they were.
+ */
 public final class RawRecordSchema implements KafkaRecordDeserializationSchema<RawRecord> {
   private static final long serialVersionUID = 1;
 
   private final List<String> topics;
+  private final boolean restored;
 
-  /** For records of these topics, in the order of the plan's sources. */
-  public RawRecordSchema(List<String> topics) {
+  /**
+   * For records of these topics, in the order of the plan's sources.
+   *
+   * @param restored whether they are copies
+   */
+  public RawRecordSchema(List<String> topics, boolean restored) {
     this.topics = List.copyOf(topics);
+    this.restored = restored;
   }
 
   @Override
@@ -34,15 +46,16 @@ public final class RawRecordSchema implements KafkaRecordDeserializationSchema<R
       }
       headers.add(new RawRecord.Header(header.key(), header.value()));
     }
+    long offset = record.offset();
+    long timestamp = record.timestamp();
+    if (restored) {
+      ByteBuffer position = ByteBuffer.wrap(headers.remove(0).value());
+      offset = position.getLong();
+      timestamp = position.getLong();
+    }
     out.collect(
         new RawRecord(
-            source,
-            record.partition(),
-            record.offset(),
-            record.timestamp(),
-            record.key(),
-            record.value(),
-            headers));
+            source, record.partition(), offset, timestamp, record.key(), record.value(), headers));
   }
 
   @Override

@@ -137,7 +137,7 @@ public final class JobGraph {
         .transform(
             "replay order",
             new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
-            new ReplaySorter())
+            new ReplaySorter(request.replay().maxPerS()))
         .uid("replay-order");
   }
 

@@ -48,8 +48,7 @@ final class KafkaConnectors {
         .setProperties(kafka)
         .setGroupId(request.group())
         .setClientIdPrefix(request.group())
-        .setDeserializer(
-            new RawRecordSchema(plan.sources().stream().map(Plan.Source::topic).toList()))
+        .setDeserializer(deserializer(request, plan))
         // The features topic has as many partitions: changing the number needs a new start of the
         // job.
         .setProperty("partition.discovery.interval.ms", "-1")
@@ -57,6 +56,15 @@ final class KafkaConnectors {
         // The broker answers at once when a record arrives: an idle job need not ask often.
         .setProperty("fetch.max.wait.ms", "100")
         .build();
+  }
+
+  private static RawRecordSchema deserializer(JobRequest request, Plan plan) {
+    boolean restored = request.replay() != null && !request.replay().restored().isEmpty();
+    return new RawRecordSchema(
+        restored
+            ? request.replay().restored().stream().map(Replay.Restored::topic).toList()
+            : plan.sources().stream().map(Plan.Source::topic).toList(),
+        restored);
   }
 
   /**
@@ -97,10 +105,14 @@ final class KafkaConnectors {
     Map<TopicPartition, Long> start = new HashMap<>();
     Map<TopicPartition, Long> end = new HashMap<>();
     for (int i = 0; i < plan.sources().size(); i++) {
-      String topic = plan.sources().get(i).topic();
       Replay.Offsets offsets = replay.sources().get(i);
-      offsets.start().forEach((number, at) -> start.put(new TopicPartition(topic, number), at));
-      offsets.end().forEach((number, at) -> end.put(new TopicPartition(topic, number), at));
+      Replay.Restored read =
+          replay.restored().isEmpty()
+              ? new Replay.Restored(
+                  plan.sources().get(i).topic(), offsets.start(), offsets.end())
+              : replay.restored().get(i);
+      read.start().forEach((n, at) -> start.put(new TopicPartition(read.topic(), n), at));
+      read.end().forEach((n, at) -> end.put(new TopicPartition(read.topic(), n), at));
     }
     return KafkaSource.<RawRecord>builder()
         .setPartitions(new HashSet<>(start.keySet()))

@@ -16,6 +16,9 @@ import java.util.Map;
  * @param fromMs event time of the first records to publish; earlier events only fill the windows
  * @param toMs event time at which publishing ends, exclusive
  * @param maxAheadMs how far, by Kafka timestamps, a partition may be read ahead of the others
+ * @param maxPerS how many records to replay in a second at most; 0: as many as possible
+ * @param restored per source, in the plan's order, the topic that has copies of the records to
+ *     read; empty: they are read from the sources' own topics
  */
 public record Replay(
     String topic,
@@ -24,7 +27,9 @@ public record Replay(
     List<Offsets> additionalSources,
     long fromMs,
     long toMs,
-    long maxAheadMs)
+    long maxAheadMs,
+    long maxPerS,
+    List<Restored> restored)
     implements Serializable {
 
   /**
@@ -34,6 +39,16 @@ public record Replay(
    * @param end the offset at which to stop, exclusive, for the same partitions
    */
   public record Offsets(Map<Integer, Long> start, Map<Integer, Long> end) implements Serializable {}
+
+  /**
+   * Copies of the records of a source.
+   *
+   * @param topic the topic that has them
+   * @param start the first offset of the copies to read, per partition
+   * @param end the offset at which to stop, exclusive, for the same partitions
+   */
+  public record Restored(String topic, Map<Integer, Long> start, Map<Integer, Long> end)
+      implements Serializable {}
 
   /** The offsets of all sources, in the plan's order. */
   public List<Offsets> sources() {

@@ -1,6 +1,8 @@
 package penstock.kernel.replay;
 
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -26,12 +28,27 @@ import penstock.kernel.event.SourcePartition;
  * <p>The watermark follows the slowest partition, and a record leaves when the watermark reaches
  * it. So the source must use {@link TimestampWatermarks} per split, and this operator must have one
  * task. It forwards only the final watermark.
+ *
+ * <p>It also keeps the replay to a rate, because Flink cannot limit a source whose splits are
+ * aligned.
  */
 public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
     implements OneInputStreamOperator<RawRecord, RawRecord> {
   private static final long serialVersionUID = 1;
+  private static final long SHORTEST_WAIT_NS = 5_000_000;
+  private static final long SECOND_NS = 1_000_000_000;
 
-  private transient PriorityQueue<QueuedRecord> queued;
+  private final long maxPerS;
+
+  /** When the next record is due. */
+  private transient long dueNs;
+
+  /** The records of each partition that wait, in the order of their offsets and so of their times. */
+  private transient Map<SourcePartition, ArrayDeque<QueuedRecord>> queued;
+
+  /** The partitions that have some, by their first records. */
+  private transient PriorityQueue<ArrayDeque<QueuedRecord>> heads;
+
   private transient ListState<QueuedRecord> queuedState;
 
   /** The greatest Kafka timestamp so far. */
@@ -39,15 +56,25 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
 
   private transient ListState<Tuple3<Integer, Integer, Long>> clockState;
 
+  /** With at most so many records per second; 0: no limit. */
+  public ReplaySorter(long maxPerS) {
+    this.maxPerS = maxPerS;
+  }
+
   @Override
   public void initializeState(StateInitializationContext context) throws Exception {
     super.initializeState(context);
-    queued = new PriorityQueue<>(QueuedRecord.ORDER);
+    dueNs = System.nanoTime();
+    queued = new HashMap<>();
+    heads = new PriorityQueue<>(Comparator.comparing(ArrayDeque::peekFirst, QueuedRecord.ORDER));
     queuedState =
         context
             .getOperatorStateStore()
             .getListState(new ListStateDescriptor<>("waiting", new QueuedRecordSerializer()));
-    queuedState.get().forEach(queued::add);
+    List<QueuedRecord> restored = new ArrayList<>();
+    queuedState.get().forEach(restored::add);
+    restored.sort(QueuedRecord.ORDER);
+    restored.forEach(one -> add(partition(one.record()), one));
     clocks = new HashMap<>();
     clockState =
         context
@@ -62,7 +89,9 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
   @Override
   public void snapshotState(StateSnapshotContext context) throws Exception {
     super.snapshotState(context);
-    queuedState.update(new ArrayList<>(queued));
+    List<QueuedRecord> waiting = new ArrayList<>();
+    queued.values().forEach(waiting::addAll);
+    queuedState.update(waiting);
     List<Tuple3<Integer, Integer, Long>> now = new ArrayList<>();
     clocks.forEach(
         (partition, clock) -> now.add(Tuple3.of(partition.source(), partition.partition(), clock)));
@@ -70,16 +99,46 @@ public final class ReplaySorter extends AbstractStreamOperator<RawRecord>
   }
 
   @Override
-  public void processElement(StreamRecord<RawRecord> element) {
+  public void processElement(StreamRecord<RawRecord> element) throws InterruptedException {
+    if (maxPerS > 0) {
+      pace();
+    }
     RawRecord record = element.getValue();
-    SourcePartition partition = new SourcePartition(record.source(), record.partition());
-    queued.add(new QueuedRecord(clocks.merge(partition, record.timestamp(), Math::max), record));
+    SourcePartition partition = partition(record);
+    long time = clocks.merge(partition, record.timestamp(), Math::max);
+    add(partition, new QueuedRecord(time, record));
+  }
+
+  /** Waits until a record is due. What was not used of the rate is lost after a second. */
+  private void pace() throws InterruptedException {
+    long now = System.nanoTime();
+    dueNs = Math.max(dueNs, now - SECOND_NS) + SECOND_NS / maxPerS;
+    if (dueNs - now > SHORTEST_WAIT_NS) {
+      Thread.sleep((dueNs - now) / 1_000_000);
+    }
+  }
+
+  private static SourcePartition partition(RawRecord record) {
+    return new SourcePartition(record.source(), record.partition());
+  }
+
+  private void add(SourcePartition partition, QueuedRecord next) {
+    ArrayDeque<QueuedRecord> records =
+        queued.computeIfAbsent(partition, none -> new ArrayDeque<>());
+    records.addLast(next);
+    if (records.size() == 1) {
+      heads.add(records);
+    }
   }
 
   @Override
   public void processWatermark(Watermark mark) {
-    while (!queued.isEmpty() && queued.peek().time() <= mark.getTimestamp()) {
-      QueuedRecord next = queued.poll();
+    while (!heads.isEmpty() && heads.peek().peekFirst().time() <= mark.getTimestamp()) {
+      ArrayDeque<QueuedRecord> records = heads.poll();
+      QueuedRecord next = records.pollFirst();
+      if (!records.isEmpty()) {
+        heads.add(records);
+      }
       output.collect(new StreamRecord<>(next.record(), next.time()));
     }
     if (mark.equals(Watermark.MAX_WATERMARK)) {

@@ -13,7 +13,8 @@ public final class TimestampWatermarks implements WatermarkGenerator<RawRecord> 
   private long newest = Long.MIN_VALUE;
 
   @Override
-  public void onEvent(RawRecord record, long timestamp, WatermarkOutput output) {
+  public void onEvent(RawRecord record, long ofKafka, WatermarkOutput output) {
+    long timestamp = record.timestamp(); // which a copy has from its original
     if (timestamp > newest) {
       newest = timestamp;
       // More records with this timestamp may follow.

@@ -21,7 +21,7 @@ import penstock.kernel.decode.RawRecordSerializer;
 class ReplaySorterTest {
   private static OneInputStreamOperatorTestHarness<RawRecord, RawRecord> harness(
       OperatorSubtaskState state) throws Exception {
-    var harness = new OneInputStreamOperatorTestHarness<RawRecord, RawRecord>(new ReplaySorter());
+    var harness = new OneInputStreamOperatorTestHarness<RawRecord, RawRecord>(new ReplaySorter(0));
     harness.setup(new RawRecordSerializer());
     if (state != null) {
       harness.initializeState(state);
