@@ -22,7 +22,7 @@ from backfill.profiling.labels import Classes, Labels, choose_classes
 from backfill.profiling.source import Source, epoch_ms
 from backfill.profiling.statistics import Counts
 from backfill.profiling.texts import Texts, count_texts
-from streams.definitions.pipeline import Task
+from streams.definitions.labels import Task
 
 SLICES = 20
 SAMPLE = 50_000

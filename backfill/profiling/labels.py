@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scoring.training_set import LabelRow, Truth
-from streams.definitions.pipeline import Task
+from streams.definitions.labels import Task
 
 # Groups of about equally many values of a regression, and the classes that are told apart.
 _GROUPS, _CLASSES = 20, 10

@@ -28,7 +28,7 @@ from backfill.profiling.statistics import (
     spearman,
 )
 from scoring.gates.statistics import Interval
-from streams.definitions.pipeline import Task
+from streams.definitions.labels import Task
 
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 REFERENCE = 5

@@ -8,7 +8,7 @@ from backfill.labels import LabelReader
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from scoring.training_set import LabelRow, Truth
-from streams.definitions.pipeline import Labels
+from streams.definitions.labels import Labels
 from streams.plan.project import Project
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backfill.profiling.findings import Finding
     from backfill.profiling.labels import TopicLabels
     from backfill.profiling.source import Source
-    from streams.definitions.pipeline import Labels
+    from streams.definitions.labels import Labels
 
 _COLOURS = {"bad": "red", "look": "yellow", "good": "green", "plain": "dim"}
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)

@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 
 from backfill.progress_bar import ProgressBar
-from backfill.run import StoppedError, run_backfill
+from backfill.resumable import StoppedError
+from backfill.run import run_backfill
 from backfill.run_again import plan_again
 from penstock.commands.errors import model_argument
 from penstock.commands.model.made_again import Made, Sources, rebuild
