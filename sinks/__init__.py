@@ -21,6 +21,6 @@
 - ``sink_metrics``          the metrics of a sink
 
 A record is written at least once, and writing it again changes nothing. Only ``stores`` and ``feature_reader`` connect
-to a store, only ``runner``, ``rewind``, ``dead_letter_producer`` and ``archive.service`` to Kafka. The command line is elsewhere, in
-``penstock.commands.sink``.
+to a store, only ``runner``, ``rewind``, ``dead_letter_producer`` and ``archive.service`` to Kafka. The command line is
+elsewhere, in ``penstock.commands.sink`` and ``penstock.commands.archive``.
 """
