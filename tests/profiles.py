@@ -32,7 +32,7 @@ from penstock import (
     last_k,
     mean,
 )
-from streams.definitions.pipeline import Task
+from streams.definitions.labels import Task
 from streams.plan.project import Project
 
 FIRST_MS = 1_772_323_200_000

@@ -45,7 +45,7 @@ class BackfillRows:
                 f"the backfill is of pipeline {manifest.pipeline}, of other definitions than {self.plan.pipeline} has",
                 where=str(self.backfill.folder),
                 safe="nothing was compared",
-                next="penstock backfill run PIPELINE --from T --to T --out FOLDER, and compare with that",
+                next="penstock backfill run PIPELINE --from TIME --to TIME --out FOLDER, and compare with that",
             )
 
     def has(self, place: Place, time_ms: int) -> bool:

@@ -299,13 +299,14 @@ def _source(
 def _require_backfill(project: Project, backfill: Backfill, request: ScoreRequest, columns: tuple[str, ...]) -> None:
     pipeline, replay = project.pipeline, backfill.manifest.replay
     require_fit(project, view_versions(project.plan, pipeline.model.inputs, project.other_views), backfill)
-    again = f"penstock backfill run {project.reference} --from {iso(request.from_ms)} --to {iso(request.to_ms)} "
+    times = f"--from {iso(request.from_ms)} --to {iso(request.to_ms)}"
+    again = f"penstock backfill run {project.reference} {times} --out FOLDER"
     if request.from_ms < replay.from_ms or request.to_ms > replay.to_ms:
         raise PenstockError(
             f"the backfill has only the events of {iso(replay.from_ms)} to {iso(replay.to_ms)}",
             where=str(backfill.folder),
             safe="nothing was scored",
-            next=f"{again}--out FOLDER",
+            next=again,
         )
     needed = columns if request.policy is None else (f"{pipeline.views[0].name}.entity", *columns)
     known = backfill.columns()
@@ -314,7 +315,7 @@ def _require_backfill(project: Project, backfill: Backfill, request: ScoreReques
             f"the backfill has no column {missing[0]}, which is needed to share events out, or to compare decisions",
             where=str(backfill.folder),
             safe="nothing was scored",
-            next=f"{again}--out FOLDER, with all views",
+            next=f"{again}, with all views",
         )
 
 

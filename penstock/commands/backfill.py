@@ -16,9 +16,9 @@ from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, plan_backfill, run_backfill
-from penstock.commands.backfill_score import score
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.lazy import Entry, LazyGroup
 from penstock.commands.options import EventTime
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
@@ -33,15 +33,22 @@ _START_UP_S = 6.0
 _USUAL_PER_S = 50_000
 
 
-@click.group()
-def backfill() -> None:
-    """Write the features of past events to Parquet, computed by the code of the live job; score past events."""
+# The image of jobs runs backfills, and has nothing to score with.
+_HERE = "penstock.commands.backfill"
+backfill = LazyGroup(
+    "backfill",
+    help="Write the features of past events to Parquet, computed by the code of the live job; score past events.",
+    entries={
+        "run": Entry(f"{_HERE}:run", "Write the features of past events to Parquet files."),
+        "list": Entry(f"{_HERE}:list_backfills", "Show backfills and their jobs."),
+        "show": Entry(f"{_HERE}:show", "Show what a backfill replays, and how far it is."),
+        "cancel": Entry(f"{_HERE}:cancel", "Cancel the job of a backfill."),
+        "score": Entry("penstock.commands.backfill_score:score", "Score past events with a version, or by a policy."),
+    },
+)
 
 
-backfill.add_command(score)
-
-
-@backfill.command()
+@click.command()
 @pipeline_argument
 @click.option("--from", "from_ms", type=EventTime(), required=True, help="Write rows from this event time on.")
 @click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
@@ -91,7 +98,7 @@ def run(
     click.echo(f"views {', '.join(views_written)}")
 
 
-@backfill.command("list")
+@click.command("list")
 @click.argument("folder", default=".", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_backfills(folder: Path, as_json: bool) -> None:
@@ -110,12 +117,12 @@ def list_backfills(folder: Path, as_json: bool) -> None:
         click.echo(f"no backfill in {folder}, and none in Flink")
 
 
-@backfill.command()
-@click.argument("reference", metavar="FOLDER-or-RUN")
+@click.command()
+@click.argument("place", metavar="FOLDER-or-RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(reference: str, as_json: bool) -> None:
+def show(place: str, as_json: bool) -> None:
     """Show a backfill: what it replays, how far it is, and its job."""
-    one = backfill_of(reference, find_backfills(_folder_of(reference), _jobs()))
+    one = backfill_of(place, find_backfills(_folder_of(place), _jobs()))
     if as_json:
         click.echo(json.dumps(one.as_json(), indent=2))
         return
@@ -124,14 +131,14 @@ def show(reference: str, as_json: bool) -> None:
             click.echo(f"{name:<11} {_text(value)}")
 
 
-@backfill.command()
-@click.argument("reference", metavar="FOLDER-or-RUN")
+@click.command()
+@click.argument("place", metavar="FOLDER-or-RUN")
 @click.option("--discard", is_flag=True, help="Also delete its topic and consumer group: nothing can be continued.")
-def cancel(reference: str, discard: bool) -> None:
+def cancel(place: str, discard: bool) -> None:
     """Cancel the job of a backfill; its last checkpoint and its parts are kept."""
     with Flink(Settings().flink.rest) as flink:
         jobs = flink.every_job()
-    one = backfill_of(reference, find_backfills(_folder_of(reference), jobs))
+    one = backfill_of(place, find_backfills(_folder_of(place), jobs))
     was_active = cancel_backfill(one, Settings(), discard=discard)
     click.echo(f"{one.run}: {'cancelled' if was_active else 'no job runs'}")
     if discard:

@@ -12,10 +12,10 @@ import pytest
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
 from backfill.parity.rows import BackfillRows
 from backfill.parity.values import Cause
-from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
+from backfill.parquet import read_backfill
+from backfill.parts import PartsWriter
 from penstock.errors import PenstockError
-from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Encoder
+from schemas.codec import Encoder
 from streams.flink.submission import Replay
 from streams.plan.feature_records import features_schema
 from tests.backfill.parity.test_check import causes, interleaved, payments
@@ -25,7 +25,7 @@ from tests.backfill.parity.worlds import NOON, World, run
 def rows_of(world: World, records: Sequence[dict[str, Any]], folder: Path) -> BackfillRows:
     """A backfill with these feature records."""
     plan = world.project.plan
-    schema, ends = features_schema(plan), {partition: len(of) for partition, of in world.raw.items()}
+    ends = {partition: len(of) for partition, of in world.raw.items()}
     folder.mkdir(parents=True)
     replay = Replay(
         topic="t", start=dict.fromkeys(ends, 0), end=ends, from_ms=NOON - 2**40, to_ms=NOON + 2**40, max_ahead_ms=1
@@ -34,15 +34,12 @@ def rows_of(world: World, records: Sequence[dict[str, Any]], folder: Path) -> Ba
     manifest = BackfillManifest(
         state="complete", pipeline=plan.pipeline, views=views, plan=plan_hash(plan), run="r", replay=replay
     )
-    encoder = Encoder(schema)
-    for partition, end in ends.items():
-        own = [encoder.encode(one) for one in records if one["source"]["partition"] == partition]
-        scratch = (Record(partition, offset, 0, None, value, ()) for offset, value in enumerate(own))
-        part = write_part(
-            folder, partition, 0, scratch, Decoder(schema), RowBuilder(plan, views), WrittenOffsets(0, end)
-        )
-        if part is not None:
-            manifest.parts.append(part)
+    encoder = Encoder(features_schema(plan))
+    with PartsWriter(plan, manifest, folder) as writer:
+        for partition in ends:
+            own = [encoder.encode(one) for one in records if one["source"]["partition"] == partition]
+            writer.add(partition, range(len(own)), own)
+        writer.finish()
     manifest.save(folder)
     return BackfillRows(read_backfill(folder), plan)
 
