@@ -1,7 +1,7 @@
 """Copies archived events for the job of a backfill.
 
-The job reads Kafka alone. So the records that an archive and Kafka have together are copied to a topic of the backfill's
-own, each with its position in a header, which the kernel takes in the place of the copy's own
+The job reads Kafka alone. So the records that an archive and Kafka have together are copied to a topic of the
+backfill's own, each with its position in a header, which the kernel takes in the place of the copy's own
 (``RawRecordSchema.java``).
 """
 

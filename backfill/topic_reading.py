@@ -213,7 +213,7 @@ def pieces_of(archived: Sequence[Range], first: int, end: int) -> list[Piece]:
     """Part [first, end) into what is in the archive and what is not, in order. Pure."""
     found, at = list[Piece](), first
     for begin, stop in archived:
-        if begin >= end:
+        if begin >= end or at >= end:
             break
         if stop > at:
             if begin > at:

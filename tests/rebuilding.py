@@ -153,14 +153,15 @@ class Site:
             for n, (tap, truth) in enumerate(labels)
         ]
         shutil.rmtree(self.archive, ignore_errors=True)
-        self._archive([Record(*place, 7, None, value, ()) for place, value in zip(places, values, strict=True)])
+        self.archive_labels([Record(*place, 7, None, value, ()) for place, value in zip(places, values, strict=True)])
 
     def add_label(self, offset: int, tap: str, truth: Any) -> None:
         """Archive a further label of the first partition, in a batch of its own."""
         label = {"tap_id": tap, "known_at": 1_900_000_000_000, "truth": truth}
-        self._archive([Record(0, offset, 7, None, json.dumps(label).encode(), ())])
+        self.archive_labels([Record(0, offset, 7, None, json.dumps(label).encode(), ())])
 
-    def _archive(self, records: Sequence[Record]) -> None:
+    def archive_labels(self, records: Sequence[Record]) -> None:
+        """Archive labels after those that are there."""
         archive_records(self.archive, open_project(str(self.pipeline)), {LABELS: records})
 
     def labels(self) -> list[Record]:
@@ -168,9 +169,10 @@ class Site:
         return list(Archive(str(self.archive)).records(LABELS))
 
     def model(self, monkeypatch: pytest.MonkeyPatch, command: str, *options: str) -> Result:
-        """Run a command of `penstock model` in this process; Kafka has the labels of the archive."""
+        """Run a command of `penstock model` in this process; a training finds the labels of the archive in Kafka."""
         monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(self.folder / "models"))
-        monkeypatch.setattr(topic_reading, "read_topic", lambda *_, **__: iter(self.labels()))
+        if command == "train":
+            monkeypatch.setattr(topic_reading, "read_topic", lambda *_, **__: iter(self.labels()))
         return CliRunner().invoke(cli, ["model", command, self.reference, *options])
 
     def train(self, monkeypatch: pytest.MonkeyPatch, *options: str) -> Site:

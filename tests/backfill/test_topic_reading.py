@@ -203,6 +203,8 @@ def test_an_archive_of_more_partitions_than_the_source_is_an_error(
 ) -> None:
     path, pipeline = define(tmp_path, "restored", 2)
     both = World(monkeypatch, None).of({2: [(0, 5)]})
+    monkeypatch.setattr(FakeArchive, "topics", lambda _: [pipeline.source.topic])
+    monkeypatch.setattr(FakeArchive, "ranges", lambda *_: {2: [(0, 5)]})
     monkeypatch.setattr(retention, "topics_of", lambda *_: both)
     with pytest.raises(PenstockError, match="has partition 2"):
         retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder")

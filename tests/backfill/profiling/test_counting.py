@@ -152,7 +152,10 @@ def change_columns(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda folder: (folder / "part-00001.parquet").write_bytes(b"PAR1 no"), "part-00001.parquet is missing or"),
+        (
+            lambda folder: (folder / "part-00001.parquet").write_bytes(b"PAR1 no"),
+            "part-00001.parquet of the training set",
+        ),
         (lambda folder: (folder / "manifest.json").unlink(), "no complete training set"),
         (lambda folder: training_set(folder, {"event.other": []}), "there are no rows"),
         (change_columns, "part-00001.parquet has other columns"),

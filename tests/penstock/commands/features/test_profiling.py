@@ -128,7 +128,7 @@ def test_wrong_usage_is_refused(backfill: Path, arguments: list[str], says: str)
 
 def test_a_folder_of_the_other_kind_is_refused(backfill: Path, labelled: Path) -> None:
     result = run("--training-set", backfill, "--json")
-    assert "the folder has no complete training set" in str(result.exception)
+    assert "a manifest that is not of a training set" in str(result.exception)
     assert "backfill" in str(run("--backfill", labelled, "--json").exception)
 
 
