@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backfill.parquet import Backfill
 from backfill.running_version import Call, RunningVersion, first_line
+from backfill.topic_reading import topics_of
 from backfill.training_parquet import read_training_set
 from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
@@ -206,7 +207,7 @@ def _later(
 ) -> TrainingSet:
     """The labelled events after all that the versions were trained on, as far as that is known."""
     registry = registry_schemas(settings.schema_registry_url)
-    data = read_training_set(project, settings.kafka.access, backfill, None, registry)
+    data = read_training_set(project, topics_of(settings.kafka.access).read, backfill, None, registry)
     known = [manifest.trained_to_ms for manifest in manifests.values() if manifest.trained_to_ms is not None]
     later = data.event_times > max(known, default=-1)
     if not later.any():

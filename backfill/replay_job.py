@@ -12,15 +12,14 @@ from urllib.parse import unquote, urlsplit
 from confluent_kafka import KafkaException
 
 from backfill import scratch
+from backfill.kafka_offsets import first_offsets
 from backfill.manifest import BackfillManifest
 from backfill.progress_bar import ProgressBar
 from backfill.restored import restore
 from backfill.resumable import StoppedError
-from backfill.retention import first_offsets
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
-from sinks.archive.reading import Archive
 from streams.flink.lifecycle import start_backfill
 from streams.flink.rest import Flink, Job
 from streams.plan.project import Project
@@ -224,9 +223,9 @@ class ReplayJob:
         kafka = self._settings.kafka.access
         return all(scratch.has_all_records(kafka, copies.topic) for copies in self._manifest.replay.restored)
 
-    def _copy(self, url: str) -> None:
+    def _copy(self, archive: str) -> None:
         """Copy the archived records to topics for the job."""
-        manifest, archive, kafka = self._manifest, Archive(url), self._settings.kafka.access
+        manifest, kafka = self._manifest, self._settings.kafka.access
         restored = []
         for number, (source, offsets) in enumerate(
             zip(self._project.pipeline.sources, manifest.replay.sources, strict=True)

@@ -1,32 +1,25 @@
-"""Replays archived events: finds what an archive and Kafka have of a source together, and copies it for the job.
+"""Copies archived events for the job of a backfill.
 
-The job reads Kafka alone. So the records are copied to a topic of the backfill's own, each with its position in a
-header, which the kernel takes in the place of the copy's own (``RawRecordSchema.java``).
+The job reads Kafka alone. So the records that an archive and Kafka have together are copied to a topic of the
+backfill's own, each with its position in a header, which the kernel takes in the place of the copy's own
+(``RawRecordSchema.java``).
 """
 
 from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator, Mapping
 
-import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
 from backfill import scratch
-from backfill.planning import RetainedTopic
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
-from backfill.retention import end_offsets, first_offsets, offsets_at, retained_topic
+from backfill.topic_reading import topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.reading import Record, read_topic
-from penstock.kafka.topics import admin_client, partition_counts
-from penstock.settings import Settings
-from sinks.archive.reading import Archive
 from streams.definitions.sources import Source
 from streams.flink.submission import Offsets, Restored
-from streams.plan.project import Project
 
 POSITION_HEADER = "__penstock.position"
 # Offset and timestamp.
@@ -35,87 +28,9 @@ _FLUSH_S = 60.0
 _POLL_EVERY = 5_000
 
 
-class ArchivedSource:
-    """The records of one source: those of the archive, then those that only Kafka has.
-
-    Args:
-        archive: The archive.
-        kafka: How to reach Kafka.
-        source: The source.
-
-    Raises:
-        PenstockError: if the archive does not have the topic, or has other partitions; or between what it has of a
-            partition and what Kafka still has, records are missing.
-    """
-
-    def __init__(self, archive: Archive, kafka: KafkaAccess, source: Source) -> None:
-        self._archive, self._kafka, self._topic = archive, kafka, source.topic
-        ranges = archive.ranges(source.topic)
-        numbers = range(source.partitions)
-        if others := sorted({*ranges} - {*numbers}):
-            raise PenstockError(
-                f"the archive has partition {others[0]} of {source.topic}, which declares {source.partitions}",
-                next="correct the source's partitions, or give another archive",
-            )
-        is_in_kafka = source.topic in partition_counts(admin_client(kafka), kafka)
-        held = first_offsets(kafka, source.topic, numbers) if is_in_kafka else {}
-        ends = end_offsets(kafka, source.topic, numbers) if is_in_kafka else {}
-        self.firsts, self.ends, self._archived = dict[int, int](), dict[int, int](), dict[int, int]()
-        for number in numbers:
-            # What is missing in the middle is missing for all windows that reach beyond it.
-            begin, end = ranges[number][-1] if ranges.get(number) else (held.get(number, 0),) * 2
-            if end < held.get(number, 0):
-                raise PenstockError(
-                    f"offsets {end} to {held[number]} are neither in the archive nor in Kafka",
-                    where=f"{source.topic}[{number}]",
-                    safe="nothing was started",
-                    next="give a range that needs Kafka or the archive alone",
-                )
-            self.firsts[number], self._archived[number] = min(begin, held.get(number, begin)), end
-            self.ends[number] = max(end, ends.get(number, 0))
-
-    def read(self, topic: str, *, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
-        """The records of [start, end), in the order of their offsets within a partition."""
-        old = {
-            n: (at, min(end[n], self._archived[n])) for n, at in start.items() if at < min(end[n], self._archived[n])
-        }
-        if old:
-            of_archive = {n: stop for n, (_, stop) in old.items()}
-            yield from self._archive.records(topic, start={n: at for n, (at, _) in old.items()}, end=of_archive)
-        new = {n: max(at, self._archived[n]) for n, at in start.items() if end[n] > max(at, self._archived[n])}
-        if new:
-            yield from read_topic(self._kafka, topic, start=new, end={n: end[n] for n in new})
-
-    def starts(self, start_ms: int) -> dict[int, int]:
-        """The first offset of each partition whose Kafka timestamp is at least this, epoch ms; its end if none is."""
-        if start_ms <= 0:
-            return self.firsts
-        found = dict(self.ends)
-        new = [number for number, end in self.ends.items() if end > self._archived[number]]
-        if new:
-            of_kafka = offsets_at(self._kafka, self._topic, new, start_ms)
-            found |= {number: max(at, self._archived[number]) for number, at in of_kafka.items()}
-        for batch in self._archive.batches(self._topic, ["_partition", "_offset"], from_ms=start_ms):
-            partitions, offsets = batch["_partition"].to_numpy(), batch["_offset"].to_numpy()
-            for number in np.unique(partitions).tolist():
-                first = int(offsets[partitions == number].min())
-                found[number] = min(found[number], max(first, self.firsts[number]))
-        return found
-
-
-def archived_topic(
-    project: Project, source: Source, settings: Settings, archive: Archive, start_ms: int
-) -> RetainedTopic:
-    """As :func:`backfill.retention.read_retained_topic`, of what the archive and Kafka have together."""
-    both = ArchivedSource(archive, settings.kafka.access, source)
-    return retained_topic(
-        project, source, settings, firsts=both.firsts, starts=both.starts(start_ms), ends=both.ends, read=both.read
-    )
-
-
 def restore(
     source: Source,
-    archive: Archive,
+    archive: str,
     kafka: KafkaAccess,
     offsets: Offsets,
     topic: str,
@@ -126,7 +41,7 @@ def restore(
 
     Args:
         source: The source.
-        archive: Has its records, at least those that Kafka no longer has.
+        archive: The folder or URL of the archive that has its records, at least those that Kafka no longer has.
         kafka: How to reach Kafka.
         offsets: Which records.
         topic: The name of the topic to make.
@@ -147,8 +62,8 @@ def restore(
 
     progress.start_step(f"copy {source.topic}", offsets.records)
     counts = dict.fromkeys(offsets.start, 0)
-    both = ArchivedSource(archive, kafka, source)
-    for number, record in enumerate(both.read(source.topic, start=offsets.start, end=offsets.end), 1):
+    records = topics_of(kafka, archive).read(source.topic, start=offsets.start, end=offsets.end)
+    for number, record in enumerate(records, 1):
         position = (POSITION_HEADER, _POSITION.pack(record.offset, record.timestamp))
         while True:
             try:

@@ -27,14 +27,12 @@ from backfill.parts import PartsWriter
 from backfill.planning import plan_replay, replay_start_ms
 from backfill.progress_bar import ProgressBar
 from backfill.replay_job import ReplayJob
-from backfill.restored import archived_topic
 from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.retention import read_retained_topic
 from backfill.scratch import ScratchReader
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
-from sinks.archive.reading import Archive
 from streams.flink.rest import Flink
 from streams.plan.project import Project
 
@@ -119,13 +117,8 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
     plan, run, from_ms = project.plan, uuid.uuid4().hex[:8], request.from_ms
     views = selected_views(plan, request.views, project.reference)
     start_ms = replay_start_ms(plan, from_ms)
-    sources, archive = project.pipeline.sources, None if request.archive is None else Archive(request.archive)
-    topics = [
-        read_retained_topic(project, source, settings, start_ms)
-        if archive is None
-        else archived_topic(project, source, settings, archive, start_ms)
-        for source in sources
-    ]
+    sources = project.pipeline.sources
+    topics = [read_retained_topic(project, source, settings, start_ms, request.archive) for source in sources]
     replay = plan_replay(
         plan,
         topics,

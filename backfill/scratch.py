@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from backfill.retention import first_offsets
+from backfill.kafka_offsets import first_offsets
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.gaps import NO_RESET

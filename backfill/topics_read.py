@@ -1,4 +1,4 @@
-"""Which records of a topic a training read, and reading the same again, from Kafka or from files of an archive."""
+"""Which records of a topic a training read, and reading the same again."""
 
 from __future__ import annotations
 
@@ -7,27 +7,13 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from penstock.errors import PenstockError
-from penstock.kafka.reading import Record
+from penstock.kafka.reading import ReadTopic, Record
 from scoring.recipe import TopicRead
 
 ReadRecords = Callable[[str], Iterator[Record]]
 """Reads a topic by its name, in offset order within each partition."""
-
-_COLUMNS = ["_partition", "_offset", "_timestamp", "_value"]
-
-
-class ReadRange(Protocol):
-    """Reads a part of a topic, in offset order within each partition: ``start`` and ``end`` by partition."""
-
-    def __call__(self, topic: str, *, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
-        """The records of a topic."""
 
 
 @dataclass
@@ -73,7 +59,7 @@ class TopicsRead:
         }
 
 
-def as_recorded(topics: Mapping[str, TopicRead], read: ReadRange) -> ReadRecords:
+def as_recorded(topics: Mapping[str, TopicRead], read: ReadTopic) -> ReadRecords:
     """Reads of each topic the offsets that were read then; what came later is left out."""
 
     def records(topic: str) -> Iterator[Record]:
@@ -84,45 +70,3 @@ def as_recorded(topics: Mapping[str, TopicRead], read: ReadRange) -> ReadRecords
         return read(topic, start=start, end={partition: end for partition, (_, end) in offsets.items()})
 
     return records
-
-
-def archived_in(root: Path) -> ReadRange:
-    """Reads topics from the Parquet files below ``root/topic=<topic>``.
-
-    Of a place that two files have, as after an interrupted compaction, the first counts.
-    """
-
-    def read(topic: str, *, start: Mapping[int, int], end: Mapping[int, int]) -> Iterator[Record]:
-        folder = root / f"topic={topic}"
-        files = sorted(folder.rglob("*.parquet"))
-        if not files:
-            raise PenstockError(
-                f"the archive has no file of topic {topic}",
-                where=str(folder),
-                safe="nothing was written",
-                next="give the folder that has topic=... folders, or leave --archive out to read Kafka",
-            )
-        found: dict[tuple[int, int], Record] = {}
-        for file in files:
-            for partition, offset, timestamp, value in _rows(file):
-                if start.get(partition, offset + 1) <= offset < end[partition]:
-                    record = Record(partition, offset, timestamp, None, value, ())
-                    found.setdefault((partition, offset), record)
-        return (found[place] for place in sorted(found))
-
-    return read
-
-
-def _rows(file: Path) -> Iterator[tuple[int, int, int, bytes | None]]:
-    try:
-        table = pq.ParquetFile(file).read(columns=_COLUMNS)
-        partitions, offsets, times, values = (table[name] for name in _COLUMNS)
-        columns = [column.to_pylist() for column in (partitions, offsets, times.cast("int64"), values)]
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise PenstockError(
-            f"a file of the archive cannot be read: {str(error).splitlines()[0]}",
-            where=str(file),
-            safe="nothing was written",
-            next=f"give an archive whose files have the columns {', '.join(_COLUMNS)}",
-        ) from error
-    return zip(*columns, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import filterfalse
 from typing import Any
 
@@ -17,8 +16,6 @@ from backfill.parquet import Backfill
 from backfill.served_inputs import ServedInputs, defaults_of, served_inputs
 from backfill.topics_read import ReadRecords, TopicsRead
 from penstock.errors import PenstockError
-from penstock.kafka.access import KafkaAccess
-from penstock.kafka.reading import read_topic
 from schemas.categories import category, code_of
 from schemas.codec import Registry
 from scoring.label_maturity import Maturity
@@ -32,13 +29,12 @@ from streams.plan.project import Project
 
 def read_training_set(
     project: Project,
-    kafka: KafkaAccess,
+    read: ReadRecords,
     backfill: Backfill,
     until_ms: int | None = None,
     registry: Registry | None = None,
     *,
     with_defaults: bool = False,
-    records: ReadRecords | None = None,
 ) -> TrainingSet:
     """Return the labelled events of the backfill, as known at ``until_ms`` (event time, epoch ms; None: no limit).
 
@@ -47,14 +43,13 @@ def read_training_set(
     Inputs of other pipelines are as they were served, by the predictions topic; ``with_defaults`` gives every event
     their declared defaults instead.
 
-    The labels topic is read committed, from its start to its end at the time of the call; ``records`` reads topics
-    otherwise. Labels that break their contract are left out, logged and counted. ``registry`` finds the schemas of
-    Confluent-framed labels.
+    ``read`` reads topics: the labels topic, and that of predictions if they are needed. Labels that break their
+    contract are left out, logged and counted. ``registry`` finds the schemas of Confluent-framed labels.
 
     Raises:
         PenstockError: if the backfill is of another pipeline or other view versions, or lacks views that the model
             needs; the pipeline has no labels, or too few of old enough events; no prediction has the inputs of other
-            pipelines; or Kafka cannot be reached.
+            pipelines; or a topic cannot be read.
     """
     pipeline = project.pipeline
     labels = require_labels(project)
@@ -65,7 +60,7 @@ def read_training_set(
     vectors = VectorReader(inputs, pipeline.categories, defaults_of(project))
     own = [name for name in views if not is_other(name)]
     rows = feature_rows(vectors, own, backfill.batches(feature_columns(inputs, own)))
-    topics = TopicsRead(records or partial(read_topic, kafka))
+    topics = TopicsRead(read)
     served = None
     if project.other_views and not with_defaults:
         served = _require_served(project, served_inputs(project, topics.records(pipeline.predictions_topic)))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from backfill.parquet import Backfill
 from backfill.parquet import read_backfill as _read_backfill
+from backfill.topic_reading import topics_of
 from backfill.training_parquet import read_training_set as _read_training_set
 from backfill.training_sets.folder import TrainingSetFolder, open_training_set
 from penstock.settings import Settings
@@ -49,7 +50,11 @@ def read_backfill(folder: str | Path) -> Backfill:
 
 
 def read_training_set(
-    pipeline: str, backfill: Backfill, until_ms: int | None = None, settings: Settings | None = None
+    pipeline: str,
+    backfill: Backfill,
+    until_ms: int | None = None,
+    settings: Settings | None = None,
+    source: str = "kafka",
 ) -> TrainingSet:
     """The labelled events of a backfill, with their vectors as served.
 
@@ -59,14 +64,16 @@ def read_training_set(
         until_ms: Ignore what became known after this event time, in epoch ms (default: no limit).
         settings: The addresses of Kafka, which has the labels, and of the schema registry, if there is one; by default
             from the environment.
+        source: ``kafka``, or the folder or URL of an archive, which has also the labels that Kafka has deleted.
 
     Raises:
-        PenstockError: if the backfill is not of this pipeline, the pipeline has no labels, or Kafka cannot be
-            reached.
+        PenstockError: if the backfill is not of this pipeline, the pipeline has no labels, or Kafka or the
+            archive cannot be read.
     """
     settings = settings or Settings()
     registry = registry_schemas(settings.schema_registry_url)
-    return _read_training_set(open_project(pipeline), settings.kafka.access, backfill, until_ms, registry)
+    topics = topics_of(settings.kafka.access, None if source == "kafka" else source)
+    return _read_training_set(open_project(pipeline), topics.read, backfill, until_ms, registry)
 
 
 def training_set(folder: str | Path) -> TrainingSetFolder:

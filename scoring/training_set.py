@@ -197,7 +197,7 @@ def join(
     all_labels = list(labels)
     until_ms = maturity.until(until_ms, reached((label.known_at_ms, label.received_ms) for label in all_labels))
     bound = until_ms if until_ms is not None else np.iinfo(np.int64).max
-    known = _by_event(label for label in all_labels if label.known_at_ms <= bound)
+    known = by_event(label for label in all_labels if label.known_at_ms <= bound)
     served: dict[str, FeatureRow] = {}
     features_read = 0
     for row in features:
@@ -209,7 +209,7 @@ def join(
     in_time = [row for row in served.values() if max(row.event_time_ms, row.known_at_ms) <= bound]
     horizon = maturity.horizon_ms
     mature = in_time if horizon is None else [row for row in in_time if row.event_time_ms + horizon <= bound]
-    found = [(row, _label_of(known.get(row.event_id, ()), row.event_time_ms, horizon)) for row in mature]
+    found = [(row, label_of(known.get(row.event_id, ()), row.event_time_ms, horizon)) for row in mature]
     labelled = sum(value is not None for _, value in found)
     maturity.require_labelled(labelled, len(mature), until_ms)
     if maturity.absent == "negative":
@@ -249,14 +249,15 @@ def view_versions(plan: PipelinePlan, inputs: Iterable[str], others: Iterable[Ot
     return {name: f"{view.version}:{view.hash}" for name, view in views if name in used}
 
 
-def _by_event(labels: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
+def by_event(labels: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
+    """The labels of each event, by its id."""
     found: dict[str, list[LabelRow]] = {}
     for label in labels:
         found.setdefault(label.event_id, []).append(label)
     return found
 
 
-def _label_of(labels: Sequence[LabelRow], event_time_ms: int, horizon: int | None) -> Truth | None:
+def label_of(labels: Sequence[LabelRow], event_time_ms: int, horizon: int | None) -> Truth | None:
     """The latest of an event's labels that came within the horizon; None if none did, or it retracts the others."""
     counted = [label for label in labels if horizon is None or label.known_at_ms <= event_time_ms + horizon]
     return max(counted, key=lambda label: label.rank).value if counted else None

@@ -15,6 +15,16 @@ from backfill.profiling.counting import count
 from backfill.profiling.labels import ColumnLabels
 from backfill.profiling.measured import Profile, Profiles, measure
 from backfill.profiling.source import source_of_training_set
+from backfill.training_sets.leaks import SKIPPED
+from backfill.training_sets.manifest import (
+    LabelRule,
+    LeakCheck,
+    Request,
+    Selection,
+    SetCounts,
+    SetPart,
+    TrainingSetManifest,
+)
 from penstock import (
     ENTITY,
     EVENT_ID,
@@ -113,10 +123,41 @@ def training_set(
         }
     )
     step = -(-rows // parts)
-    for part in range(parts):
-        pq.write_table(table.slice(part * step, step), folder / f"part-{part:05}.parquet", row_group_size=1_000)
-    (folder / "manifest.json").write_text("{}", encoding="utf-8")
+    slices = {f"part-{part:05}.parquet": table.slice(part * step, step) for part in range(parts)}
+    for name, of in slices.items():
+        pq.write_table(of, folder / name, row_group_size=1_000)
+    _manifest([SetPart(file=name, rows=of.num_rows, sha256="") for name, of in slices.items()]).save(folder)
     return folder
+
+
+def _manifest(parts: Sequence[SetPart]) -> TrainingSetManifest:
+    request = {"from_ms": 0, "to_ms": 1, "until_ms": None, "features": "served", "split": ("1", "0", "0")}
+    declared = {"topic": "labels.taps", "value": "fraud", "task": "binary", "positive": None, "horizon_ms": None}
+    nothing = {"declined": 0, "declined_unlabelled": 0, "explored": 0, "other_policy": 0}
+    unseen = {"saw_future": 0, "examples": (), "late": 0, "latest_ms": 0, "labels_before_event": 0}
+    return TrainingSetManifest(
+        pipeline="taps",
+        model="taps",
+        request=Request(**request, embargo=False, seed=0, probe=False),
+        until_ms=None,
+        labels=LabelRule(**declared, absent=None, hidden_by=None),
+        inputs=("event.amount",),
+        categories=(),
+        views={},
+        plan="",
+        rows=sum(part.rows for part in parts),
+        classes=(),
+        data_hash="0123456789abcdef" * 4,
+        parts=tuple(parts),
+        splits={},
+        counts=SetCounts(),
+        offsets={},
+        versions={},
+        arrival=(),
+        selection=Selection(**nothing, hidden_by=None, negatives=None, unknown_share=None),
+        leak_check=LeakCheck(verdict="passed", **unseen, probe=SKIPPED),
+        libraries={},
+    )
 
 
 def profiles_of(
@@ -128,7 +169,7 @@ def profiles_of(
     project: Project = PROJECT,
 ) -> Profiles:
     """The profile of a training set."""
-    source = source_of_training_set(folder)
+    source = source_of_training_set(folder, "taps")
     labels = None if task is None else ColumnLabels()
     return measure(count(source, feature_columns(project, source.schema, columns), labels, task, seed))
 

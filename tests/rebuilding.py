@@ -19,12 +19,15 @@ import pytest
 from click.testing import CliRunner, Result
 from threadpoolctl import threadpool_limits
 
-from backfill import training_parquet
+from backfill import topic_reading
 from penstock.cli import cli
 from penstock.kafka.reading import Record
 from penstock.paths import ROOT
 from scoring.version_files import write_hashes
+from sinks.archive.reading import Archive
 from streams.definitions.loading import load_pipeline
+from streams.plan.project import open_project
+from tests.archives import archive_records
 from tests.backfills import write_backfill
 
 LABELS = "labels.rebuilt"
@@ -150,37 +153,26 @@ class Site:
             for n, (tap, truth) in enumerate(labels)
         ]
         shutil.rmtree(self.archive, ignore_errors=True)
-        for partition in (0, 1):
-            rows = [(offset, value) for (of, offset), value in zip(places, values, strict=True) if of == partition]
-            self._write_archived(partition, rows)
+        self.archive_labels([Record(*place, 7, None, value, ()) for place, value in zip(places, values, strict=True)])
 
     def add_label(self, offset: int, tap: str, truth: Any) -> None:
-        """Write a further label of the first partition, in a file of its own."""
+        """Archive a further label of the first partition, in a batch of its own."""
         label = {"tap_id": tap, "known_at": 1_900_000_000_000, "truth": truth}
-        self._write_archived(0, [(offset, json.dumps(label).encode())])
+        self.archive_labels([Record(0, offset, 7, None, json.dumps(label).encode(), ())])
 
-    def _write_archived(self, partition: int, rows: Sequence[tuple[int, bytes]]) -> None:
-        table = pa.table(
-            {
-                "_partition": pa.array([partition] * len(rows), pa.int32()),
-                "_offset": [offset for offset, _ in rows],
-                "_timestamp": pa.array([7] * len(rows), pa.timestamp("ms", tz="UTC")),
-                "_value": [value for _, value in rows],
-            }
-        )
-        hour = self.archive / f"topic={LABELS}" / "date=1970-01-01" / "hour=00"
-        hour.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, hour / f"{partition:05}-{rows[0][0]:020}-{rows[-1][0] + 1:020}.parquet")
+    def archive_labels(self, records: Sequence[Record]) -> None:
+        """Archive labels after those that are there."""
+        archive_records(self.archive, open_project(str(self.pipeline)), {LABELS: records})
 
     def labels(self) -> list[Record]:
         """The records of the archive."""
-        rows = pa.concat_tables(pq.ParquetFile(file).read() for file in sorted(self.archive.rglob("*.parquet")))
-        return [Record(row["_partition"], row["_offset"], 7, None, row["_value"], ()) for row in rows.to_pylist()]
+        return list(Archive(str(self.archive)).records(LABELS))
 
     def model(self, monkeypatch: pytest.MonkeyPatch, command: str, *options: str) -> Result:
-        """Run a command of `penstock model` in this process; Kafka has the labels of the archive."""
+        """Run a command of `penstock model` in this process; a training finds the labels of the archive in Kafka."""
         monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(self.folder / "models"))
-        monkeypatch.setattr(training_parquet, "read_topic", lambda *_: iter(self.labels()))
+        if command == "train":
+            monkeypatch.setattr(topic_reading, "read_topic", lambda *_, **__: iter(self.labels()))
         return CliRunner().invoke(cli, ["model", command, self.reference, *options])
 
     def train(self, monkeypatch: pytest.MonkeyPatch, *options: str) -> Site:
@@ -191,7 +183,7 @@ class Site:
 
     def rebuild(self, monkeypatch: pytest.MonkeyPatch, *options: str, data: bool = True) -> tuple[int, Any]:
         """Rebuild version 1 in this process; gives the exit code and the JSON object."""
-        given = ("--backfill", str(self.backfill), "--archive", str(self.archive)) if data else ()
+        given = ("--backfill", str(self.backfill), "--source", str(self.archive)) if data else ()
         done = self.model(monkeypatch, "rebuild", "1", *given, "--json", *options)
         assert done.exit_code in (0, 3), (done.output, done.exception)
         return done.exit_code, json.loads(done.output)
@@ -226,7 +218,7 @@ def in_clean_process(site: Site, cwd: Path, environment: Mapping[str, str], *opt
     done = subprocess.run(
         [
             *(sys.executable, "-m", "penstock", "model", "rebuild", site.reference, "1", "--json"),
-            *("--backfill", str(site.backfill), "--archive", str(site.archive), *options),
+            *("--backfill", str(site.backfill), "--source", str(site.archive), *options),
         ],
         cwd=cwd,
         env={

@@ -1,4 +1,4 @@
-"""A run's topics on Kafka: what the readers had committed before, and where each topic has to be read from."""
+"""A run's topics: what the readers had committed before, and where each topic has to be read from."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from confluent_kafka import KafkaException
 from backfill.parity.sources import NOTHING_MISSING, Sources
 from backfill.planning import replay_start_ms
 from backfill.retention import read_retained_topic
+from backfill.topic_reading import Range, topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.kafka.names import dead_letters_of, group_of
-from penstock.kafka.reading import Record, read_topic, starts_at
-from penstock.kafka.topics import admin_client, partition_counts
+from penstock.kafka.reading import Record
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from streams.plan.project import Project, open_project
 
 
-def kafka_sources(project: Project, settings: Settings, from_ms: int) -> Sources:
+def kafka_sources(project: Project, settings: Settings, from_ms: int, archive: str | None = None) -> Sources:
     """Where a run for events from ``from_ms`` on reads: each topic from where it can matter, and to its end.
 
+    ``archive`` is the folder or URL of an archive, which has what Kafka has deleted.
+
     Raises:
-        PenstockError: if Kafka cannot be reached, the raw or features topic is missing, or a key of hashes.
+        PenstockError: if Kafka or the archive cannot be reached, the raw or features topic is missing, or there is
+            no key of hashes.
     """
-    kafka, plan, pipeline = settings.kafka.access, project.plan, project.pipeline
+    plan, pipeline, topics = project.plan, project.pipeline, topics_of(settings.kafka.access, archive)
     start_ms = max(0, replay_start_ms(plan, from_ms))
     timed = [source.topic for source in plan.sources] + [plan.features_topic, pipeline.predictions_topic]
     starts: dict[str, dict[int, int]] = {}
     known_from: dict[tuple[str, int], int] = {}
     try:
-        with Lag(kafka) as lag:
+        with Lag(settings.kafka.access) as lag:
             # Before anything is read: all that is published for these is there when it is.
             taken = lag.committed_offsets(group_of(plan.pipeline, "features"), plan.source.topic)
             scored = lag.committed_offsets(group_of(plan.pipeline, "scorer"), plan.features_topic, pending=False)
@@ -42,18 +45,18 @@ def kafka_sources(project: Project, settings: Settings, from_ms: int) -> Sources
                 dead_letters_of(plan.features_topic),
                 dead_letters_of(pipeline.predictions_topic),
             }
-            absent = optional - partition_counts(admin_client(kafka), kafka).keys()
+            absent = optional - topics.names()
             for topic in timed:
                 if topic in absent:
                     continue
-                earliest, ends = lag.earliest_offsets(topic), lag.end_offsets(topic)
-                starts[topic], of_topic = _starts(settings, topic, start_ms, earliest, ends)
+                by_time = topics.starts(topic, start_ms) if start_ms else None
+                starts[topic], of_topic = _starts(topics.ranges(topic), by_time, start_ms)
                 known_from |= {(topic, partition): since for partition, since in of_topic.items()}
     except KafkaException as error:
         raise _unreadable(project, settings, error) from error
 
     def read(topic: str) -> Iterator[Record]:
-        return iter(()) if topic in absent else read_topic(kafka, topic, start=starts.get(topic))
+        return iter(()) if topic in absent else topics.read(topic, start=starts.get(topic))
 
     return Sources(
         read=read,
@@ -66,14 +69,14 @@ def kafka_sources(project: Project, settings: Settings, from_ms: int) -> Sources
     )
 
 
-def newest_event_ms(project: Project, settings: Settings) -> int | None:
+def newest_event_ms(project: Project, settings: Settings, archive: str | None = None) -> int | None:
     """The greatest event time at the end of the first source's topic; None if it has no valid event.
 
     Raises:
         PenstockError: if Kafka cannot be reached, or the topic does not exist.
     """
     try:
-        return read_retained_topic(project, project.pipeline.source, settings, 0).newest_ms
+        return read_retained_topic(project, project.pipeline.source, settings, 0, archive).newest_ms
     except KafkaException as error:
         raise _unreadable(project, settings, error) from error
 
@@ -88,18 +91,20 @@ def _unreadable(project: Project, settings: Settings, error: KafkaException) -> 
 
 
 def _starts(
-    settings: Settings, topic: str, start_ms: int, earliest: Mapping[int, int], ends: Mapping[int, int]
+    ranges: Mapping[int, Range], by_time: Mapping[int, int] | None, start_ms: int
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Where the partitions of a topic are read from, and the time before which records are left out or gone."""
-    if not start_ms:
+    """Where the partitions of a topic are read from, and the time before which records are left out or gone.
+
+    ``by_time`` says where the records of ``start_ms`` begin; None to read all.
+    """
+    if by_time is None:
         # Nothing tells when the deleted records of an empty partition were written.
-        known = {p: 0 if first else NOTHING_MISSING for p, first in earliest.items() if not first or first == ends[p]}
-        return dict(earliest), known
-    by_time = starts_at(settings.kafka.access, topic, [(partition, start_ms) for partition in earliest])
+        known = {p: 0 if first else NOTHING_MISSING for p, (first, end) in ranges.items() if not first or first == end}
+        return {partition: first for partition, (first, _) in ranges.items()}, known
     starts, known_from = {}, {}
-    for (partition, first), start in zip(earliest.items(), by_time, strict=True):
-        starts[partition] = max(first, start.offset)
-        if start.offset > first or (first and first == ends[partition]):
+    for partition, (first, end) in ranges.items():
+        starts[partition] = max(first, by_time[partition])
+        if by_time[partition] > first or (first and first == end):
             known_from[partition] = start_ms
         elif not first:
             known_from[partition] = NOTHING_MISSING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backfill.parquet import Backfill
+from backfill.training_sets.folder import open_training_set
 from penstock.errors import PenstockError
 from penstock.time import iso
 from streams.plan.model import PipelinePlan
@@ -67,26 +67,20 @@ def source_of_backfill(backfill: Backfill, plan: PipelinePlan) -> Source:
     return _source(backfill.folder, files, title)
 
 
-def source_of_training_set(folder: Path) -> Source:
+def source_of_training_set(folder: Path, pipeline: str) -> Source:
     """The rows of a training set.
 
     Raises:
-        PenstockError: if the folder has none or an unfinished one, it has no rows or no label, or a file is damaged.
+        PenstockError: if the folder has none or an unfinished one, it is of another pipeline, or a file is damaged.
     """
-    if not (folder / "manifest.json").is_file():
+    found = open_training_set(folder)
+    if found.manifest.pipeline != pipeline:
         raise PenstockError(
-            "the folder has no complete training set: it has no manifest.json",
+            f"the training set is of pipeline {found.manifest.pipeline}, not of {pipeline}",
             where=str(folder),
-            next=f"penstock training-set build PIPELINE --from TIME --to TIME --out {shlex.quote(str(folder))}",
+            next="name the pipeline that it is of",
         )
-    source = _source(folder, sorted(folder.glob("part-*.parquet")), "a training set")
-    if "label" not in source.schema.names:
-        raise PenstockError(
-            "the folder is no training set: its rows have no label",
-            where=str(folder),
-            next="for a backfill give the folder with --backfill",
-        )
-    return source
+    return _source(folder, found.files, f"a training set, data {found.manifest.data_hash[:16]}")
 
 
 def epoch_ms(times: pa.Array) -> pa.Array:

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from backfill.parquet import Backfill
 from backfill.scores.served import NOT_SERVED, Served, ServedTable, columns_of
-from backfill.scores.topics import Range, Topics
 from backfill.served_inputs import defaults_of, places_of
+from backfill.topic_reading import Range, Topics
 from backfill.training_parquet import VectorReader
 from penstock.errors import PenstockError
 from schemas.codec import Undecodable, UnknownSchema

@@ -11,7 +11,7 @@ declined gets no chargeback): so each direction of flips says how many of them h
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ from schemas.columns import Mask, Numbers
 from scoring.cascade import upper_bound
 from scoring.gates.gates import Limits
 from scoring.gates.statistics import Interval
+
+TruthOf = Callable[[str, int, str | None], bool | None]
+"""Of an event's id, its time (epoch ms) and the decision that was served: whether it is positive, None if not known."""
 
 MOST_GROUPS = 50
 """Of a column with more values, no group is reported: each needs enough events."""
@@ -135,22 +138,22 @@ class FlipReport:
     too_many: dict[str, int] = field(default_factory=dict)
 
 
-def flips(tables: Iterable[pa.Table], decided: Decided, truths: Mapping[str, bool], limits: Limits) -> FlipReport:
+def flips(tables: Iterable[pa.Table], decided: Decided, truth_of: TruthOf | None, limits: Limits) -> FlipReport:
     """Compare.
 
     Args:
         tables: Rows of :mod:`backfill.scores.rows`, of a policy.
         decided: What decisions are called.
-        truths: Whether an event is positive in truth, by its id, where it is known.
+        truth_of: Says whether an event is positive in truth; None if there are no labels.
         limits: The costs.
     """
     report = FlipReport()
     for table in tables:
-        _add(report, table, decided, truths, limits)
+        _add(report, table, decided, truth_of, limits)
     return report
 
 
-def _add(report: FlipReport, table: pa.Table, decided: Decided, truths: Mapping[str, bool], limits: Limits) -> None:
+def _add(report: FlipReport, table: pa.Table, decided: Decided, truth_of: TruthOf | None, limits: Limits) -> None:
     before, after = (_texts(table, name) for name in ("served.decision", "decision"))
     has_score, was_served = after != None, before != None  # noqa: E711 - of each element
     explored = _flags(table, "explored") | _flags(table, "served.explored")
@@ -165,7 +168,10 @@ def _add(report: FlipReport, table: pa.Table, decided: Decided, truths: Mapping[
     report.forced += int(forced.sum())
     report.forced_changed += int((forced & (before != after)).sum())
     report.defaulted += int(_flags(table, "defaulted").sum())
-    truth = np.array([truths.get(one, math.nan) for one in table["event_id"].to_pylist()], np.float64)
+    truth = np.full(table.num_rows, np.nan)
+    if truth_of is not None:
+        times = table["event_time"].cast("int64").to_pylist()
+        truth[:] = list(map(truth_of, table["event_id"].to_pylist(), times, before))
     amounts = None
     if AMOUNT in table.column_names:
         amounts = np.nan_to_num(table[AMOUNT].to_numpy(zero_copy_only=False).astype(np.float64))

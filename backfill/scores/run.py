@@ -19,7 +19,7 @@ from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.scores.events import EventSource, RecomputedEvents, ServedEvents
 from backfill.scores.manifest import FILE, Part, ScoresManifest, load_scores, require_same_scores
 from backfill.scores.rows import ScoredRows, Seen, read_part, write_part
-from backfill.scores.topics import Range, Topics
+from backfill.topic_reading import Range, Topics
 from backfill.training_parquet import require_fit
 from penstock.errors import PenstockError
 from penstock.time import iso

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backfill.scores.topics import Range, Topics
 from backfill.served_inputs import places_of
+from backfill.topic_reading import Range, Topics
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from schemas.records import TIMER

@@ -22,6 +22,7 @@ import pyarrow as pa
 from backfill.labels import LabelReader
 from backfill.manifest import plan_hash
 from backfill.parquet import Backfill
+from backfill.topics_read import ReadRecords
 from backfill.training_parquet import VectorReader, offsets_of, require_fit, require_labels
 from backfill.training_sets.joining import SetFiles, SetJoin, SetRange, connect
 from backfill.training_sets.leaks import SKIPPED, check_leaks
@@ -37,7 +38,6 @@ from backfill.training_sets.manifest import (
 from backfill.training_sets.parts import data_hash, set_schema, write_parts
 from backfill.training_sets.staging import PredictionStaging, stage_backfill, stage_labels
 from penstock.errors import PenstockError
-from penstock.kafka.reading import Record
 from penstock.time import iso
 from schemas.codec import Registry
 from scoring.label_maturity import Maturity
@@ -45,9 +45,6 @@ from scoring.training_set import view_versions
 from streams.definitions.labels import Labels
 from streams.definitions.other_inputs import is_other
 from streams.plan.project import Project
-
-Records = Callable[[str], Iterator[Record]]
-"""From a topic to its records, in offset order within each partition: of Kafka, or of an archive."""
 
 _BUILDING, _LOCK = ".building", ".lock"
 _LIBRARIES = ("duckdb", "numpy", "pyarrow", "scikit-learn")
@@ -63,7 +60,7 @@ class Inputs:
         registry: Finds the schemas of Confluent-framed labels.
     """
 
-    records: Records
+    records: ReadRecords
     backfill: Backfill | None = None
     registry: Registry | None = None
 

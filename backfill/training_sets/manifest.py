@@ -244,5 +244,5 @@ def load_set_manifest(folder: Path) -> TrainingSetManifest | None:
             "the folder has a manifest that is not of a training set of this release",
             where=str(path),
             safe="nothing was changed",
-            next="give another folder with --out, or delete this one",
+            next="give the folder of a training set; or another one with --out, to build a set",
         ) from error

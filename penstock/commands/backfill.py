@@ -19,7 +19,7 @@ from backfill.run import BackfillRequest, plan_backfill, run_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.lazy import Entry, LazyGroup
-from penstock.commands.options import EventTime
+from penstock.commands.options import EventTime, source_option
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -54,13 +54,7 @@ backfill = LazyGroup(
 @click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
-@click.option(
-    "--source",
-    default="kafka",
-    metavar="kafka|ARCHIVE",
-    show_default=True,
-    help="Where the events are: an archive's folder or URL has also those that Kafka has deleted.",
-)
+@source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most so many events per second.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 def run(
@@ -69,7 +63,7 @@ def run(
     to_ms: int,
     views: tuple[str, ...],
     out: Path,
-    source: str,
+    archive: str | None,
     max_rate: int | None,
     dry_run: bool,
 ) -> None:
@@ -77,7 +71,6 @@ def run(
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
-    archive = None if source == "kafka" else source
     project, request = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
     if dry_run:
         _show_plan(project, plan_backfill(project, Settings(), request))

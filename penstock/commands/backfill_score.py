@@ -15,7 +15,7 @@ import click
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.model.check import gates_option, limits_in
-from penstock.commands.options import EventTime
+from penstock.commands.options import EventTime, source_option
 from penstock.commands.rollout.looking import Position, PositionType, policy_in
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from backfill.scores.flips import Decided, FlipReport
     from backfill.scores.manifest import Part, ScoresManifest
     from backfill.scores.run import Outcome
-    from backfill.scores.topics import Topics
+    from backfill.topic_reading import Topics
     from scoring.gates.gates import Limits
 
 NOTHING_TO_DO = 99
@@ -57,6 +57,7 @@ class _Asked(NamedTuple):
     features: Path | None
     amount: str | None
     limits: Path | None
+    archive: str | None
 
     def check(self) -> None:
         """Refuse options that contradict each other."""
@@ -116,6 +117,7 @@ class _PolicyType(click.ParamType):
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Score the features that `penstock backfill run` has written (default: features as they were served).",
 )
+@source_option
 @click.option("--amount", metavar="COLUMN", help="Compare costs in this amount, such as event.amount.")
 @gates_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -130,7 +132,7 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
     from backfill.resumable import StoppedError, exclusive_lock  # noqa: PLC0415
     from backfill.scores.run import ModelVersion, ScoreRequest  # noqa: PLC0415
     from backfill.scores.run import score as score_range  # noqa: PLC0415
-    from backfill.scores.topics import topics_in  # noqa: PLC0415
+    from backfill.topic_reading import topics_of  # noqa: PLC0415
     from penstock.commands.flips_report import as_json as flips_json  # noqa: PLC0415
     from penstock.commands.flips_report import print_flips  # noqa: PLC0415
     from scoring.repository import ModelRepository  # noqa: PLC0415
@@ -139,7 +141,7 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
     asked.check()
     configure_logging()
     project, settings, stop = open_project(pipeline), Settings(), stop_event()
-    limits, topics = limits_in(asked.limits), topics_in(settings.kafka.access)
+    limits, topics = limits_in(asked.limits), topics_of(settings.kafka.access, asked.archive)
     request = ScoreRequest(
         asked.from_ms,
         asked.to_ms,
@@ -227,15 +229,15 @@ def _compared(
     project: Project, settings: Settings, topics: Topics, out: Path, manifest: ScoresManifest, limits: Limits
 ) -> FlipReport:
     from backfill.scores.flips import flips  # noqa: PLC0415 - slow to import
-    from backfill.scores.labels import truths  # noqa: PLC0415
+    from backfill.scores.labels import Truths  # noqa: PLC0415
     from backfill.scores.rows import read_part  # noqa: PLC0415
     from schemas.registry import registry_schemas  # noqa: PLC0415
 
-    labels, known = project.pipeline.labels, {}
+    labels, truth = project.pipeline.labels, None
     if labels is not None:
-        known = truths(project, topics.read(labels.topic), registry_schemas(settings.schema_registry_url))
+        truth = Truths.of(project, topics.read(labels.topic), registry_schemas(settings.schema_registry_url))
     tables = (read_part(out, part) for part in manifest.parts)
-    return flips(tables, _decided(project), known, limits)
+    return flips(tables, _decided(project), truth, limits)
 
 
 def _decided(project: Project) -> Decided:
@@ -298,6 +300,7 @@ def _warn(project: Project, manifest: ScoresManifest) -> None:
         listed = ", ".join(map(str, manifest.cut))
         warn(
             f"Kafka has deleted predictions of partition {listed}: events of the range may be missing",
+            "another --out, and --source ARCHIVE if they are archived; or "
             f"penstock backfill run {project.reference} --from {iso(manifest.from_ms)} --to {iso(manifest.to_ms)} "
             "--out FOLDER; then score these features: --backfill FOLDER",
         )

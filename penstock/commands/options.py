@@ -68,3 +68,14 @@ skip_deleted_option = click.option(
     is_flag=True,
     help="Go on although Kafka deleted records before they were read; they are counted, and lost for good.",
 )
+
+source_option = click.option(
+    "--source",
+    "archive",
+    default="kafka",
+    metavar="kafka|ARCHIVE",
+    show_default=True,
+    callback=lambda _context, _option, value: None if value == "kafka" else value,
+    help="Where topics are read: an archive's folder or URL has also what Kafka has deleted.",
+)
+"""Gives the command ``archive``: the folder or URL; None for Kafka alone."""

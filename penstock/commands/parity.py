@@ -27,7 +27,7 @@ from backfill.parity.values import Cause
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import EventTime, NewFile, metrics_option
+from penstock.commands.options import EventTime, NewFile, metrics_option, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.telemetry import Health, configure_logging, serve
@@ -82,6 +82,7 @@ class _Share(click.ParamType):
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Compare with the rows of this complete backfill; by default features are recomputed from the raw events.",
 )
+@source_option
 @click.option("--json", "as_object", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--html", type=NewFile(), help="Also write the result to this file, as one HTML page.")
 @click.option("--every", "every_ms", type=_Duration(), help="Compare again and again, until stopped; needs --last.")
@@ -95,6 +96,7 @@ def parity(
     sample: Sample,
     seed: int,
     folder: Path | None,
+    archive: str | None,
     as_object: bool,
     html: Path | None,
     every_ms: int | None,
@@ -108,12 +110,12 @@ def parity(
     project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)
     if every_ms is not None:
         assert last_ms is not None
-        _scheduled(project, settings, sample, last_ms, every_ms / 1000, metrics_port)
+        _scheduled(project, settings, sample, last_ms, every_ms / 1000, metrics_port, archive)
         return
     rows = None if folder is None else BackfillRows(read_backfill(folder), project.plan)
     if rows is not None and from_ms is None and last_ms is None:
         from_ms, to_ms = rows.backfill.manifest.replay.from_ms, rows.backfill.manifest.replay.to_ms
-    found = _compare(project, settings, sample, from_ms, to_ms, last_ms, rows)
+    found = _compare(project, settings, sample, from_ms, to_ms, last_ms, archive, rows)
     topics = [source.topic for source in project.plan.sources]
     if html is not None:
         html.write_text(page(found, topics), encoding="utf-8")
@@ -151,10 +153,11 @@ def _compare(
     from_ms: int | None,
     to_ms: int | None,
     last_ms: int | None,
+    archive: str | None,
     rows: BackfillRows | None = None,
 ) -> Parity:
     if from_ms is None or to_ms is None:
-        newest = newest_event_ms(project, settings)
+        newest = newest_event_ms(project, settings, archive)
         if newest is None:
             raise PenstockError(
                 "the pipeline has no valid event",
@@ -165,12 +168,18 @@ def _compare(
         from_ms = to_ms - (last_ms or 0)
     if from_ms >= to_ms:
         raise PenstockError("the range is empty", next="give --from an earlier time than --to")
-    sources = kafka_sources(project, settings, from_ms)
+    sources = kafka_sources(project, settings, from_ms, archive)
     return check_parity(project, sources, Range(from_ms, to_ms, sample), shared_kernel(), rows)
 
 
 def _scheduled(
-    project: Project, settings: Settings, sample: Sample, last_ms: int, every_s: float, metrics_port: int | None
+    project: Project,
+    settings: Settings,
+    sample: Sample,
+    last_ms: int,
+    every_s: float,
+    metrics_port: int | None,
+    archive: str | None,
 ) -> None:
     configure_logging()
     stop = threading.Event()
@@ -185,7 +194,7 @@ def _scheduled(
 
     def compare(number: int) -> Parity:
         # Over time, every entity is compared.
-        return _compare(project, settings, replace(sample, seed=sample.seed + number), None, None, last_ms)
+        return _compare(project, settings, replace(sample, seed=sample.seed + number), None, None, last_ms, archive)
 
     with serve(metrics_port, settings.metrics_host, lambda: Health(True, "compares on a schedule")):
         run_scheduled(compare, metrics, every_s, stop, monotonic=time.monotonic, now_s=time.time)

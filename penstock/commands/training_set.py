@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from backfill.parquet import read_backfill
+from backfill.topic_reading import topics_of
 from backfill.training_sets.build import Inputs, build_training_set
 from backfill.training_sets.manifest import Request
 from penstock.commands.errors import pipeline_argument, warn
-from penstock.commands.options import EventTime
-from penstock.kafka.reading import read_topic
+from penstock.commands.options import EventTime, source_option
 from penstock.settings import Settings
 from penstock.time import iso
 from schemas.registry import registry_schemas
@@ -84,6 +83,7 @@ def training_set() -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The recomputed features: a folder written by `penstock backfill run`.",
 )
+@source_option
 @click.option("--until", "until_ms", type=EventTime(), help="Ignore what became known after this event time.")
 @click.option(
     "--split", type=Shares(), default="0.7,0.15,0.15", show_default=True, help="The shares of the parts, by time."
@@ -103,6 +103,7 @@ def build(
     features: str | None,
     backfill_folder: Path | None,
     *,
+    archive: str | None,
     until_ms: int | None,
     split: tuple[str, str, str],
     embargo: bool,
@@ -134,7 +135,7 @@ def build(
         probe=not no_probe,
     )
     inputs = Inputs(
-        records=partial(read_topic, settings.kafka.access),
+        records=topics_of(settings.kafka.access, archive).read,
         backfill=None if backfill_folder is None else read_backfill(backfill_folder),
         registry=registry_schemas(settings.schema_registry_url),
     )

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -38,6 +38,15 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+
+
+class ReadTopic(Protocol):
+    """Reads a topic as :func:`read_topic` does, from wherever it is."""
+
+    def __call__(
+        self, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
+    ) -> Iterator[Record]:
+        """The records of the partitions in ``start``, or of all, in offset order within each partition."""
 
 
 def read_topic(

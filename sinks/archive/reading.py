@@ -53,6 +53,11 @@ class Archive:
     def __init__(self, url: str | Storage) -> None:
         self._storage = open_storage(url) if isinstance(url, str) else url
 
+    @property
+    def url(self) -> str:
+        """Where it is, as the user named it, without secrets."""
+        return self._storage.url
+
     def topics(self) -> list[str]:
         """The topics that it has."""
         found = (parse_commit_path(file.path) for file in self._storage.list(COMMITS))

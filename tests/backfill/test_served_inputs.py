@@ -15,7 +15,6 @@ from backfill.served_inputs import ServedInputs, defaults_of, served_inputs
 from backfill.training_parquet import read_training_set
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.errors import PenstockError
-from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record
 from schemas.categories import code_of
 from schemas.codec import Encoder
@@ -119,7 +118,7 @@ def features(offset: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def training_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def training_set(tmp_path: Path) -> Any:
     backfill = write_backfill(PIPELINE, tmp_path, [features(0), features(1), features(2)])
 
     def read(*predictions: Record, **options: Any) -> TrainingSet:
@@ -127,8 +126,7 @@ def training_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         truth.append({"id": "t9", "known_at": 1_800_000_000_000, "fraud": 12.5})
         labels = [Record(0, n, 0, b"k", json.dumps(label).encode(), []) for n, label in enumerate(truth)]
         topics: dict[str, Iterable[Record]] = {"labels.taps": labels, "predictions.taps": predictions}
-        monkeypatch.setattr("backfill.training_parquet.read_topic", lambda _, topic: topics[topic])
-        return read_training_set(PROJECT, KafkaAccess(bootstrap="127.0.0.1:1"), backfill, None, **options)
+        return read_training_set(PROJECT, lambda topic: iter(topics[topic]), backfill, None, **options)
 
     return read
 

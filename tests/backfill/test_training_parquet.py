@@ -12,7 +12,6 @@ from backfill.parquet import Backfill
 from backfill.training_parquet import VectorReader, feature_rows, read_training_set, require_fit
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count, mean
 from penstock.errors import PenstockError
-from penstock.kafka.access import KafkaAccess
 from scoring.training_set import FeatureRow, view_versions
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
@@ -131,4 +130,4 @@ def test_a_backfill_with_only_the_models_views_fits(tmp_path: Path) -> None:
 def test_a_pipeline_without_labels_is_refused(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()])
     with pytest.raises(PenstockError, match="declares no labels"):
-        read_training_set(project_of(pipeline()), KafkaAccess(bootstrap="127.0.0.1:1"), backfill)
+        read_training_set(project_of(pipeline()), lambda _: iter(()), backfill)

@@ -22,6 +22,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from backfill.parquet import Backfill
+from backfill.topic_reading import topics_of
 from backfill.training_parquet import read_training_set
 from penstock.cli import cli
 from penstock.errors import PenstockError
@@ -104,7 +105,7 @@ class ModelWorld:
         return self.run("train", "--backfill", str(self.backfill.folder), *arguments)
 
     def training_set(self, until_ms: int | None = None) -> TrainingSet:
-        return read_training_set(open_project(str(self.file)), self.kafka, self.backfill, until_ms)
+        return read_training_set(open_project(str(self.file)), topics_of(self.kafka).read, self.backfill, until_ms)
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_a_set_of_the_command_is_that_of_training_and_a_horizon_leaves_out_who_i
     mature = tmp_path / f"mature_{world.file.name}"
     mature.write_text(world.file.read_text().replace('value="fraud"', 'value="fraud", horizon="200ms"'))
     found = build(mature, "mature")
-    trained = read_training_set(open_project(str(mature)), world.kafka, world.backfill)
+    trained = read_training_set(open_project(str(mature)), topics_of(world.kafka).read, world.backfill)
     assert found["data_hash"] == trained.data_hash
     # The last label is known at 899.
     assert (found["rows"], found["until_ms"], trained.until_ms) == (700, EVENTS + 99, EVENTS + 99)

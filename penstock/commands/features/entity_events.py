@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backfill.retention import offsets_at
+from backfill.kafka_offsets import offsets_at
 from penstock.settings import Settings
 from streams.oracle.reference import Row
 from streams.plan.model import ViewPlan

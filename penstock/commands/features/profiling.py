@@ -10,7 +10,7 @@ from rich.text import Text
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import NewFile
+from penstock.commands.options import NewFile, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from streams.plan.project import Project, open_project
@@ -35,6 +35,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "--columns", multiple=True, metavar="PATTERN", help="Only these, such as 'card_spend.*'; may be repeated."
 )
 @click.option("--labels", "with_labels", is_flag=True, help="With --backfill: take labels from the labels topic.")
+@source_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sample of rows.")
 def profile(
     pipeline: str,
@@ -45,6 +46,7 @@ def profile(
     as_json: bool,
     columns: tuple[str, ...],
     with_labels: bool,
+    archive: str | None,
     seed: int,
 ) -> None:
     """Show what features are like: distributions, nulls, change over time, correlation, worth for the label.
@@ -56,6 +58,8 @@ def profile(
         raise click.UsageError("Give either --backfill or --training-set.")
     if with_labels and backfill is None:
         raise click.UsageError("--labels goes with --backfill: a training set has its labels.")
+    if archive is not None and not with_labels:
+        raise click.UsageError("--source goes with --labels, which are read from there.")
     if out is None and not as_json:
         raise click.UsageError("Give --out FILE for a page, or --json.")
     # Their libraries take a second to import, and only this command needs them.
@@ -69,9 +73,9 @@ def profile(
 
     project = open_project(pipeline)
     declared = _require_labels(project) if training_set or with_labels else None
-    source = source_of_training_set(training_set) if training_set else _of_backfill(project, backfill)
+    source = source_of_training_set(training_set, project.name) if training_set else _of_backfill(project, backfill)
     chosen = feature_columns(project, source.schema, columns)
-    labels = None if declared is None else ColumnLabels() if training_set else _of_topic(project, declared)
+    labels = None if declared is None else ColumnLabels() if training_set else _of_topic(project, declared, archive)
     task = None if declared is None else declared.task
     profiles = measure(count(source, chosen, labels, task, seed))
     if out is not None:
@@ -109,15 +113,15 @@ def _require_labels(project: Project) -> Labels:
     return project.pipeline.labels
 
 
-def _of_topic(project: Project, labels: Labels) -> TopicLabels:
+def _of_topic(project: Project, labels: Labels, archive: str | None) -> TopicLabels:
     from backfill.labels import LabelReader  # noqa: PLC0415
     from backfill.profiling.labels import TopicLabels  # noqa: PLC0415
-    from penstock.kafka.reading import read_topic  # noqa: PLC0415
+    from backfill.topic_reading import topics_of  # noqa: PLC0415
     from schemas.registry import registry_schemas  # noqa: PLC0415
 
     settings = Settings()
     reader = LabelReader(labels, project.schemas, registry_schemas(settings.schema_registry_url))
-    return TopicLabels(reader.rows(read_topic(settings.kafka.access, labels.topic)))
+    return TopicLabels(reader.rows(topics_of(settings.kafka.access, archive).read(labels.topic)))
 
 
 def _write(out: Path, text: str) -> None:

@@ -7,18 +7,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from backfill.parquet import Backfill, read_backfill
-from backfill.topics_read import ReadRange, archived_in, as_recorded
+from backfill.topic_reading import topics_of
+from backfill.topics_read import as_recorded
 from backfill.training_parquet import read_training_set
 from penstock.commands.model.derived import derive
 from penstock.errors import PenstockError
-from penstock.kafka.reading import RecordsGoneError, read_topic
+from penstock.kafka.reading import RecordsGoneError
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.provenance import ENVIRONMENT_FILE, installed, provenance
@@ -50,7 +50,7 @@ class Sources:
 
     Args:
         backfill: The folder of the features; None to run the backfill again.
-        archive: A folder with archived topics; None to read Kafka.
+        archive: The folder or URL of an archive; None to read Kafka.
         trainer: Where the training function is now; None for where it was.
         onnx: The file that was imported.
         check_rows: The rows that it was checked with.
@@ -58,7 +58,7 @@ class Sources:
     """
 
     backfill: Path | None
-    archive: Path | None
+    archive: str | None
     trainer: str | None
     onnx: Path | None
     check_rows: Path | None
@@ -257,19 +257,16 @@ def _data_again(
     Raises:
         _DiffersError: if it is another now.
     """
-    read: ReadRange = partial(read_topic, settings.kafka.access)
-    if sources.archive is not None:
-        read = archived_in(sources.archive)
+    read = topics_of(settings.kafka.access, sources.archive).read
     with _features(project, settings, data, sources) as backfill:
         try:
             found = read_training_set(
                 project,
-                settings.kafka.access,
+                as_recorded(data.topics, read),
                 backfill,
                 until_ms,
                 registry_schemas(settings.schema_registry_url),
                 with_defaults=with_defaults,
-                records=as_recorded(data.topics, read),
             )
         except RecordsGoneError as error:
             raise _DiffersError(Difference(error.where or "labels", error.what)) from error

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from backfill.parquet import read_backfill
+from backfill.topic_reading import topics_of
 from backfill.training_parquet import read_training_set
 from penstock.commands.errors import model_argument
 from penstock.commands.model.derived import Derived, derive
 from penstock.commands.model.manifests import calibration_of, origin_of, print_line, training_of
-from penstock.commands.options import EventTime, Finite
+from penstock.commands.options import EventTime, Finite, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
@@ -60,6 +61,7 @@ incident_option = click.option("--incident", metavar="TEXT", help="The drift inc
     type=EventTime(),
     help="Ignore what became known after this event time (default: no limit).",
 )
+@source_option
 @click.option("--seed", type=int, default=0, show_default=True, help="The same data and seed give the same model.")
 @click.option(
     "--with",
@@ -78,6 +80,7 @@ def train_command(
     pipeline: str,
     folder: Path,
     until_ms: int | None,
+    archive: str | None,
     seed: int,
     trainer: str | None,
     with_defaults: bool,
@@ -108,9 +111,8 @@ def train_command(
     with recorded(repository, project.pipeline.model.name, begun, _now_ms) as found:
         registry = registry_schemas(settings.schema_registry_url)
         _require_texts(project)
-        data = read_training_set(
-            project, settings.kafka.access, read_backfill(folder), until_ms, registry, with_defaults=with_defaults
-        )
+        read = topics_of(settings.kafka.access, archive).read
+        data = read_training_set(project, read, read_backfill(folder), until_ms, registry, with_defaults=with_defaults)
         found.data_hash = data.data_hash
         function = None if trainer is None else find_function(trainer)
         trained = train(data, seed) if function is None else train_with(function, str(trainer), data, seed)
@@ -220,7 +222,8 @@ def import_command(
         data = None
         if folder is not None:
             registry = registry_schemas(settings.schema_registry_url)
-            data = read_training_set(project, settings.kafka.access, read_backfill(folder), None, registry)
+            read = topics_of(settings.kafka.access).read
+            data = read_training_set(project, read, read_backfill(folder), None, registry)
         derived = derive(project, imported, seed, data, rows.vectors if data is None else data.X)
     about = [("imported", origin_of(imported.manifest))]
     about += [

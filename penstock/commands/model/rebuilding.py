@@ -22,6 +22,7 @@ from penstock.commands.errors import model_argument
 from penstock.commands.model.made_again import Made, Sources, rebuild
 from penstock.commands.model.manifests import print_line
 from penstock.commands.model.versions import version_argument
+from penstock.commands.options import source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from scoring.rebuilding import Comparison, named
@@ -46,11 +47,7 @@ def _file(name: str, text: str) -> Callable[[Callable[..., None]], Callable[...,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The features that it was trained on (default: run the backfill again, for the offsets of that time).",
 )
-@click.option(
-    "--archive",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Read the labels from the archive in this folder (default: from Kafka).",
-)
+@source_option
 @click.option("--with", "trainer", metavar="FUNCTION", help="Where the function that trained it is now, if it moved.")
 @_file("--onnx", "The file that an imported version was made of.")
 @_file("--check-rows", "The rows that an imported version was checked with.")
@@ -60,7 +57,7 @@ def rebuild_command(
     pipeline: str,
     version: int,
     folder: Path | None,
-    archive: Path | None,
+    archive: str | None,
     trainer: str | None,
     onnx: Path | None,
     check_rows: Path | None,

@@ -6,8 +6,6 @@ import pytest
 
 from backfill.parity import kafka as module
 from backfill.parity.sources import NOTHING_MISSING
-from penstock.kafka.reading import Start
-from penstock.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -23,7 +21,6 @@ from penstock.settings import Settings
     ],
 )
 def test_a_partition_is_read_from_where_it_can_matter_and_it_is_known_what_may_be_missing(
-    monkeypatch: pytest.MonkeyPatch,
     start_ms: int,
     earliest: int,
     end: int,
@@ -31,7 +28,6 @@ def test_a_partition_is_read_from_where_it_can_matter_and_it_is_known_what_may_b
     start: int,
     known_from: int | None,
 ) -> None:
-    monkeypatch.setattr(module, "starts_at", lambda *_: [Start(by_time or 0, is_cut=False)])
-    starts, known = module._starts(Settings(), "t", start_ms, {0: earliest}, {0: end})
+    starts, known = module._starts({0: (earliest, end)}, None if by_time is None else {0: by_time}, start_ms)
     assert starts == {0: start}
     assert known == ({} if known_from is None else {0: known_from})

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from backfill.scores.events import Events, RecomputedEvents
-from backfill.scores.topics import Topics
 from backfill.served_inputs import defaults_of
 from penstock.kafka.reading import Record
+from tests.backfill.scores.world import FakeTopics
 from tests.backfill.test_served_inputs import OTHERS, PIPELINE, PROJECT, REFERENCE, VECTOR, features, predicted
 from tests.backfills import write_backfill
 
@@ -17,7 +17,7 @@ TOPIC = PIPELINE.predictions_topic
 
 
 def events(folder: Path, *records: Record) -> Events:
-    topics = Topics(lambda topic, **_: iter(records if topic == TOPIC else ()), lambda _: {})
+    topics = FakeTopics(lambda topic, **_: iter(records if topic == TOPIC else ()), lambda _: {})
     backfill = write_backfill(PIPELINE, folder, [features(5), features(6)])
     source = RecomputedEvents(PROJECT, backfill, topics, {0: (0, 9)}, 0, 2**62, ())
     (found,) = source.events(0, 0)

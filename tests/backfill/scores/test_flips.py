@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from backfill.scores.flips import MOST_GROUPS, Decided, FlipReport, Tally, flips
+from backfill.scores.flips import MOST_GROUPS, Decided, FlipReport, Tally, TruthOf, flips
 from scoring.gates.gates import Limits
 from scoring.gates.statistics import mean_interval
 
@@ -21,6 +21,7 @@ COSTS = Limits(false_positive_cost=2.0, false_negative_cost=7.0)
 SCHEMA = pa.schema(
     [
         ("event_id", pa.string()),
+        ("event_time", pa.timestamp("ms", tz="UTC")),
         ("decision", pa.string()),
         ("served.decision", pa.string()),
         ("explored", pa.bool_()),
@@ -50,7 +51,9 @@ ROWS = st.lists(
 
 
 def table(rows: list[dict[str, Any]], first: int = 0) -> pa.Table:
-    numbered = [{"event_id": str(first + number), **row} for number, row in enumerate(rows)]
+    numbered = [
+        {"event_id": str(first + number), "event_time": first + number, **row} for number, row in enumerate(rows)
+    ]
     return pa.Table.from_pylist(numbered, SCHEMA)
 
 
@@ -59,8 +62,8 @@ def row(before: str | None, after: str | None, **changes: Any) -> dict[str, Any]
     return found | {"defaulted": False, "arm": "a", "group.event.country": "DE", "amount": 1.0} | changes
 
 
-def truths_of(rows: list[dict[str, Any]]) -> dict[str, bool]:
-    return {str(number): one["truth"] for number, one in enumerate(rows) if one["truth"] is not None}
+def truths_of(rows: list[dict[str, Any]]) -> TruthOf:
+    return lambda event_id, _time, _served: rows[int(event_id)]["truth"]
 
 
 def cost_of(decision: str, truth: bool, amount: float) -> float:
@@ -126,7 +129,7 @@ def test_flips_and_costs_are_those_that_are_counted_event_by_event(rows: list[di
 
 def test_an_explored_event_is_no_flip_though_its_decision_would_change() -> None:
     rows = [row("pass", "block", **{"served.explored": True}), row("block", "pass", explored=True), row("pass", "pass")]
-    report = flips([table(rows)], DECIDED, {"0": True, "1": True}, COSTS)
+    report = flips([table(rows)], DECIDED, lambda event, *_: None if event == "2" else True, COSTS)
     assert (report.forced, report.forced_changed) == (2, 2)
     assert report.all == Tally(compared=1)
 
@@ -139,7 +142,8 @@ def test_amounts_are_summed_by_kind_and_weigh_the_costs() -> None:
         row("block", "pass", amount=2.0),
         row("block", "pass", amount=100.0),  # without a label
     ]
-    tally = flips([table(rows)], DECIDED, {"0": True, "1": False, "2": True, "3": False}, COSTS).all
+    truth = {"0": True, "1": False, "2": True, "3": False}
+    tally = flips([table(rows)], DECIDED, lambda event, *_: truth.get(event), COSTS).all
     assert tally.amounts == {"caught": 10.0, "blocked": 3.0, "let_through": 5.0, "freed": 2.0}
     assert tally.cost == 7 * (5 - 10) + 2 * (3 - 2)
     assert (tally.to_negative, tally.labelled_to_negative) == (3, 2)
@@ -149,18 +153,18 @@ def test_amounts_are_summed_by_kind_and_weigh_the_costs() -> None:
 def test_the_share_has_the_interval_of_clopper_and_pearson(flipped: int, of: int) -> None:
     rows = [row("pass", "block")] * flipped + [row("pass", "pass")] * (of - flipped)
     exact = stats.binomtest(flipped, of).proportion_ci(0.95, "exact")
-    found = flips([table(rows)], DECIDED, {}, COSTS).all.share(0.05)
+    found = flips([table(rows)], DECIDED, None, COSTS).all.share(0.05)
     assert found == pytest.approx((flipped / of, exact.low, exact.high))
 
 
 def test_a_column_with_too_many_values_has_no_groups() -> None:
     rows = [row("pass", "block", **{"group.event.country": str(n)}) for n in range(MOST_GROUPS + 1)]
-    report = flips([table(rows), table(rows)], DECIDED, {}, COSTS)
+    report = flips([table(rows), table(rows)], DECIDED, None, COSTS)
     assert report.too_many == {"event.country": MOST_GROUPS + 1}
     assert set(report.by) == {"arm"}
 
 
 def test_without_events_nothing_is_known() -> None:
-    report = flips([], DECIDED, {}, COSTS)
+    report = flips([], DECIDED, None, COSTS)
     assert report == FlipReport()
     assert np.isnan([*report.all.share(0.05), *report.all.cost_per_event(0.05)]).all()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from backfill.scores.labels import truths
+from backfill.scores.labels import Truths
 from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.kafka.reading import Record
 from streams.plan.project import Project
@@ -25,33 +25,60 @@ class Kind(Contract, name="kind_for_scores", version=1):
     is_fraud: bool | None
 
 
-def found(given: list[tuple[str, int, Any]], value: str, **task: Any) -> dict[str, bool]:
-    labels = Labels(topic="labels.taps", contract=Kind, value=value, **task)
+def found(given: list[tuple[str, int, Any]], value: str, **declared: Any) -> Truths:
+    labels = Labels(topic="labels.taps", contract=Kind, value=value, **declared)
     pipeline = PIPELINE.model_copy(update={"labels": labels})
     rest = {"kind": None, "loss": None, "is_fraud": None}
     records = [
-        Record(0, n, 0, None, json.dumps(rest | {"tap_id": tap, "known_at": at, value: says}).encode(), ())
+        Record(0, n, -1, None, json.dumps(rest | {"tap_id": tap, "known_at": at, value: says}).encode(), ())
         for n, (tap, at, says) in enumerate(given)
     ]
-    return truths(Project.of(pipeline, Path("nothing is committed")), records, None)
+    return Truths.of(Project.of(pipeline, Path("nothing is committed")), records, None)
 
 
 @pytest.mark.parametrize(
     ("value", "task", "values", "expected"),
     [
-        ("is_fraud", {}, [True, False, None], {"0": True, "1": False}),
-        ("kind", {"task": "multiclass", "positive": "theft"}, ["theft", "other", None], {"0": True, "1": False}),
-        ("loss", {"task": "regression"}, [0.5, 0.4, None], {"0": True, "1": False}),
+        ("is_fraud", {}, [True, False, None], [True, False, None, None]),
+        ("kind", {"task": "multiclass", "positive": "theft"}, ["theft", "other", None], [True, False, None, None]),
+        ("loss", {"task": "regression"}, [0.5, 0.4, None], [True, False, None, None]),
     ],
 )
 def test_a_label_says_whether_an_event_is_positive(
-    value: str, task: dict[str, Any], values: list[Any], expected: dict[str, bool]
+    value: str, task: dict[str, Any], values: list[Any], expected: list[bool | None]
 ) -> None:
     given = [(str(number), FROM, each) for number, each in enumerate(values)]
-    assert found(given, value, **task) == expected
+    truth = found(given, value, **task)
+    assert [truth(event, FROM, None) for event in "0123"] == expected
 
 
 def test_the_label_that_became_known_last_counts_and_one_may_be_taken_back() -> None:
     given = [("a", FROM + 1, True), ("a", FROM, False), ("b", FROM, True), ("b", FROM + 1, None), ("c", FROM, True)]
     given += [("c", FROM, False)]
-    assert found(given, "is_fraud") == {"a": True, "c": False}
+    truth = found(given, "is_fraud")
+    assert [truth(event, FROM, None) for event in "abc"] == [True, None, False]
+
+
+@pytest.mark.parametrize(
+    ("absent", "hidden_by", "expected"),
+    [
+        # In turn: in time, too late, taken back, none; then too young, and an event that was blocked.
+        (None, None, [True, None, None, None, None, None]),
+        ("excluded", None, [True, None, None, None, None, None]),
+        ("negative", None, [True, False, False, False, None, False]),
+        ("negative", "block", [True, False, False, False, None, None]),
+    ],
+)
+def test_with_a_horizon_only_old_enough_events_count_and_no_label_means_what_is_declared(
+    absent: Any, hidden_by: str | None, expected: list[bool | None]
+) -> None:
+    given = [("a", FROM + 10, True), ("b", FROM + 11, True), ("c", FROM, True), ("c", FROM + 1, None)]
+    given += [("e", FROM + 2, True), ("newest", FROM + 11, False)]
+    truth = found(given, "is_fraud", horizon=10, absent=absent, hidden_by=hidden_by)
+    events = [("a", FROM, "pass"), ("b", FROM, "pass"), ("c", FROM, "pass"), ("d", FROM + 1, "pass")]
+    events += [("e", FROM + 2, "pass"), ("f", FROM, "block")]
+    assert [truth(*event) for event in events] == expected
+
+
+def test_without_any_label_nothing_is_known() -> None:
+    assert found([], "is_fraud", horizon=10, absent="negative")("a", FROM, "pass") is None

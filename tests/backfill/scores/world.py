@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from backfill.scores.run import ModelVersion, Outcome, ScoreRequest, score
-from backfill.scores.topics import Topics
+from backfill.topic_reading import Range, Topics
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Source, View, count, sum_
-from penstock.kafka.reading import Record
+from penstock.kafka.reading import ReadTopic, Record
 from schemas.codec import Encoder
 from schemas.records import PREDICTION_SCHEMA
 from scoring.onnx_session import open_session, scores_of
@@ -78,6 +78,19 @@ def repository_in(folder: Path) -> ModelRepository:
         content = onnx_bytes(weights=np.array(weights, np.float32).reshape(3, 1))
         repository.add("taps", TrainedModel(content, None, manifest_of(PIPELINE)))
     return repository
+
+
+class FakeTopics:
+    """Topics in memory; only what scores take from them."""
+
+    def __init__(self, read: ReadTopic, ranges: Callable[[str], dict[int, Range]]) -> None:
+        self.read, self.ranges = read, ranges
+
+    def names(self) -> set[str]:
+        raise NotImplementedError
+
+    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
+        raise NotImplementedError
 
 
 @dataclass
@@ -196,7 +209,7 @@ class World:
             offsets = {partition: self._offsets(topic, partition) for partition in range(PARTITIONS)}
             return {number: (min(of, default=0), max(of, default=-1) + 1) for number, of in offsets.items()}
 
-        return Topics(read, ranges)
+        return FakeTopics(read, ranges)
 
     def run(self, out: Path, version: int | None = None, **changes: Any) -> Outcome:
         """Score the range with a version, or under the policy that served it."""

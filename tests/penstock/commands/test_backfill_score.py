@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from backfill.scores import topics as topics_module
+from backfill import topic_reading
 from penstock.cli import cli
 from penstock.commands import backfill_score as module
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_log import Logged, Marker, PolicyChange
-from tests.backfill.scores.world import FROM, World
+from tests.archives import archive_records
+from tests.backfill.scores.world import FROM, FakeTopics, World
 from tests.scoring.line_ups import ab
 
 FILE = """
@@ -45,12 +47,16 @@ class Command:
         self.present: PolicyChange | None = None
         read = self.world.fake().read
         whole = {"labels.taps": {0: 0}}
-        fake = topics_module.Topics(
+        fake = FakeTopics(
             lambda topic, start=None, end=None: read(topic, start=start or whole[topic], end=end),
             self.world.fake().ranges,
         )
         monkeypatch.setenv("PENSTOCK_MODEL_REPOSITORY", str(self.world.repository.root))
-        monkeypatch.setattr(topics_module, "topics_in", lambda _: fake)
+        of_archive = topic_reading.topics_of
+        monkeypatch.setattr(
+            topic_reading, "topics_of", lambda kafka, archive: of_archive(kafka, archive) if archive else fake
+        )
+        monkeypatch.setattr(topic_reading.KafkaTopics, "names", lambda _: set())
         monkeypatch.setattr(module, "open_project", lambda _: self.world.project)
         monkeypatch.setattr(module, "iterate_log", lambda *_: iter(self.log))
         monkeypatch.setattr(module, "read_policy", lambda *_: self.present)
@@ -93,6 +99,17 @@ def test_the_first_run_writes_all_and_the_second_has_nothing_to_do(command: Comm
     assert (first["model"], first["rows"], first["new_rows"]) == ("taps@2", 39, 39)
     assert second == first | {"new_rows": 0}
     assert "flips" not in first
+
+
+def test_topics_that_kafka_no_longer_has_are_read_from_an_archive(command: Command) -> None:
+    command.publish(command.world.policy)
+    archive = archive_records(command.folder / "archive", command.world.project, command.world.topics)
+    options = ("--policy", command.file(OTHER), "--amount", "event.amount")
+    expected = command.json(*options)
+    written = {path.name: path.read_bytes() for path in (command.folder / "out").iterdir()}
+    shutil.rmtree(command.folder / "out")
+    assert command.json(*options, "--source", archive) == expected
+    assert {path.name: path.read_bytes() for path in (command.folder / "out").iterdir()} == written
 
 
 @pytest.mark.parametrize("how", ["1@7", "features.taps[1]@7", "the file"])

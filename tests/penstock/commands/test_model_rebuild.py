@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from penstock.commands.model import made_again, rebuilding
+from backfill import topic_reading
+from penstock.commands.model import rebuilding
 from penstock.errors import PenstockError
 from penstock.kafka.reading import RecordsGoneError
 from scoring import training
@@ -106,8 +107,9 @@ def changed_label(site: Site) -> None:
 
 
 def deleted_labels(site: Site) -> None:
-    file = next(site.archive.rglob("*.parquet"))
-    pq.write_table(pq.ParquetFile(file).read().slice(3), file)
+    labels = site.labels()
+    shutil.rmtree(site.archive)
+    site.archive_labels(labels[3:])
 
 
 def one_ulp(site: Site) -> None:
@@ -216,7 +218,7 @@ def test_labels_that_kafka_deleted_are_named(site: Site, monkeypatch: pytest.Mon
         assert offsets == {"start": {0: 0, 1: 0}, "end": {0: 300, 1: 300}}
         raise RecordsGoneError("Kafka deleted records before they were read", where=f"{topic}[0]@0")
 
-    monkeypatch.setattr(made_again, "read_topic", gone)
+    monkeypatch.setattr(topic_reading, "read_topic", gone)
     code, found = site.rebuild(monkeypatch, "--backfill", str(site.backfill), data=False)
     assert code == 3
     assert found["differences"] == [{"where": f"{LABELS}[0]@0", "what": "Kafka deleted records before they were read"}]
@@ -233,7 +235,7 @@ def test_without_features_the_backfill_of_then_runs_again_in_a_folder_that_is_de
         shutil.copytree(site.backfill, folder, dirs_exist_ok=True)
 
     monkeypatch.setattr(rebuilding, "_replay", replay)
-    code, _ = site.rebuild(monkeypatch, "--archive", str(site.archive), data=False)
+    code, _ = site.rebuild(monkeypatch, "--source", str(site.archive), data=False)
     assert code == 0
     assert not folders[0].exists()
 

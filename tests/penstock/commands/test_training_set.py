@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from backfill import topic_reading
 from penstock.cli import cli
 from penstock.commands import training_set as commands
 from penstock.offline import training_set
+from tests.archives import archive_records
 from tests.backfill.training_sets.worlds import Event, Label, World
 
 WORLD = World(
@@ -30,7 +33,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
     def run(*options: str, world: World = WORLD) -> Result:
         monkeypatch.setattr(commands, "open_project", lambda _: world.project())
-        monkeypatch.setattr(commands, "read_topic", lambda _, topic: world.records(topic))
+        monkeypatch.setattr(topic_reading, "read_topic", lambda _, topic, **__: world.records(topic))
         return CliRunner().invoke(
             cli, ["training-set", "build", "taps", *RANGE, "--out", str(tmp_path / "set"), *options]
         )
@@ -61,6 +64,17 @@ def test_a_set_that_saw_its_future_exits_with_3(build: Build, tmp_path: Path) ->
     assert done.exit_code == 3
     assert "e of 1970-01-01T00:00:00.005Z is as of 1970-01-01T00:00:00.500Z" in done.output
     assert training_set(tmp_path / "set").manifest.leak_check.verdict == "failed"
+
+
+def test_a_set_of_an_archive_is_that_of_kafka(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("--no-probe")
+    of_kafka = (tmp_path / "set" / "manifest.json").read_bytes()
+    shutil.rmtree(tmp_path / "set")
+    records = {topic: list(WORLD.records(topic)) for topic in ("labels.taps", "predictions.taps")}
+    archive = archive_records(tmp_path / "archive", WORLD.project(), records)
+    monkeypatch.setattr(topic_reading.KafkaTopics, "names", lambda _: set())
+    assert build("--no-probe", "--source", archive).exit_code == 0
+    assert (tmp_path / "set" / "manifest.json").read_bytes() == of_kafka
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from backfill import topic_reading
 from penstock.cli import cli
 from penstock.commands.features import profiling
-from penstock.kafka import reading
 from penstock.kafka.reading import Record
 from tests.backfills import write_backfill
 from tests.profiles import DAY_MS, FIRST_MS, PIPELINE, PROJECT, training_set
@@ -79,6 +79,7 @@ def test_json_is_all_of_the_output(labelled: Path) -> None:
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
     assert content["task"] == "binary"
+    assert content["source"] == "a training set, data 0123456789abcdef"
     assert content["labels"] == {"negative": 1_500, "positive": 500}
     assert content["features"][0]["worth"]["estimate"] > 0.7
 
@@ -101,7 +102,7 @@ def test_the_latest_labels_of_the_topic_show_the_worth(backfill: Path, monkeypat
 
     first = [record(row, row, row % 2 == 0, FIRST_MS) for row in range(ROWS)]  # turned round by the later ones
     later = [record(ROWS + row, row, row % 2 == 1, FIRST_MS + 1) for row in range(ROWS - 100)]
-    monkeypatch.setattr(reading, "read_topic", lambda *_: iter([*later, *first]))
+    monkeypatch.setattr(topic_reading, "read_topic", lambda *_, **__: iter([*later, *first]))
     content = json.loads(run("--backfill", backfill, "--labels", "--json").stdout)
     assert content["labels"] == {"negative": 200, "positive": 200}
     (worth,) = [one["worth"] for one in content["features"] if one["name"] == "event.amount"]
@@ -116,6 +117,7 @@ def test_the_latest_labels_of_the_topic_show_the_worth(backfill: Path, monkeypat
         (["--json", "--backfill", "{backfill}", "--training-set", "{backfill}"], "either --backfill or"),
         (["--backfill", "{backfill}"], "--out FILE"),
         (["--training-set", "{backfill}", "--labels", "--json"], "--labels goes with --backfill"),
+        (["--backfill", "{backfill}", "--source", "folder", "--json"], "--source goes with --labels"),
     ],
 )
 def test_wrong_usage_is_refused(backfill: Path, arguments: list[str], says: str) -> None:
@@ -126,14 +128,17 @@ def test_wrong_usage_is_refused(backfill: Path, arguments: list[str], says: str)
 
 def test_a_folder_of_the_other_kind_is_refused(backfill: Path, labelled: Path) -> None:
     result = run("--training-set", backfill, "--json")
-    assert "its rows have no label" in str(result.exception)
+    assert "a manifest that is not of a training set" in str(result.exception)
     assert "backfill" in str(run("--backfill", labelled, "--json").exception)
 
 
-def test_a_backfill_of_another_pipeline_is_refused(backfill: Path) -> None:
-    manifest = backfill / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"pipeline": "taps"', '"pipeline": "trips"'))
-    result = run("--backfill", backfill, "--json")
+@pytest.mark.parametrize("kind", ["backfill", "training-set"])
+def test_a_folder_of_another_pipeline_is_refused(kind: str, backfill: Path, labelled: Path) -> None:
+    folder = backfill if kind == "backfill" else labelled
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"pipeline": "trips"}))
+    result = run(f"--{kind}", folder, "--json")
     assert "is of pipeline trips, not of taps" in str(result.exception)
 
 

@@ -1,0 +1,255 @@
+"""Reads topics as they are in Kafka, or as an archive and Kafka have them together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from confluent_kafka import KafkaException
+
+from backfill.kafka_offsets import offsets_at
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag import Lag
+from penstock.kafka.reading import Record, RecordsGoneError, read_topic
+from penstock.kafka.topics import admin_client, partition_counts
+from sinks.archive.reading import Archive
+
+_log = logging.getLogger(__name__)
+
+Range = tuple[int, int]
+"""The first offset of a partition that can be read, and the end."""
+
+
+class Topics(Protocol):
+    """Where topics are read. All methods raise PenstockError if Kafka or the archive does not answer."""
+
+    def names(self) -> set[str]:
+        """The topics that there are."""
+
+    def ranges(self, topic: str) -> dict[int, Range]:
+        """What can be read of each partition of a topic, as of now.
+
+        Raises:
+            RecordsGoneError: if there is no such topic, or offsets of it are neither in the archive nor in Kafka.
+        """
+
+    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
+        """The first offset of each partition whose Kafka timestamp is at least this, epoch ms; its end if none is."""
+
+    def read(
+        self, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
+    ) -> Iterator[Record]:
+        """The records of the partitions in ``start``, or of all; see :class:`penstock.kafka.reading.ReadTopic`.
+
+        Raises:
+            RecordsGoneError: if a part of what is to be read is not there.
+        """
+
+
+def topics_of(kafka: KafkaAccess, archive: str | None = None) -> Topics:
+    """The topics that Kafka has; with the folder or URL of an archive, also what only the archive still has.
+
+    Raises:
+        PenstockError: if the URL of the archive cannot be used.
+    """
+    return KafkaTopics(kafka) if archive is None else ArchivedTopics(Archive(archive), kafka)
+
+
+class KafkaTopics:
+    """The topics that Kafka has; see :class:`Topics`."""
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+
+    def names(self) -> set[str]:
+        """See :class:`Topics`."""
+        return {*partition_counts(admin_client(self._kafka), self._kafka)}
+
+    def ranges(self, topic: str) -> dict[int, Range]:
+        """See :class:`Topics`."""
+        try:
+            with Lag(self._kafka) as lag:
+                first, ends = lag.earliest_offsets(topic), lag.end_offsets(topic)
+        except KafkaException as error:
+            raise PenstockError(
+                f"topic {topic} cannot be read: {error.args[0].str()}", where=str(self._kafka), next="penstock status"
+            ) from error
+        if not ends:
+            raise _no_topic(topic, str(self._kafka))
+        return {partition: (first[partition], end) for partition, end in ends.items()}
+
+    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
+        """See :class:`Topics`."""
+        return offsets_at(self._kafka, topic, self.ranges(topic), time_ms)
+
+    def read(
+        self, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
+    ) -> Iterator[Record]:
+        """See :class:`Topics`."""
+        return read_topic(self._kafka, topic, start=start, end=end)
+
+
+class ArchivedTopics:
+    """Topics of an archive, and after it what only Kafka has; see :class:`Topics`.
+
+    A topic that the archive lacks, such as dead letters, is Kafka's alone; one that Kafka no longer has, the archive's.
+    Kafka is not asked for what the archive has.
+
+    Args:
+        archive: The archive.
+        kafka: How to reach Kafka.
+    """
+
+    def __init__(self, archive: Archive, kafka: KafkaAccess) -> None:
+        self._archive, self._kafka, self._of_kafka = archive, kafka, KafkaTopics(kafka)
+        self._names: set[str] | None = None
+
+    def names(self) -> set[str]:
+        """See :class:`Topics`."""
+        return self._archived_names() | self._of_kafka.names()
+
+    def ranges(self, topic: str) -> dict[int, Range]:
+        """See :class:`Topics`. What lies before a gap counts as deleted: windows that reach beyond it lack it."""
+        return self._joined(topic, self._archived(topic), self._held(topic))
+
+    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
+        """See :class:`Topics`."""
+        archived, held = self._archived(topic), self._held(topic)
+        ranges = self._joined(topic, archived, held)
+        if time_ms <= 0:
+            return {number: first for number, (first, _) in ranges.items()}
+        found = {number: end for number, (_, end) in ranges.items()}
+        if any(end > _end(archived.get(number, ())) for number, end in found.items()):
+            of_kafka = self._of_kafka.starts(topic, time_ms)
+            found |= {number: max(at, _end(archived.get(number, ()))) for number, at in of_kafka.items()}
+        for batch in self._archive.batches(topic, ["_partition", "_offset"], from_ms=time_ms) if archived else ():
+            partitions, offsets = batch["_partition"].to_numpy(), batch["_offset"].to_numpy()
+            for number in np.unique(partitions).tolist():
+                first = int(offsets[partitions == number].min())
+                found[number] = min(found[number], max(first, ranges[number][0]))
+        return found
+
+    def read(
+        self, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
+    ) -> Iterator[Record]:
+        """See :class:`Topics`. The records of a partition come in the order of their offsets."""
+        archived = self._archived(topic)
+        ranges = self._joined(topic, archived, self._held(topic)) if start is None or end is None else {}
+        starts = {number: first for number, (first, _) in ranges.items()} if start is None else start
+        ends = {number: of[1] for number, of in ranges.items()} | dict(end or {})
+        pieces = {
+            number: pieces_of(archived.get(number, ()), at, ends.get(number, at))
+            for number, at in sorted(starts.items())
+        }
+        self._require(topic, [(number, one) for number, of in pieces.items() for one in of if not one.is_archived])
+        for turn in zip_longest(*([(number, one) for one in of] for number, of in pieces.items())):
+            for is_archived in (True, False):
+                now = {number: one for number, one in filter(None, turn) if one.is_archived is is_archived}
+                if now:
+                    bounds = {n: one.begin for n, one in now.items()}, {n: one.end for n, one in now.items()}
+                    yield from self._piece(topic, *bounds, is_archived=is_archived)
+
+    def _piece(
+        self, topic: str, start: Mapping[int, int], end: Mapping[int, int], *, is_archived: bool
+    ) -> Iterator[Record]:
+        if is_archived:
+            return self._archive.records(topic, start=start, end=end)
+        return read_topic(self._kafka, topic, start=start, end=end)
+
+    def _archived(self, topic: str) -> dict[int, list[Range]]:
+        """What is archived of each partition; nothing if the archive lacks the topic."""
+        return self._archive.ranges(topic) if topic in self._archived_names() else {}
+
+    def _archived_names(self) -> set[str]:
+        if self._names is None:
+            self._names = {*self._archive.topics()}
+            if not self._names:
+                raise PenstockError(
+                    "there is no archive, or one without topics",
+                    where=self._archive.url,
+                    safe="nothing was changed",
+                    next="penstock archive run PIPELINE --to ARCHIVE; or read from Kafka alone: --source kafka",
+                )
+        return self._names
+
+    def _held(self, topic: str) -> dict[int, Range]:
+        """What Kafka has of each partition; nothing if it lacks the topic."""
+        return self._of_kafka.ranges(topic) if topic in self._of_kafka.names() else {}
+
+    def _joined(
+        self, topic: str, archived: Mapping[int, Sequence[Range]], held: Mapping[int, Range]
+    ) -> dict[int, Range]:
+        if not archived and not held:
+            raise _no_topic(topic, f"{self._archive.url} and {self._kafka}")
+        if not archived and any(first > 0 for first, _ in held.values()):
+            _log.warning("the archive has no topic %s: it is read from Kafka, which has deleted a part of it", topic)
+        return {
+            number: _joined(topic, number, archived.get(number, ()), held.get(number))
+            for number in sorted({*archived, *held})
+        }
+
+    def _require(self, topic: str, wanted: Sequence[tuple[int, Piece]]) -> None:
+        """Check that Kafka still has what the archive lacks."""
+        held = self._held(topic) if wanted else {}
+        for number, piece in wanted:
+            first = held[number][0] if number in held else piece.end
+            if piece.begin < first:
+                raise _in_neither(topic, number, piece.begin, min(first, piece.end))
+
+
+class Piece(NamedTuple):
+    """A part of a partition: the offsets of [begin, end), and whether the archive has them."""
+
+    begin: int
+    end: int
+    is_archived: bool
+
+
+def pieces_of(archived: Sequence[Range], first: int, end: int) -> list[Piece]:
+    """Part [first, end) into what is in the archive and what is not, in order. Pure."""
+    found, at = list[Piece](), first
+    for begin, stop in archived:
+        if begin >= end or at >= end:
+            break
+        if stop > at:
+            if begin > at:
+                found.append(Piece(at, begin, False))
+            found.append(Piece(max(at, begin), min(stop, end), True))
+            at = min(stop, end)
+    return [*found, Piece(at, end, False)] if at < end else found
+
+
+def _joined(topic: str, number: int, archived: Sequence[Range], held: Range | None) -> Range:
+    """The last offsets without a gap that the archive and Kafka have of a partition together."""
+    if held is not None and archived and held[0] > _end(archived):
+        raise _in_neither(topic, number, _end(archived), held[0])
+    (first, end), *others = sorted([*archived, *([] if held is None else [held])])
+    for begin, stop in others:
+        first, end = first if begin <= end else begin, max(end, stop)
+    return first, end
+
+
+def _end(archived: Sequence[Range]) -> int:
+    return archived[-1][1] if archived else 0
+
+
+def _no_topic(topic: str, where: str) -> RecordsGoneError:
+    return RecordsGoneError(
+        f"there is no topic {topic}",
+        where=where,
+        safe="nothing was changed",
+        next="penstock topics create PIPELINE, or set PENSTOCK_KAFKA_BOOTSTRAP",
+    )
+
+
+def _in_neither(topic: str, number: int, begin: int, end: int) -> RecordsGoneError:
+    return RecordsGoneError(
+        f"offsets {begin} to {end} are neither in the archive nor in Kafka",
+        where=f"{topic}[{number}]",
+        safe="nothing was changed",
+        next="give a range that needs Kafka or the archive alone",
+    )
