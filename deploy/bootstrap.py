@@ -16,12 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 from penstock.paths import (
     BUILD,
-    CLIENT_ARCHIVE,
     JARS,
     JAVA_MAJOR,
     KERNEL_ARCHIVE,
@@ -166,32 +164,26 @@ def kernel() -> None:
     _step(
         "kernel", KERNEL_JAR.with_suffix(".stamp"), digest if KERNEL_JAR.exists() else "absent", build, recorded=digest
     )
-    _class_archives()
+    _class_archive()
 
 
-def _class_archives() -> None:
-    """Writes the archives from which the kernel, and what submits jobs, start in half the time.
-
-    Without the environments there are none yet.
-    """
-    python, packages, home = venv_python("services"), site_packages("jobs"), java_home()
-    flink = sorted((packages / "pyflink").glob("*/flink-*.jar")) if packages else []
+def _class_archive() -> None:
+    """Writes the archive from which the kernel starts in half the time; without the environments there is none yet."""
+    python, packages = venv_python("services"), site_packages("jobs")
+    flink = sorted((packages / "pyflink" / "lib").glob("flink-dist-*.jar")) if packages else []
+    home = java_home()
     if not (python.exists() and flink and home and KERNEL_JAR.exists()):
         return
     # Java takes an archive only for the very files and the version that it was written with.
-    files = [*flink, home / "lib" / "modules"]
+    files = [KERNEL_JAR, *flink, home / "lib" / "modules"]
     digest = _digest([KERNEL_JAR.with_suffix(".stamp")], *(f"{file} {file.stat().st_mtime_ns}" for file in files))
-    for name, archive, module in (
-        ("classes of the kernel", KERNEL_ARCHIVE, "streams.inprocess.class_archive"),
-        ("classes of Flink's client", CLIENT_ARCHIVE, "streams.flink.class_archive"),
-    ):
-        _step(
-            name,
-            archive.with_suffix(".jsa.stamp"),
-            digest if archive.exists() else "absent",
-            partial(_run, [str(python), "-m", module]),
-            recorded=digest,
-        )
+    _step(
+        "classes of the kernel",
+        KERNEL_ARCHIVE.with_suffix(".jsa.stamp"),
+        digest if KERNEL_ARCHIVE.exists() else "absent",
+        lambda: _run([str(python), "-m", "streams.inprocess.class_archive"]),
+        recorded=digest,
+    )
 
 
 def tools() -> str:

@@ -16,7 +16,6 @@ JARS = BUILD / "jars"
 DEFAULT_HOME = BUILD / "stack"
 KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
 KERNEL_ARCHIVE = KERNEL_JAR.with_suffix(".jsa")
-CLIENT_ARCHIVE = KERNEL_JAR.with_name("flink-client.jsa")
 
 # Behind the reference of a pipeline: the strong model of its cascade in the place of the fast one.
 STRONG = ":strong"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
-from penstock.paths import CLIENT_ARCHIVE, ROOT, java_home, jobs_python
+from penstock.paths import ROOT, java_home, jobs_python
 from penstock.processes import end_with_parent
 from penstock.settings import Settings
 from schemas.avro import fingerprint
@@ -245,7 +245,7 @@ def _run_job_graph(submission: Submission, personal_key: str, settings: Settings
                 input=submission.model_dump_json(),
                 capture_output=True,
                 text=True,
-                env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} {_JVM_OPTIONS}{_from_archive()}"},
+                env=environment | {"JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch} {_JVM_OPTIONS}"},
                 # Without this, an orphaned process would still submit the job. Its JVM ends with it.
                 preexec_fn=end_with_parent,
                 timeout=_SUBMIT_TIMEOUT_S,
@@ -269,12 +269,6 @@ def _run_job_graph(submission: Submission, personal_key: str, settings: Settings
             next="copy Flink's opt/flink-python-*.jar into the cluster's lib folder" if needs_python else None,
         )
     return SubmissionResult.model_validate_json(finished.stdout.strip().splitlines()[-1]).job_id
-
-
-def _from_archive() -> str:
-    """The options of a JVM that starts from the archive of :mod:`streams.flink.class_archive`, if there is one."""
-    # Java goes without the archive if it is of other jars; it would warn about that on standard output.
-    return f" -XX:SharedArchiveFile={CLIENT_ARCHIVE} -Xlog:disable" if CLIENT_ARCHIVE.exists() else ""
 
 
 def _innermost_message(stderr: str) -> str:

@@ -51,7 +51,7 @@ def test_a_step_that_failed_is_done_again(tmp_path: Path) -> None:
 
 @pytest.fixture
 def archive_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that write the archives of classes, in a set-up that is complete."""
+    """The commands that write the archive of the kernel's classes, in a set-up that is complete."""
     jar, flink = tmp_path / "kernel.jar", tmp_path / "pyflink" / "lib" / "flink-dist-2.jar"
     flink.parent.mkdir(parents=True)
     (tmp_path / "lib").mkdir()
@@ -59,12 +59,7 @@ def archive_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[s
         file.write_text("")
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "KERNEL_JAR", jar)
-    archives = {
-        "streams.inprocess.class_archive": jar.with_suffix(".jsa"),
-        "streams.flink.class_archive": jar.with_name("client.jsa"),
-    }
-    monkeypatch.setattr(bootstrap, "KERNEL_ARCHIVE", archives["streams.inprocess.class_archive"])
-    monkeypatch.setattr(bootstrap, "CLIENT_ARCHIVE", archives["streams.flink.class_archive"])
+    monkeypatch.setattr(bootstrap, "KERNEL_ARCHIVE", jar.with_suffix(".jsa"))
     monkeypatch.setattr(bootstrap, "java_home", lambda: tmp_path)
     monkeypatch.setattr(bootstrap, "site_packages", lambda _: tmp_path)
     monkeypatch.setattr(bootstrap, "venv_python", lambda _: tmp_path / "python")
@@ -72,29 +67,28 @@ def archive_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[s
 
     def run(command: list[str]) -> None:
         runs.append(command)
-        archives[command[-1]].write_text("")
+        jar.with_suffix(".jsa").write_text("")
 
     monkeypatch.setattr(bootstrap, "_run", run)
     return runs
 
 
-def test_the_archives_of_classes_are_written_anew_only_if_a_jar_has_changed(
+def test_the_archive_of_the_kernels_classes_is_written_anew_only_if_a_jar_has_changed(
     archive_runs: list[list[str]], tmp_path: Path
 ) -> None:
     for _ in range(2):
-        bootstrap._class_archives()
-    written = [["-m", "streams.inprocess.class_archive"], ["-m", "streams.flink.class_archive"]]
-    assert [run[1:] for run in archive_runs] == written
+        bootstrap._class_archive()
+    assert [run[1:] for run in archive_runs] == [["-m", "streams.inprocess.class_archive"]]
     os.utime(tmp_path / "pyflink" / "lib" / "flink-dist-2.jar", (1, 1))
-    bootstrap._class_archives()
-    assert len(archive_runs) == 4
+    bootstrap._class_archive()
+    assert len(archive_runs) == 2
 
 
-def test_without_the_environments_there_are_no_archives_of_classes(
+def test_without_the_environments_there_is_no_archive_of_the_kernels_classes(
     archive_runs: list[list[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "python").unlink()
-    bootstrap._class_archives()
+    bootstrap._class_archive()
     assert archive_runs == []
 
 
