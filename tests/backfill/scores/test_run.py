@@ -209,9 +209,9 @@ def test_the_features_of_a_backfill_are_scored_and_compared_with_what_was_served
 def test_killed_with_a_backfill_the_folder_has_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
-    from backfill import parts  # noqa: PLC0415
+    from backfill import parquet  # noqa: PLC0415
 
-    monkeypatch.setattr(parts, "_ROWS_PER_GROUP", 3)
+    monkeypatch.setattr(parquet, "_ROWS_PER_BATCH", 3)
     world = World(tmp_path)
     features = [one for one in world.features if one["source"]["partition"] == 0]
     backfill = write_backfill(world.project.pipeline, tmp_path / "features", features)
