@@ -12,10 +12,10 @@ import pytest
 from backfill.manifest import BackfillManifest, plan_hash, selected_views
 from backfill.parity.rows import BackfillRows
 from backfill.parity.values import Cause
-from backfill.parquet import RowBuilder, WrittenOffsets, read_backfill, write_part
+from backfill.parquet import read_backfill
+from backfill.parts import PartsWriter
 from penstock.errors import PenstockError
-from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Encoder
+from schemas.codec import Encoder
 from streams.flink.submission import Replay
 from streams.plan.feature_records import features_schema
 from tests.backfill.parity.test_check import causes, interleaved, payments
@@ -35,15 +35,11 @@ def rows_of(world: World, records: Sequence[dict[str, Any]], folder: Path) -> Ba
         state="complete", pipeline=plan.pipeline, views=views, plan=plan_hash(plan), run="r", replay=replay
     )
     encoder = Encoder(schema)
-    for partition, end in ends.items():
-        own = [encoder.encode(one) for one in records if one["source"]["partition"] == partition]
-        scratch = (Record(partition, offset, 0, None, value, ()) for offset, value in enumerate(own))
-        part = write_part(
-            folder, partition, 0, scratch, Decoder(schema), RowBuilder(plan, views), WrittenOffsets(0, end)
-        )
-        if part is not None:
-            manifest.parts.append(part)
-    manifest.save(folder)
+    with PartsWriter(plan, manifest, folder) as writer:
+        for partition in ends:
+            own = [encoder.encode(one) for one in records if one["source"]["partition"] == partition]
+            writer.add(partition, list(range(len(own))), own)
+        writer.finish()
     return BackfillRows(read_backfill(folder), plan)
 
 
