@@ -13,7 +13,7 @@ from streams.flink.submission import Offsets, Replay
 from streams.plan.project import Project
 
 
-def plan_again(project: Project, data: DataRecipe, folder: Path) -> BackfillRequest:
+def plan_again(project: Project, data: DataRecipe, folder: Path, archive: str | None = None) -> BackfillRequest:
     """Write the manifest of a backfill that has yet to run, and return the request that runs it.
 
     :func:`backfill.run.run_backfill` takes it for an interrupted one, and so plans nothing itself: it replays these
@@ -23,6 +23,7 @@ def plan_again(project: Project, data: DataRecipe, folder: Path) -> BackfillRequ
         project: The pipeline.
         data: What the training says of its backfill.
         folder: An empty folder.
+        archive: The folder or URL of an archive, which has the records that Kafka has deleted.
 
     Raises:
         PenstockError: if the pipeline has other sources or views now.
@@ -56,5 +57,6 @@ def plan_again(project: Project, data: DataRecipe, folder: Path) -> BackfillRequ
             to_ms=data.to_ms,
             max_ahead_ms=data.max_ahead_ms,
         ),
+        archive=archive,
     ).save(folder)
-    return BackfillRequest(data.from_ms, data.to_ms, data.views)
+    return BackfillRequest(data.from_ms, data.to_ms, data.views, archive=archive)

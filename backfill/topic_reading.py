@@ -183,12 +183,13 @@ class ArchivedTopics:
     def _joined(
         self, topic: str, archived: Mapping[int, Sequence[Range]], held: Mapping[int, Range]
     ) -> dict[int, Range]:
+        """What both have of each partition together."""
         if not archived and not held:
             raise _no_topic(topic, f"{self._archive.url} and {self._kafka}")
         if not archived and any(first > 0 for first, _ in held.values()):
             _log.warning("the archive has no topic %s: it is read from Kafka, which has deleted a part of it", topic)
         return {
-            number: _joined(topic, number, archived.get(number, ()), held.get(number))
+            number: _last_run(topic, number, archived.get(number, ()), held.get(number))
             for number in sorted({*archived, *held})
         }
 
@@ -223,7 +224,7 @@ def pieces_of(archived: Sequence[Range], first: int, end: int) -> list[Piece]:
     return [*found, Piece(at, end, False)] if at < end else found
 
 
-def _joined(topic: str, number: int, archived: Sequence[Range], held: Range | None) -> Range:
+def _last_run(topic: str, number: int, archived: Sequence[Range], held: Range | None) -> Range:
     """The last offsets without a gap that the archive and Kafka have of a partition together."""
     if held is not None and archived and held[0] > _end(archived):
         raise _in_neither(topic, number, _end(archived), held[0])

@@ -54,7 +54,7 @@ class Sources:
         trainer: Where the training function is now; None for where it was.
         onnx: The file that was imported.
         check_rows: The rows that it was checked with.
-        replay: Runs a planned backfill in a folder.
+        replay: Runs the backfill of then in a folder, also with an archive.
     """
 
     backfill: Path | None
@@ -62,7 +62,7 @@ class Sources:
     trainer: str | None
     onnx: Path | None
     check_rows: Path | None
-    replay: Callable[[Project, Settings, DataRecipe, Path], None]
+    replay: Callable[[Project, Settings, DataRecipe, Path, str | None], None]
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _features(project: Project, settings: Settings, data: DataRecipe, sources: S
         return
     with tempfile.TemporaryDirectory(prefix="penstock-rebuild-") as folder:
         try:
-            sources.replay(project, settings, data, Path(folder))
+            sources.replay(project, settings, data, Path(folder), sources.archive)
         except PenstockError as error:
             error.safe, error.next = _UNTOUCHED, "give the features of that time with --backfill FOLDER"
             raise

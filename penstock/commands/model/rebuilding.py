@@ -84,12 +84,12 @@ def rebuild_command(
     sys.exit(0 if comparison.is_same else _DIFFERS)
 
 
-def _replay(project: Project, settings: Settings, data: DataRecipe, folder: Path) -> None:
+def _replay(project: Project, settings: Settings, data: DataRecipe, folder: Path, archive: str | None) -> None:
     """Run the backfill of then; a signal cancels its job."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    request = plan_again(project, data, folder)
+    request = plan_again(project, data, folder, archive)
     try:
         with ProgressBar(Console(stderr=True)) as progress:
             run_backfill(project, settings, request, folder, progress, stop)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
 import pytest
 
 from backfill.parity import kafka as module
 from backfill.parity.sources import NOTHING_MISSING
+from penstock.kafka.reading import Record
+from penstock.settings import Settings
+from streams.plan.project import Project
+from tests.backfill.training_sets.worlds import pipeline
+
+PROJECT = Project.of(pipeline(), Path("nothing is committed"))
 
 
 @pytest.mark.parametrize(
@@ -31,3 +42,32 @@ def test_a_partition_is_read_from_where_it_can_matter_and_it_is_known_what_may_b
     starts, known = module._starts({0: (earliest, end)}, None if by_time is None else {0: by_time}, start_ms)
     assert starts == {0: start}
     assert known == ({} if known_from is None else {0: known_from})
+
+
+def test_what_kafka_has_deleted_is_read_from_an_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, read = PROJECT.plan, list[tuple[str, Any]]()
+
+    class Archived:
+        def names(self) -> set[str]:
+            return {plan.source.topic, plan.features_topic}
+
+        def ranges(self, _topic: str) -> dict[int, tuple[int, int]]:
+            return {0: (2, 9)}
+
+        def starts(self, _topic: str, _time_ms: int) -> dict[int, int]:
+            return {0: 5}
+
+        def read(self, topic: str, *, start: Any = None, end: Any = None) -> Iterator[Record]:
+            assert end is None, "up to its end, as it is then"
+            read.append((topic, start))
+            return iter(())
+
+    lag = MagicMock()
+    lag.return_value.__enter__.return_value.committed_offsets.return_value = {0: 7}
+    monkeypatch.setattr(module, "Lag", lag)
+    monkeypatch.setattr(module, "topics_of", lambda _, archive: {"folder": Archived()}[archive])
+    found = module.kafka_sources(PROJECT, Settings(), 2**41, "folder")
+    for topic in (plan.source.topic, plan.features_topic, PROJECT.pipeline.predictions_topic):
+        assert list(found.read(topic)) == []
+    assert read == [(plan.source.topic, {0: 5}), (plan.features_topic, {0: 5})]
+    assert found.taken == {0: 7}

@@ -229,7 +229,8 @@ def test_without_features_the_backfill_of_then_runs_again_in_a_folder_that_is_de
 ) -> None:
     folders = []
 
-    def replay(_project: Any, _settings: Any, data: Any, folder: Path) -> None:
+    def replay(_project: Any, _settings: Any, data: Any, folder: Path, archive: str | None) -> None:
+        assert archive == str(site.archive)
         folders.append(folder)
         assert (data.offsets, data.views) == ({"events.rebuilt": {0: (0, 600)}}, ("activity",))
         shutil.copytree(site.backfill, folder, dirs_exist_ok=True)
