@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shlex
 import signal
@@ -32,6 +33,8 @@ from sinks.archive.topics import KINDS, topic_columns
 from sinks.archive.writing import ArchiveWriter
 from streams.definitions.windows import duration_ms
 from streams.plan.project import open_project
+
+_log = logging.getLogger(__name__)
 
 NOTHING_TO_DO, WRONG = 99, 3
 _TIMEOUT_S = 15.0
@@ -201,14 +204,14 @@ def list_archive(archive: str, topics: tuple[str, ...], with_files: bool, as_jso
 
 
 def _topic_ids(kafka: KafkaAccess, topics: list[str]) -> dict[str, str]:
-    """Kafka's id of each topic; none from brokers that have none."""
-    found = admin_client(kafka).describe_topics(TopicCollection(topics), request_timeout=_TIMEOUT_S)
+    """Kafka's id of each topic for which it tells one. Without it, a topic made anew is known by its end alone."""
+    admin = admin_client(kafka)  # a client that is gone answers nothing
     ids = {}
-    for topic, future in found.items():
+    for topic, future in admin.describe_topics(TopicCollection(topics), request_timeout=_TIMEOUT_S).items():
         try:
             ids[topic] = str(future.result(_TIMEOUT_S).topic_id)
-        except KafkaException:
-            continue
+        except KafkaException as error:
+            _log.warning("the id of topic %s is not known: %s", topic, error.args[0].str())
     return ids
 
 
