@@ -104,12 +104,14 @@ class Recomputing:
         kinds = {view.name: stage.entity for stage in self._plan.stages for view in stage.views}
         for row in backfill.rows():
             own = {name: part for name, part in row.parts.items() if self._chosen(kinds[name], part.entity)}
-            if not own or not self._wanted.has(row.time):
+            if not self._wanted.has(row.time):
                 continue
-            rows.add(row.place)
             if row.place not in self._served.first:
-                self._without_record(row.place, row.timestamp)
+                if own:
+                    self._without_record(row.place, row.timestamp)
                 continue
+            # Also of an event without an entity of the backfill's views: it has its row.
+            rows.add(row.place)
             self._compare_columns(row.place, row.columns)
             for name, part in own.items():
                 values[name][row.place] = part

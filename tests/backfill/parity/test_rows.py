@@ -22,7 +22,9 @@ from tests.backfill.parity.test_check import causes, interleaved, payments
 from tests.backfill.parity.worlds import NOON, World, run
 
 
-def rows_of(world: World, records: Sequence[dict[str, Any]], folder: Path) -> BackfillRows:
+def rows_of(
+    world: World, records: Sequence[dict[str, Any]], folder: Path, of_views: tuple[str, ...] = ()
+) -> BackfillRows:
     """A backfill with these feature records."""
     plan = world.project.plan
     ends = {partition: len(of) for partition, of in world.raw.items()}
@@ -30,7 +32,7 @@ def rows_of(world: World, records: Sequence[dict[str, Any]], folder: Path) -> Ba
     replay = Replay(
         topic="t", start=dict.fromkeys(ends, 0), end=ends, from_ms=NOON - 2**40, to_ms=NOON + 2**40, max_ahead_ms=1
     )
-    views = selected_views(plan, (), "p")
+    views = selected_views(plan, of_views, "p")
     manifest = BackfillManifest(
         state="complete", pipeline=plan.pipeline, views=views, plan=plan_hash(plan), run="r", replay=replay
     )
@@ -52,6 +54,15 @@ def test_rows_of_a_backfill_are_compared_and_an_order_that_differs_is_explained(
     assert causes(parity) == causes(by_kernel)
     assert parity.against == str(tmp_path / "rows")
     assert parity.findings.not_compared == {}
+
+
+def test_of_a_backfill_of_one_view_only_that_view_is_compared(tmp_path: Path) -> None:
+    world = run(payments(), tmp_path / "schemas")
+    parity = world.check(rows=rows_of(world, world.features, tmp_path / "rows", ("risk",)))
+    assert causes(parity) == {}
+    parts = sum(record["risk"] is not None for record in world.features)
+    assert 0 < parts < 40
+    assert parity.findings.compared["features", "risk@1"] == parts * (3 + 3)
 
 
 @pytest.mark.parametrize("changed", ["value", "lost row", "lost record", "no entity"])
