@@ -293,7 +293,11 @@ def predictions_of(project: Project, features: Sequence[Mapping[str, Any]]) -> l
                 "model_version": "1",
                 "route": "primary",
                 "policy_version": "p",
-                "views": [],
+                "views": [
+                    {"view": view.id} | {name: part[name] for name in ("entity", "epoch", "seq", "as_of")}
+                    for view in project.plan.views
+                    if (part := record[view.name]) is not None
+                ],
                 "scored_at": record["source"]["timestamp"] + 9,
                 "attempt": record["attempt"],
                 "source": record["source"],
