@@ -17,9 +17,9 @@ from penstock.time import iso
 from streams.flink.submission import Offsets, Replay
 from streams.plan.model import PipelinePlan
 
-# Records that wait in the job's memory, on average: enough to read at full speed between two updates of the watermark
-# alignment, which come twice a second.
-_AHEAD_RECORDS = 50_000
+# Records that may wait in the job's memory, on average. What is read between two updates of the watermark alignment,
+# which take up to a second to take effect, is at most this much: it limits the pace.
+_AHEAD_RECORDS = 150_000
 _MIN_AHEAD_MS = 1_000
 
 

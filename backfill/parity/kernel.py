@@ -50,7 +50,8 @@ class StageKernel:
         self._plan = plan.model_copy(update=changes).model_dump(mode="json")
         self._sources, self._stage, self._kernel = plan.sources, stage, kernel
         features = [feature for view in stage.views for feature in view.features]
-        used = {stage.key, *(f.column for f in features), *(f.where for f in features)}
+        keys = plan.key_columns(stage.views[0])
+        used = {*keys, *(f.column for f in features), *(f.where for f in features)}
         self._columns = sorted(name for name in used if name is not None)
 
     def compute(self, chains: Sequence[Sequence[RawEvent]]) -> list[list[dict[str, ViewValues]]]:
@@ -75,10 +76,12 @@ class StageKernel:
 
     def _views(self, answer: Mapping[str, Any] | None) -> dict[str, ViewValues]:
         assert answer is not None  # no copies
+        parts = {view.name: answer[view.name] for view in self._stage.views}
+        # A part that is missing would look as if there were nothing to compare.
+        assert all(part is not None for part in parts.values())
         return {
-            view.name: ViewValues(part["entity"], part["as_of"], part["late"], part["features"])
-            for view in self._stage.views
-            if (part := answer[view.name]) is not None
+            name: ViewValues(part["entity"], part["as_of"], part["late"], part["features"])
+            for name, part in parts.items()
         }
 
 

@@ -113,6 +113,13 @@ class Recomputing:
             self._compare_columns(row.place, row.columns)
             for name, part in own.items():
                 values[name][row.place] = part
+            strange = [
+                self._plan.view(name)
+                for name in values.keys() & backfill.backfill.manifest.views.keys() - row.parts.keys()
+                if (part := self._served.first[row.place].value[name]) is not None
+                and self._chosen(kinds[name], part["entity"])
+            ]
+            self._findings.add(self._strange(row.place, strange))
         self._keep_only(rows)
         for place, record in self._served.first.items():
             if place in rows:
@@ -228,7 +235,7 @@ class Recomputing:
             return
         self._findings.compared[RECORD, ""] += 1
         if place in counted and (strange := self._strange_entities(place, counted[place])):
-            self._findings.add([self._of_record(place, f"entity of {view.id}", Cause.UNEXPLAINED) for view in strange])
+            self._findings.add(self._strange(place, strange))
         if place in twice or place not in counted:
             name = "features of a duplicate" if place in twice else "features of no valid event"
             self._findings.add([self._of_record(place, name, Cause.UNEXPLAINED)])
@@ -242,6 +249,10 @@ class Recomputing:
                 parts = [(view, value[view.name]) for view in stage.views]
                 found += [v for v, part in parts if part is not None and self._chosen(stage.entity, part["entity"])]
         return found
+
+    def _strange(self, place: Place, views: Iterable[ViewPlan]) -> list[Difference]:
+        """A record has parts of these views, and the event names no such entity."""
+        return [self._of_record(place, f"entity of {view.id}", Cause.UNEXPLAINED) for view in views]
 
     def _is_chosen(self, place: Place) -> bool:
         value = self._served.first[place].value

@@ -256,7 +256,7 @@ class Archive:
 
     def _damaged(self, file: ArchivedFile, why: str) -> PenstockError:
         return PenstockError(
-            f"a file of the archive is damaged: {why}",
+            f"a file of the archive is damaged or cannot be read: {why}",
             where=f"{self._storage.url}/{file.path}",
             safe="all other files",
             next="penstock archive verify ARCHIVE, which names everything that is damaged",

@@ -111,6 +111,7 @@ def test_killed_twice_it_has_every_committed_record_once(
     )
     assert garbage.fetchone() == (EVENTS // 100,)
     assert len(in_kafka(settings, pipeline.predictions_topic)) == 400
+    assert {commit.topic_id for commit in opened.commits(pipeline.source.topic)[0]} != {None}
     # The markers of transactions are covered, and so the archive reaches the end of the topic.
     assert opened.ranges(pipeline.predictions_topic)[0] == [(0, 30 * 21)]
     verified = [sys.executable, "-m", "penstock", "archive", "verify", str(folder), "--json"]

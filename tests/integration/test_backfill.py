@@ -197,10 +197,10 @@ def test_a_backfilled_range_equals_what_was_served_bit_for_bit_and_changes_nothi
     columns = read_backfill(tmp_path / "later").columns()
     assert read_backfill(tmp_path / "later").table().equals(read_backfill(tmp_path / "out").table(columns))
     # Kafka has deleted what the range needs, and an archive has it.
-    topic, kafka = bench.pipeline.source.topic, bench.settings.kafka.access
     archived(bench, tmp_path / "archive")
-    ends = {TopicPartition(topic, number, end): None for number, end in manifest.replay.end.items()}
-    for deleted in AdminClient(kafka.client()).delete_records([*ends]).values():
+    topic, admin = bench.pipeline.source.topic, AdminClient(bench.settings.kafka.access.client())
+    ends = [TopicPartition(topic, number, end) for number, end in manifest.replay.end.items()]
+    for deleted in admin.delete_records(ends).values():
         deleted.result(30)
     with pytest.raises(PenstockError, match="the range ends after the newest event"):
         backfill(bench, wanted, tmp_path / "deleted")

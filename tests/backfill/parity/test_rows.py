@@ -57,7 +57,7 @@ def test_rows_of_a_backfill_are_compared_and_an_order_that_differs_is_explained(
     assert parity.findings.not_compared == {}
 
 
-@pytest.mark.parametrize("changed", ["value", "lost row", "lost record"])
+@pytest.mark.parametrize("changed", ["value", "lost row", "lost record", "no entity"])
 def test_a_row_that_differs_from_what_was_served_is_found(changed: str, tmp_path: Path) -> None:
     world = run(payments(), tmp_path / "schemas")
     records = copy.deepcopy(world.features)
@@ -65,8 +65,10 @@ def test_a_row_that_differs_from_what_was_served_is_found(changed: str, tmp_path
         records[9]["spend"]["amount_sum_10m"] += 1
     elif changed == "lost row":
         del records[9]
-    else:
+    elif changed == "lost record":
         del world.features[9]
+    else:
+        next(record for record in records if record["risk"] is not None)["risk"] = None
     parity = world.check(rows=rows_of(world, records, tmp_path / "rows"))
     assert Cause.UNEXPLAINED.value in causes(parity)
 

@@ -49,6 +49,7 @@ class Refund(ps.Contract, name="parity_refund", version=1):
 
 REFUNDS = ps.Source(topic="events.parity.refunds", contract=Refund, key="card", partitions=2, triggers=False)
 CARD, TERMINAL = ps.Entity(name="card", key="card"), ps.Entity(name="terminal", key="terminal")
+PAIR = ps.Entity(name="pair", key=("card", "terminal"))
 SPEND = ps.View(
     name="spend",
     version=1,
@@ -64,6 +65,9 @@ RISK = ps.View(
 )
 
 
+VISITS = ps.View(name="visits", version=1, entity=PAIR, aggregates=(ps.count(over="1h"), ps.last("amount", over="1h")))
+
+
 def pipeline(others: tuple[ps.Source, ...] = (), **source: Any) -> ps.Pipeline:
     """The definition; ``source`` changes its source, ``others`` are read beside it."""
     inputs = ("event.amount", "event.log_amount", "spend.count_10m", "spend.share", "risk.amount_last_10m")
@@ -72,9 +76,9 @@ def pipeline(others: tuple[ps.Source, ...] = (), **source: Any) -> ps.Pipeline:
         name="parity",
         source=ps.Source(**parts | source),
         additional_sources=others,
-        entities=(CARD, TERMINAL),
+        entities=(CARD, TERMINAL, PAIR),
         derived={"log_amount": ps.Derived(sql="LN(amount + 1)", type="double")},
-        views=(SPEND, RISK),
+        views=(SPEND, RISK, VISITS),
         model=ps.Model(name="m", inputs=inputs, threshold=0.5, positive="block", negative="approve"),
     )
 
