@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,8 @@ def process(at: int | None = None) -> Iterator[Process]:
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in _CALLS:
             patch.setattr(owner, name, _within(one, getattr(owner, name)))
-        try:
+        with suppress(Killed):
             yield one
-        except Killed:
-            pass
 
 
 def _within(one: Process, call: Any) -> Any:

@@ -150,6 +150,12 @@ def _rollout(rollout: RolloutReport) -> str:
     )
 
 
+def _built_sets(report: PipelineReport) -> str:
+    return (
+        f"built sets   {report.built_sets_checked:,} of {counted(report.built_sets, 'training set')} given built again"
+    )
+
+
 def _missing(checked: int, of: int) -> str:
     """What to do about what was not checked."""
     return "" if checked == of else "; for more, also give --backfill the folders that they are of"

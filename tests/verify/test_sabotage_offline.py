@@ -1,14 +1,22 @@
-"""The mutants of the offline half on small worlds: each is found by the tool whose task it is."""
+"""The mutants of the offline half on small worlds: each is found by the tool whose task it is.
+
+tests/integration/test_sabotage.py has the same mutants of a recorded run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from backfill.parity.check import check_parity
 from backfill.parity.sources import Range
+from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.history import record_decoder
 from sinks.archive.checking import check
@@ -16,6 +24,7 @@ from streams.inprocess.features_of import shared_kernel
 from streams.plan.project import Project
 from tests.backfill.parity import worlds
 from tests.backfill.parity.test_check import payments
+from tests.backfill.training_sets.test_build import DECLARED, events, labels
 from tests.backfill.training_sets.worlds import Event, Label, World
 from tests.sinks.archive.archive_helpers import HOUR, TOPIC, archive_all, event_columns, folder, record
 from tests.sinks.payments import T0
@@ -66,7 +75,7 @@ def test_a_mutant_of_an_archive_is_found(mutant: ArchiveMutant, archive: Path) -
 
 def world() -> World:
     """Events with labels in time, too late, and none; decisions that hide outcomes, and explored ones."""
-    events = [
+    of_events = [
         Event(
             f"e{n}",
             n,
@@ -80,10 +89,9 @@ def world() -> World:
         )
         for n in range(120)
     ]
-    labels = [Label(f"e{n}", n + (1, 9, 30)[n % 3], n % 2 == 0) for n in range(100) if n % 7]
-    return World(
-        events, [*labels, Label("end", 110, True)], {"horizon": 10, "absent": "negative", "hidden_by": "block"}
-    )
+    of_labels = [Label(f"e{n}", n + (1, 9, 30)[n % 3], n % 2 == 0) for n in range(100) if n % 7]
+    declared = {"horizon": 10, "absent": "negative", "hidden_by": "block"}
+    return World(of_events, [*of_labels, Label("end", 110, True)], declared)
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +118,11 @@ def run_of(made: World, path: Path, *names: str) -> tuple[Project, RunData]:
 
 
 def judged(project: Project, run: RunData) -> BuiltSetFindings:
-    labels = project.pipeline.labels
-    assert labels is not None
+    declared = project.pipeline.labels
+    assert declared is not None
 
     def read(records: Sequence[Record]) -> LabelHistory:
-        return label_history(labels, records, project.schemas)
+        return label_history(declared, records, project.schemas)
 
     return check_built_sets(project, run, read)
 
@@ -125,6 +133,27 @@ def test_good_training_sets_are_built_again(built: tuple[Project, RunData]) -> N
     rows = built[1].built_sets[0].rows
     assert {*rows["split"].to_pylist()} == {"train", "validation", "test", "embargo"}
     assert {*rows["p_observed"].to_pylist()} == {None, 0.01, 1.0}
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data(), st.sampled_from(DECLARED), st.none() | st.integers(0, 12))
+def test_any_training_set_is_the_one_that_the_verifier_builds(
+    data: st.DataObject, declared: dict[str, Any], until_ms: int | None
+) -> None:
+    ids = st.sampled_from("abcdé")
+    made = World(
+        data.draw(st.lists(events(ids), min_size=1, max_size=12)),
+        data.draw(st.lists(labels(ids), max_size=12)),
+        declared,
+    )
+    with TemporaryDirectory() as path:
+        try:
+            made.build(Path(path) / "recomputed", until_ms=until_ms, embargo="horizon" in declared)
+        except PenstockError:
+            assume(False)
+        made.build(Path(path) / "served", until_ms=until_ms, served=True)
+        found = judged(*run_of(made, Path(path), "recomputed", "served"))
+    assert (found.checked, found.examples) == (2, [])
 
 
 @pytest.mark.parametrize("mutant", TRAINING_SET_MUTANTS, ids=_name)

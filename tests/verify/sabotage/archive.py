@@ -1,7 +1,7 @@
 """What can be wrong with an archive.
 
-Where the rows are changed, the commit record agrees with them, as if a writer or a compaction had done it: only what the
-rows say can tell. Where a change is damage, the record stays.
+Where rows are changed, the commit record agrees with them, as if a writer or a compaction had done it: only the rows
+can tell. Where a change is damage, the record stays.
 """
 
 from __future__ import annotations
