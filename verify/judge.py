@@ -15,6 +15,7 @@ from schemas.codec import Registry
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.check_backfill import check_backfill
+from verify.check_built_sets import check_built_sets
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
@@ -152,6 +153,7 @@ def judge(
     if run.backfills and labels is not None:
         folders = [run.models / name for name in pipeline.model.names]
         trained = check_training(plan, folders, run.backfills, run.labels, read_labels)
+    built = check_built_sets(project, run, read_labels)
     gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, read_labels, versions.scorer)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
@@ -177,6 +179,7 @@ def judge(
         cassandra,
         *replayed,
         trained,
+        built,
         gates,
         drift,
     ]
@@ -224,6 +227,9 @@ def judge(
         training_sets=trained.versions,
         training_sets_checked=trained.checked,
         training_mismatches=trained.mismatches,
+        built_sets=built.sets,
+        built_sets_checked=built.checked,
+        built_set_mismatches=built.mismatches,
         gate_reports=gates.reports,
         gate_reports_checked=gates.checked,
         gate_mismatches=gates.mismatches,
@@ -250,6 +256,7 @@ def judge(
             *ways_in_shadow.unchecked,
             *elsewhere.unchecked,
             *(text for one in replayed for text in one.unchecked),
+            *built.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],

@@ -32,10 +32,15 @@ class LabelHistory:
     of: Mapping[str, Sequence[tuple[Rank, Label | None]]]
     reached_ms: int | None = None
 
+    def last(self, event_id: str, until_ms: int) -> tuple[Rank, Label | None] | None:
+        """The last label of an event that was known at a time, with its rank; None if there was none."""
+        known = [one for one in self.of.get(event_id, ()) if one[0][0] <= until_ms]
+        return max(known, key=lambda one: one[0]) if known else None
+
     def at(self, event_id: str, until_ms: int) -> Label | None:
         """The last label of an event that was known at a time; None if there was none, or it was withdrawn."""
-        known = [one for one in self.of.get(event_id, ()) if one[0][0] <= until_ms]
-        return max(known, key=lambda one: one[0])[1] if known else None
+        found = self.last(event_id, until_ms)
+        return None if found is None else found[1]
 
     def known(self, until_ms: int = INT64_MAX) -> dict[str, Label]:
         """The last label of each event that was known at a time."""

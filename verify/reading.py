@@ -33,7 +33,7 @@ from streams.plan.model import PipelinePlan
 from streams.plan.project import Project, open_project
 from verify import store_formats as formats
 from verify.published import Published, readable
-from verify.run_data import BackfillData, OffsetRange, RunData, StoredTable
+from verify.run_data import BackfillData, BuiltSet, OffsetRange, RunData, StoredTable
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +42,20 @@ _SCAN, _PAGE, _CONCURRENCY = 1_000, 5_000, 64
 
 
 def read_run(
-    project: Project, settings: Settings, backfills: Sequence[Path] = (), *, sample: int | None, seed: int
+    project: Project,
+    settings: Settings,
+    backfills: Sequence[Path] = (),
+    built_sets: Sequence[Path] = (),
+    *,
+    sample: int | None,
+    seed: int,
 ) -> RunData:
     """Read a pipeline's run.
 
     Of each Cassandra table all keys are read, and all columns of ``sample`` rows that ``seed`` draws; None reads all.
 
     Raises:
-        PenstockError: if Kafka, a store or a backfill cannot be read.
+        PenstockError: if Kafka, a store, a backfill or a training set cannot be read.
     """
     pipeline, plan, kafka = project.pipeline, project.plan, settings.kafka.access
 
@@ -96,6 +102,7 @@ def read_run(
             labels=() if labels is None else records(labels.topic),
             redis=vectors,
             backfills=[read_backfill_data(one) for one in backfills],
+            built_sets=[read_built_set(one) for one in built_sets],
             others=others,
             models=settings.model_repository,
             unreadable=[*no_features, *no_predictions, *no_shadows, *no_corrections],
@@ -167,6 +174,25 @@ def read_backfill_data(folder: Path) -> BackfillData:
         announced_rows=sum(part["rows"] for part in manifest["parts"]),
         rows=pa.concat_tables(tables),
     )
+
+
+def read_built_set(folder: Path) -> BuiltSet:
+    """Read a training set from its manifest and the files that this names.
+
+    Raises:
+        PenstockError: if there is none, or a file is missing or damaged.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        tables = [pq.read_table(folder / part["file"]) for part in manifest["parts"]]
+        return BuiltSet(folder.name, manifest, pa.concat_tables(tables))
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise PenstockError(
+            f"the training set cannot be read: {error}",
+            where=str(folder),
+            safe="nothing was changed",
+            next="build it again in another folder: the same inputs give the same bytes",
+        ) from error
 
 
 def _by_partition(offsets: Mapping[str, int]) -> dict[int, int]:

@@ -78,7 +78,8 @@ class PipelineReport(BaseModel):
     ``not_checked`` says in words what left nothing to check.
 
     ``training_sets_checked`` counts the versions of the model whose training set could be built a second time, of
-    ``training_sets``: those of this backfill and these views.
+    ``training_sets``: those of this backfill and these views. ``built_sets`` counts the folders of training sets that
+    were given, ``built_sets_checked`` those of them that could be built a second time.
 
     ``cassandra_rows`` counts rows whose keys were compared; of ``cassandra_rows_compared`` every column was.
     ``cassandra_refused`` counts records that have a dead letter of the sink in place of their rows.
@@ -129,6 +130,9 @@ class PipelineReport(BaseModel):
     training_sets: int = 0
     training_sets_checked: int = 0
     training_mismatches: int = 0
+    built_sets: int = 0
+    built_sets_checked: int = 0
+    built_set_mismatches: int = 0
     gate_reports: int = 0
     gate_reports_checked: int = 0
     gate_mismatches: int = 0
@@ -166,6 +170,7 @@ class PipelineReport(BaseModel):
             "cassandra_mismatches": "rows in Cassandra differ from what was published",
             "backfill_mismatches": "backfilled values or rows differ from what was served",
             "training_mismatches": "models were not trained on the backfill and the labels known by then",
+            "built_set_mismatches": "rows or hashes of training sets are not those of a second build",
             "gate_mismatches": "reports of gates or promotions do not hold",
             "drift_alerts_missing": "drift alerts are missing",
             "drift_alerts_extra": "drift alerts are not given by a replay of the records",

@@ -52,6 +52,15 @@ class BackfillData:
 
 
 @dataclass(frozen=True)
+class BuiltSet:
+    """A folder of a training set: its name, its manifest, and all rows of its files in their order."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    rows: pa.Table
+
+
+@dataclass(frozen=True)
 class RunData:
     """One pipeline's topics, stores and models.
 
@@ -72,6 +81,7 @@ class RunData:
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
         backfills: The complete backfills that are judged.
+        built_sets: The training sets that are judged, made of these backfills or of predictions.
         others: The features topics of other pipelines, decoded, of those that could be read.
         models: The model repository.
         unreadable: The places of records of features and of all predictions that cannot be decoded.
@@ -95,6 +105,7 @@ class RunData:
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     backfills: Sequence[BackfillData] = ()
+    built_sets: Sequence[BuiltSet] = ()
     others: Mapping[str, Sequence[Published]] = field(default_factory=dict)
     models: Path = Path()
     unreadable: Sequence[str] = ()

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan
+from verify.built_features import values_of
 from verify.categories import codes
 from verify.labels import Label, LabelHistory
 from verify.run_data import BackfillData
@@ -99,7 +98,7 @@ def labelled_vectors(
 ) -> LabelledVectors:
     """The labelled events of a backfill that follow a rule; of one id, the first counts."""
     views = views_of(plan, inputs)
-    columns = {name: _values(backfill.rows[name]) for name in _columns_of(plan, inputs)}
+    columns = {name: values_of(backfill.rows[name]) for name in _columns_of(plan, inputs)}
     columns |= {name: codes(columns[name]) for name in categories}
     ids, times = columns["event_id"], columns["event_time"]
     places = list(zip(*(columns[name] for name in _PLACE), strict=True))
@@ -130,9 +129,3 @@ def labelled_vectors(
 
 def _columns_of(plan: PipelinePlan, inputs: Sequence[str]) -> set[str]:
     return {"event_id", "event_time", *_PLACE, *inputs, *(f"{view}.as_of" for view in views_of(plan, inputs))}
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column, times as epoch milliseconds."""
-    values: list[Any] = (column.cast("int64") if pa.types.is_timestamp(column.type) else column).to_pylist()
-    return values

@@ -26,16 +26,18 @@ def verify(
     seed: int,
     epochs: int = 1,
     backfills: Sequence[Path] = (),
+    training_sets: Sequence[Path] = (),
 ) -> PipelineReport:
     """Check everything that a pipeline published and stored against its raw events.
 
     ``measured`` and ``epochs`` are as in :func:`verify.judge.judge`. ``backfills`` are folders of complete
-    backfills, which are compared with the published features. ``seed`` draws the rows of Cassandra that are read whole.
+    backfills, which are compared with the published features; ``training_sets`` are folders of sets of these or of
+    predictions, which are built a second time. ``seed`` draws the rows of Cassandra that are read whole.
 
     Raises:
-        PenstockError: if Kafka, a store, the schema registry or a backfill cannot be read.
+        PenstockError: if Kafka, a store, the schema registry a backfill or a training set cannot be read.
     """
-    run = read_run(project, settings, backfills, sample=_CASSANDRA_SAMPLE, seed=seed)
+    run = read_run(project, settings, backfills, training_sets, sample=_CASSANDRA_SAMPLE, seed=seed)
     with triton_scorers(settings.triton.access, settings.model_repository) as hosted:
         return judge(
             project,

@@ -1,5 +1,7 @@
 """Compares the vector of each prediction with the feature record that it was made from, as float32, bit for bit.
 
+The prediction must also name the vectors of that record: their views with versions, entities and numbers.
+
 An input that comes from another pipeline was read from Redis. It is compared with what that pipeline published, as it
 read at the event's time; a default that was served in its place is a difference with a cause.
 """
@@ -35,6 +37,7 @@ PREDICTION_GONE = "feature records whose prediction is no longer kept"
 OTHER_GONE = "inputs of another pipeline whose record is no longer kept"
 # The clocks of the job and of the scorer may differ by this much.
 _CLOCKS_MS = 1_000
+_NAMED = ("entity", "epoch", "seq", "as_of")
 _NO_ENTITY, _EXPIRED = "NO_ENTITY", "EXPIRED"
 _ABSENT = ("MISSING", "UNREACHABLE")
 
@@ -215,9 +218,24 @@ class _Comparison:
                 continue
             cause = Cause.VERSION if is_absent(name, record.lacks) else Cause.UNEXPLAINED
             found.append(self._difference(view, feature, cause, place, at, vector[number], expected[number]))
+        found += self._of_names(place, record, at, prediction)
         for other in self._others:
             found += self._of_other(other, place, record, at, prediction, vector)
         return found
+
+    def _of_names(
+        self, place: Place, record: ServedRecord, at: str, prediction: Mapping[str, Any]
+    ) -> Iterator[Difference]:
+        """Views that a prediction names otherwise than its feature record has them."""
+        named = {one["view"].partition("@")[0]: one for one in prediction["views"]}
+        for view, id_ in self._ids.items():
+            part, got = record.value[view], named.get(view)
+            wanted = None if part is None else {"view": id_} | {name: part[name] for name in _NAMED}
+            self._findings.compared[VECTOR, id_] += 1
+            if got != wanted:
+                cause = Cause.VERSION if view in record.lacks else Cause.UNEXPLAINED
+                entity = None if part is None else part["entity"]
+                yield Difference(VECTOR, id_, "named vector", cause, entity, place, at, got, wanted, place)
 
     def _of_other(
         self,

@@ -159,11 +159,16 @@ def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> Non
 @_archive_argument
 @_topics_option
 @click.option("--repair", "repairs", is_flag=True, help="Remove files that no commit record names, older than an hour.")
+@click.option("--deep", "pipeline", metavar="PIPELINE", help="Also decode all values again, by this definition.")
 @_json_option
-def verify(archive: str, topics: tuple[str, ...], repairs: bool, as_json: bool) -> None:
-    """Read all of an archive and compare it with its commit records. The exit code is 3 if something is wrong."""
+def verify(archive: str, topics: tuple[str, ...], repairs: bool, pipeline: str | None, as_json: bool) -> None:
+    """Read all of an archive and compare it with its commit records. The exit code is 3 if something is wrong.
+
+    With --deep, decoded columns are compared with what the original bytes give.
+    """
     storage = open_storage(archive)
-    checked = check(storage, topics)
+    columns = None if pipeline is None else topic_columns(open_project(pipeline), Settings())
+    checked = check(storage, topics, columns=columns)
     removed = repair(storage, checked) if repairs else []
     wrong = [finding for finding in checked.findings if finding.is_wrong and finding.where not in removed]
     if as_json:
@@ -171,6 +176,9 @@ def verify(archive: str, topics: tuple[str, ...], repairs: bool, as_json: bool) 
     else:
         for topic in sorted(checked.rows):
             click.echo(f"{topic}: {counted(checked.rows[topic], 'row')} in {counted(checked.files[topic], 'file')}")
+        for topic, count in sorted(checked.not_decoded.items()):
+            if count:
+                click.echo(f"{topic}: {counted(count, 'file')} of another definition, whose values were not decoded")
         for finding in checked.findings:
             done = "removed" if finding.where in removed else finding.kind
             click.echo(f"{done}: {finding.where}: {finding.what}")
@@ -219,7 +227,12 @@ def _report(checked: Checked, removed: Sequence[str], *, is_right: bool) -> dict
     return {
         "right": is_right,
         "topics": {
-            topic: {"rows": checked.rows[topic], "files": checked.files[topic]} for topic in sorted(checked.rows)
+            topic: {
+                "rows": checked.rows[topic],
+                "files": checked.files[topic],
+                "not_decoded": checked.not_decoded[topic],
+            }
+            for topic in sorted(checked.rows)
         },
         "findings": [finding._asdict() | {"wrong": finding.is_wrong} for finding in checked.findings],
         "removed": list(removed),

@@ -56,6 +56,14 @@ _PACKAGES = (
     "on; may be repeated. PIPELINE is written as among PIPELINES.",
 )
 @click.option(
+    "--training-set",
+    "training_sets",
+    multiple=True,
+    metavar="PIPELINE=FOLDER",
+    help="Also build this training set a second time, and compare every value; one of recomputed features needs "
+    "--backfill. May be repeated.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(min=1),
     default=1,
@@ -68,6 +76,7 @@ def verify(
     report: Path | None,
     measured: Path | None,
     backfills: tuple[str, ...],
+    training_sets: tuple[str, ...],
     epochs: int,
     seed: int,
 ) -> None:
@@ -79,9 +88,10 @@ def verify(
     for name in pipelines:
         require_pipeline(name)
     measurements = json.loads(measured.read_text()) if measured else {}
-    folders = _folders(backfills, pipelines)
+    folders = _folders(backfills, pipelines, "--backfill")
+    sets = _folders(training_sets, pipelines, "--training-set")
     checks = [
-        (name, Measured.model_validate(measurements[name]) if name in measurements else None, folders[name])
+        (name, Measured.model_validate(measurements[name]) if name in measurements else None, folders[name], sets[name])
         for name in pipelines
     ]
     with ProcessPoolExecutor(min(len(pipelines), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
@@ -116,6 +126,11 @@ def _summary(report: PipelineReport) -> list[str]:
         f"backfill     {counted(report.backfill_rows, 'row')}",
         f"training     {report.training_sets_checked:,} of {counted(report.training_sets, 'training set')} built again"
         + _missing(report.training_sets_checked, report.training_sets),
+        *(
+            []
+            if not report.built_sets
+            else [f"built sets   {report.built_sets_checked:,} of {report.built_sets:,} again"]
+        ),
         f"gates        {report.gate_reports_checked:,} of {counted(report.gate_reports, 'report')} judged again"
         + _missing(report.gate_reports_checked, report.gate_reports),
         f"drift        {counted(report.drift_alerts, 'alert')}",
@@ -135,13 +150,25 @@ def _rollout(rollout: RolloutReport) -> str:
     )
 
 
+def _built_sets(report: PipelineReport) -> str:
+    return (
+        f"built sets   {report.built_sets_checked:,} of {counted(report.built_sets, 'training set')} given built again"
+    )
+
+
 def _missing(checked: int, of: int) -> str:
     """What to do about what was not checked."""
     return "" if checked == of else "; for more, also give --backfill the folders that they are of"
 
 
 def _verify(
-    reference: str, measured: Measured | None, backfills: Sequence[Path], *, seed: int, epochs: int
+    reference: str,
+    measured: Measured | None,
+    backfills: Sequence[Path],
+    training_sets: Sequence[Path],
+    *,
+    seed: int,
+    epochs: int,
 ) -> PipelineReport:
     """Check one pipeline; runs in a process of its own, because the checks of a pipeline use one core."""
     # All that was read stays until the end. Looking through it for cycles, again and again, took a third of the time.
@@ -151,16 +178,24 @@ def _verify(
 
     with naming(reference):
         project, settings = open_project(reference), Settings()
-        return verify_pipeline(project, settings, measured, seed=seed, epochs=epochs, backfills=backfills)
+        return verify_pipeline(
+            project,
+            settings,
+            measured,
+            seed=seed,
+            epochs=epochs,
+            backfills=backfills,
+            training_sets=training_sets,
+        )
 
 
-def _folders(backfills: tuple[str, ...], pipelines: tuple[str, ...]) -> dict[str, list[Path]]:
+def _folders(texts: tuple[str, ...], pipelines: tuple[str, ...], option: str) -> dict[str, list[Path]]:
     folders: dict[str, list[Path]] = {name: [] for name in pipelines}
-    for text in backfills:
+    for text in texts:
         name, _, folder = text.partition("=")
         if name not in pipelines or not folder:
             wanted = " or ".join(f"{pipeline}=FOLDER" for pipeline in pipelines)
-            raise click.BadParameter(f"{text!r}: write {wanted}", param_hint="'--backfill'")
+            raise click.BadParameter(f"{text!r}: write {wanted}", param_hint=f"'{option}'")
         folders[name].append(Path(folder))
     return folders
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 
 from penstock.errors import PenstockError
 from sinks.archive.batch import hours_of
+from sinks.archive.columns import TopicColumns
+from sinks.archive.decoding_again import wrong_columns
 from sinks.archive.layout import (
     COMMITS,
     ArchivedFile,
@@ -40,6 +42,7 @@ Kind = Literal[
     "missing file",
     "damaged file",
     "wrong rows",
+    "wrong columns",
     "left over",
     "recent",
 ]
@@ -62,10 +65,14 @@ class Finding(NamedTuple):
 
 @dataclass
 class Checked:
-    """What an archive has, and what is wrong with it."""
+    """What an archive has, and what is wrong with it.
+
+    ``not_decoded`` counts the files whose values could not be decoded again, as other columns wrote them.
+    """
 
     rows: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     files: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    not_decoded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -79,16 +86,23 @@ class Checked:
         return [finding.where for finding in self.findings if finding.kind == "left over"]
 
 
-def check(storage: Storage, topics: Sequence[str] = (), grace_ms: int = GRACE_MS) -> Checked:
+def check(
+    storage: Storage,
+    topics: Sequence[str] = (),
+    grace_ms: int = GRACE_MS,
+    columns: Mapping[str, TopicColumns] | None = None,
+) -> Checked:
     """Read all of an archive, or of some topics, and compare it with its commit records.
 
     Args:
         storage: The archive.
         topics: The topics; by default all.
         grace_ms: How old a file must be to count as left over.
+        columns: The columns of each topic, to decode the original bytes again; None: only hashes and offsets count.
 
     Raises:
         StorageUnavailable: if the storage does not answer.
+        PenstockError: if values are decoded, and a schema registry does not answer.
     """
     # Files first: what is committed while they are listed is then seen with its record.
     stored = [file for file in storage.list("") if not topics or _topic_of(file.path) in topics]
@@ -108,7 +122,7 @@ def check(storage: Storage, topics: Sequence[str] = (), grace_ms: int = GRACE_MS
         names |= {record.path for record in counting} | {file.path for record in counting for file in record.files}
         checked.findings += _of_ranges(counting)
         for record in counting:
-            checked.findings += _of_rows(storage, record, checked)
+            checked.findings += _of_rows(storage, record, checked, columns)
     damaged = {finding.where for finding in checked.findings}
     others = [file for file in stored if file.path not in names | damaged and _is_of_archive(file.path)]
     checked.findings += _without_record(storage, others, grace_ms)
@@ -146,8 +160,13 @@ def _of_ranges(records: Sequence[CommitRecord]) -> Iterator[Finding]:
         before = record
 
 
-def _of_rows(storage: Storage, record: CommitRecord, checked: Checked) -> Iterator[Finding]:
+def _of_rows(
+    storage: Storage, record: CommitRecord, checked: Checked, columns: Mapping[str, TopicColumns] | None
+) -> Iterator[Finding]:
     """What is wrong with the files of a batch."""
+    again = None if columns is None else columns.get(record.topic)
+    is_same = again is not None and again.id == record.columns
+    needed = None if is_same else ["_partition", "_offset", "_timestamp"]
     offsets = []
     for file in record.files:
         try:
@@ -163,7 +182,7 @@ def _of_rows(storage: Storage, record: CommitRecord, checked: Checked) -> Iterat
             continue
         checked.files[record.topic] += 1
         try:
-            table = pq.read_table(pa.BufferReader(data), columns=["_partition", "_offset", "_timestamp"])
+            table = pq.read_table(pa.BufferReader(data), columns=needed)
         except (pa.ArrowException, OSError, KeyError) as error:
             yield Finding("damaged file", file.path, str(error))
             continue
@@ -171,6 +190,9 @@ def _of_rows(storage: Storage, record: CommitRecord, checked: Checked) -> Iterat
         offsets.append(table["_offset"].to_numpy())
         if (problem := _problem(record, file, table)) is not None:
             yield Finding("wrong rows", file.path, problem)
+        if is_same and again is not None and (problem := wrong_columns(table, again)) is not None:
+            yield Finding("wrong columns", file.path, problem)
+        checked.not_decoded[record.topic] += columns is not None and not is_same
     together = np.concatenate(offsets) if offsets else np.empty(0, np.int64)
     if len(np.unique(together)) < len(together):
         yield Finding("wrong rows", record.path, "an offset is in several of its files")

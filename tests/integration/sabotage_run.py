@@ -1,4 +1,7 @@
-"""A small run with everything that the verifier checks: timers, a kill, a backfill, models, a rollout, drift."""
+"""A small run with everything that is checked: timers, a kill, a backfill, models, a rollout, drift, training sets.
+
+What it served is archived, by a process that is killed once.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import string
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,13 @@ import onnx
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from backfill.parity.kafka import kafka_sources
+from backfill.parity.sources import Sources
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
-from penstock.kafka.names import group_of
+from penstock.kafka.names import dead_letters_of, group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
@@ -34,6 +40,7 @@ from tests.integration.catching_up import await_caught_up
 from tests.integration.kill_point import KillPoint
 from tests.integration.sabotage_rollout import RolloutOfRun, canary
 from tests.published import published
+from tests.scoring.scorer_bench import wait_for
 from verify.check_timers import settling_ms
 from verify.reading import read_run
 from verify.run_data import RunData
@@ -125,7 +132,14 @@ pipeline = Pipeline(
         positive="block",
         negative="pass",
     ),
-    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"),
+    labels=Labels(
+        topic="labels.taps_{suffix}",
+        contract=Verdict,
+        value="fraud",
+        horizon="1m",
+        absent="negative",
+        hidden_by="block",
+    ),
     monitors=Monitors(inputs=("event.amount", "by_card.amount_mean_10m"), window=100, false_alarm_every=10_000),
 )
 '''
@@ -173,7 +187,17 @@ def refunds(tap: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[Project, RunData]:
+@dataclass(frozen=True)
+class Recorded:
+    """What a run left: for the verifier, the folder of its archive, and what parity reads."""
+
+    project: Project
+    run: RunData
+    archive: Path
+    sources: Sources
+
+
+def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> Recorded:
     """Run the pipeline on the stack, kill its TaskManager once, and return what it left."""
     path = folder / f"taps_{suffix}" / "pipeline.py"
     path.parent.mkdir()
@@ -187,14 +211,15 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
     # The watermark waits for every partition that has events, so those of both topics go on to the end.
     by_frequency = [card for card, _ in Counter(event["card"] for event in events[-50:]).most_common()]
     refunded = {partition_of(card): card for card in (*by_frequency, events[-1]["card"])}
-    backfill, gates = folder / "backfill", folder / "gates.toml"
+    backfill, gates, archive = folder / "backfill", folder / "gates.toml", folder / "archive"
+    sets = [folder / "recomputed", folder / "served"]
     gates.write_text('slices = 2\nskip = ["latency"]\n', encoding="utf-8")
     with CommandRunner(stack.environment() | dict(os.environ), folder / "logs") as services:
         runner = _Runner(project, settings, services, refunded)
         services.call("job-start", "job", "start", file, "--checkpoint-interval-ms", "5000")
         runner.produce(events[:HISTORY], rng=random.Random(seed))
         runner.produce_refused(events[HISTORY - 1] | {"id": "long", "amount": -1.0, "shop": long_text(seed)})
-        runner.label(events[:HISTORY], rng=random.Random(seed))
+        runner.label(events, rng=random.Random(seed))
         for source in project.plan.sources:
             runner.await_role("features", source.topic)
         times = ("--from", str(START_MS), "--to", str(events[HISTORY - 1]["time"] + 1))
@@ -225,9 +250,15 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         sent = runner.kill_job(events, stack.pid("taskmanager"), seed)
         # The job runs again, so it takes what follows as a stream, and no burst of one partition after the other.
         runner.await_role("features", project.plan.source.topic)
+        archiving = ("archive", "run", file, "--to", str(archive), "--every")
+        services.start("archive", *archiving, "1s")
         begins = range(sent, len(events) - 1, _BATCH)
         changes = {begins[len(begins) // 3]: rollout.widen, begins[2 * len(begins) // 3]: rollout.roll_back}
+        archive_killed_at = random.Random(seed).choice(begins[len(begins) // 2 :])
         for begin in begins:
+            if begin == archive_killed_at:
+                wait_for(lambda: any(archive.glob("_commits/*/*.json")), 60, "the archive to commit something")
+                services.kill("archive")
             if begin in changes:
                 runner.await_role("scorer", project.pipeline.features_topic)
                 changes[begin]()
@@ -244,7 +275,23 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> tuple[
         rollout.rescore()
         services.call("job-stop", "job", "stop", file)
         runner.await_all()
-    return project, read_run(project, settings, [backfill], sample=None, seed=seed)
+        services.call("archive", *archiving, "1m", "--until-caught-up")
+        bounds = ("--from", str(START_MS), "--to", str(events[-1]["time"] + 1))
+        build = ("training-set", "build", file, "--no-probe")
+        services.call("set-recomputed", *build, *times, "--backfill", str(backfill), "--embargo", "--out", str(sets[0]))
+        services.call("set-served", *build, *bounds, "--features", "served", "--out", str(sets[1]))
+        services.call("parity", "parity", file, *bounds)
+    run = read_run(project, settings, [backfill], sets, sample=None, seed=seed)
+    return Recorded(project, run, archive, _recorded_sources(project, settings))
+
+
+def _recorded_sources(project: Project, settings: Settings) -> Sources:
+    """What parity reads, read once."""
+    live = kafka_sources(project, settings, START_MS)
+    of_pipeline = [source.topic for source in project.plan.sources]
+    of_pipeline += [project.pipeline.features_topic, project.pipeline.predictions_topic]
+    records = {topic: list(live.read(topic)) for name in of_pipeline for topic in (name, dead_letters_of(name))}
+    return replace(live, read=lambda topic: iter(records[topic]))
 
 
 def add_numberless_version(project: Project, settings: Settings, limit: float) -> None:
@@ -357,12 +404,13 @@ class _Runner:
         admin.incremental_alter_configs([topic])[topic].result(15)
 
     def label(self, events: list[dict[str, Any]], *, rng: random.Random) -> None:
-        """Label events: large amounts are more often fraud."""
+        """Label events: large amounts are more often fraud. Some labels come late, some after the horizon."""
         labels = self._project.pipeline.labels
         assert labels is not None
         for event in events:
             fraud = event["amount"] * rng.lognormvariate(0, 0.4) > 14
-            label = {"id": event["id"], "known_at": event["time"] + 1, "fraud": fraud}
+            delay_ms = rng.choice((1, 1, 1, 1, 30_000, 90_000))
+            label = {"id": event["id"], "known_at": event["time"] + delay_ms, "fraud": fraud}
             self._producer.produce(labels.topic, json.dumps(label).encode(), event["id"].encode())
         assert self._producer.flush(30) == 0
 

@@ -72,7 +72,7 @@ def test_what_was_served_in_the_order_of_a_replay_does_not_differ(tmp_path: Path
     assert (parity.events, parity.entities, parity.findings.not_compared) == (40, 5 + 2 + 9, {})
     compared = parity.findings.compared
     assert compared["features", "spend@1"] == 40 * (3 + 3 + 1), "entity, as_of, late; features"
-    assert compared["vector", "spend@1"] == 40 * 2
+    assert compared["vector", "spend@1"] == 40 * (2 + 1), "inputs, and the vector that is named"
     assert {view for _, view in compared} == {"spend@1", "risk@1", "visits@1", "event", ""}
 
 
@@ -332,6 +332,10 @@ def _vector_nan(world: World) -> None:
     world.prediction("e9")["vector"] = vector.tobytes()
 
 
+def _another_view_named(world: World) -> None:
+    world.prediction("e9")["views"][0]["view"] = "spend@7"
+
+
 def _drop_prediction(world: World) -> None:
     del world.predictions[9]
 
@@ -379,6 +383,7 @@ def _record_of_no_event(world: World) -> None:
         (_edit("e20", "event", "log_amount", lambda x: x * (1 + 1e-9)), "event"),
         (_vector_ulp, "event"),
         (_vector_nan, "spend@1"),
+        (_another_view_named, "spend@1"),
         (_drop_prediction, ""),
         (lambda world: _without(world, "e20"), ""),
         (_swap_values, "spend@1"),

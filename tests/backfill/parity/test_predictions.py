@@ -73,7 +73,8 @@ def compared(
     for name, number in (others | dict(vector or {})).items():
         own[PIPELINE.model.inputs.index(name)] = number
     defaulted = defaulted or {}
-    refs = [("cards:by_card", f"cards:by_card@{version}", PART), ("cards:by_pair", "cards:by_pair@1", PAIR)]
+    refs: list[tuple[str, str, Mapping[str, Any]]] = [("by_gate", "by_gate@1", value["by_gate"])]
+    refs += [("cards:by_card", f"cards:by_card@{version}", PART), ("cards:by_pair", "cards:by_pair@1", PAIR)]
     prediction = {
         "model": "taps",
         "vector": own.astype("<f4").tobytes(),

@@ -151,14 +151,18 @@ class World:
         self, *, sample: Sample | None = None, rows: BackfillRows | None = None, begin: float = -1e6, end: float = 1e6
     ) -> Parity:
         """The comparison of events from ``begin`` to ``end``, in minutes after noon."""
-        sources = Sources(
+        sources = self.sources()
+        wanted = Range(NOON + round(begin * MINUTE), NOON + round(end * MINUTE), sample or Sample())
+        return check_parity(self.project, sources, wanted, shared_kernel(), rows)
+
+    def sources(self) -> Sources:
+        """The topics; by default, job and scorer have taken all of them."""
+        return Sources(
             read=self._read,
             decoder_of=lambda _: self.project.features_decoder(),
             taken={0: 10**9, 1: 10**9} if self.taken is None else self.taken,
             scored={0: 10**9, 1: 10**9} if self.scored is None else self.scored,
         )
-        wanted = Range(NOON + round(begin * MINUTE), NOON + round(end * MINUTE), sample or Sample())
-        return check_parity(self.project, sources, wanted, shared_kernel(), rows)
 
     def _read(self, topic: str) -> Iterator[Record]:
         plan = self.project.plan
@@ -297,7 +301,11 @@ def predictions_of(project: Project, features: Sequence[Mapping[str, Any]]) -> l
                 "model_version": "1",
                 "route": "primary",
                 "policy_version": "p",
-                "views": [],
+                "views": [
+                    {"view": view.id} | {name: part[name] for name in ("entity", "epoch", "seq", "as_of")}
+                    for view in project.plan.views
+                    if (part := record[view.name]) is not None
+                ],
                 "scored_at": record["source"]["timestamp"] + 9,
                 "attempt": record["attempt"],
                 "source": record["source"],

@@ -15,7 +15,7 @@ from penstock.errors import PenstockError
 from penstock.settings import Settings
 from sinks.archive.topics import KINDS, topic_columns
 from streams.plan.project import open_project
-from tests.sinks.archive.archive_helpers import HOUR, TOPIC, archive_all, folder, record
+from tests.sinks.archive.archive_helpers import HOUR, TOPIC, archive_all, event_columns, feature_columns, folder, record
 from tests.sinks.payments import T0
 
 RECORDS = [record(n, timestamp=T0 + n // 4 * HOUR) for n in range(8)]
@@ -53,6 +53,20 @@ def test_compact_merges_and_has_nothing_to_do_the_second_time(archive: str) -> N
 def test_verify_is_silent_about_a_good_archive(archive: str) -> None:
     done = penstock("verify", archive)
     assert (done.exit_code, done.output) == (0, f"{TOPIC}: 8 rows in 4 files\nnothing is wrong\n")
+
+
+def test_verify_decodes_the_values_again_if_it_is_told_by_which_definition(
+    archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.commands.archive.topic_columns", lambda *_: {TOPIC: event_columns()})
+    done = penstock("verify", archive, "--deep", "fraud")
+    assert (done.exit_code, done.output) == (0, f"{TOPIC}: 8 rows in 4 files\nnothing is wrong\n")
+    monkeypatch.setattr("penstock.commands.archive.topic_columns", lambda *_: {TOPIC: feature_columns()})
+    done = penstock("verify", archive, "--deep", "fraud")
+    assert f"{TOPIC}: 4 files of another definition, whose values were not decoded\n" in done.output
+    assert json.loads(penstock("verify", archive, "--deep", "fraud", "--json").output)["topics"] == {
+        TOPIC: {"rows": 8, "files": 4, "not_decoded": 4}
+    }
 
 
 def test_verify_exits_with_3_and_names_what_is_wrong(archive: str) -> None:

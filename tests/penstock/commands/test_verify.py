@@ -74,16 +74,22 @@ def test_of_a_pipeline_with_rollouts_it_prints_what_they_served(monkeypatch: pyt
     assert shown == ["  rollout      3 changes, 1,200 predictions by arms, 12 explored; 400 in shadow, 2 missing there"]
 
 
-def test_several_backfills_of_a_pipeline_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_backfills_and_training_sets_of_a_pipeline_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: dict[str, object] = {}
 
-    def record(name: str, _: object, backfills: object, **__: object) -> PipelineReport:
-        taken[name] = backfills
+    def record(name: str, _: object, backfills: object, training_sets: object, **__: object) -> PipelineReport:
+        taken[name] = backfills, training_sets
         return PipelineReport(**HELD)
 
     monkeypatch.setattr(module, "_verify", record)
-    verify("fraud", "ads", "--backfill", "fraud=a", "--backfill", "fraud=b")
-    assert taken == {"fraud": [Path("a"), Path("b")], "ads": []}
+    verify("fraud", "ads", "--backfill", "fraud=a", "--backfill", "fraud=b", "--training-set", "ads=c")
+    assert taken == {"fraud": ([Path("a"), Path("b")], []), "ads": ([], [Path("c")])}
+
+
+def test_training_sets_that_were_built_again_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = PipelineReport(**HELD, built_sets=2, built_sets_checked=1)
+    monkeypatch.setattr(module, "_verify", lambda *_, **__: report)
+    assert "  built sets   1 of 2 training sets given built again\n" in verify("ads").output
 
 
 def test_what_was_not_built_again_for_lack_of_a_backfill_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,21 @@ import dataclasses
 import json
 
 from streams.plan.project import Project
-from tests.verify.sabotage.catalogue import mutant
+from tests.verify.sabotage.catalogue import first, mutant
 from verify.run_data import RunData
 
 
 def _relabelled(run: RunData, **changes: object) -> RunData:
-    """The run with another first label than the model was trained on."""
-    first, *others = run.labels
-    changed = json.loads(first.value or b"") | changes
-    return dataclasses.replace(run, labels=[dataclasses.replace(first, value=json.dumps(changed).encode()), *others])
+    """The run with another label than the model was trained on: of an event of class 1 that was labelled at once."""
+    times = {event["id"]: event["time"] for record in run.sources[0] if (event := json.loads(record.value or b"{}"))}
+    labels = [json.loads(record.value or b"") for record in run.labels]
+    place = first(
+        (n for n, one in enumerate(labels) if one["fraud"] and one["known_at"] == times.get(one["id"], 0) + 1),
+        "label of class 1 that came at once",
+    )
+    changed = list(run.labels)
+    changed[place] = dataclasses.replace(changed[place], value=json.dumps(labels[place] | changes).encode())
+    return dataclasses.replace(run, labels=changed)
 
 
 @mutant("training_mismatches")
@@ -24,7 +30,7 @@ def a_label_leaked_that_was_known_later(_: Project, run: RunData) -> RunData:
 
 @mutant("training_mismatches")
 def a_model_trained_on_another_label(_: Project, run: RunData) -> RunData:
-    return _relabelled(run, fraud=not json.loads(run.labels[0].value or b"")["fraud"])
+    return _relabelled(run, fraud=False)
 
 
 @mutant("training_mismatches", "backfill_mismatches")
