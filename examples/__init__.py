@@ -1,1 +1,1 @@
-"""Example pipelines, one folder each: `fraud` (seeded generator) and `flights` (real flights of 2013)."""
+"""Example pipelines, one folder each: `fraud` (seeded) and `flights` (real flights of 2013); and notebooks on them."""

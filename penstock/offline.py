@@ -12,6 +12,8 @@
 
     march = training_set("march-set")  # a folder written by `penstock training-set build`
     march.pandas(["event_time", "label"], split="train")
+
+:func:`build_training_set` makes such a folder of an archive, in a notebook without Kafka.
 """
 
 from __future__ import annotations
@@ -22,11 +24,15 @@ from backfill.parquet import Backfill
 from backfill.parquet import read_backfill as _read_backfill
 from backfill.topic_reading import topics_of
 from backfill.training_parquet import read_training_set as _read_training_set
+from backfill.training_sets.build import Inputs
+from backfill.training_sets.build import build_training_set as _build_training_set
 from backfill.training_sets.folder import TrainingSetFolder, open_training_set
+from backfill.training_sets.manifest import Request
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.trained_model import OnnxModel
 from scoring.training_set import TrainingSet
+from sinks.archive.reading import Archive
 from streams.plan.project import open_project
 
 __all__ = [
@@ -34,6 +40,7 @@ __all__ = [
     "OnnxModel",
     "TrainingSet",
     "TrainingSetFolder",
+    "build_training_set",
     "read_backfill",
     "read_training_set",
     "training_set",
@@ -74,6 +81,56 @@ def read_training_set(
     registry = registry_schemas(settings.schema_registry_url)
     topics = topics_of(settings.kafka.access, None if source == "kafka" else source)
     return _read_training_set(open_project(pipeline), topics.read, backfill, until_ms, registry)
+
+
+def build_training_set(
+    pipeline: str,
+    folder: str | Path,
+    *,
+    archive: str,
+    from_ms: int,
+    to_ms: int,
+    backfill: Backfill | None = None,
+    until_ms: int | None = None,
+    split: tuple[str, str, str] = ("0.7", "0.15", "0.15"),
+    seed: int = 0,
+    settings: Settings | None = None,
+) -> TrainingSetFolder:
+    """Build a training set of what an archive has, and open it. Kafka is not asked.
+
+    ``penstock training-set build`` has further options, and reads also what only Kafka has. A folder that has the set
+    already is opened as it is. ``manifest.leak_check`` of the result says whether features saw their future.
+
+    Args:
+        pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
+        folder: Where to write it.
+        archive: The folder or URL of the archive, which has the labels, and the predictions if they are needed.
+        from_ms: Take events from this event time on, epoch ms.
+        to_ms: Take events before this event time.
+        backfill: The recomputed features; None for the vectors as served, of the archived predictions.
+        until_ms: Ignore what became known after this event time (default: no limit).
+        split: The shares of training, validation and test, by time; they sum to 1.
+        seed: For the probe of the leak check; nothing else is random.
+        settings: The address of the schema registry, if there is one; by default from the environment.
+
+    Raises:
+        PenstockError: if the pipeline has no labels, or too few; the archive lacks a topic, or the backfill does not
+            fit; there is no row; or the folder has other content.
+    """
+    request = Request(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        until_ms=until_ms,
+        features="served" if backfill is None else "recomputed",
+        split=split,
+        embargo=False,
+        seed=seed,
+        probe=True,
+    )
+    registry = registry_schemas((settings or Settings()).schema_registry_url)
+    inputs = Inputs(Archive(archive).records, backfill, registry)
+    _build_training_set(open_project(pipeline), inputs, request, Path(folder))
+    return open_training_set(Path(folder))
 
 
 def training_set(folder: str | Path) -> TrainingSetFolder:

@@ -1,0 +1,1 @@
+"""Executed notebooks on the example pipelines, what they read, and :mod:`.execute`, which runs them."""
