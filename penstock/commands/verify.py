@@ -126,11 +126,7 @@ def _summary(report: PipelineReport) -> list[str]:
         f"backfill     {counted(report.backfill_rows, 'row')}",
         f"training     {report.training_sets_checked:,} of {counted(report.training_sets, 'training set')} built again"
         + _missing(report.training_sets_checked, report.training_sets),
-        *(
-            []
-            if not report.built_sets
-            else [f"built sets   {report.built_sets_checked:,} of {report.built_sets:,} again"]
-        ),
+        *([_built_sets(report)] if report.built_sets else []),
         f"gates        {report.gate_reports_checked:,} of {counted(report.gate_reports, 'report')} judged again"
         + _missing(report.gate_reports_checked, report.gate_reports),
         f"drift        {counted(report.drift_alerts, 'alert')}",
@@ -151,9 +147,8 @@ def _rollout(rollout: RolloutReport) -> str:
 
 
 def _built_sets(report: PipelineReport) -> str:
-    return (
-        f"built sets   {report.built_sets_checked:,} of {counted(report.built_sets, 'training set')} given built again"
-    )
+    built = f"{report.built_sets_checked:,} of {counted(report.built_sets, 'given training set')}"
+    return f"built sets   {built} built again"
 
 
 def _missing(checked: int, of: int) -> str:

@@ -13,7 +13,6 @@ import string
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,11 @@ import onnx
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from backfill.parity.kafka import kafka_sources
-from backfill.parity.sources import Sources
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
-from penstock.kafka.names import dead_letters_of, group_of
+from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
@@ -38,12 +35,11 @@ from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from tests.integration.catching_up import await_caught_up
 from tests.integration.kill_point import KillPoint
+from tests.integration.sabotage_offline import OfflineOfRun, Recorded
 from tests.integration.sabotage_rollout import RolloutOfRun, canary
 from tests.published import published
-from tests.scoring.scorer_bench import wait_for
 from verify.check_timers import settling_ms
 from verify.reading import read_run
-from verify.run_data import RunData
 
 START_MS = 1_772_366_400_000
 HISTORY, DRIFTED = 700, 350
@@ -187,16 +183,6 @@ def refunds(tap: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What a run left: for the verifier, the folder of its archive, and what parity reads."""
-
-    project: Project
-    run: RunData
-    archive: Path
-    sources: Sources
-
-
 def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> Recorded:
     """Run the pipeline on the stack, kill its TaskManager once, and return what it left."""
     path = folder / f"taps_{suffix}" / "pipeline.py"
@@ -211,8 +197,7 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> Record
     # The watermark waits for every partition that has events, so those of both topics go on to the end.
     by_frequency = [card for card, _ in Counter(event["card"] for event in events[-50:]).most_common()]
     refunded = {partition_of(card): card for card in (*by_frequency, events[-1]["card"])}
-    backfill, gates, archive = folder / "backfill", folder / "gates.toml", folder / "archive"
-    sets = [folder / "recomputed", folder / "served"]
+    backfill, gates = folder / "backfill", folder / "gates.toml"
     gates.write_text('slices = 2\nskip = ["latency"]\n', encoding="utf-8")
     with CommandRunner(stack.environment() | dict(os.environ), folder / "logs") as services:
         runner = _Runner(project, settings, services, refunded)
@@ -250,15 +235,14 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> Record
         sent = runner.kill_job(events, stack.pid("taskmanager"), seed)
         # The job runs again, so it takes what follows as a stream, and no burst of one partition after the other.
         runner.await_role("features", project.plan.source.topic)
-        archiving = ("archive", "run", file, "--to", str(archive), "--every")
-        services.start("archive", *archiving, "1s")
+        offline = OfflineOfRun(project, settings, services, file, folder, START_MS)
+        offline.start_archive()
         begins = range(sent, len(events) - 1, _BATCH)
         changes = {begins[len(begins) // 3]: rollout.widen, begins[2 * len(begins) // 3]: rollout.roll_back}
         archive_killed_at = random.Random(seed).choice(begins[len(begins) // 2 :])
         for begin in begins:
             if begin == archive_killed_at:
-                wait_for(lambda: any(archive.glob("_commits/*/*.json")), 60, "the archive to commit something")
-                services.kill("archive")
+                offline.kill_archive()
             if begin in changes:
                 runner.await_role("scorer", project.pipeline.features_topic)
                 changes[begin]()
@@ -275,23 +259,9 @@ def record_run(stack: Stack, folder: Path, suffix: str, seed: int = 5) -> Record
         rollout.rescore()
         services.call("job-stop", "job", "stop", file)
         runner.await_all()
-        services.call("archive", *archiving, "1m", "--until-caught-up")
-        bounds = ("--from", str(START_MS), "--to", str(events[-1]["time"] + 1))
-        build = ("training-set", "build", file, "--no-probe")
-        services.call("set-recomputed", *build, *times, "--backfill", str(backfill), "--embargo", "--out", str(sets[0]))
-        services.call("set-served", *build, *bounds, "--features", "served", "--out", str(sets[1]))
-        services.call("parity", "parity", file, *bounds)
-    run = read_run(project, settings, [backfill], sets, sample=None, seed=seed)
-    return Recorded(project, run, archive, _recorded_sources(project, settings))
-
-
-def _recorded_sources(project: Project, settings: Settings) -> Sources:
-    """What parity reads, read once."""
-    live = kafka_sources(project, settings, START_MS)
-    of_pipeline = [source.topic for source in project.plan.sources]
-    of_pipeline += [project.pipeline.features_topic, project.pipeline.predictions_topic]
-    records = {topic: list(live.read(topic)) for name in of_pipeline for topic in (name, dead_letters_of(name))}
-    return replace(live, read=lambda topic: iter(records[topic]))
+        offline.finish(backfill, events[HISTORY - 1]["time"] + 1, events[-1]["time"] + 1)
+    run = read_run(project, settings, [backfill], offline.sets, sample=None, seed=seed)
+    return offline.recorded(run)
 
 
 def add_numberless_version(project: Project, settings: Settings, limit: float) -> None:

@@ -29,7 +29,8 @@ from sinks.archive.storage import FolderStorage
 from sinks.archive.topics import topic_columns
 from streams.inprocess.features_of import shared_kernel
 from streams.plan.project import Project
-from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, Recorded, record_run
+from tests.integration.sabotage_offline import Recorded
+from tests.integration.sabotage_run import DRIFTED, HISTORY, START_MS, UNSCORED, record_run
 from tests.verify import sabotage
 from tests.verify.sabotage.archive import ARCHIVE_MUTANTS, ArchiveMutant
 from tests.verify.sabotage.catalogue import MUTANTS, Mutant, NothingToChangeError

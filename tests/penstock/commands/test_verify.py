@@ -89,7 +89,7 @@ def test_several_backfills_and_training_sets_of_a_pipeline_are_all_compared(monk
 def test_training_sets_that_were_built_again_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     report = PipelineReport(**HELD, built_sets=2, built_sets_checked=1)
     monkeypatch.setattr(module, "_verify", lambda *_, **__: report)
-    assert "  built sets   1 of 2 training sets given built again\n" in verify("ads").output
+    assert "  built sets   1 of 2 given training sets built again\n" in verify("ads").output
 
 
 def test_what_was_not_built_again_for_lack_of_a_backfill_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
