@@ -21,7 +21,7 @@ COMMANDS = {
     "topics": Entry("penstock.commands.topics:topics", "Create a pipeline's topics, or show them.", _PIPELINE),
     "job": Entry("penstock.commands.job:job", "Start, stop (with a savepoint) or show a feature job.", _PIPELINE),
     "sink": Entry("penstock.commands.sink:sink", "Write features and predictions to Redis and Cassandra.", _PIPELINE),
-    "archive": Entry("penstock.commands.archive:archive", "Keep topics as Parquet, longer than Kafka.", _PIPELINE),
+    "archive": Entry("penstock.commands.archive:archive", "Keep topics as Parquet, longer than Kafka does.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
     "model": Entry(
@@ -31,14 +31,16 @@ COMMANDS = {
         "penstock.commands.rollout.group:rollout", "Try versions on live events; go on, or back.", _PIPELINE
     ),
     "backfill": Entry(
-        "penstock.commands.backfill:backfill", "Write the features of past events to Parquet.", _PIPELINE
+        "penstock.commands.backfill:backfill", "Compute the features of past events; score them.", _PIPELINE
     ),
     "training-set": Entry(
         "penstock.commands.training_set:training_set", "Join past features to labels, as Parquet.", _PIPELINE
     ),
     "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
-    "features": Entry("penstock.commands.features.group:features", "Describe, test and explain features.", _CHECK),
+    "features": Entry(
+        "penstock.commands.features.group:features", "Describe, profile, test and explain features.", _CHECK
+    ),
     "parity": Entry("penstock.commands.parity:parity", "Compare what was served with what is recomputed.", _CHECK),
     "verify": Entry("penstock.commands.verify:verify", "Check a run against the oracle, end to end.", _CHECK),
 }

@@ -79,8 +79,10 @@ def archive() -> None:
 @archive.command()
 @pipeline_argument
 @click.option("--to", "url", required=True, metavar="ARCHIVE", help="A folder, or a URL such as s3://BUCKET/PREFIX.")
-@click.option("--topics", "kinds", type=_Kinds(), default=",".join(KINDS), show_default=True, help="What to archive.")
-@click.option("--every", "age_ms", type=_Duration(), default="1m", show_default=True, help="Write at least so often.")
+@click.option(
+    "--topics", "kinds", type=_Kinds(), default=",".join(KINDS), show_default=True, help="Which topics to archive."
+)
+@click.option("--every", "age_ms", type=_Duration(), default="1m", show_default=True, help="Write at least this often.")
 @click.option("--until-caught-up", is_flag=True, help="Stop once everything is archived that the topics have now.")
 @skip_deleted_option
 @metrics_option
@@ -136,7 +138,7 @@ def run(
 @_topics_option
 @_json_option
 def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> None:
-    """Merge the small files of hours that are over, more than an hour ago. Run one at a time.
+    """Merge the small files of hours that ended more than an hour ago. Run only one at a time.
 
     The exit code is 99 if there was nothing to merge.
     """
@@ -158,7 +160,7 @@ def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> Non
 @archive.command()
 @_archive_argument
 @_topics_option
-@click.option("--repair", "repairs", is_flag=True, help="Remove files that no commit record names, older than an hour.")
+@click.option("--repair", "repairs", is_flag=True, help="Remove files older than an hour that do not count.")
 @click.option("--deep", "pipeline", metavar="PIPELINE", help="Also decode all values again, by this definition.")
 @_json_option
 def verify(archive: str, topics: tuple[str, ...], repairs: bool, pipeline: str | None, as_json: bool) -> None:
@@ -190,7 +192,9 @@ def verify(archive: str, topics: tuple[str, ...], repairs: bool, pipeline: str |
 @archive.command("list")
 @_archive_argument
 @_topics_option
-@click.option("--files", "with_files", is_flag=True, help="Print the paths of the files that count, one a line.")
+@click.option(
+    "--files", "with_files", is_flag=True, help="Print instead the paths of the files that count, one per line."
+)
 @_json_option
 def list_archive(archive: str, topics: tuple[str, ...], with_files: bool, as_json: bool) -> None:
     """Show which offsets of which topics an archive has."""

@@ -55,7 +55,7 @@ backfill = LazyGroup(
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @source_option
-@click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most so many events per second.")
+@click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 def run(
     pipeline: str,
@@ -67,7 +67,7 @@ def run(
     max_rate: int | None,
     dry_run: bool,
 ) -> None:
-    """Write the features of past events of PIPELINE, as they were served, to Parquet files.
+    """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
@@ -126,7 +126,7 @@ def show(place: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("place", metavar="FOLDER-or-RUN")
-@click.option("--discard", is_flag=True, help="Also delete its topic and consumer group: nothing can be continued.")
+@click.option("--discard", is_flag=True, help="Also delete its topics and consumer group; then it cannot be continued.")
 def cancel(place: str, discard: bool) -> None:
     """Cancel the job of a backfill; its last checkpoint and its parts are kept."""
     with Flink(Settings().flink.rest) as flink:

@@ -76,6 +76,6 @@ source_option = click.option(
     metavar="kafka|ARCHIVE",
     show_default=True,
     callback=lambda _context, _option, value: None if value == "kafka" else value,
-    help="Where topics are read: an archive's folder or URL has also what Kafka has deleted.",
+    help="Read topics from Kafka; or from an archive (its folder or URL), which also has what Kafka has deleted.",
 )
 """Gives the command ``archive``: the folder or URL; None for Kafka alone."""

@@ -72,10 +72,21 @@ class _Share(click.ParamType):
 @click.option("--from", "from_ms", type=EventTime(), help="Compare events from this event time on.")
 @click.option("--to", "to_ms", type=EventTime(), help="Compare events before this event time.")
 @click.option(
-    "--last", "last_ms", type=_Duration(), help="Compare the last hours of event time, instead of --from, --to."
+    "--last",
+    "last_ms",
+    type=_Duration(),
+    help="Compare the latest stretch of event time, such as 1h, instead of --from and --to.",
 )
-@click.option("--sample", type=_Share(), default="1", show_default=True, help="Compare a share of the entities, whole.")
-@click.option("--seed", default=1, show_default=True, help="Draws which entities; a scheduled run adds its number.")
+@click.option(
+    "--sample",
+    type=_Share(),
+    default="1",
+    show_default=True,
+    help="Compare one in N entities, each with all of its events; 1 for all entities.",
+)
+@click.option(
+    "--seed", default=1, show_default=True, help="Draws the sample; each scheduled run draws another from it."
+)
 @click.option(
     "--backfill",
     "folder",
@@ -85,7 +96,12 @@ class _Share(click.ParamType):
 @source_option
 @click.option("--json", "as_object", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--html", type=NewFile(), help="Also write the result to this file, as one HTML page.")
-@click.option("--every", "every_ms", type=_Duration(), help="Compare again and again, until stopped; needs --last.")
+@click.option(
+    "--every",
+    "every_ms",
+    type=_Duration(),
+    help="Compare again and again, until stopped; needs --last. Results go to the log and the metrics only.",
+)
 @metrics_option
 def parity(
     *,
@@ -102,9 +118,10 @@ def parity(
     every_ms: int | None,
     metrics_port: int | None,
 ) -> None:
-    """Compare what PIPELINE served with what is recomputed from its raw events, value by value, bit for bit.
+    """Compare what PIPELINE served with what is recomputed from its raw events, value by value.
 
-    Each difference has a cause. Exits with 3 if one is unexplained. Nothing is changed; the pipeline may run.
+    Values must be equal bit for bit; those that SQL computes, up to rounding. The command looks for the cause of each
+    difference, and exits with 3 if one is unexplained. It changes nothing, and the pipeline may be running.
     """
     _require_one_range(from_ms, to_ms, last_ms, folder, every_ms)
     project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)

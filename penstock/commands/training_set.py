@@ -64,7 +64,7 @@ class MemoryLimit(click.ParamType):
 
 @click.group("training-set")
 def training_set() -> None:
-    """Build point-in-time training sets."""
+    """Build training sets: past features joined to the labels that were known at a time."""
 
 
 @training_set.command()
@@ -75,7 +75,7 @@ def training_set() -> None:
 @click.option(
     "--features",
     type=click.Choice(["recomputed", "served"]),
-    help="Vectors of a backfill, or of the log of predictions (default: recomputed with --backfill, else served).",
+    help="Vectors of a backfill, or those of the predictions (default: recomputed with --backfill, else served).",
 )
 @click.option(
     "--backfill",
@@ -88,8 +88,12 @@ def training_set() -> None:
 @click.option(
     "--split", type=Shares(), default="0.7,0.15,0.15", show_default=True, help="The shares of the parts, by time."
 )
-@click.option("--embargo", is_flag=True, help="Rows whose labels were not final when the next part began are in none.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For the probe; nothing else is random.")
+@click.option(
+    "--embargo",
+    is_flag=True,
+    help="Keep rows out of a part if their labels were not final when the next part began; needs a label horizon.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the probe; nothing else is random.")
 @click.option("--no-probe", is_flag=True, help="Skip the probe for features that saw their future.")
 @click.option(
     "--memory-limit", type=MemoryLimit(), default="1GB", show_default=True, help="How much memory the join may take."

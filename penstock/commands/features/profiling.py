@@ -32,11 +32,16 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--out", type=NewFile(), help="Write one HTML page, which loads nothing and needs no script.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
-    "--columns", multiple=True, metavar="PATTERN", help="Only these, such as 'card_spend.*'; may be repeated."
+    "--columns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only features that match, such as 'card_spend.*'; may be repeated.",
 )
-@click.option("--labels", "with_labels", is_flag=True, help="With --backfill: take labels from the labels topic.")
+@click.option(
+    "--labels", "with_labels", is_flag=True, help="With --backfill: read labels from their topic, at --source."
+)
 @source_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sample of rows.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample of rows.")
 def profile(
     pipeline: str,
     backfill: Path | None,

@@ -65,10 +65,10 @@ def rebuild_command(
     *,
     as_json: bool,
 ) -> None:
-    """Make a version again from what its manifest says, and compare every file byte for byte.
+    """Make a version again from what its manifest says, and compare the files of the model byte for byte.
 
-    Exits with 0 if all files have the same bytes, and with 3 if not: then it names what differs, and what is otherwise
-    than when the version was made. The registry is not touched.
+    Exits with 0 if they have the same bytes, and with 3 if not: then it names what differs, and what has changed since
+    the version was made. The registry is not touched.
     """
     project, settings = open_project(pipeline), Settings()
     repository = ModelRepository(settings.model_repository)

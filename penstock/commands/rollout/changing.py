@@ -60,7 +60,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 
     Scorers follow it without a restart. If the same policy is published already, nothing is done, however far its
     rollout has come; nor if its rollout has ended, unless --again is given. So a file in git can be applied again and
-    again. A record in the place of the policy that is none is replaced.
+    again. A record there that cannot be read as a policy is replaced.
     """
     configure_logging()
     project, settings = open_project(pipeline), Settings()
@@ -106,7 +106,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
 @pipeline_argument
 @signed_options()
 def pause(pipeline: str, reason: str, author: str) -> None:
-    """Leave the policy as it is: the controller does not move it on until `resume`, and only still rolls it back."""
+    """Keep the policy as it is until `resume`. Meanwhile the controller takes no step, but still rolls back."""
     _set_status(
         pipeline, lambda present: paused(present, by_now(author, reason)), "it is paused already: nothing to do"
     )

@@ -15,12 +15,12 @@ rollout = LazyGroup(
         "at": Entry(f"{_LOOKING}:at", "Show the policy that was effective at an offset."),
         "diff": Entry(f"{_LOOKING}:diff_command", "Compare a file with the published policy."),
         "apply": Entry(f"{_CHANGING}:apply", "Check, load and publish the policy of a file."),
-        "pause": Entry(f"{_CHANGING}:pause", "Leave the policy as it is until somebody decides."),
+        "pause": Entry(f"{_CHANGING}:pause", "Keep the policy as it is; the controller only rolls back."),
         "resume": Entry(f"{_CHANGING}:resume", "Let the controller judge a paused rollout again."),
         "promote": Entry(f"{_CHANGING}:promote", "Make a candidate the champion."),
         "rollback": Entry(f"{_CHANGING}:rollback", "Go back to the champion."),
         "touched": Entry(f"{_TOUCHING}:touched", "List the predictions that a bad version made."),
-        "rescore": Entry(f"{_TOUCHING}:rescore_command", "Score them again, onto the corrections topic."),
+        "rescore": Entry(f"{_TOUCHING}:rescore_command", "Score what `touched` lists again, as corrections."),
         "controller": Entry(
             "penstock.commands.rollout.controller:controller", "Judge rollouts by what happens, as a service."
         ),

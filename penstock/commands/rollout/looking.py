@@ -74,7 +74,9 @@ def policy_in(file: Path, definition: Pipeline) -> RolloutPolicy:
 
 @click.command()
 @pipeline_argument
-@click.option("-f", "--file", "file", type=click.Path(path_type=Path), help="Also say how this file differs from it.")
+@click.option(
+    "-f", "--file", "file", type=click.Path(path_type=Path), help="Also say how this file differs from the policy."
+)
 @format_option
 def show(pipeline: str, file: Path | None, form: str) -> None:
     """Show the policy that scorers follow, who published it and why, and which partitions have taken it up.

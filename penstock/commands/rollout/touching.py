@@ -91,7 +91,12 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*arguments, asked=_Asked(policy, arm, version, since_ms, until_ms), **options)
 
     options = (
-        click.option("--policy", type=_HashType(), multiple=True, help="What this policy tried; may be repeated."),
+        click.option(
+            "--policy",
+            type=_HashType(),
+            multiple=True,
+            help="What the candidates of this policy scored; may be repeated.",
+        ),
         click.option("--arm", metavar="NAME", help="What this arm scored, under any policy."),
         click.option("--version", type=click.IntRange(min=1), help="What this version scored, under any policy."),
         click.option("--from", "since_ms", type=EventTime(), help="Only what was scored at this time or later."),
@@ -115,9 +120,9 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 def touched(pipeline: str, asked: _Asked, form: str, limit: int | None) -> None:
     """List the predictions of PIPELINE that a bad version made: by default of what was rolled back last.
 
-    That is each event whose arm was taken back, from the first weight of the version until each partition took the
-    rollback up. Each has its position in the features topic, PARTITION@OFFSET. The list names entities, which may be
-    personal data.
+    These are the predictions of the arms that were rolled back, from the first policy that gave the version entities
+    until each partition took the rollback up. Each has its position in the features topic, PARTITION@OFFSET. The list
+    names entities, which may be personal data.
     """
     definition, kafka = load_pipeline(pipeline), Settings().kafka.access
     choice, places = _find(pipeline, definition, kafka, asked)
