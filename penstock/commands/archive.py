@@ -202,9 +202,8 @@ def list_archive(archive: str, topics: tuple[str, ...], with_files: bool, as_jso
     commits = {topic: opened.commits(topic) for topic in topics or opened.topics()}
     records = [record for of_topic in commits.values() for of_partition in of_topic.values() for record in of_partition]
     if with_files:
-        for record in records:
-            for file in record.files:
-                click.echo(file.path)
+        paths = [file.path for record in records for file in record.files]
+        click.echo(json.dumps(paths) if as_json else "\n".join(paths))
     elif as_json:
         click.echo(json.dumps({topic: opened.ranges(topic) for topic in commits}))
     else:

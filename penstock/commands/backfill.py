@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def run(
             manifest = run_backfill(project, Settings(), request, out, progress, stop)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
-        click.echo(f"to discard it, delete {out}; Kafka deletes the records of its topic within a week", err=True)
+        click.echo(f"to discard it: penstock backfill cancel {shlex.quote(str(out))} --discard; then delete it", err=True)
         sys.exit(130)
     click.echo(
         f"{counted(manifest.rows, 'row')} of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "

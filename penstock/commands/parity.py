@@ -124,6 +124,8 @@ def parity(
     difference, and exits with 3 if one is unexplained. It changes nothing, and the pipeline may be running.
     """
     _require_one_range(from_ms, to_ms, last_ms, folder, every_ms)
+    if every_ms is not None and (as_object or html is not None):
+        raise click.UsageError("--every writes to the log and the metrics: leave --json and --html out")
     project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)
     if every_ms is not None:
         assert last_ms is not None

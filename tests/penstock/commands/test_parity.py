@@ -72,6 +72,7 @@ def test_a_comparison_of_nothing_is_an_error(world: World) -> None:
         (("--from", "2026-03-01"), "together"),
         ((*RANGE, "--last", "1h"), "either"),
         ((*RANGE, "--every", "15m"), "--every needs --last"),
+        (("--last", "1h", "--every", "15m", "--json"), "leave --json and --html out"),
         (("--last", "soon"), "soon"),
         (("--last", "1h", "--sample", "1/x"), "such as 1/64"),
     ],
