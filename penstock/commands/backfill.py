@@ -82,7 +82,9 @@ def run(
             manifest = run_backfill(project, Settings(), request, out, progress, stop)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
-        click.echo(f"to discard it: penstock backfill cancel {shlex.quote(str(out))} --discard; then delete it", err=True)
+        click.echo(
+            f"to discard it: penstock backfill cancel {shlex.quote(str(out))} --discard, and delete it", err=True
+        )
         sys.exit(130)
     click.echo(
         f"{counted(manifest.rows, 'row')} of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "
