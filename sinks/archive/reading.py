@@ -83,6 +83,11 @@ class Archive:
         """The ranges of offsets [begin, end) of each partition that are archived; more than one if some are missing."""
         return {partition: covered(records) for partition, records in self.commits(topic).items()}
 
+    def topic_id(self, topic: str) -> str | None:
+        """Kafka's id of the topic that was archived, which one made anew under its name does not have, if known."""
+        records = (record for of_partition in self.commits(topic).values() for record in of_partition)
+        return next((record.topic_id for record in records if record.topic_id is not None), None)
+
     def files(self, topic: str) -> list[ArchivedFile]:
         """The files that count, for readers such as DuckDB; in order of partition and offset."""
         return [file for records in self.commits(topic).values() for record in records for file in record.files]
