@@ -104,7 +104,7 @@ def load_manifest(folder: Path) -> BackfillManifest | None:
         return BackfillManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise PenstockError(
             f"the manifest of the backfill cannot be read: {type(error).__name__}",
             where=str(path),

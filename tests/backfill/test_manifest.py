@@ -43,9 +43,9 @@ def test_a_folder_without_a_manifest_loads_as_none(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 2}', "é: no UTF-8"])
 def test_an_unreadable_manifest_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(PenstockError, match="cannot be read"):
         load_manifest(tmp_path)
 
