@@ -121,15 +121,15 @@ def check(
             continue  # a compaction has replaced it meanwhile
         except PenstockError as error:
             checked.findings.append(Finding("damaged record", path, error.what))
-    by_partition = {of: live(records) for of, records in by_partition.items()}
-    for counting in by_partition.values():
+    live_records = {of: live(records) for of, records in by_partition.items()}
+    for counting in live_records.values():
         names |= {record.path for record in counting} | {file.path for record in counting for file in record.files}
         checked.findings += _of_ranges(counting)
         for record in counting:
             checked.findings += _of_rows(storage, record, checked, columns)
     damaged = {finding.where for finding in checked.findings}
     others = [file for file in stored if file.path not in names | damaged and _is_of_archive(file.path)]
-    checked.only_copies = set(_only_copies(others, by_partition, checked.findings))
+    checked.only_copies = set(_only_copies(others, live_records, checked.findings))
     checked.findings += _without_record(storage, others, grace_ms, checked.only_copies)
     return checked
 

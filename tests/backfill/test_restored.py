@@ -52,8 +52,13 @@ def test_long_records_and_tombstones_are_copied_with_their_positions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[FakeProducer] = []
-    monkeypatch.setattr(restored, "Producer", lambda config: made.append(FakeProducer(config)) or made[0])
-    monkeypatch.setattr(restored.scratch, "create", lambda *_: None)
+
+    def producer(config: dict[str, Any]) -> FakeProducer:
+        made.append(FakeProducer(config))
+        return made[0]
+
+    monkeypatch.setattr(restored, "Producer", producer)
+    monkeypatch.setattr("backfill.scratch.create", lambda *_: None)
     monkeypatch.setattr(restored, "topics_of", lambda *_: SimpleNamespace(read=lambda *_, **__: iter(RECORDS)))
     source, progress = define(tmp_path, "restored", 2)[1].source, ProgressBar(Console(file=StringIO()))
     offsets = Offsets(start={0: 7, 1: 0}, end={0: 10, 1: 0})

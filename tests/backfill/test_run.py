@@ -41,7 +41,7 @@ def test_rows_after_an_open_transaction_are_waited_for(monkeypatch: pytest.Monke
         return iter(())
 
     monkeypatch.setattr(run, "Lag", HeldUp)
-    monkeypatch.setattr(run.scratch, "has_all_records", lambda *_: True)
+    monkeypatch.setattr("backfill.scratch.has_all_records", lambda *_: True)
     records: Any = SimpleNamespace(done=0, read_to=read_to)
     parts: Any = SimpleNamespace(finish=lambda: None)
     settings: Any = SimpleNamespace(kafka=SimpleNamespace(access=None))
