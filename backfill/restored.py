@@ -86,8 +86,10 @@ def restore(
                     headers=[position, *record.headers],
                 )
                 break
-            except BufferError:  # the queue is full
+            except BufferError:  # the queue is full, for minutes if Kafka is away
                 producer.poll(0.1)
+                if stop.is_set():
+                    raise StoppedError from None
         counts[record.partition] += 1
         if number % _POLL_EVERY == 0:
             producer.poll(0)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from backfill import scratch
 from backfill.manifest import (
+    PARTIAL,
     BackfillManifest,
     load_manifest,
     plan_hash,
@@ -138,7 +139,8 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
 
 
 def _require_empty(folder: Path) -> None:
-    if any(path.name != LOCK for path in folder.iterdir()):
+    # What a process leaves that is killed while it saves the first manifest.
+    if any(path.name not in (LOCK, PARTIAL) for path in folder.iterdir()):
         raise PenstockError(
             "the folder has files that are not of a backfill", where=str(folder), next="give another folder with --out"
         )

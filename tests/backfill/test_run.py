@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from backfill import run
 from backfill.progress_bar import ProgressBar
+from penstock.errors import PenstockError
 from tests.backfill.test_manifest import manifest
 
 
@@ -48,3 +50,12 @@ def test_rows_after_an_open_transaction_are_waited_for(monkeypatch: pytest.Monke
     with ProgressBar(Console(file=StringIO())) as progress:
         run._write_rest(records, parts, settings, manifest(), progress, threading.Event())
     assert wanted == [{0: 12}]
+
+
+def test_a_folder_whose_first_manifest_was_half_written_can_be_used_again(tmp_path: Path) -> None:
+    for name in (".lock", ".manifest.json"):
+        (tmp_path / name).write_text('{"form')
+    run._require_empty(tmp_path)
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(PenstockError, match="not of a backfill"):
+        run._require_empty(tmp_path)
