@@ -15,6 +15,8 @@ from streams.flink.submission import Replay
 from streams.plan.model import PipelinePlan
 
 _FILE_NAME = "manifest.json"
+PARTIAL = f".{_FILE_NAME}"
+"""The name of a manifest that is being written."""
 
 
 class Part(BaseModel):
@@ -79,13 +81,25 @@ class BackfillManifest(BaseModel):
         return sum(offsets.records for offsets in self.replay.sources)
 
     def save(self, folder: Path) -> None:
-        """Write the manifest atomically."""
-        partial = folder / f".{_FILE_NAME}"
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / _FILE_NAME)
+        """Write the manifest atomically.
+
+        Raises:
+            PenstockError: if it cannot be written; the one before stays.
+        """
+        partial = folder / PARTIAL
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(self.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(folder / _FILE_NAME)
+        except OSError as error:
+            raise PenstockError(
+                f"the manifest of the backfill cannot be written: {error}",
+                where=str(folder),
+                safe="the manifest as it was before, and the parts that it names",
+                next="make room if the disk is full; then run the same command, which continues the backfill",
+            ) from error
 
 
 def scratch_topic(pipeline: str, run: str) -> str:
@@ -104,7 +118,7 @@ def load_manifest(folder: Path) -> BackfillManifest | None:
         return BackfillManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise PenstockError(
             f"the manifest of the backfill cannot be read: {type(error).__name__}",
             where=str(path),

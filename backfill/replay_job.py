@@ -96,7 +96,8 @@ class ReplayJob:
         """
         job = self._find_job() if self._manifest.job is None else self._await_job()
         if job is None or job.state in ("FAILED", "CANCELED"):
-            self._submit(job)
+            # Without one in the manifest, a job is of topics that were about to be made anew: its checkpoint is, too.
+            self._submit(job if self._manifest.job is not None else None)
         elif job.is_active:
             self._progress.note(f"attached to job {job.id}, which is running")
         self._progress.start_step("replay", self._manifest.events, self._replayed_records())
@@ -199,18 +200,27 @@ class ReplayJob:
         if checkpoint is not None and self._has_all_records():
             self._progress.note(f"the job continues from its checkpoint {checkpoint}")
         else:
-            checkpoint = manifest.checkpoint = None
+            checkpoint = None
             if manifest.archive is None:
                 self._require_retained()
-            elif not (manifest.replay.restored and self._has_all_copies()):
+            self._forget_progress()
+            if manifest.archive is not None and not manifest.replay.restored:
                 self._copy(manifest.archive)
             scratch.create(settings.kafka.access, manifest.replay.topic, self._project.pipeline.source.partitions)
             self.topics_made += 1
-            manifest.parts.clear()
         manifest.save(self._folder)
         manifest.job = start_backfill(
             self._project, settings, name=manifest.job_name, replay=manifest.replay, checkpoint=checkpoint
         )
+        manifest.save(self._folder)
+
+    def _forget_progress(self) -> None:
+        """Before topics are made anew, so that nothing goes on from a checkpoint of the old ones if this is killed."""
+        manifest = self._manifest
+        if manifest.replay.restored and not self._has_all_copies():
+            manifest.replay = manifest.replay.model_copy(update={"restored": ()})
+        manifest.job = manifest.checkpoint = None
+        manifest.parts.clear()
         manifest.save(self._folder)
 
     def _has_all_records(self) -> bool:

@@ -18,6 +18,7 @@ from backfill.resumable import StoppedError
 from backfill.topic_reading import topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from penstock.kafka.records import MAX_RECORD_BYTES
 from streams.definitions.sources import Source
 from streams.flink.submission import Offsets, Restored
 
@@ -53,7 +54,16 @@ def restore(
         PenstockError: if a record cannot be read or written.
     """
     scratch.create(kafka, topic, source.partitions)
-    producer = Producer({**kafka.client(), "enable.idempotence": True, "linger.ms": 20, "compression.type": "lz4"})
+    producer = Producer(
+        {
+            **kafka.client(),
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            # Of a record before compression; the default, a megabyte, is less than a raw topic takes.
+            "message.max.bytes": MAX_RECORD_BYTES,
+        }
+    )
     failures: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -76,8 +86,10 @@ def restore(
                     headers=[position, *record.headers],
                 )
                 break
-            except BufferError:  # the queue is full
+            except BufferError:  # the queue is full, for minutes if Kafka is away
                 producer.poll(0.1)
+                if stop.is_set():
+                    raise StoppedError from None
         counts[record.partition] += 1
         if number % _POLL_EVERY == 0:
             producer.poll(0)

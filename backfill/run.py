@@ -16,6 +16,7 @@ from pathlib import Path
 
 from backfill import scratch
 from backfill.manifest import (
+    PARTIAL,
     BackfillManifest,
     load_manifest,
     plan_hash,
@@ -138,7 +139,8 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
 
 
 def _require_empty(folder: Path) -> None:
-    if any(path.name != LOCK for path in folder.iterdir()):
+    # What a process leaves that is killed while it saves the first manifest.
+    if any(path.name not in (LOCK, PARTIAL) for path in folder.iterdir()):
         raise PenstockError(
             "the folder has files that are not of a backfill", where=str(folder), next="give another folder with --out"
         )
@@ -206,7 +208,8 @@ def _write_rest(
     if not scratch.has_all_records(settings.kafka.access, topic):
         raise scratch.gone(topic)
     with Lag(settings.kafka.access) as lag:
-        ends = lag.end_offsets(topic)
+        # Not where a transaction is still open: there the rows after it could not be seen, and would be left out.
+        ends = lag.log_ends(topic)
     progress.start_step("write", sum(ends.values()), records.done)
     for chunks in records.read_to(ends, _LOOK_EVERY_S):
         for chunk in chunks:

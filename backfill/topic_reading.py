@@ -15,7 +15,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import Record, RecordsGoneError, read_topic
-from penstock.kafka.topics import admin_client, partition_counts
+from penstock.kafka.topics import admin_client, partition_counts, topic_ids
 from sinks.archive.reading import Archive
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class ArchivedTopics:
     """Topics of an archive, and after it what only Kafka has; see :class:`Topics`.
 
     A topic that the archive lacks, such as dead letters, is Kafka's alone; one that Kafka no longer has, the archive's.
-    Kafka is not asked for what the archive has.
+    So is one that was made anew since: its offsets mean other records. Kafka is not asked for what the archive has.
 
     Args:
         archive: The archive.
@@ -107,6 +107,7 @@ class ArchivedTopics:
     def __init__(self, archive: Archive, kafka: KafkaAccess) -> None:
         self._archive, self._kafka, self._of_kafka = archive, kafka, KafkaTopics(kafka)
         self._names: set[str] | None = None
+        self._made_anew: dict[str, bool] = {}
 
     def names(self) -> set[str]:
         """See :class:`Topics`."""
@@ -177,8 +178,19 @@ class ArchivedTopics:
         return self._names
 
     def _held(self, topic: str) -> dict[int, Range]:
-        """What Kafka has of each partition; nothing if it lacks the topic."""
-        return self._of_kafka.ranges(topic) if topic in self._of_kafka.names() else {}
+        """What Kafka has of each partition; nothing if it lacks the topic, or has another one of its name."""
+        if topic not in self._of_kafka.names() or self._is_made_anew(topic):
+            return {}
+        return self._of_kafka.ranges(topic)
+
+    def _is_made_anew(self, topic: str) -> bool:
+        if topic not in self._made_anew:
+            archived = self._archive.topic_id(topic) if topic in self._archived_names() else None
+            now = None if archived is None else topic_ids(self._kafka, [topic]).get(topic)
+            self._made_anew[topic] = now is not None and now != archived
+            if self._made_anew[topic]:
+                _log.warning("topic %s was made anew since it was archived: only the archive is read", topic)
+        return self._made_anew[topic]
 
     def _joined(
         self, topic: str, archived: Mapping[int, Sequence[Range]], held: Mapping[int, Range]

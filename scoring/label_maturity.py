@@ -31,9 +31,18 @@ class Maturity:
         """The event time up to which things are known; None for no limit.
 
         With a horizon this is at most what the labels have reached: nobody knows of later times whether a label comes.
+
+        Raises:
+            PenstockError: if there is a horizon and no label at all: an empty topic would make all events negative.
         """
-        if self.horizon_ms is None or reached_ms is None:
+        if self.horizon_ms is None:
             return until_ms
+        if reached_ms is None:
+            raise PenstockError(
+                "no label has come, or none that can be read, so nobody knows which events are old enough to have one",
+                safe="nothing was written",
+                next="penstock topics show PIPELINE, for the topic of the labels; the log says why labels are left out",
+            )
         return reached_ms if until_ms is None else min(until_ms, reached_ms)
 
     def require_labelled(self, labelled: int, mature: int, until_ms: int | None) -> None:

@@ -19,6 +19,8 @@ from backfill.parity.sources import Range, Sources
 from penstock.kafka.names import dead_letters_of
 from streams.plan.project import Project
 
+UNREADABLE = "records of the features or predictions topic that are none, or of another release"
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -63,6 +65,8 @@ def check_parity(
         sources.read(dead_letters_of(project.pipeline.predictions_topic)),
         served.first,
     )
+    if unreadable := served.unreadable + predictions.unreadable:
+        findings.not_compared[UNREADABLE] += unreadable
     others = read_others(project, sources.read, served, sources.decoder_of) if predictions.first else {}
     other_side = Recomputing(project, sources, wanted, chosen, served, findings)
     recomputed = other_side.by_kernel(kernel) if backfill is None else other_side.by_rows(backfill)

@@ -22,6 +22,7 @@ from backfill.parity.sources import Sources
 from backfill.parity.values import RECORD, VECTOR, Cause, Difference, Place
 from penstock.kafka.reading import Record
 from schemas.categories import cached_codes
+from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from schemas.records import TIMER
 from scoring.other_views import default_inputs
@@ -59,28 +60,30 @@ class Predictions:
         given_up: The events that got a letter instead.
         newest: For each partition of the features topic, the greatest offset of a record that has a prediction.
         begins: For each partition: offset and Kafka timestamp of the first prediction that was read.
+        unreadable: How many records are no predictions: an event that has one of these only has none.
     """
 
     first: dict[Place, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     given_up: set[Place] = field(default_factory=set)
     newest: dict[int, int] = field(default_factory=dict)
     begins: dict[int, tuple[int, int]] = field(default_factory=dict)
+    unreadable: int = 0
 
 
 def read_predictions(
     project: Project, records: Iterable[Record], letters: Iterable[Record], served: Collection[Place]
 ) -> Predictions:
-    """Read the predictions of the served events, and which of them have a dead letter instead.
-
-    Raises:
-        PenstockError: if a prediction cannot be decoded; it names the place.
-    """
+    """Read the predictions of the served events, and which of them have a dead letter instead."""
     topic, decoder = project.pipeline.predictions_topic, record_decoder("prediction")
     found = Predictions()
     for record in records:
         found.begins.setdefault(record.partition, (record.offset, record.timestamp))
         at = f"{topic}[{record.partition}]@{record.offset}"
-        value = decoder.decode(record.value or b"", at)
+        try:
+            value = decoder.decode(record.value or b"", at)
+        except (Undecodable, UnknownSchema):
+            found.unreadable += 1
+            continue
         place = Place(0, value["source"]["partition"], value["source"]["offset"])
         partition, offset = value["features_partition"], value["features_offset"]
         found.newest[partition] = max(offset, found.newest.get(partition, -1))

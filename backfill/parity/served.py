@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from backfill.parity.sample import Chosen
 from backfill.parity.values import Place
 from penstock.kafka.reading import Record
-from schemas.codec import Undecodable
+from schemas.codec import Undecodable, UnknownSchema
 from schemas.records import TIMER
 from streams.plan.feature_records import NO_NAMES, FeaturesDecoder
 from streams.plan.model import PipelinePlan
@@ -59,6 +59,7 @@ class Served:
         begins: For each partition: offset and Kafka timestamp of the first record that was read.
         lacking: For each view and source partition, the greatest offset of an event whose record lacks the view.
         newest: For each source partition, the greatest offset of an event that has a record.
+        unreadable: How many records are no feature records: an event that has one of these only has none.
     """
 
     first: dict[Place, ServedRecord] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class Served:
     begins: dict[int, tuple[int, int]] = field(default_factory=dict)
     lacking: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     newest: dict[int, int] = field(default_factory=dict)
+    unreadable: int = 0
 
     def updates(self) -> set[Place]:
         """The events without a record of their own that a record names."""
@@ -92,7 +94,7 @@ def read_served(
         in_range: Whether an event time is in the range; of other events only the order is kept.
 
     Raises:
-        PenstockError: if a record cannot be decoded; it names the place.
+        PenstockError: if a record does not say which events it has taken; it names the place.
     """
     served = Served()
     carried = {name for name, _ in plan.passthrough}
@@ -101,7 +103,11 @@ def read_served(
     for record in records:
         served.begins.setdefault(record.partition, (record.offset, record.timestamp))
         where = f"{topic}[{record.partition}]@{record.offset}"
-        value = decoder.decode(record.value or b"", where)
+        try:
+            value = decoder.decode(record.value or b"", where)
+        except (Undecodable, UnknownSchema):
+            served.unreadable += 1
+            continue
         if value["trigger"] == TIMER:
             continue
         partition, offset = value["source"]["partition"], value["source"]["offset"]

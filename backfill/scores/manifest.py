@@ -107,7 +107,7 @@ def load_scores(folder: Path) -> ScoresManifest | None:
         return ScoresManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise PenstockError(
             f"the folder has no scores that can be gone on with: {type(error).__name__}",
             where=str(path),

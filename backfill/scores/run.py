@@ -8,6 +8,7 @@ same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +125,7 @@ def score(
             ranges={},
         )
         folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder):
+        with exclusive_lock(folder), _explained(folder):
             manifest = load_scores(folder)
             if manifest is None:
                 _require_empty(folder)
@@ -147,6 +148,20 @@ def score(
                 manifest.state = "complete"
                 manifest.save(folder)
             return Outcome(manifest, manifest.rows - before)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say what to do if the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise PenstockError(
+            f"the scores cannot be written: {error}",
+            where=str(folder),
+            safe="the parts that the manifest names, and what is served",
+            next="make room if the disk is full; then the same command, which goes on with them",
+        ) from error
 
 
 def _write_partition(

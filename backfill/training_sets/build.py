@@ -102,6 +102,7 @@ def build_training_set(
         found = load_set_manifest(folder)
         if found is not None:
             _require_same(found, project, labels, request, folder)
+            shutil.rmtree(folder / _BUILDING, ignore_errors=True)
             return found, False
         _clear(folder)
         building = folder / _BUILDING
@@ -111,10 +112,10 @@ def build_training_set(
                 made = _Build(project, labels, inputs, request, building, memory_limit, tell).run()
                 for part in made.parts:
                     (building / part.file).replace(folder / part.file)
-                shutil.rmtree(building)
                 made.save(folder)
+                shutil.rmtree(building)
         except PenstockError:
-            shutil.rmtree(folder if is_new else building, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True) if is_new else _clear(folder)
             raise
         return made, True
 
@@ -325,13 +326,17 @@ def _require_same(found: TrainingSetManifest, project: Project, labels: Labels, 
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a killed build left.
+    """Remove what a killed build left. Parts are a build's only beside its ``.building``, which goes last.
 
     Raises:
-        PenstockError: if the folder has anything else.
+        PenstockError: if the folder has anything else, such as the parts of another program.
     """
+    was_built = (folder / _BUILDING).exists()
+    found = sorted(folder.iterdir(), key=lambda path: path.name == _BUILDING)
     ours = [
-        path for path in folder.iterdir() if path.name in (_BUILDING, f".{FILE_NAME}") or path.match("part-*.parquet")
+        path
+        for path in found
+        if path.name in (_BUILDING, f".{FILE_NAME}") or (was_built and path.match("part-*.parquet"))
     ]
     if strange := sorted({path.name for path in folder.iterdir()} - {path.name for path in ours} - {_LOCK}):
         raise PenstockError(

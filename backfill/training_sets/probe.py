@@ -69,6 +69,9 @@ def _judge(
     for _ in range(_RESAMPLES):
         weights = rng.poisson(1, int(groups.max()) + 1)[groups].astype(np.float64)
         differences.append(measure(truth, scores[1], weights) - measure(truth, scores[0], weights))
+    if np.isnan(differences).all():
+        # R² of a part whose rows all have one value, or of values too large to be squared.
+        return Probe(verdict="inconclusive", reason=f"the {name} of the later part of its sample is no number")
     low, high = np.nanquantile(differences, [_TAIL, 1 - _TAIL])
     return Probe(
         verdict="failed" if low > 0 else "passed",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 import shlex
 import signal
@@ -13,14 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from confluent_kafka import KafkaException, TopicCollection
 
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.counts import counted
-from penstock.kafka.access import KafkaAccess
+from penstock.errors import PenstockError
 from penstock.kafka.lag_watch import LagWatch
-from penstock.kafka.topics import admin_client, require_topics
+from penstock.kafka.topics import require_topics, topic_ids
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
 from sinks.archive.batch import Limits
@@ -34,10 +32,7 @@ from sinks.archive.writing import ArchiveWriter
 from streams.definitions.windows import duration_ms
 from streams.plan.project import open_project
 
-_log = logging.getLogger(__name__)
-
 NOTHING_TO_DO, WRONG = 99, 3
-_TIMEOUT_S = 15.0
 
 
 class _Duration(click.ParamType):
@@ -106,11 +101,11 @@ def run(
     require_topics(list(topics), kafka, partitions=project.plan.source.partitions, pipeline=pipeline)
     storage = open_storage(url)
     check_writable(storage)
-    topic_ids = _topic_ids(kafka, list(topics))
+    ids = topic_ids(kafka, list(topics))
     progress = ProgressTracker(time.monotonic)
     watch = LagWatch(kafka, project.name, PART, progress)
     service = ArchiveService(
-        ArchiveWriter(storage, topics, topic_ids),
+        ArchiveWriter(storage, topics, ids),
         list(topics),
         project.name,
         kafka,
@@ -119,7 +114,7 @@ def run(
         reference=pipeline,
         command=f"penstock archive run {shlex.quote(pipeline)} --to {shlex.quote(storage.url)}",
         limits=Limits(age_s=age_ms / 1000),
-        topic_ids=topic_ids,
+        topic_ids=ids,
         until_caught_up=until_caught_up,
         skip_deleted=skip_deleted,
     )
@@ -169,6 +164,16 @@ def verify(archive: str, topics: tuple[str, ...], repairs: bool, pipeline: str |
     With --deep, decoded columns are compared with what the original bytes give.
     """
     storage = open_storage(archive)
+    # Of no archive, and of no such topic, nothing is wrong either.
+    known = Archive(storage).topics()
+    for topic in topics or known or ["at all"]:
+        if topic not in known:
+            raise PenstockError(
+                f"the archive has no topic {topic}",
+                where=storage.url,
+                safe="nothing was changed",
+                next="penstock archive list ARCHIVE; or copy the commit records in _commits back, if they are lost",
+            )
     columns = None if pipeline is None else topic_columns(open_project(pipeline), Settings())
     checked = check(storage, topics, columns=columns)
     removed = repair(storage, checked) if repairs else []
@@ -212,18 +217,6 @@ def list_archive(archive: str, topics: tuple[str, ...], with_files: bool, as_jso
                 rows = sum(record.rows for record in of_topic[partition])
                 text = ", ".join(f"{begin} to {end}" for begin, end in ranges)
                 click.echo(f"{topic}[{partition}]: offsets {text}: {counted(rows, 'record')}")
-
-
-def _topic_ids(kafka: KafkaAccess, topics: list[str]) -> dict[str, str]:
-    """Kafka's id of each topic for which it tells one. Without it, a topic made anew is known by its end alone."""
-    admin = admin_client(kafka)  # a client that is gone answers nothing
-    ids = {}
-    for topic, future in admin.describe_topics(TopicCollection(topics), request_timeout=_TIMEOUT_S).items():
-        try:
-            ids[topic] = str(future.result(_TIMEOUT_S).topic_id)
-        except KafkaException as error:
-            _log.warning("the id of topic %s is not known: %s", topic, error.args[0].str())
-    return ids
 
 
 def _report(checked: Checked, removed: Sequence[str], *, is_right: bool) -> dict[str, Any]:

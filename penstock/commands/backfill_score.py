@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from penstock.commands.console import printable
-from penstock.commands.errors import pipeline_argument, warn
+from penstock.commands.errors import pipeline_argument, warn, warn_of_future
 from penstock.commands.model.check import gates_option, limits_in
 from penstock.commands.options import EventTime, source_option
 from penstock.commands.rollout.looking import Position, PositionType, policy_in
@@ -170,6 +170,7 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
         if report is not None:
             print_flips(report, decided, limits, has_amount=has_amount)
     _warn(project, outcome.manifest)
+    warn_of_future(asked.to_ms, "these scores")
     if not outcome.new_rows and not delivered:
         sys.exit(NOTHING_TO_DO)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,15 @@ def warn(what: str, next_step: str) -> None:
     click.echo(what, err=True)
     click.secho("  next:  ", dim=True, nl=False, err=True)
     click.echo(next_step, err=True)
+
+
+def warn_of_future(to_ms: int, what: str) -> None:
+    """Warn if a range ends in the future: what is complete without later events does not get them afterwards."""
+    if to_ms > time.time_ns() // 1_000_000:
+        warn(
+            f"the range ends in the future: events that are still to come are not in {what}, and never will be",
+            "another --out when the range is over, or give --to no later than now",
+        )
 
 
 def pipeline_argument(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from backfill.parquet import read_backfill
 from backfill.topic_reading import topics_of
 from backfill.training_sets.build import Inputs, build_training_set
 from backfill.training_sets.manifest import Request
-from penstock.commands.errors import pipeline_argument, warn
+from penstock.commands.errors import pipeline_argument, warn, warn_of_future
 from penstock.commands.options import EventTime, source_option
 from penstock.settings import Settings
 from penstock.time import iso
@@ -147,6 +147,7 @@ def build(
         project, inputs, request, out, memory_limit, lambda step: click.echo(f"{step} ...", err=True)
     )
     click.echo(json.dumps(manifest.model_dump(mode="json")) if as_json else _in_words(manifest, out, is_new=is_new))
+    warn_of_future(to_ms, "this set")
     if manifest.leak_check.verdict == "failed":
         warn("the leak check failed: do not train on this set", "docs/guides/training-sets.md says what to look for")
         sys.exit(_CHECK_FAILED)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.names import Topic
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 15.0
 _BROKERS_DEFAULT = -1  # as Kafka's protocol has it, since 2.4
@@ -146,6 +149,18 @@ def require_room(written: Mapping[str, int], largest: Mapping[str, int], kafka: 
 def admin_client(kafka: KafkaAccess) -> AdminClient:
     """An admin client without log output; keep a reference to it until its futures are done."""
     return AdminClient({**kafka.client(), **QUIET})
+
+
+def topic_ids(kafka: KafkaAccess, topics: Sequence[str]) -> dict[str, str]:
+    """Kafka's id of each topic for which it tells one: a topic that was made anew has another."""
+    admin = admin_client(kafka)  # a client that is gone answers nothing
+    ids = {}
+    for topic, future in admin.describe_topics(TopicCollection(topics), request_timeout=_TIMEOUT_S).items():
+        try:
+            ids[topic] = str(future.result(_TIMEOUT_S).topic_id)
+        except KafkaException as error:
+            _log.warning("the id of topic %s is not known: %s", topic, error.args[0].str())
+    return ids
 
 
 def partition_counts(admin: AdminClient, kafka: KafkaAccess) -> dict[str, int]:

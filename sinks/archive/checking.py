@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from sinks.archive.layout import (
     COMMITS,
     ArchivedFile,
     CommitRecord,
+    covered,
     live,
     parse_commit,
     parse_commit_path,
@@ -68,12 +70,14 @@ class Checked:
     """What an archive has, and what is wrong with it.
 
     ``not_decoded`` counts the files whose values could not be decoded again, as other columns wrote them.
+    ``only_copies`` are files left over whose commit record may be what is damaged or missing.
     """
 
     rows: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     files: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     not_decoded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     findings: list[Finding] = field(default_factory=list)
+    only_copies: set[str] = field(default_factory=set)
 
     @property
     def is_right(self) -> bool:
@@ -83,7 +87,7 @@ class Checked:
     @property
     def removable(self) -> list[str]:
         """The paths that :func:`repair` removes."""
-        return [finding.where for finding in self.findings if finding.kind == "left over"]
+        return [f.where for f in self.findings if f.kind == "left over" and f.where not in self.only_copies]
 
 
 def check(
@@ -117,15 +121,16 @@ def check(
             continue  # a compaction has replaced it meanwhile
         except PenstockError as error:
             checked.findings.append(Finding("damaged record", path, error.what))
-    for records in by_partition.values():
-        counting = live(records)
+    live_records = {of: live(records) for of, records in by_partition.items()}
+    for counting in live_records.values():
         names |= {record.path for record in counting} | {file.path for record in counting for file in record.files}
         checked.findings += _of_ranges(counting)
         for record in counting:
             checked.findings += _of_rows(storage, record, checked, columns)
     damaged = {finding.where for finding in checked.findings}
     others = [file for file in stored if file.path not in names | damaged and _is_of_archive(file.path)]
-    checked.findings += _without_record(storage, others, grace_ms)
+    checked.only_copies = set(_only_copies(others, live_records, checked.findings))
+    checked.findings += _without_record(storage, others, grace_ms, checked.only_copies)
     return checked
 
 
@@ -226,13 +231,36 @@ def _problem(record: CommitRecord, file: ArchivedFile, table: pa.Table) -> str |
     return "it has rows of another hour" if (hours_of(table["_timestamp"]) != name.hour_ms).any() else None
 
 
-def _without_record(storage: Storage, others: Iterable[StoredFile], grace_ms: int) -> Iterator[Finding]:
+def _only_copies(
+    others: Iterable[StoredFile],
+    counting: Mapping[tuple[str, int], Sequence[CommitRecord]],
+    findings: Sequence[Finding],
+) -> Iterator[str]:
+    """Files that may be archived: none of the records has them, and some of their partition are damaged or missing."""
+    broken = {parse_commit_path(one.where) for one in findings if one.kind in ("damaged record", "gap")}
+    unsure = {(name.topic, name.partition) for name in broken if name is not None}
+    for file in others:
+        if (name := parse_file_path(file.path)) is None:
+            continue
+        of = name.topic, name.partition
+        records = counting.get(of, ())
+        is_covered = any(begin <= name.begin and name.end <= end for begin, end in covered(records))
+        if not is_covered and (not records or of in unsure):
+            yield file.path
+
+
+def _without_record(
+    storage: Storage, others: Iterable[StoredFile], grace_ms: int, only_copies: AbstractSet[str]
+) -> Iterator[Finding]:
     others = list(others)
     if not others:
         return
     now_ms = storage_now_ms(storage)
     for file in others:
-        if now_ms - file.written_ms >= grace_ms:
+        if file.path in only_copies and now_ms - file.written_ms >= grace_ms:
+            why = "no commit record names it; one may be damaged or lost, so --repair leaves it: restore the record"
+            yield Finding("left over", file.path, why)
+        elif now_ms - file.written_ms >= grace_ms:
             yield Finding("left over", file.path, "no commit record names it; --repair removes it")
         else:
             yield Finding("recent", file.path, "no commit record names it yet; a writer or a compaction may be at work")

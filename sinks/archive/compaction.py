@@ -117,12 +117,20 @@ def _merge(storage: Storage, group: Sequence[CommitRecord], clock: Callable[[], 
         for hour, file in zip(_hours(record), record.files, strict=True):
             by_hour[hour].append(file)
     begin_s, files = clock(), []
-    with tempfile.TemporaryDirectory() as folder:
-        for hour, parts in sorted(by_hour.items()):
-            path = file_path(first.topic, hour, first.partition, first.begin, last.end)
-            local = Path(folder) / "merged.parquet"
-            files.append(_merge_files(storage, parts, path, local))
-            storage.put_file(path, local)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for hour, parts in sorted(by_hour.items()):
+                path = file_path(first.topic, hour, first.partition, first.begin, last.end)
+                local = Path(folder) / "merged.parquet"
+                files.append(_merge_files(storage, parts, path, local))
+                storage.put_file(path, local)
+    except OSError as error:  # not the storage's
+        raise PenstockError(
+            f"the merged file cannot be written here first: {error}",
+            where=tempfile.gettempdir(),
+            safe="nothing was replaced",
+            next="make room there, or set TMPDIR to a folder that has some; then the same command",
+        ) from error
     merged = first.model_copy(update={"end": last.end, "files": tuple(files), "merged": True})
     if clock() - begin_s > _MOST_S:
         raise PenstockError(

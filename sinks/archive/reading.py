@@ -83,6 +83,11 @@ class Archive:
         """The ranges of offsets [begin, end) of each partition that are archived; more than one if some are missing."""
         return {partition: covered(records) for partition, records in self.commits(topic).items()}
 
+    def topic_id(self, topic: str) -> str | None:
+        """Kafka's id of the topic that was archived, which one made anew under its name does not have, if known."""
+        records = (record for of_partition in self.commits(topic).values() for record in of_partition)
+        return next((record.topic_id for record in records if record.topic_id is not None), None)
+
     def files(self, topic: str) -> list[ArchivedFile]:
         """The files that count, for readers such as DuckDB; in order of partition and offset."""
         return [file for records in self.commits(topic).values() for record in records for file in record.files]
@@ -148,7 +153,7 @@ class Archive:
                     for batch in self._stored(record, file, sorted({*schema.names, "_timestamp"}), None):
                         found = _between(batch, from_ms, to_ms)
                         if len(found):
-                            yield _as(found, schema)
+                            yield self._as(found, schema)
 
     def _require(self, records: Sequence[CommitRecord], first: int, last: int) -> None:
         """Check that a range is archived without a gap."""
@@ -252,12 +257,27 @@ class Archive:
         try:
             united = pa.unify_schemas([schema.remove_metadata() for schema in found], promote_options="permissive")
         except pa.ArrowException as error:
-            raise PenstockError(
-                f"the types of a column differ between files: {error}",
-                where=self._storage.url,
-                next="leave the column out, or read the times before and after its change separately",
-            ) from error
+            raise self._other_types(error) from error
         return united if columns is None else pa.schema([united.field(name) for name in columns])
+
+    def _as(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        """The batch with the columns of the schema; those that it lacks are null."""
+        names = set(batch.schema.names)
+        try:
+            arrays = [
+                batch.column(field.name).cast(field.type) if field.name in names else pa.nulls(len(batch), field.type)
+                for field in schema
+            ]
+        except pa.ArrowException as error:  # an integer that is no exact float
+            raise self._other_types(error) from error
+        return pa.record_batch(arrays, schema=schema)
+
+    def _other_types(self, error: pa.ArrowException) -> PenstockError:
+        return PenstockError(
+            f"the types of a column differ between files: {error}",
+            where=self._storage.url,
+            next="leave the column out, or read the times before and after its change separately",
+        )
 
     def _damaged(self, file: ArchivedFile, why: str) -> PenstockError:
         return PenstockError(
@@ -325,13 +345,3 @@ def _between(batch: pa.RecordBatch, from_ms: int | None, to_ms: int | None) -> p
             kept = compare(times, bound)
             batch, times = batch.filter(kept), times.filter(kept)
     return batch
-
-
-def _as(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the columns of the schema; those that it lacks are null."""
-    names = set(batch.schema.names)
-    arrays = [
-        batch.column(field.name).cast(field.type) if field.name in names else pa.nulls(len(batch), field.type)
-        for field in schema
-    ]
-    return pa.record_batch(arrays, schema=schema)

@@ -86,7 +86,7 @@ def open_storage(url: str) -> Storage:
             raise ValueError("it names no bucket")  # noqa: TRY301 - as pyarrow reports what else is wrong
     except (pa.ArrowException, OSError, ValueError) as error:
         raise PenstockError(
-            f"the archive's URL cannot be used: {error}",
+            f"the archive's URL cannot be used: {str(error).replace(url, without_secrets(url))}",
             where=without_secrets(url),
             next="name a folder, or s3://BUCKET/PREFIX?region=REGION (&endpoint_override=HOST:PORT&scheme=http)",
         ) from error
@@ -127,8 +127,10 @@ def storage_now_ms(storage: Storage) -> int:
 def without_secrets(url: str) -> str:
     """A URL without the keys that may be in it."""
     scheme, _, rest = url.partition("://")
-    head, slash, tail = rest.partition("/")
-    return f"{scheme}://{head.rpartition('@')[2]}{slash}{tail}" if rest else url
+    before, at, place = rest.rpartition("@")
+    # A secret may have slashes that nobody has escaped. A path may have an @, and the name of a bucket has no colon.
+    first, slash, _ = before.partition("/")
+    return f"{scheme}://{place}" if at and (not slash or ":" in first) else url
 
 
 class FolderStorage:

@@ -26,9 +26,12 @@ from sinks.archive.layout import (
     parse_file_path,
     topic_folder,
 )
-from sinks.archive.storage import NotThereError, Storage
+from sinks.archive.storage import NotThereError, Storage, StorageUnavailable
 
 _log = logging.getLogger(__name__)
+
+# How often to look for the latest records again, which a compaction replaces meanwhile.
+_ATTEMPTS = 10
 
 
 class TakenOverError(Exception):
@@ -57,9 +60,17 @@ class ArchiveWriter:
         """The latest commit record of each partition.
 
         Raises:
-            StorageUnavailable: if the storage does not answer.
+            StorageUnavailable: if the storage does not answer, or a compaction replaces records all the time.
             PenstockError: if a record is damaged.
         """
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._newest(topic)
+            except NotThereError:
+                continue  # a compaction has replaced the record since it was listed
+        raise StorageUnavailable(f"the commit records of topic {topic} change all the time", where=self._storage.url)
+
+    def _newest(self, topic: str) -> dict[int, CommitRecord]:
         latest: dict[int, int] = {}
         for file in self._storage.list(commit_folder(topic)):
             if (name := parse_commit_path(file.path)) is not None:

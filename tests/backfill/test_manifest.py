@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +45,9 @@ def test_a_folder_without_a_manifest_loads_as_none(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 2}', "é: no UTF-8"])
 def test_an_unreadable_manifest_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(PenstockError, match="cannot be read"):
         load_manifest(tmp_path)
 
@@ -53,6 +55,20 @@ def test_an_unreadable_manifest_is_an_error(tmp_path: Path, text: str) -> None:
 def test_an_interrupted_save_keeps_the_previous_manifest(tmp_path: Path) -> None:
     manifest().save(tmp_path)
     (tmp_path / ".manifest.json").write_text('{"format": 1, "sta')
+    assert load_manifest(tmp_path) == manifest()
+
+
+def test_a_full_disk_is_explained_and_the_manifest_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    manifest().save(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(PenstockError, match="No space left"):
+            manifest(job="j").save(tmp_path)
     assert load_manifest(tmp_path) == manifest()
 
 

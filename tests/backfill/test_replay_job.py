@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from backfill import replay_job
+from backfill.manifest import BackfillManifest, Part, load_manifest
 from backfill.progress_bar import ProgressBar
 from backfill.replay_job import ReplayJob
 from penstock.errors import PenstockError
@@ -75,10 +76,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def watched(flink: FakeFlink, folder: Path) -> ReplayJob:
+def watched(flink: FakeFlink, folder: Path, found: BackfillManifest | None = None) -> ReplayJob:
     project = Project.of(pipeline, folder)
     progress = ProgressBar(Console(file=StringIO()))
-    found = manifest(job="j")
+    found = found or manifest(job="j")
     return ReplayJob(project, Settings(), found, folder, cast("Flink", flink), progress, threading.Event())
 
 
@@ -126,3 +127,35 @@ def test_a_finished_job_is_finished(clock: list[float], tmp_path: Path) -> None:
     flink = FakeFlink()
     flink.job = replace(RUNNING, state="FINISHED")
     assert watched(flink, tmp_path).has_finished()
+
+
+def test_a_process_that_is_killed_while_it_makes_the_topic_anew_leaves_no_checkpoint_of_the_old_one(
+    clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chk = tmp_path / "chk-3"
+    chk.mkdir()
+    (chk / "_metadata").touch()
+    flink, has_all = FakeFlink(), False
+    flink.job = replace(RUNNING, state="FAILED", checkpoint=chk.as_uri())
+    part = Part(file="part-00000-00000.parquet", partition=0, rows=4, next_offset=6)
+    begun = manifest(job="j", checkpoint=chk.as_uri(), parts=[part])
+
+    def killed(*_: Any) -> None:
+        nonlocal has_all
+        has_all = True  # of the new topic, which is empty
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backfill.scratch.has_all_records", lambda *_: has_all)
+    monkeypatch.setattr(replay_job, "first_offsets", lambda *_: {0: 0, 1: 0})
+    monkeypatch.setattr("backfill.scratch.create", killed)
+    with pytest.raises(KeyboardInterrupt):
+        watched(flink, tmp_path, begun).begin()
+    left = load_manifest(tmp_path)
+    assert left is not None
+    assert (left.job, left.checkpoint, left.parts) == (None, None, [])
+
+    monkeypatch.setattr("backfill.scratch.create", lambda *_: None)
+    submitted: list[Any] = []
+    monkeypatch.setattr(replay_job, "start_backfill", lambda *_, checkpoint, **__: submitted.append(checkpoint))
+    watched(flink, tmp_path, left).begin()
+    assert submitted == [None]

@@ -40,6 +40,10 @@ class FakeArchive:
     held: Archived
     url: str = "folder"
     calls: list[tuple[Offsets, Offsets]] = field(default_factory=list)
+    id: str | None = None
+
+    def topic_id(self, _topic: str) -> str | None:
+        return self.id
 
     def topics(self) -> list[str]:
         return [TOPIC] if self.held else []
@@ -101,6 +105,20 @@ def test_each_record_is_read_once_from_the_archive_if_it_has_it(monkeypatch: pyt
     assert both.ranges(TOPIC) == {0: (0, 8), 1: (0, 6)}
     assert offsets_of(both.read(TOPIC)) == {0: "aaaaakkk", 1: "aaaaaa"}
     assert offsets_of(both.read(TOPIC, start={0: 4}, end={0: 7})) == {0: "akk"}
+
+
+@pytest.mark.parametrize(("id_now", "read"), [("old", "aaakk"), (None, "aaakk"), ("new", "aaa")])
+def test_a_topic_that_was_made_anew_is_not_taken_for_the_archived_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, id_now: str | None, read: str
+) -> None:
+    World(monkeypatch, {0: (0, 5)})
+    monkeypatch.setattr(topic_reading, "topic_ids", lambda *_: {} if id_now is None else {TOPIC: id_now})
+    archive: Any = FakeArchive({0: [(0, 3)]}, id="old")
+    both = ArchivedTopics(archive, KAFKA)
+    assert offsets_of(both.read(TOPIC)) == {0: read}
+    assert both.ranges(TOPIC) == {0: (0, len(read))}
+    assert both.starts(TOPIC, FIRST_MS + 1_000) == {0: len(read)}
+    assert ("was made anew since it was archived" in caplog.text) == (read == "aaa")
 
 
 def test_a_topic_that_kafka_no_longer_has_is_read_from_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,13 @@ def test_a_label_from_the_future_makes_nobody_older() -> None:
     assert reached([]) is None
 
 
+@pytest.mark.parametrize("absent", ["negative", "excluded", None])
+def test_without_any_label_no_event_is_old_enough_and_none_is_negative(absent: Any) -> None:
+    with pytest.raises(PenstockError, match="no label has come"):
+        joined({"a": 0}, [], absent=absent, until_ms=1_000)
+    assert joined({"a": 0}, [], horizon_ms=None, absent=None).counts.events_unlabelled == 1
+
+
 def test_without_a_horizon_any_label_counts_at_any_age() -> None:
     found = joined({"a": 0, "b": 99}, [("a", True, 50), ("b", False, 99)], horizon_ms=None, absent=None)
     assert found.y.tolist() == [1, 0]

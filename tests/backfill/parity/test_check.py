@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
-from backfill.parity.check import Parity
+from backfill.parity.check import UNREADABLE, Parity, check_parity
 from backfill.parity.features import NOT_WARM
 from backfill.parity.predictions import PREDICTION_GONE
 from backfill.parity.recomputation import EVENT_GONE, RECORD_GONE
 from backfill.parity.sample import Chosen, Sample
+from backfill.parity.sources import Range
 from backfill.parity.values import Cause
+from penstock.kafka.reading import Record
 from schemas.avro import fingerprint
 from schemas.committed import record_file
 from schemas.dead_letters import DeadLetter
+from streams.inprocess.features_of import shared_kernel
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
 from tests.backfill.parity.worlds import (
+    NOON,
     REFUNDS,
     RISK,
     SPEND,
@@ -600,3 +604,23 @@ def test_any_interleaving_of_two_partitions_with_a_failure_in_it_is_explained(
     parity = world.check()
     assert set(causes(parity)) <= {"interleaving", "late"}
     assert parity.findings.values > 0
+
+
+@pytest.mark.parametrize("value", [None, b"hello", b"\xc3\x01 another release's schema"])
+def test_records_that_are_none_do_not_end_a_run_and_are_counted(tmp_path: Path, value: bytes | None) -> None:
+    world = run(payments(), tmp_path)
+    sources, plan = world.sources(), world.project.plan
+    topics = (plan.features_topic, world.project.pipeline.predictions_topic)
+
+    def read(topic: str) -> Iterator[Record]:
+        yield from sources.read(topic)
+        if topic in topics:
+            yield Record(0, 10**6, NOON, None, value, ())
+
+    wanted = Range(NOON - 10**9, NOON + 10**9)
+    found = check_parity(world.project, replace(sources, read=read), wanted, shared_kernel())
+    assert found.findings.not_compared[UNREADABLE] == 2
+    assert found.unexplained == 0
+    # The record of an event that is none is no record of it.
+    world.predictions.pop()
+    assert check_parity(world.project, replace(sources, read=read), wanted, shared_kernel()).unexplained == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,20 @@ def run_killed(monkeypatch: pytest.MonkeyPatch, kill_at: int, world: World, out:
         steps(patch, kill_at)
         with pytest.raises(Killed):
             world.run(out, **changes)
+
+
+def test_a_full_disk_is_explained_and_the_same_command_goes_on(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetWriter, "write_batch", full)
+        with pytest.raises(PenstockError, match=r"the scores cannot be written: .*No space left"):
+            world.run(tmp_path / "out")
+    world.run(tmp_path / "out")
+    assert rows_in(tmp_path / "out")
 
 
 def test_killed_before_any_step_and_run_again_the_folder_has_the_same_bytes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from dataclasses import asdict
@@ -116,7 +117,8 @@ def test_the_set_is_that_of_a_naive_join_and_of_training(
     data: st.DataObject, declared: dict[str, Any], until_ms: int | None
 ) -> None:
     of_events = data.draw(st.lists(events(st.sampled_from("abcdé")), min_size=1, max_size=12))
-    of_labels = data.draw(st.lists(labels(st.sampled_from("abcdéz")), max_size=12))
+    # With a horizon and no label at all there is no set.
+    of_labels = data.draw(st.lists(labels(st.sampled_from("abcdéz")), min_size=bool(declared), max_size=12))
     with TemporaryDirectory() as folder:
         require_equal(World(of_events, of_labels, declared), until_ms, Path(folder))
 
@@ -239,6 +241,29 @@ def test_a_folder_with_other_files_is_refused_and_keeps_them(tmp_path: Path) -> 
     assert (tmp_path / "set" / "thesis.txt").read_text() == "mine"
 
 
+def test_parts_that_another_program_wrote_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "part-00000.parquet").write_text("mine")
+    with pytest.raises(PenstockError, match=r"not of a training set, such as part-00000\.parquet"):
+        MANY.build(tmp_path / "set")
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {".lock", "part-00000.parquet"}
+
+
+def test_a_folder_of_ones_own_is_empty_again_after_a_build_without_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "set").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module.TrainingSetManifest, "save", full)
+        with pytest.raises(PenstockError, match="No space left"):
+            MANY.build(tmp_path / "set")
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {".lock"}
+    assert MANY.build(tmp_path / "set").manifest.rows
+
+
 def test_a_damaged_file_of_the_set_is_found(tmp_path: Path) -> None:
     found = MANY.build(tmp_path / "set")
     file = found.files[0]
@@ -271,6 +296,12 @@ def test_a_range_that_the_backfill_lacks_is_refused_with_the_one_that_it_has(tmp
 def test_too_few_labels_refuse_the_set(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match=r"only 0\.3% of the mature events have a label, 1 of 381 events"):
         World(MANY.events, [Label("e1", 1, True), Label("end", 400, True)], {"horizon": 20}).build(tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_topic_without_labels_makes_no_set_of_negatives(tmp_path: Path) -> None:
+    with pytest.raises(PenstockError, match="no label has come"):
+        World(MANY.events, [], {"horizon": 20, "absent": "negative"}).build(tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 

@@ -51,6 +51,18 @@ def test_too_few_rows_leave_the_probe_inconclusive(tmp_path: Path) -> None:
     assert "fewer than 50 rows of each class" in str(found.reason)
 
 
+def test_values_that_are_all_the_same_in_the_later_part_leave_the_probe_inconclusive(tmp_path: Path) -> None:
+    given = [Event(f"e{n}", n, n, (float(n % 7), 1.0, None), card=f"c{n % 5}", timestamp=n) for n in range(1_000)]
+    world = World(
+        given,
+        [Label(f"e{n}", n, float(n % 7) * (n < 500)) for n in range(1_000)],
+        {"value": "loss", "task": "regression"},
+    )
+    found = world.build(tmp_path / "set", probe=True, to_ms=10_000).manifest.leak_check.probe
+    assert (found.verdict, found.own) == ("inconclusive", None)
+    assert "R² of the later part" in str(found.reason)
+
+
 def test_another_seed_gives_another_interval_and_the_same_seed_the_same(tmp_path: Path) -> None:
     one, again, other = (probe(tmp_path / str(n), 0, seed) for n, seed in enumerate([1, 1, 2]))
     assert one == again

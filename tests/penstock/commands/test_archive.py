@@ -95,6 +95,11 @@ def test_verify_repairs_what_is_left_over_and_nothing_else(archive: str) -> None
     assert not left.exists()
 
 
+def test_verify_does_not_praise_what_is_no_archive_or_no_topic(archive: str, tmp_path: Path) -> None:
+    assert isinstance(penstock("verify", str(tmp_path / "none")).exception, PenstockError)
+    assert isinstance(penstock("verify", archive, "--topic", "evnts").exception, PenstockError)
+
+
 @pytest.mark.parametrize("option", [["--topics", "raw,others"], ["--every", "soon"]])
 def test_run_refuses_options_that_it_does_not_understand(option: list[str], tmp_path: Path) -> None:
     assert penstock("run", "fraud", "--to", str(tmp_path), *option).exit_code == 2

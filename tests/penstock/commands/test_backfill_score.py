@@ -101,6 +101,12 @@ def test_the_first_run_writes_all_and_the_second_has_nothing_to_do(command: Comm
     assert "flips" not in first
 
 
+def test_a_range_that_ends_in_the_future_is_warned_of(command: Command) -> None:
+    assert "in the future" not in command.run("--model", "taps@2").stderr
+    late = command.run("--model", "taps@2", "--to", "2990-01-01T00:00:00", "--out", str(command.folder / "late"))
+    assert "the range ends in the future" in late.stderr
+
+
 def test_topics_that_kafka_no_longer_has_are_read_from_an_archive(command: Command) -> None:
     command.publish(command.world.policy)
     archive = archive_records(command.folder / "archive", command.world.project, command.world.topics)

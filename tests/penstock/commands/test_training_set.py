@@ -59,6 +59,10 @@ def test_the_same_command_again_has_nothing_to_do(build: Build) -> None:
     assert [build().exit_code for _ in range(2)] == [0, 99]
 
 
+def test_a_range_that_ends_in_the_future_is_warned_of(build: Build) -> None:
+    assert "the range ends in the future" in build("--no-probe", "--to", "2990-01-01T00:00:00").output
+
+
 def test_a_set_that_saw_its_future_exits_with_3(build: Build, tmp_path: Path) -> None:
     done = build(world=World([Event("e", 5, 500, scored_at=5)], [Label("e", 600, True)]))
     assert done.exit_code == 3

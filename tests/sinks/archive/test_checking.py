@@ -197,6 +197,24 @@ def test_a_recent_file_without_a_record_may_be_a_writers_and_stays(storage: Fold
     assert check(storage).findings == []
 
 
+@pytest.mark.parametrize("name", ["a record lost", "the first record lost", "a record cut off"])
+def test_a_repair_leaves_files_whose_record_is_damaged_or_lost(storage: FolderStorage, name: str) -> None:
+    files = {file.path for commit in commits(storage) for file in commit.files}
+    spare = first_file(storage).replace("/0000", "/.0000") + ".12.partial"
+    MUTANTS[name][0](storage)
+    storage.put(spare, b"")
+    assert repair(storage, check(storage, grace_ms=0)) == [spare]
+    assert files <= {file.path for file in storage.list("")}
+
+
+def test_a_repair_leaves_the_files_of_a_partition_without_any_record(storage: FolderStorage) -> None:
+    for commit in commits(storage):
+        storage.delete(commit.path)
+    checked = check(storage, grace_ms=0)
+    assert {finding.kind for finding in checked.findings} == {"left over"}
+    assert repair(storage, checked) == []
+
+
 def test_a_clock_of_the_storage_that_is_wrong_makes_nothing_old(
     storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

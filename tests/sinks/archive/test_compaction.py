@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from shutil import copytree
 
@@ -128,6 +129,21 @@ def test_nothing_is_merged_from_a_damaged_file(tmp_path: Path, damage: str) -> N
     with pytest.raises(PenstockError, match="missing or damaged"):
         compact(storage, TOPIC, NOW)
     assert storage.list("_commits") == before
+
+
+def test_without_room_for_the_merged_file_it_says_where_and_nothing_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    storage = written(tmp_path)
+    before = Archive(storage).commits(TOPIC)
+    monkeypatch.setattr("sinks.archive.compaction.writer", full)
+    with pytest.raises(PenstockError, match="No space left") as error:
+        compact(storage, TOPIC, NOW)
+    assert "TMPDIR" in str(error.value)
+    assert Archive(storage).commits(TOPIC) == before
 
 
 def test_it_gives_up_before_others_can_take_its_files_for_left_over(tmp_path: Path) -> None:

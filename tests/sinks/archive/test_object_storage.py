@@ -101,6 +101,15 @@ def test_a_bucket_that_does_not_exist_is_an_error_before_anything_is_read(url: s
 def test_keys_in_a_url_are_not_shown() -> None:
     assert without_secrets("s3://key:secret@bucket/a?region=x") == "s3://bucket/a?region=x"
     assert without_secrets("s3://bucket/a") == "s3://bucket/a"
+    assert without_secrets("s3://key:sec/ret@bucket/a") == "s3://bucket/a"
+    assert without_secrets("s3://bucket/a@b") == "s3://bucket/a@b"
+
+
+@pytest.mark.parametrize("url", ["s3://key:sec/ret@bucket/a", "s3://key:sec ret@bucket/a", "s4://key:secret@bucket/a"])
+def test_keys_in_a_url_that_cannot_be_read_are_not_shown(url: str) -> None:
+    with pytest.raises(PenstockError, match="cannot be used") as error:
+        open_storage(url)
+    assert "ret" not in str(error.value).replace("secrets", "")
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "s3://", "s3://bucket/a?unknown=1"])

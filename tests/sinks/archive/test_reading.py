@@ -193,6 +193,17 @@ def test_a_column_whose_types_contradict_each_other_is_an_error_and_others_are_r
     assert sum(len(batch) for batch in archive.batches(TOPIC, ["id"])) == 6
 
 
+def test_an_integer_that_is_no_exact_float_of_a_later_version_is_an_error(tmp_path: Path) -> None:
+    class Tipped(Payment2, name="payment", version=5):
+        tip: float | None = None  # type: ignore[assignment]
+
+    storage = folder(tmp_path)
+    archive_all(storage, [record(0, value=payment(0, time=T0, tip=2**53 + 1))], columns=columns_of(Payment2))
+    archive_all(storage, [record(1, value=payment(1, time=T0, tip=0.5))], columns=columns_of(Tipped), end=2)
+    with pytest.raises(PenstockError, match=r"differ between files: .*9007199254740993"):
+        list(Archive(storage).batches(TOPIC, ["tip"]))
+
+
 def test_an_unknown_column_is_an_error_that_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match="no column other") as error:
         list(mixed(tmp_path, Payment2).batches(TOPIC, ["other"]))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from sinks.archive.checking import check
+from sinks.archive.compaction import compact
 from sinks.archive.layout import CommitRecord, parse_file_path
 from sinks.archive.reading import Archive
-from sinks.archive.storage import FolderStorage
+from sinks.archive.storage import FolderStorage, StoredFile
 from sinks.archive.writing import ArchiveWriter, TakenOverError
 from tests.sinks.archive.archive_helpers import (
     HOUR,
@@ -229,3 +230,22 @@ def test_hours_are_those_of_the_names(tmp_path: Path) -> None:
     archive_all(storage, [record(0, timestamp=T0 + 5 * HOUR + 7), record(1, timestamp=-1)])
     names = [parse_file_path(path) for path in files(storage)]
     assert [name and name.hour_ms for name in names] == [0, T0 + 5 * HOUR]
+
+
+def test_a_record_that_a_compaction_replaces_while_it_is_looked_for_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = folder(tmp_path)
+    archive_all(storage, RECORDS, sizes=(4, 3))
+    listed = storage.list
+
+    def compacted_meanwhile(path: str) -> list[StoredFile]:
+        found = listed(path)
+        monkeypatch.setattr(storage, "list", listed)
+        compact(storage, TOPIC, T0 + 10 * HOUR)
+        return found
+
+    assert len(Archive(storage).commits(TOPIC)[0]) == 2
+    monkeypatch.setattr(storage, "list", compacted_meanwhile)
+    newest = ArchiveWriter(storage, {TOPIC: event_columns()}).newest(TOPIC)
+    assert (newest[0].end, newest[0].merged) == (8, True)
