@@ -43,7 +43,8 @@ class BackfillManifest(BaseModel):
         plan: Hash of the whole plan; it must not change before the backfill is complete.
         run: Id of this run, in the names of its job, consumer group and scratch topic.
         replay: The offsets that are replayed, and the range of event time.
-        archive: The archive that has the records of which Kafka has deleted some; None: Kafka has them all.
+        archive: The archive that has the records of which Kafka has deleted some, without the keys that its URL may
+            have; None: Kafka has them all.
         job: Flink's id of the job that was submitted last.
         checkpoint: That job's newest known checkpoint.
         replayed: Whether it has finished, so that all rows are in the scratch topic.

@@ -43,6 +43,7 @@ class ReplayJob:
         project: What to run.
         settings: The addresses of Kafka and Flink.
         manifest: Says what to replay; the job and its checkpoints are saved in it.
+        archive: Has the events that Kafka has deleted; its URL may hold keys, which the manifest's does not.
         folder: The backfill's folder.
         flink: The cluster.
         progress: Shows what happens.
@@ -57,6 +58,7 @@ class ReplayJob:
         project: Project,
         settings: Settings,
         manifest: BackfillManifest,
+        archive: str | None,
         folder: Path,
         flink: Flink,
         progress: ProgressBar,
@@ -66,6 +68,7 @@ class ReplayJob:
         self._project = project
         self._settings = settings
         self._manifest = manifest
+        self._archive = archive
         self._folder = folder
         self._flink = flink
         self._progress = progress
@@ -201,11 +204,11 @@ class ReplayJob:
             self._progress.note(f"the job continues from its checkpoint {checkpoint}")
         else:
             checkpoint = None
-            if manifest.archive is None:
+            if self._archive is None:
                 self._require_retained()
             self._forget_progress()
-            if manifest.archive is not None and not manifest.replay.restored:
-                self._copy(manifest.archive)
+            if self._archive is not None and not manifest.replay.restored:
+                self._copy(self._archive)
             scratch.create(settings.kafka.access, manifest.replay.topic, self._project.pipeline.source.partitions)
             self.topics_made += 1
         manifest.save(self._folder)
@@ -226,7 +229,7 @@ class ReplayJob:
     def _has_all_records(self) -> bool:
         """Whether the rows of before the checkpoint are there, and the records of after it."""
         return scratch.has_all_records(self._settings.kafka.access, self._manifest.replay.topic) and (
-            self._manifest.archive is None or self._has_all_copies()
+            self._archive is None or self._has_all_copies()
         )
 
     def _has_all_copies(self) -> bool:

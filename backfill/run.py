@@ -34,6 +34,7 @@ from backfill.scratch import ScratchReader
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
+from sinks.archive.storage import without_secrets
 from streams.flink.rest import Flink
 from streams.plan.project import Project
 
@@ -95,10 +96,11 @@ def run_backfill(
             manifest.save(folder)
         else:
             require_same_backfill(manifest, plan, views, request.from_ms, request.to_ms, folder)
+            _require_same_source(manifest, request, folder)
         if manifest.state == "running":
             # For a job that is submitted from now on.
             manifest.replay = manifest.replay.model_copy(update={"max_per_s": request.max_per_s})
-            _write_rows(project, settings, manifest, folder, progress, stop)
+            _write_rows(project, settings, manifest, request.archive, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka.access, manifest.replay.topic, manifest.job_name)
                 shutil.rmtree(folder)
@@ -134,8 +136,20 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
         plan=plan_hash(plan),
         run=run,
         replay=replay.model_copy(update={"max_per_s": request.max_per_s}),
-        archive=request.archive,
+        archive=None if request.archive is None else without_secrets(request.archive),
     )
+
+
+def _require_same_source(manifest: BackfillManifest, request: BackfillRequest, folder: Path) -> None:
+    """Check that an unfinished backfill is continued from where it reads: its manifest has no keys of an archive."""
+    if manifest.state == "running" and (manifest.archive is None) != (request.archive is None):
+        began = "from Kafka" if manifest.archive is None else f"from the archive {manifest.archive}"
+        raise PenstockError(
+            f"the backfill in the folder began {began}",
+            where=str(folder),
+            safe="nothing was changed",
+            next="run the same command again" + ("" if manifest.archive is None else f": --source {manifest.archive}"),
+        )
 
 
 def _require_empty(folder: Path) -> None:
@@ -150,6 +164,7 @@ def _write_rows(
     project: Project,
     settings: Settings,
     manifest: BackfillManifest,
+    archive: str | None,
     folder: Path,
     progress: ProgressBar,
     stop: threading.Event,
@@ -157,7 +172,7 @@ def _write_rows(
     """Run the job, and write its rows to part files as they come."""
     with (
         Flink(settings.flink.rest) as flink,
-        ReplayJob(project, settings, manifest, folder, flink, progress, stop) as job,
+        ReplayJob(project, settings, manifest, archive, folder, flink, progress, stop) as job,
     ):
         if not manifest.replayed:
             job.begin()

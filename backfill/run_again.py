@@ -9,6 +9,7 @@ from backfill.manifest import BackfillManifest, plan_hash, scratch_topic, select
 from backfill.run import BackfillRequest
 from penstock.errors import PenstockError
 from scoring.recipe import DataRecipe
+from sinks.archive.storage import without_secrets
 from streams.flink.submission import Offsets, Replay
 from streams.plan.project import Project
 
@@ -57,6 +58,6 @@ def plan_again(project: Project, data: DataRecipe, folder: Path, archive: str | 
             to_ms=data.to_ms,
             max_ahead_ms=data.max_ahead_ms,
         ),
-        archive=archive,
+        archive=None if archive is None else without_secrets(archive),
     ).save(folder)
     return BackfillRequest(data.from_ms, data.to_ms, data.views, archive=archive)

@@ -80,7 +80,7 @@ def watched(flink: FakeFlink, folder: Path, found: BackfillManifest | None = Non
     project = Project.of(pipeline, folder)
     progress = ProgressBar(Console(file=StringIO()))
     found = found or manifest(job="j")
-    return ReplayJob(project, Settings(), found, folder, cast("Flink", flink), progress, threading.Event())
+    return ReplayJob(project, Settings(), found, None, folder, cast("Flink", flink), progress, threading.Event())
 
 
 def test_rows_that_wait_for_a_commit_after_the_last_one_get_a_checkpoint(clock: list[float], tmp_path: Path) -> None:

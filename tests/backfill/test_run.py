@@ -59,3 +59,16 @@ def test_a_folder_whose_first_manifest_was_half_written_can_be_used_again(tmp_pa
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(PenstockError, match="not of a backfill"):
         run._require_empty(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "says"),
+    [(None, "a", "began from Kafka"), ("s3://bucket", None, "began from the archive s3://bucket")],
+)
+def test_an_unfinished_backfill_is_not_continued_from_another_source(
+    began: str | None, now: str | None, says: str, tmp_path: Path
+) -> None:
+    request = run.BackfillRequest(1_000, 2_000, (), archive=now)
+    run._require_same_source(manifest(archive=now), request, tmp_path)
+    with pytest.raises(PenstockError, match=says):
+        run._require_same_source(manifest(archive=began), request, tmp_path)

@@ -27,13 +27,13 @@ DATA = DataRecipe(
 
 def test_it_replays_the_offsets_of_then_and_is_the_backfill_of_its_request(tmp_path: Path) -> None:
     project = project_of(pipeline())
-    request = plan_again(project, DATA, tmp_path, "archive")
+    request = plan_again(project, DATA, tmp_path, "s3://key:secret@bucket/archive")
     manifest = load_manifest(tmp_path)
     assert manifest is not None
     assert (manifest.state, manifest.job) == ("running", None)
     assert (manifest.replay.start, manifest.replay.end) == ({0: 3, 2: 0}, {0: 90, 2: 7})
     assert (manifest.replay.from_ms, manifest.replay.to_ms, manifest.replay.max_ahead_ms) == (5, 9, 1_000)
-    assert (manifest.archive, request.archive) == ("archive", "archive")
+    assert (manifest.archive, request.archive) == ("s3://bucket/archive", "s3://key:secret@bucket/archive")
     assert (request.views, [*manifest.views]) == (("taps",), ["taps"])
     require_same_backfill(manifest, project.plan, manifest.views, request.from_ms, request.to_ms, tmp_path)
 
