@@ -127,6 +127,7 @@ def test_a_full_disk_is_explained_and_the_same_command_goes_on(
         patch.setattr(pq.ParquetWriter, "write_batch", full)
         with pytest.raises(PenstockError, match=r"the scores cannot be written: .*No space left"):
             world.run(tmp_path / "out")
+        assert not [path.name for path in (tmp_path / "out").iterdir() if ".part-" in path.name]
     world.run(tmp_path / "out")
     assert rows_in(tmp_path / "out")
 
