@@ -193,6 +193,15 @@ def test_what_is_no_prediction_is_passed_over(world: World, tmp_path: Path, valu
     assert world.run(tmp_path / "out", version=1).manifest.rows == len(world.in_range())
 
 
+def test_a_prediction_whose_model_version_is_no_number_is_passed_over(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = {"topic": "events.taps", "partition": 1, "offset": 99, "timestamp": FROM}
+    world.junk(1, PREDICTION.encode(world.served[0] | {"event_id": "odd", "source": source, "model_version": "latest"}))
+    assert world.run(tmp_path / "out", version=1).manifest.rows == len(world.in_range())
+    assert "its model version 'latest' is no number" in caplog.text
+
+
 def test_events_without_a_score_are_rows_and_listed(world: World, tmp_path: Path) -> None:
     vector = np.array([-1, 1, 1], "<f4").tobytes()  # the model has no number for it
     source = {"topic": "events.taps", "partition": 1, "offset": 99, "timestamp": FROM}
