@@ -172,6 +172,14 @@ def test_records_that_neither_has_are_an_error(wanted: dict[str, Any], monkeypat
     with pytest.raises(RecordsGoneError, match="offsets 5 to 7 are neither in the archive nor in Kafka") as refused:
         list(both.read(TOPIC, **wanted))
     assert refused.value.where == f"{TOPIC}[0]"
+    assert "--skip-deleted" in str(refused.value.next)
+
+
+def test_once_the_archive_has_skipped_what_kafka_deleted_the_rest_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = World(monkeypatch, {0: (7, 9)}).of({0: [(0, 5), (7, 8)]})
+    assert both.ranges(TOPIC) == {0: (7, 9)}
+    assert offsets_of(both.read(TOPIC)) == {0: "ak"}
+    assert offsets_of(both.read(TOPIC, start={0: 1}, end={0: 5})) == {0: "aaaa"}
 
 
 def test_a_topic_that_neither_has_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
