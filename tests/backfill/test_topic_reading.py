@@ -236,6 +236,20 @@ def test_an_archive_of_more_partitions_than_the_source_is_an_error(
         retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder")
 
 
+def test_deleted_records_count_as_old_as_the_newest_of_the_first_ones_that_are_left(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pipeline = define(tmp_path, "restored", 2)
+    held = {0: [(5, 25)]}
+    both = World(monkeypatch, None).of(held)
+    monkeypatch.setattr(FakeArchive, "topics", lambda _: [pipeline.source.topic])
+    monkeypatch.setattr(FakeArchive, "ranges", lambda *_: held)
+    monkeypatch.setattr(retention, "topics_of", lambda *_: both)
+    found = retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder").partitions
+    assert (found[0].first, found[0].first_timestamp) == (5, FIRST_MS + SPACING_MS * 14)
+    assert found[1].first_timestamp is None
+
+
 def test_without_an_archive_kafka_alone_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     World(monkeypatch, {0: (3, 8)})
     assert offsets_of(topics_of(KAFKA).read(TOPIC)) == {0: "kkkkk"}
