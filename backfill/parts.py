@@ -209,7 +209,15 @@ class PartsWriter:
         written = WrittenOffsets(replay.start[partition], replay.end[partition])
         parts = [part for part in self._manifest.parts if part.partition == partition]
         for part in parts:
-            table = pq.read_table(self._folder / part.file, columns=["source.offset"])
+            try:
+                table = pq.read_table(self._folder / part.file, columns=["source.offset"])
+            except (OSError, pa.ArrowInvalid) as error:
+                raise PenstockError(
+                    f"a part that was written before is missing or damaged: {error}",
+                    where=str(self._folder / part.file),
+                    safe="the other parts; nothing was changed",
+                    next="restore the file, and the same command continues; or delete the folder, and it begins anew",
+                ) from error
             for chunk in table["source.offset"].chunks:
                 written.add(_integers(chunk))
         return PartitionParts(self._folder, partition, self._rows, written, len(parts))
@@ -232,7 +240,7 @@ def _files(folder: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowInvalid) as error:
         raise PenstockError(
-            f"a part cannot be written or read: {error}",
+            f"a part cannot be written: {error}",
             where=str(folder),
             safe="the parts that the manifest names, and what the job has written to its topic",
             next="make room if the disk is full; then run the same command, which continues the backfill",

@@ -21,6 +21,7 @@ from streams.plan.model import PipelinePlan
 # which take up to a second to take effect, is at most this much: it limits the pace.
 _AHEAD_RECORDS = 150_000
 _MIN_AHEAD_MS = 1_000
+_LEAST_HEAD = 10
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class RetainedPartition:
         first: The first offset that is retained; more than 0 if records were deleted.
         start: The first offset whose Kafka timestamp is at least the requested one; ``end`` if there is none.
         end: One past the last committed record.
-        first_timestamp: Kafka timestamp of the first retained record, epoch ms; None for an empty partition.
+        first_timestamp: The Kafka timestamp that no deleted record exceeds, epoch ms, by :func:`first_timestamp_of`;
+            None if it is not known.
     """
 
     first: int
@@ -52,6 +54,21 @@ class RetainedTopic:
     oldest_ms: int | None
     newest_ms: int | None
     newest_timestamp: int
+
+
+def first_timestamp_of(head: Sequence[int], retained: int) -> int | None:
+    """Return the Kafka timestamp that no deleted record of a partition exceeds; None if it is not known.
+
+    It is the greatest of the first tenth of the records, at most of those given, and of ten at least: the very first
+    one may be an old record that was sent again, or have no timestamp (-1). More would shorten the possible range of a
+    small topic for nothing.
+
+    Args:
+        head: The Kafka timestamps of the first retained records, epoch ms.
+        retained: How many offsets are retained.
+    """
+    greatest = max(head[: max(_LEAST_HEAD, retained // 10)], default=-1)
+    return greatest if greatest >= 0 else None
 
 
 def replay_start_ms(plan: PipelinePlan, from_ms: int) -> int:
@@ -167,12 +184,14 @@ def _offsets(topic: RetainedTopic) -> Offsets:
 
 
 def _earliest_from(lookback: int, topic: RetainedTopic) -> int:
-    """Return the first ``from`` that depends on no deleted record: these are older than the first retained one."""
+    """Return the first ``from`` that depends on no deleted record; one that is never reached if no time is known."""
     first_timestamps = [
         p.first_timestamp if p.first_timestamp is not None else topic.newest_timestamp
         for p in topic.partitions.values()
         if p.first > 0
     ]
+    if any(timestamp < 0 for timestamp in first_timestamps):
+        return 2**63 - 1
     return max((timestamp + lookback + 1 for timestamp in first_timestamps), default=-(2**63))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from backfill.planning import RetainedPartition, RetainedTopic
+from backfill.planning import RetainedPartition, RetainedTopic, first_timestamp_of
 from backfill.topic_reading import topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
@@ -55,9 +55,9 @@ def read_retained_topic(
     tail_starts = {n: max(head_ends[n], ends[n] - _SAMPLED_RECORDS) for n in ends}
     head = list(topics.read(topic, start=firsts, end=head_ends))
     sampled = [*head, *topics.read(topic, start=tail_starts, end=ends)]
-    first_timestamps: dict[int, int] = {}
+    heads: dict[int, list[int]] = {n: [] for n in ends}
     for record in head:
-        first_timestamps.setdefault(record.partition, record.timestamp)
+        heads[record.partition].append(record.timestamp)
     times = _event_times(source, project.schemas, settings, sampled)
     return RetainedTopic(
         partitions={
@@ -65,7 +65,7 @@ def read_retained_topic(
                 first=firsts[n],
                 start=starts.get(n, 0),
                 end=ends[n],
-                first_timestamp=first_timestamps.get(n),
+                first_timestamp=first_timestamp_of(heads[n], ends[n] - firsts[n]),
             )
             for n in ends
         },

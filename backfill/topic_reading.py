@@ -264,5 +264,6 @@ def _in_neither(topic: str, number: int, begin: int, end: int) -> RecordsGoneErr
         f"offsets {begin} to {end} are neither in the archive nor in Kafka",
         where=f"{topic}[{number}]",
         safe="nothing was changed",
-        next="give a range that needs Kafka or the archive alone",
+        next="for a range after them: --source kafka; or penstock archive run PIPELINE --to ARCHIVE --skip-deleted, "
+        "which archives what Kafka still has: what lies before the gap then counts as deleted",
     )

@@ -67,7 +67,7 @@ def check_parity(
     )
     if unreadable := served.unreadable + predictions.unreadable:
         findings.not_compared[UNREADABLE] += unreadable
-    others = read_others(project, sources.read, served, sources.decoder_of) if predictions.first else {}
+    others = read_others(project, sources.read, served, sources.decoder_of, findings) if predictions.first else {}
     other_side = Recomputing(project, sources, wanted, chosen, served, findings)
     recomputed = other_side.by_kernel(kernel) if backfill is None else other_side.by_rows(backfill)
     differing = compare_parts(plan, served, recomputed, findings)

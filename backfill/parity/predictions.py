@@ -35,6 +35,7 @@ from streams.plan.other_views import OtherView
 from streams.plan.project import Project
 
 PREDICTION_GONE = "feature records whose prediction is no longer kept"
+OTHER_UNREADABLE = "records of another pipeline's features topic that are none, or of another release"
 OTHER_GONE = "inputs of another pipeline whose record is no longer kept"
 # The clocks of the job and of the scorer may differ by this much.
 _CLOCKS_MS = 1_000
@@ -115,10 +116,11 @@ def read_others(
     read: Callable[[str], Iterator[Record]],
     served: Served,
     decoder_of: Callable[[str], FeaturesDecoder],
+    findings: Findings,
 ) -> dict[str, OtherTopic]:
     """What other pipelines published for the entities that the served events name, by ``pipeline:view``.
 
-    ``decoder_of`` gives the decoder of a pipeline's features topic.
+    ``decoder_of`` gives the decoder of a pipeline's features topic; ``findings`` gets how many records cannot be read.
     """
     wanted: dict[str, set[str | None]] = {
         other.name: {other_entity(other, record) for record in served.first.values()} for other in project.other_views
@@ -127,19 +129,25 @@ def read_others(
     for topic in dict.fromkeys(other.plan.features_topic for other in project.other_views):
         others = [other for other in project.other_views if other.plan.features_topic == topic]
         emissions: dict[str, dict[str, list[OtherEmission]]] = {o.name: defaultdict(list) for o in others}
-        begins: dict[int, int] = {}
+        begins, is_whole = dict[int, int](), True
         decoder = decoder_of(others[0].plan.pipeline)
         for record in read(topic):
             begins.setdefault(record.partition, record.offset)
-            value = decoder.decode(record.value or b"", f"{topic}[{record.partition}]@{record.offset}")
+            try:
+                value = decoder.decode(record.value or b"", f"{topic}[{record.partition}]@{record.offset}")
+            except (Undecodable, UnknownSchema) as error:
+                findings.not_compared[OTHER_UNREADABLE] += 1
+                # A record of another release may be the one that was served; what is none cannot.
+                is_whole &= isinstance(error, Undecodable)
+                continue
             for other in others:
                 part = value[other.view.name]
                 if part is not None and part["entity"] in wanted[other.name]:
                     newest = value["event_time"] if value["trigger"] == TIMER else part["as_of"]
                     emissions[other.name][part["entity"]].append(OtherEmission(part, newest, record.timestamp))
         for other in others:
-            is_whole = bool(begins) and not any(begins.values())
-            found[other.name] = OtherTopic(dict(emissions[other.name]), is_whole)
+            from_start = bool(begins) and not any(begins.values())
+            found[other.name] = OtherTopic(dict(emissions[other.name]), is_whole and from_start)
     return found
 
 

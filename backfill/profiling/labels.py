@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from scoring.training_set import LabelRow, Truth
+from backfill.profiling.source import epoch_ms
+from scoring.label_maturity import Maturity, reached
+from scoring.training_set import LabelRow, Truth, by_event, label_of
 from streams.definitions.labels import Task
 
 # Groups of about equally many values of a regression, and the classes that are told apart.
@@ -47,22 +49,31 @@ class ColumnLabels:
 
 
 class TopicLabels:
-    """The latest label of each event, by its id. All are kept in memory, about 200 bytes each."""
+    """The labels of a topic, by the rule that training sets obey; all are kept in memory, about 500 bytes each.
 
-    columns = ("event_id",)
+    Of several labels of an event, the latest counts. With a horizon, an event has a label once it is that old, the
+    latest that came by then; without one it is negative if ``maturity`` says so.
+    """
 
-    def __init__(self, rows: Iterable[LabelRow]) -> None:
-        latest: dict[str, tuple[tuple[int, tuple[int, ...]], Truth | None]] = {}
-        for row in rows:
-            order = row.known_at_ms, row.position
-            held = latest.get(row.event_id)
-            if held is None or order > held[0]:
-                latest[row.event_id] = order, row.value
-        self._values = {event_id: value for event_id, (_, value) in latest.items()}
+    columns = ("event_id", "event_time")
+
+    def __init__(self, rows: Iterable[LabelRow], maturity: Maturity) -> None:
+        given = list(rows)
+        self._known, self._horizon_ms = by_event(given), maturity.horizon_ms
+        self._absent = False if maturity.absent == "negative" else None
+        self._reached_ms = reached((row.known_at_ms, row.received_ms) for row in given)
 
     def of(self, batch: pa.RecordBatch) -> list[Any]:
         """The label of each row; None without one."""
-        return [self._values.get(event_id) for event_id in batch.column("event_id").to_pylist()]
+        times = epoch_ms(batch.column("event_time")).to_pylist()
+        return [self._of(*event) for event in zip(batch.column("event_id").to_pylist(), times, strict=True)]
+
+    def _of(self, event_id: str, time_ms: int) -> Truth | None:
+        horizon = self._horizon_ms
+        if horizon is not None and (self._reached_ms is None or time_ms + horizon > self._reached_ms):
+            return None
+        value = label_of(self._known.get(event_id, ()), time_ms, horizon)
+        return self._absent if value is None else value
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,15 @@ class ServedEvents:
                     _log.warning("passed over, as it is no prediction: %s", error)
                     continue
                 if self._is_wanted(value["event_time"]):
+                    if not value["model_version"].isdecimal():
+                        _log.warning(
+                            "passed over, as its model version %r is no number: the prediction %s[%s]@%s",
+                            value["model_version"],
+                            topic,
+                            partition,
+                            record.offset,
+                        )
+                        continue
                     check(value["model"], value["model_version"])
                     if len(value["vector"]) != 4 * width:
                         raise PenstockError(

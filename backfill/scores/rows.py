@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class Seen:
 def write_part(
     folder: Path, partition: int, number: int, batches: Iterator[tuple[pa.RecordBatch, int]], schema: pa.Schema
 ) -> Part | None:
-    """Write the next part of a partition; the file appears complete or not at all.
+    """Write the next part of a partition; the file appears complete or not at all, also on a full disk.
 
     Args:
         folder: The folder.
@@ -150,14 +151,19 @@ def write_part(
                 count += batch.num_rows
             if count >= ROWS_PER_PART:
                 break
-    finally:
+        if writer is None:
+            return None
+        writer.close()
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(folder / name)
+    except Exception:
         if writer is not None:
-            writer.close()
-    if writer is None:
-        return None
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(folder / name)
+            with suppress(OSError, pa.ArrowInvalid):  # a full disk, which is the error that brought us here
+                writer.close()
+            # What it holds would keep the disk full.
+            partial.unlink(missing_ok=True)
+        raise
     return Part(file=name, partition=partition, rows=count, next=following)
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from sinks.archive.compaction import Compacted, compact
 from sinks.archive.reading import Archive
 from sinks.archive.service import PART, ArchiveService
 from sinks.archive.storage import check_writable, open_storage
+from sinks.archive.topic_ids import TopicIds
 from sinks.archive.topics import KINDS, topic_columns
 from sinks.archive.writing import ArchiveWriter
 from streams.definitions.windows import duration_ms
@@ -101,11 +103,11 @@ def run(
     require_topics(list(topics), kafka, partitions=project.plan.source.partitions, pipeline=pipeline)
     storage = open_storage(url)
     check_writable(storage)
-    ids = topic_ids(kafka, list(topics))
+    ids = TopicIds(partial(topic_ids, kafka), list(topics))
     progress = ProgressTracker(time.monotonic)
     watch = LagWatch(kafka, project.name, PART, progress)
     service = ArchiveService(
-        ArchiveWriter(storage, topics, ids),
+        ArchiveWriter(storage, topics, ids.first),
         list(topics),
         project.name,
         kafka,

@@ -158,8 +158,8 @@ def topic_ids(kafka: KafkaAccess, topics: Sequence[str]) -> dict[str, str]:
     for topic, future in admin.describe_topics(TopicCollection(topics), request_timeout=_TIMEOUT_S).items():
         try:
             ids[topic] = str(future.result(_TIMEOUT_S).topic_id)
-        except KafkaException as error:
-            _log.warning("the id of topic %s is not known: %s", topic, error.args[0].str())
+        except (KafkaException, TimeoutError) as error:
+            _log.warning("the id of topic %s is not known: %s", topic, error)
     return ids
 
 

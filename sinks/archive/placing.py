@@ -28,12 +28,18 @@ def place(
     is_other = topic_id is not None and latest.topic_id is not None and topic_id != latest.topic_id
     if is_other or latest.end > end:
         why = "it has another id" if is_other else f"it ends at {end}"
-        raise PenstockError(
-            f"the topic was made anew since it was archived up to offset {latest.end}: {why}",
-            where=f"{partition[0]}[{partition[1]}]@{latest.end}",
-            safe="everything in the archive; nothing of the new topic was written there",
-            next="penstock archive run PIPELINE --to ANOTHER: the new topic needs an archive of its own",
-        )
+        where = f"{partition[0]}[{partition[1]}]@{latest.end}"
+        raise made_anew(where, f"since it was archived up to offset {latest.end}: {why}")
     if latest.end < earliest:
         return earliest, Gap(*partition, latest.end, earliest, end)
     return latest.end, None
+
+
+def made_anew(where: str, when: str) -> PenstockError:
+    """The error of a topic that is another one than the archived one of its name."""
+    return PenstockError(
+        f"the topic was made anew {when}",
+        where=where,
+        safe="everything in the archive; nothing of the new topic was written there",
+        next="penstock archive run PIPELINE --to ANOTHER: the new topic needs an archive of its own",
+    )

@@ -40,6 +40,7 @@ from sinks.archive.batch import CHUNK, Limits, OpenBatch
 from sinks.archive.layout import CommitRecord
 from sinks.archive.placing import place
 from sinks.archive.storage import StorageUnavailable
+from sinks.archive.topic_ids import NO_IDS, TopicIds
 from sinks.archive.writing import ArchiveWriter, TakenOverError
 from sinks.kafka_errors import KafkaErrors
 from sinks.runner import backoff_s
@@ -82,7 +83,7 @@ class ArchiveService:
         rng: Jitter of the pauses between attempts.
         command: The command that started it, for messages; ``reference`` is the pipeline as it was named there.
         limits: When batches are closed.
-        topic_ids: Kafka's id of each topic that has one.
+        topic_ids: Kafka's ids of the topics, asked for again before each placing and each batch.
         until_caught_up: Whether to stop once everything is archived that the topics had when it began.
         skip_deleted: Whether to go on where Kafka deleted records before they were archived.
     """
@@ -99,7 +100,7 @@ class ArchiveService:
         reference: str,
         command: str,
         limits: Limits | None = None,
-        topic_ids: Mapping[str, str] | None = None,
+        topic_ids: TopicIds = NO_IDS,
         until_caught_up: bool = False,
         skip_deleted: bool = False,
     ) -> None:
@@ -112,7 +113,7 @@ class ArchiveService:
         self._watch = watch
         self._rng = rng
         self._limits = limits or Limits()
-        self._topic_ids = topic_ids or {}
+        self._topic_ids = topic_ids
         self._until_caught_up = until_caught_up
         self._metrics = ArchiveMetrics(pipeline, topics)
         self._errors = KafkaErrors(kafka, reference, self._metrics.sink.kafka_errors.inc, time.monotonic)
@@ -233,6 +234,7 @@ class ArchiveService:
             self._retrying(consumer, partial(_decode, part.batch, CHUNK))
 
     def _write(self, consumer: Consumer, partitions: Sequence[Partition]) -> None:
+        self._topic_ids.check(sorted({topic for topic, _ in partitions}))
         for partition in dict.fromkeys(partitions):
             if not self._retrying(consumer, partial(self._write_one, partition)):
                 return
@@ -284,6 +286,7 @@ class ArchiveService:
             self._retrying(consumer, partial(self._place_topic, consumer, topic))
 
     def _place_topic(self, consumer: Consumer, topic: str) -> None:
+        self._topic_ids.check([topic])
         latest = self._writer.take_over(topic)
         for partition in sorted(partition for partition in self._unplaced if partition[0] == topic):
             record = latest.get(partition[1])
@@ -292,7 +295,7 @@ class ArchiveService:
             except KafkaException as error:
                 self._errors.passes(error.args[0], f"the offsets of {partition[0]}[{partition[1]}]")
                 continue
-            begin, gap = place(partition, record, earliest, end, self._topic_ids.get(topic))
+            begin, gap = place(partition, record, earliest, end, self._topic_ids.first.get(topic))
             if gap is not None:
                 self._gaps.pass_over(gap)
             consumer.incremental_unassign([TopicPartition(*partition)])

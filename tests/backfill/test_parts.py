@@ -116,6 +116,22 @@ def test_a_disk_without_room_is_an_error_that_says_what_is_safe(
     assert written(tmp_path) == {}
 
 
+@pytest.mark.parametrize("content", [None, b"PAR1 cut off"])
+def test_a_part_that_was_lost_or_damaged_afterwards_is_named_with_what_helps(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    write(tmp_path, 0, [0, 1, 2, 3, 4])
+    lost = tmp_path / "part-00000-00001.parquet"
+    lost.unlink()
+    if content is not None:
+        lost.write_bytes(content)
+    with pytest.raises(PenstockError, match="missing or damaged") as refused:
+        write(tmp_path, 0, [0, 1, 2, 3, 4])
+    assert refused.value.where == str(lost)
+    assert "restore the file" in str(refused.value.next)
+    assert "delete the folder" in str(refused.value.next)
+
+
 @given(st.lists(st.lists(st.integers(10, 40), max_size=20), max_size=4))
 def test_an_offset_is_new_once(batches: list[list[int]]) -> None:
     offsets, seen = WrittenOffsets(10, 41), set()

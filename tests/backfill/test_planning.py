@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from backfill.planning import RetainedPartition, RetainedTopic, lookback_ms, plan_replay, replay_start_ms
+from backfill.planning import (
+    RetainedPartition,
+    RetainedTopic,
+    first_timestamp_of,
+    lookback_ms,
+    plan_replay,
+    replay_start_ms,
+)
 from penstock.errors import PenstockError
 from streams.definitions.windows import Window
 from streams.flink.submission import Replay
@@ -123,6 +130,31 @@ def test_a_range_that_needs_deleted_records_is_refused_with_the_possible_range()
 def test_deleted_records_of_any_partition_count() -> None:
     retained = topic(p0=RetainedPartition(0, 5, 1_000, 0), p1=RetainedPartition(1, 1, 1_000, 60 * HOUR))
     assert "retention has deleted" in refusal(retained)
+
+
+@pytest.mark.parametrize(
+    ("head", "retained", "expected"),
+    [
+        ([40, 41, 42], 3, 42),
+        ([3, 40, 41], 3, 41),  # an old record that was sent again is the first one that is left
+        ([-1, 40, -1], 3, 40),
+        ([-1, -1], 2, None),
+        ([], 0, None),
+        ([5] * 50 + [*range(40, 990)], 5_000, 40 + 449),
+        ([*range(100)], 100, 9),  # a small topic keeps nine tenths of its range
+    ],
+)
+def test_deleted_records_are_as_old_as_the_newest_of_the_first_ones_that_are_left(
+    head: list[int], retained: int, expected: int | None
+) -> None:
+    assert first_timestamp_of(head, retained) == expected
+
+
+def test_no_range_is_possible_if_no_record_tells_how_old_the_deleted_ones_are() -> None:
+    retained = RetainedTopic(
+        {0: RetainedPartition(9, 9, 10, None)}, oldest_ms=0, newest_ms=100 * HOUR, newest_timestamp=-1
+    )
+    assert "none: retention has kept" in refusal(retained)
 
 
 def test_no_range_is_possible_if_less_than_the_windows_is_retained() -> None:

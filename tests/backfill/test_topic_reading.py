@@ -172,6 +172,14 @@ def test_records_that_neither_has_are_an_error(wanted: dict[str, Any], monkeypat
     with pytest.raises(RecordsGoneError, match="offsets 5 to 7 are neither in the archive nor in Kafka") as refused:
         list(both.read(TOPIC, **wanted))
     assert refused.value.where == f"{TOPIC}[0]"
+    assert "--skip-deleted" in str(refused.value.next)
+
+
+def test_once_the_archive_has_skipped_what_kafka_deleted_the_rest_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = World(monkeypatch, {0: (7, 9)}).of({0: [(0, 5), (7, 8)]})
+    assert both.ranges(TOPIC) == {0: (7, 9)}
+    assert offsets_of(both.read(TOPIC)) == {0: "ak"}
+    assert offsets_of(both.read(TOPIC, start={0: 1}, end={0: 5})) == {0: "aaaa"}
 
 
 def test_a_topic_that_neither_has_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +234,20 @@ def test_an_archive_of_more_partitions_than_the_source_is_an_error(
     monkeypatch.setattr(retention, "topics_of", lambda *_: both)
     with pytest.raises(PenstockError, match="has partition 2"):
         retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder")
+
+
+def test_deleted_records_count_as_old_as_the_newest_of_the_first_ones_that_are_left(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pipeline = define(tmp_path, "restored", 2)
+    held = {0: [(5, 25)]}
+    both = World(monkeypatch, None).of(held)
+    monkeypatch.setattr(FakeArchive, "topics", lambda _: [pipeline.source.topic])
+    monkeypatch.setattr(FakeArchive, "ranges", lambda *_: held)
+    monkeypatch.setattr(retention, "topics_of", lambda *_: both)
+    found = retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder").partitions
+    assert (found[0].first, found[0].first_timestamp) == (5, FIRST_MS + SPACING_MS * 14)
+    assert found[1].first_timestamp is None
 
 
 def test_without_an_archive_kafka_alone_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

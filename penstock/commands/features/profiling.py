@@ -123,10 +123,12 @@ def _of_topic(project: Project, labels: Labels, archive: str | None) -> TopicLab
     from backfill.profiling.labels import TopicLabels  # noqa: PLC0415
     from backfill.topic_reading import topics_of  # noqa: PLC0415
     from schemas.registry import registry_schemas  # noqa: PLC0415
+    from scoring.label_maturity import Maturity  # noqa: PLC0415
 
     settings = Settings()
     reader = LabelReader(labels, project.schemas, registry_schemas(settings.schema_registry_url))
-    return TopicLabels(reader.rows(topics_of(settings.kafka.access, archive).read(labels.topic)))
+    records = topics_of(settings.kafka.access, archive).read(labels.topic)
+    return TopicLabels(reader.rows(records), Maturity.of(labels))
 
 
 def _write(out: Path, text: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,16 +12,21 @@ import pytest
 from backfill.parity.findings import Findings
 from backfill.parity.predictions import (
     OTHER_GONE,
+    OTHER_UNREADABLE,
     OtherEmission,
     OtherTopic,
     Predictions,
     compare_predictions,
+    read_others,
 )
 from backfill.parity.served import Served, ServedRecord
 from backfill.parity.sources import Sources
 from backfill.parity.values import Place
+from penstock.kafka.reading import Record
+from schemas.codec import Undecodable, UnknownSchema
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
+from streams.plan.feature_records import FeaturesDecoder
 from streams.plan.project import Project
 from tests.other_pipelines import resolved, taps
 
@@ -161,3 +166,27 @@ def test_an_event_without_the_entity_has_the_defaults_in_a_recomputation_too() -
 )
 def test_what_the_other_pipeline_no_longer_keeps_is_not_compared(changes: dict[str, Any]) -> None:
     assert compared(**changes, is_whole=False) == ({}, {OTHER_GONE: 3})
+
+
+@pytest.mark.parametrize(("error", "is_whole"), [(Undecodable("junk"), True), (UnknownSchema("newer"), False)])
+def test_a_record_of_the_other_pipeline_that_cannot_be_read_is_counted_and_the_others_are_compared(
+    error: Exception, is_whole: bool
+) -> None:
+    project = Project("taps", PIPELINE, compile_plan(PIPELINE), Path(), resolved(PIPELINE))
+    value = {"event": {"card": "4111", "gate": 5}}
+    served = Served(first={PLACE: ServedRecord("features.taps", 0, 7, AT, value)})
+    good = {"event_time": AT, "trigger": "event", "by_card": PART, "by_pair": None}
+
+    class Decoder:
+        def decode(self, value: bytes, _where: str) -> Any:
+            if value == b"good":
+                return good
+            raise error
+
+    def read(_topic: str) -> Iterator[Record]:
+        return iter([Record(0, n, AT, None, one, ()) for n, one in enumerate([b"bad", b"good"])])
+
+    findings, decoder = Findings(), cast("FeaturesDecoder", Decoder())
+    found = read_others(project, read, served, lambda _: decoder, findings)
+    assert found["cards:by_card"] == OtherTopic({"4111": [OtherEmission(PART, PART["as_of"], AT)]}, is_whole)
+    assert findings.not_compared == {OTHER_UNREADABLE: 1}

@@ -127,6 +127,7 @@ def test_a_full_disk_is_explained_and_the_same_command_goes_on(
         patch.setattr(pq.ParquetWriter, "write_batch", full)
         with pytest.raises(PenstockError, match=r"the scores cannot be written: .*No space left"):
             world.run(tmp_path / "out")
+        assert not [path.name for path in (tmp_path / "out").iterdir() if ".part-" in path.name]
     world.run(tmp_path / "out")
     assert rows_in(tmp_path / "out")
 
@@ -190,6 +191,15 @@ def test_an_event_with_two_predictions_has_one_row_also_across_parts(world: Worl
 def test_what_is_no_prediction_is_passed_over(world: World, tmp_path: Path, value: bytes | None) -> None:
     world.junk(1, value)
     assert world.run(tmp_path / "out", version=1).manifest.rows == len(world.in_range())
+
+
+def test_a_prediction_whose_model_version_is_no_number_is_passed_over(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = {"topic": "events.taps", "partition": 1, "offset": 99, "timestamp": FROM}
+    world.junk(1, PREDICTION.encode(world.served[0] | {"event_id": "odd", "source": source, "model_version": "latest"}))
+    assert world.run(tmp_path / "out", version=1).manifest.rows == len(world.in_range())
+    assert "its model version 'latest' is no number" in caplog.text
 
 
 def test_events_without_a_score_are_rows_and_listed(world: World, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from sinks.archive.event_columns import EventColumns
 from sinks.archive.reading import Archive
 from sinks.archive.service import ArchiveService
 from sinks.archive.storage import Storage
+from sinks.archive.topic_ids import TopicIds
 from sinks.archive.writing import ArchiveWriter
 from tests.sinks.archive.archive_helpers import (
     NOTHING_COMMITTED,
@@ -241,9 +242,39 @@ def test_a_topic_that_was_made_anew_is_never_mixed_with_the_old_one(
     storage.put(written.path, written.model_copy(update={"topic_id": before}).encode())
     other = topic_of(20 if before != now and before else 5)
     with pytest.raises(PenstockError, match="the topic was made anew") as error:
-        run(storage, other, topic_ids={TOPIC: now}, skip_deleted=True)
+        run(storage, other, topic_ids=TopicIds(lambda _: {TOPIC: now}, [TOPIC]), skip_deleted=True)
     assert "an archive of its own" in str(error.value.next)
     assert held(storage) == [record(n) for n in range(10)]
+
+
+@pytest.mark.parametrize("placed_again", [False, True])
+def test_a_topic_that_is_made_anew_while_it_is_archived_ends_it_before_the_next_batch_or_placing(
+    tmp_path: Path, run: Any, *, placed_again: bool
+) -> None:
+    storage, topic, ids, polls = folder(tmp_path), topic_of(10, 10), {TOPIC: "a"}, []
+
+    def make_anew(consumer: FakeConsumer) -> None:
+        polls.append(0)
+        if len(polls) == 3:
+            ids[TOPIC] = "b"
+            # Refilled past the old end: no offset tells that it is another topic.
+            topic.partitions[0] = [record(n, value=b"of another topic") for n in range(20)]
+            if placed_again:
+                consumer.rebalance(1)
+                consumer.rebalance(0)
+
+    limits = NEVER if placed_again else FEW
+    with pytest.raises(PenstockError, match="was made anew while it was archived: it has another id") as error:
+        run(storage, topic, make_anew, limits=limits, topic_ids=TopicIds(lambda _: dict(ids), [TOPIC]))
+    assert "an archive of its own" in str(error.value.next)
+    assert len(polls) == 3
+    assert not storage.list("") if placed_again else all(found.value != b"of another topic" for found in held(storage))
+
+
+def test_an_id_that_kafka_does_not_tell_for_a_while_changes_nothing(tmp_path: Path, run: Any) -> None:
+    storage, topic, answers = folder(tmp_path), topic_of(10), iter([{TOPIC: "a"}, {}, {TOPIC: "a"}])
+    run(storage, topic, topic_ids=TopicIds(lambda _: next(answers, {}), [TOPIC]))
+    assert held(storage) == all_of(topic)
 
 
 def test_stopped_it_writes_what_it_has(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
