@@ -158,9 +158,9 @@ def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> Non
 @_archive_argument
 @_topics_option
 @click.option("--repair", "repairs", is_flag=True, help="Remove files older than an hour that do not count.")
-@click.option("--deep", "pipeline", metavar="PIPELINE", help="Also decode all values again, by this definition.")
+@click.option("--deep", "definition", metavar="PIPELINE", help="Also decode all values again, by this definition.")
 @_json_option
-def verify(archive: str, topics: tuple[str, ...], repairs: bool, pipeline: str | None, as_json: bool) -> None:
+def verify(archive: str, topics: tuple[str, ...], repairs: bool, definition: str | None, as_json: bool) -> None:
     """Read all of an archive and compare it with its commit records. The exit code is 3 if something is wrong.
 
     With --deep, decoded columns are compared with what the original bytes give.
@@ -176,7 +176,7 @@ def verify(archive: str, topics: tuple[str, ...], repairs: bool, pipeline: str |
                 safe="nothing was changed",
                 next="penstock archive list ARCHIVE; or copy the commit records in _commits back, if they are lost",
             )
-    columns = None if pipeline is None else topic_columns(open_project(pipeline), Settings())
+    columns = None if definition is None else topic_columns(open_project(definition), Settings())
     checked = check(storage, topics, columns=columns)
     removed = repair(storage, checked) if repairs else []
     wrong = [finding for finding in checked.findings if finding.is_wrong and finding.where not in removed]
