@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backfill.resumable import write_durably
 from penstock.errors import PenstockError
 from penstock.time import iso
 from streams.flink.submission import Replay
@@ -87,13 +87,8 @@ class BackfillManifest(BaseModel):
         Raises:
             PenstockError: if it cannot be written; the one before stays.
         """
-        partial = folder / PARTIAL
         try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(self.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(folder / _FILE_NAME)
+            write_durably(folder, _FILE_NAME, self.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise PenstockError(
                 f"the manifest of the backfill cannot be written: {error}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,20 @@ LOCK = ".lock"
 
 class StoppedError(Exception):
     """A run was stopped on request; the same call continues it."""
+
+
+def write_durably(folder: Path, name: str, text: str) -> None:
+    """Write a file that has the whole text or, after a failure, what it had before.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    partial = folder / f".{name}"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / name)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ It has no times of day, so a folder that was completed after any number of inter
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backfill.resumable import write_durably
 from penstock.errors import PenstockError
 from penstock.time import iso
 from scoring.rollout.policy import PublishedPolicy
@@ -88,12 +88,7 @@ class ScoresManifest(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write the manifest atomically."""
-        partial = folder / f".{FILE}"
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / FILE)
+        write_durably(folder, FILE, self.model_dump_json(indent=2) + "\n")
 
 
 def load_scores(folder: Path) -> ScoresManifest | None:

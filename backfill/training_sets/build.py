@@ -6,7 +6,6 @@ killed build leaves none, and the next one begins anew and makes the same bytes.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ import pyarrow as pa
 from backfill.labels import LabelReader
 from backfill.manifest import plan_hash
 from backfill.parquet import Backfill
+from backfill.resumable import LOCK, exclusive_lock
 from backfill.topics_read import ReadRecords
 from backfill.training_parquet import VectorReader, offsets_of, require_fit, require_labels
 from backfill.training_sets.joining import SetFiles, SetJoin, SetRange, connect
@@ -46,7 +46,7 @@ from streams.definitions.labels import Labels
 from streams.definitions.other_inputs import is_other
 from streams.plan.project import Project
 
-_BUILDING, _LOCK = ".building", ".lock"
+_BUILDING = ".building"
 _LIBRARIES = ("duckdb", "numpy", "pyarrow", "scikit-learn")
 
 
@@ -98,7 +98,7 @@ def build_training_set(
         )
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with _exclusive_lock(folder):
+    with exclusive_lock(folder):
         found = load_set_manifest(folder)
         if found is not None:
             _require_same(found, project, labels, request, folder)
@@ -338,7 +338,7 @@ def _clear(folder: Path) -> None:
         for path in found
         if path.name in (_BUILDING, f".{FILE_NAME}") or (was_built and path.match("part-*.parquet"))
     ]
-    if strange := sorted({path.name for path in folder.iterdir()} - {path.name for path in ours} - {_LOCK}):
+    if strange := sorted({path.name for path in folder.iterdir()} - {path.name for path in ours} - {LOCK}):
         raise PenstockError(
             f"the folder has files that are not of a training set, such as {strange[0]}",
             where=str(folder),
@@ -368,16 +368,3 @@ def _explained(folder: Path, memory_limit: str) -> Iterator[None]:
             safe="no set was written; what it is made of was not changed",
             next="make room on the disk, or repair what the message names, and run the same command again",
         ) from error
-
-
-@contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it when the process ends."""
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PenstockError(
-                "another process is writing this training set", where=str(folder), next="wait until it ends, or stop it"
-            ) from error
-        yield

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backfill.resumable import write_durably
 from penstock.errors import PenstockError
 from streams.definitions.labels import Absent, Task
 
@@ -220,12 +220,7 @@ class TrainingSetManifest(_Frozen):
 
     def save(self, folder: Path) -> None:
         """Write it atomically: a folder with a manifest is complete."""
-        partial = folder / f".{FILE_NAME}"
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / FILE_NAME)
+        write_durably(folder, FILE_NAME, self.model_dump_json(indent=2) + "\n")
 
 
 def load_set_manifest(folder: Path) -> TrainingSetManifest | None:

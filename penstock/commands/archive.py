@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import metrics_option, skip_deleted_option
+from penstock.commands.options import DurationType, metrics_option, skip_deleted_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.lag_watch import LagWatch
@@ -31,22 +31,9 @@ from sinks.archive.storage import check_writable, open_storage
 from sinks.archive.topic_ids import TopicIds
 from sinks.archive.topics import KINDS, topic_columns
 from sinks.archive.writing import ArchiveWriter
-from streams.definitions.windows import duration_ms
 from streams.plan.project import open_project
 
 NOTHING_TO_DO, WRONG = 99, 3
-
-
-class _Duration(click.ParamType):
-    """A text such as 30s or 5m, in milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else duration_ms(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Kinds(click.ParamType):
@@ -79,7 +66,9 @@ def archive() -> None:
 @click.option(
     "--topics", "kinds", type=_Kinds(), default=",".join(KINDS), show_default=True, help="Which topics to archive."
 )
-@click.option("--every", "age_ms", type=_Duration(), default="1m", show_default=True, help="Write at least this often.")
+@click.option(
+    "--every", "age_ms", type=DurationType(), default="1m", show_default=True, help="Write at least this often."
+)
 @click.option("--until-caught-up", is_flag=True, help="Stop once everything is archived that the topics have now.")
 @skip_deleted_option
 @metrics_option

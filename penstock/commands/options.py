@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from penstock.time import parse
+from streams.definitions.windows import duration_ms
 
 
 class EventTime(click.ParamType):
@@ -23,6 +24,21 @@ class EventTime(click.ParamType):
             return value
         try:
             return parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class DurationType(click.ParamType):
+    """A duration, such as 30s or 15m."""
+
+    name = "DURATION"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Convert the text to milliseconds."""
+        if isinstance(value, int):
+            return value
+        try:
+            return duration_ms(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

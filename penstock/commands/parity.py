@@ -27,30 +27,15 @@ from backfill.parity.values import Cause
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import EventTime, NewFile, metrics_option, source_option
+from penstock.commands.options import DurationType, EventTime, NewFile, metrics_option, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.telemetry import Health, configure_logging, serve
-from streams.definitions.windows import duration_ms
 from streams.inprocess.features_of import shared_kernel
 from streams.plan.project import Project, open_project
 
 _UNEXPLAINED = 3
 _MOST_ROOTS = 10
-
-
-class _Duration(click.ParamType):
-    """A duration, such as 15m; milliseconds in the program."""
-
-    name = "DURATION"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return duration_ms(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Share(click.ParamType):
@@ -74,7 +59,7 @@ class _Share(click.ParamType):
 @click.option(
     "--last",
     "last_ms",
-    type=_Duration(),
+    type=DurationType(),
     help="Compare the latest stretch of event time, such as 1h, instead of --from and --to.",
 )
 @click.option(
@@ -99,7 +84,7 @@ class _Share(click.ParamType):
 @click.option(
     "--every",
     "every_ms",
-    type=_Duration(),
+    type=DurationType(),
     help="Compare again and again, until stopped; needs --last. Results go to the log and the metrics only.",
 )
 @metrics_option
