@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from backfill.manifest import BackfillManifest, Part, plan_hash, selected_views
-from backfill.parquet import ROWS_PER_PART, read_backfill, row_schema
+from backfill.parquet import read_backfill
+from backfill.parts import ROWS_PER_PART
+from backfill.row_columns import row_schema
 from backfill.training_sets.build import Inputs, build_training_set
 from backfill.training_sets.manifest import Request
 from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Source, View, count, mean
