@@ -155,7 +155,8 @@ def _in_the_way(result: Result) -> str:
 def _beside(pipeline: str, settings: Settings, folder: Path, versions: tuple[int, int], limits: Limits) -> Report:
     from backfill.model_check import CheckRequest, check_version  # noqa: PLC0415 - slow to import
 
-    losses_alone = limits.model_copy(update={"skip": (*limits.skip, "fairness")})
+    # The gate of latency would call the Triton that serves, for a result that is not shown.
+    losses_alone = limits.model_copy(update={"skip": (*limits.skip, "fairness", "latency")})
     request = CheckRequest(versions[1], versions[0], losses_alone, seed=0)
     return check_version(open_project(pipeline), settings, read_backfill(folder), request)
 
@@ -164,6 +165,6 @@ def _print_side_by_side(manifests: tuple[ModelManifest | ImportManifest, ...], v
     sides = [dict(about(manifest)) for manifest in manifests]
     table = Table("", *(f"version {version}" for version in versions), box=None, pad_edge=False)
     for label in dict.fromkeys(label for side in sides for label in side):
-        cells = [side.get(label, "") for side in sides]
+        cells = [click.unstyle(side.get(label, "")) for side in sides]
         table.add_row(label, *cells, style="" if cells[0] != cells[1] else "dim")
     console_on(highlight=False).print(table)

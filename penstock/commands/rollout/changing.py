@@ -211,6 +211,17 @@ def _print_published(pipeline: str, change: PolicyChange) -> None:
     click.echo(f"next: penstock rollout show {shlex.quote(pipeline)}, which says who follows it")
 
 
+def _warn_of_one_class(pipeline: Pipeline) -> None:
+    """Warn if the controller would wait for labels that never come."""
+    by_labels = [measure for measure in ("quality", "calibration") if measure in pipeline.rollout.judged]
+    if pipeline.labels is not None and pipeline.labels.absent == "negative" and by_labels:
+        warn(
+            f"{' and '.join(by_labels)} may never be known: the controller counts only labels that come, and with "
+            'absent="negative" those of one class do not',
+            f"declare Rollout(without={tuple(by_labels)!r}), or publish a label for the negative events, too",
+        )
+
+
 def _say_nothing_to_do(end: PolicyChange | None, again: str) -> None:
     if end is None:
         click.echo("this policy is published: nothing to do")

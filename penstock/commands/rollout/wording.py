@@ -82,7 +82,7 @@ def evidence(change: PolicyChange, *, whole: bool) -> str | None:
     if whole:
         return json.dumps(change.evidence, indent=2, ensure_ascii=False)
     text = printable(json.dumps(change.evidence, ensure_ascii=False))
-    return text if len(text) <= _SHORT_EVIDENCE else f"{text[:_SHORT_EVIDENCE]} ... (all of it: --evidence)"
+    return text if len(text) <= _SHORT_EVIDENCE else f"{text[:_SHORT_EVIDENCE]} ... (all of it: history --evidence)"
 
 
 def content(change: PolicyChange) -> dict[str, object]:

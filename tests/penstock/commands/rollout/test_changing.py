@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from penstock.commands.rollout import changing
 from penstock.errors import PenstockError
 from scoring import repository
 from scoring.alias_history import read_history
 from scoring.rollout.transitions import By, begun
 from scoring.servers.protocol import ModelServerUnavailable
+from streams.definitions.loading import load_pipeline
 from tests.penstock.commands.rollout.conftest import ALONE, CANARY, SIGNED, World, declared
 
 AB = {
@@ -286,3 +288,13 @@ def test_the_files_of_each_version_are_hashed_once(world: World, monkeypatch: py
     hashed.clear()
     world.apply(**AB)
     assert sorted(hashed) == ["1", "2", "3", "4"]
+
+
+def test_labels_that_come_for_one_class_only_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = load_pipeline("fraud")
+    assert pipeline.labels is not None
+    changing._warn_of_one_class(pipeline)
+    assert capsys.readouterr().err == ""
+    of_one_class = pipeline.labels.model_copy(update={"absent": "negative"})
+    changing._warn_of_one_class(pipeline.model_copy(update={"labels": of_one_class}))
+    assert "quality" in capsys.readouterr().err

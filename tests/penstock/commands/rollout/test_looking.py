@@ -79,7 +79,7 @@ def test_evidence_is_cut_unless_it_is_wanted_whole(world: World) -> None:
     world.log.write(world.present.model_copy(update={"evidence": evidence, "previous": world.present.policy.hash}))
     short, whole = world.run("history").output, world.run("history", "--evidence").output
     assert '{"losses": {"n": 9900, "interval": [-0.1, 0.02]}' in short
-    assert "(all of it: --evidence)" in short
+    assert "(all of it: history --evidence)" in short
     assert "x" * 300 not in short
     assert "x" * 300 in whole
 
