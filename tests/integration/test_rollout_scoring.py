@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from deploy.local.stack import Stack
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.history import record_decoder
@@ -265,6 +266,21 @@ def test_while_scorers_are_killed_and_policies_change_predictions_are_by_the_log
     with bench.scoring("c", *EAGER):
         assert_exactly_once(bench)
     assert_by_policy(bench, policies)
+
+
+def test_while_kafka_restarts_as_the_policy_changes_predictions_are_by_the_log(
+    bench: ManyEntities, stack: Stack
+) -> None:
+    with bench.scoring("0", *EAGER) as process:
+        with feeding(bench):
+            policies = [apply(bench, canary(bench, shadow=(3,)), 0.0)]
+            wait_until_followed(bench, policies[-1])
+            policies.append(apply(bench, canary(bench, shadow=(3,)), 0.5))
+            stack.restart("kafka")
+            wait_until_followed(bench, policies[-1])
+        assert_exactly_once(bench)
+        assert process.process.poll() is None
+    assert assert_by_policy(bench, policies)[policies[-1].hash] > 0
 
 
 def test_where_the_candidate_has_no_number_the_champion_scores(bench: ManyEntities) -> None:
