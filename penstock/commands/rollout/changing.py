@@ -67,6 +67,8 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
     kafka, definition = settings.kafka.access, project.pipeline
     policy, repository = policy_in(file, definition), VerifiedOnce(settings.model_repository)
     check_policy(policy, project, repository, str(file))
+    if policy.candidates or policy.shadow:
+        _warn_of_one_class(definition)
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
         """What has ended this rollout, if it is not to begin again."""
@@ -213,12 +215,12 @@ def _print_published(pipeline: str, change: PolicyChange) -> None:
 
 def _warn_of_one_class(pipeline: Pipeline) -> None:
     """Warn if the controller would wait for labels that never come."""
-    by_labels = [measure for measure in ("quality", "calibration") if measure in pipeline.rollout.judged]
-    if pipeline.labels is not None and pipeline.labels.absent == "negative" and by_labels:
+    labels = pipeline.labels
+    if labels is not None and labels.absent == "negative" and "quality" in pipeline.rollout.judged:
         warn(
-            f"{' and '.join(by_labels)} may never be known: the controller counts only labels that come, and with "
-            'absent="negative" those of one class do not',
-            f"declare Rollout(without={tuple(by_labels)!r}), or publish a label for the negative events, too",
+            'quality may never be known, and a step that waits for it pauses: with absent="negative" labels of one class '
+            "do not come, and the controller counts only those that do",
+            'declare Rollout(without=("quality",)), or publish a label for the negative events, too',
         )
 
 

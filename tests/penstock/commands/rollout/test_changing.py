@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from scoring.alias_history import read_history
 from scoring.rollout.transitions import By, begun
 from scoring.servers.protocol import ModelServerUnavailable
 from streams.definitions.loading import load_pipeline
+from streams.plan.project import open_project
 from tests.penstock.commands.rollout.conftest import ALONE, CANARY, SIGNED, World, declared
 
 AB = {
@@ -290,11 +293,16 @@ def test_the_files_of_each_version_are_hashed_once(world: World, monkeypatch: py
     assert sorted(hashed) == ["1", "2", "3", "4"]
 
 
-def test_labels_that_come_for_one_class_only_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    pipeline = load_pipeline("fraud")
-    assert pipeline.labels is not None
-    changing._warn_of_one_class(pipeline)
-    assert capsys.readouterr().err == ""
-    of_one_class = pipeline.labels.model_copy(update={"absent": "negative"})
-    changing._warn_of_one_class(pipeline.model_copy(update={"labels": of_one_class}))
-    assert "quality" in capsys.readouterr().err
+@pytest.mark.parametrize("changed", [CANARY, ALONE], ids=["a canary", "the champion alone"])
+def test_labels_that_come_for_one_class_only_are_warned_of_where_something_is_tried(
+    changed: dict[str, Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "warning" not in world.apply("--dry-run", **changed).output
+    labels = load_pipeline("fraud").labels
+    assert labels is not None
+    of_one_class = labels.model_copy(update={"absent": "negative"})
+    opened = open_project(world.reference)
+    pipeline = opened.pipeline.model_copy(update={"labels": of_one_class})
+    monkeypatch.setattr(changing, "open_project", lambda _: replace(opened, pipeline=pipeline))
+    warned = "warning: quality may never be known" in world.apply("--dry-run", **changed).output
+    assert warned is (changed is CANARY)
