@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from penstock.kafka.lag import Partition
 
 _log = logging.getLogger(__name__)
 
@@ -114,3 +115,23 @@ class KafkaErrors:
                 error.str(),
                 f" ({self._errors} errors in {now - self._since:.0f} s)" if self._errors > 1 else "",
             )
+
+
+def commit_offsets(consumer: Consumer, done: dict[Partition, int], errors: KafkaErrors) -> None:
+    """Commit the next offset of each partition, and take those that Kafka has committed out of ``done``.
+
+    Raises:
+        PenstockError: if no retry can help. What failed otherwise stays in ``done``, for the next call.
+    """
+    if not done:
+        return
+    try:
+        answers = consumer.commit(
+            offsets=[TopicPartition(*partition, at) for partition, at in done.items()], asynchronous=False
+        )
+    except KafkaException as error:
+        errors.check(error.args[0], "the commit of offsets")
+        return
+    for answer in answers:
+        if not errors.check(answer.error, f"the commit of {answer.topic}[{answer.partition}]"):
+            done.pop((answer.topic, answer.partition), None)

@@ -41,7 +41,7 @@ from penstock.kafka.names import group_of
 from penstock.kafka.retention import GapPolicy, OffsetResets
 from sinks.batch import decode_batch
 from sinks.dead_letter_producer import DeadLetterProducer
-from sinks.kafka_errors import KafkaErrors
+from sinks.kafka_errors import KafkaErrors, commit_offsets
 from sinks.sink_metrics import SinkMetrics
 from sinks.store_interface import Decoded, OffsetMark, Store, StoreUnavailable
 from sinks.write_queue import WriteQueue
@@ -349,17 +349,7 @@ class Sink(Generic[Decoded]):
     def _commit(self, consumer: Consumer) -> None:
         """Commit what is acknowledged; the next commit repeats what failed, at worst a record is written once more."""
         self._commit_due = time.monotonic() + _COMMIT_INTERVAL_S
-        if not self._acknowledged:
-            return
-        offsets = [TopicPartition(*partition, at) for partition, at in self._acknowledged.items()]
-        try:
-            answers = consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            self._errors.check(error.args[0], "the commit of offsets")
-            return
-        for answer in answers:
-            if not self._errors.check(answer.error, f"the commit of {answer.topic}[{answer.partition}]"):
-                self._acknowledged.pop((answer.topic, answer.partition), None)
+        commit_offsets(consumer, self._acknowledged, self._errors)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         new = [(p.topic, p.partition) for p in partitions]

@@ -42,7 +42,7 @@ from sinks.archive.placing import place
 from sinks.archive.storage import StorageUnavailable
 from sinks.archive.topic_ids import NO_IDS, TopicIds
 from sinks.archive.writing import ArchiveWriter, TakenOverError
-from sinks.kafka_errors import KafkaErrors
+from sinks.kafka_errors import KafkaErrors, commit_offsets
 from sinks.runner import backoff_s
 
 PART = "archive"
@@ -349,17 +349,7 @@ class ArchiveService:
     def _commit(self, consumer: Consumer) -> None:
         """Show Kafka what is archived. A commit that fails is repeated, and at worst the lag looks larger."""
         self._commit_due = time.monotonic() + _COMMIT_INTERVAL_S
-        if not self._archived:
-            return
-        offsets = [TopicPartition(*partition, at) for partition, at in self._archived.items()]
-        try:
-            answers = consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            self._errors.check(error.args[0], "the commit of offsets")
-            return
-        for answer in answers:
-            if not self._errors.check(answer.error, f"the commit of {answer.topic}[{answer.partition}]"):
-                self._archived.pop((answer.topic, answer.partition), None)
+        commit_offsets(consumer, self._archived, self._errors)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         new = [(p.topic, p.partition) for p in partitions]
