@@ -218,8 +218,8 @@ def _warn_of_one_class(pipeline: Pipeline) -> None:
     labels = pipeline.labels
     if labels is not None and labels.absent == "negative" and "quality" in pipeline.rollout.judged:
         warn(
-            'quality may never be known, and a step that waits for it pauses: with absent="negative" labels of one class '
-            "do not come, and the controller counts only those that do",
+            'quality may never be known, and a step that waits for it pauses: with absent="negative", labels of one '
+            "class do not come, and the controller counts only those that do",
             'declare Rollout(without=("quality",)), or publish a label for the negative events, too',
         )
 
