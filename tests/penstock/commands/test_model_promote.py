@@ -183,6 +183,18 @@ def test_versions_are_compared_side_by_side(world: World) -> None:
     assert compared["versions"].keys() == {"1", "2"}
 
 
+def test_a_comparison_asks_nothing_of_the_triton_that_serves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped: list[tuple[str, ...]] = []
+
+    def check(*arguments: Any) -> Report:
+        skipped.append(arguments[-1].limits.skip)
+        return world._check(*arguments)
+
+    monkeypatch.setattr("backfill.model_check.check_version", check)
+    assert "quality" in world.run("compare", "1", "2", "--backfill", str(world.folder)).output
+    assert [{"fairness", "latency"} <= {*each} for each in skipped] == [True]
+
+
 def test_a_version_of_another_repository_is_registered(world: World) -> None:
     folder = world.repository.folder(world.name, 2)
     elsewhere = folder.rename(world.folder / "made")
