@@ -11,8 +11,10 @@ from confluent_kafka import KafkaError, Message
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.gaps import NO_RESET
+from penstock.kafka.membership import is_fatal, is_fence
 from penstock.kafka.records import Consumed
 from penstock.kafka.retention import OffsetResets
+from penstock.kafka.transactions import InstanceFencedError
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ def records_of(messages: Iterable[Message], topic: str, resets: OffsetResets) ->
     """The records of the messages; an error of the client is logged, or raised if no retry can help.
 
     Raises:
-        PenstockError: if the consumer is fenced or fails for good, or if the topic is gone.
+        InstanceFencedError: if the broker says that another process has this consumer's name.
+        PenstockError: if the consumer fails for good, or if the topic is gone.
     """
     return [
         Consumed(
@@ -76,12 +79,17 @@ def _handle(message: Message, topic: str, resets: OffsetResets) -> bool:
     error: KafkaError | None = message.error()
     if error is None or resets.takes(message):
         return False
-    if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):  # noqa: SLF001 - public
-        raise PenstockError(
-            f"the consumer cannot continue: {error.str()}",
+    safe = "every committed batch; nothing of any other batch was written"
+    if is_fence(error):
+        raise InstanceFencedError(
+            "another process of the same instance has replaced this one",
             where=topic,
-            safe="every committed batch; nothing of any other batch was written",
-            next="give each process of this service its own --instance, if two have the same",
+            safe=safe,
+            next="give each process of this service its own --instance",
+        )
+    if is_fatal(error):
+        raise PenstockError(
+            f"the consumer cannot continue: {error.str()}", where=topic, safe=safe, next="start this process again"
         )
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
         raise PenstockError(

@@ -19,15 +19,17 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.records import Consumed, Produced
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.batch import Candidates
 from scoring.feature_consumer import records_of
 from scoring.history import HistoryUnavailableError
@@ -94,7 +96,6 @@ class Scorer:
     ) -> None:
         self._topic = features_topic
         self._components = components
-        self._consumer = components.consumer
         self._metrics = components.metrics
         self._limits = limits
         self._now = now
@@ -108,6 +109,7 @@ class Scorer:
         self._line_up = components.line_ups.latest()
         self._line_up.show(self._metrics)
         self._rewind_needed = False  # the consumer's positions are not the committed offsets
+        self._is_lost = False  # the group has given this scorer's partitions to others, and it has not joined again
 
     def run(self) -> None:
         """Score until told to stop.
@@ -118,14 +120,24 @@ class Scorer:
         if not self._components.producer.start():
             return
         self._components.watch.started()
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
         with self._back:
+            while not self._run_as_member():
+                _log.warning("fenced, because the membership of the group was lost: joining it again")
+
+    def _run_as_member(self) -> bool:
+        """Join the group, and score until told to stop; False if the group must be joined again."""
+        with closing(self._components.new_consumer()) as self._consumer:
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
             idle = True
-            while not self._stopping():
-                idle = not self._step(idle)
+            try:
+                while not self._stopping():
+                    idle = not self._step(idle)
+            except MembershipLostError:
+                return False
             self._commit_scored()
+            return True
 
     def _step(self, idle: bool) -> bool:
         """Consume a batch and score it, if there is one; returns whether there was."""
@@ -145,7 +157,7 @@ class Scorer:
             else self._consumer.consume(self._limits.max_batch, timeout=self._limits.linger_s)
         )
         group = self._consumer.consumer_group_metadata() if messages else None
-        batch = records_of(messages, self._topic, components.resets)
+        batch = self._records_of(messages)
         self._follow()
         # Until the rewind succeeds, records are dropped and will be read again. Consuming continues all the same: a
         # consumer that stopped polling would be removed from its group.
@@ -153,6 +165,14 @@ class Scorer:
             self._score(batch, group)
         self._pass_on()
         return bool(batch) or self._scored is not None
+
+    def _records_of(self, messages: Sequence[Message]) -> list[Consumed]:
+        try:
+            return records_of(messages, self._topic, self._components.resets)
+        except InstanceFencedError as error:
+            if self._is_lost:
+                raise MembershipLostError from error
+            raise
 
     def _score(self, batch: list[Consumed], group: Any) -> None:
         """Score a batch, and add the answers to those that wait for the back."""
@@ -308,7 +328,8 @@ class Scorer:
         try:
             with self._metrics.time_stage("commit"):
                 self._components.producer.write(answers.records, offsets, answers.group, _WRITE_S)
-        except TransactionAbortedError as error:
+        # Whether another process has replaced this one, the consumer finds out: its heartbeats are fenced, too.
+        except (TransactionAbortedError, InstanceFencedError) as error:
             self._metrics.transaction_failures["aborted"].inc()
             _log.warning("transaction aborted (%s); the records are read again", error)
             unknown = False
@@ -355,6 +376,7 @@ class Scorer:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.info("assigned %s", _partition_names(partitions))
+        self._is_lost = False
         self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
         for tp in partitions:
             self._recall.forget(tp.partition)
@@ -366,6 +388,7 @@ class Scorer:
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.warning("lost %s: this scorer was too slow or disconnected from its group", _partition_names(partitions))
+        self._is_lost = True
         self._discard()
         self._release(partitions)
 

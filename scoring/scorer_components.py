@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,9 +45,9 @@ class LineUps(Protocol):
 
 @dataclass(frozen=True)
 class ScorerComponents:
-    """The components of a scorer. Their creator owns and closes them."""
+    """The components of a scorer. Their creator owns and closes them, except the consumers, which the scorer closes."""
 
-    consumer: Consumer
+    new_consumer: Callable[[], Consumer]
     producer: TransactionalProducer
     history: PredictionHistory
     line_ups: LineUps

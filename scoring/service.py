@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
@@ -172,7 +173,7 @@ def _components(
         stopping=stop.is_set,
         on_replaced=lambda doubt: metrics.producers_replaced[doubt].inc(),
     )
-    consumer = Consumer(consumer_config(kafka, group, options.instance), logger=logging.getLogger("scoring.kafka"))
+    config = consumer_config(kafka, group, options.instance)
     watch = LagWatch(kafka, pipeline.name, "scorer", progress)
     gaps = GapPolicy(
         pipeline.name,
@@ -182,9 +183,9 @@ def _components(
         f"penstock scorer run {project.reference} --instance {options.instance}",
         options.skip_deleted,
     )
-    with closing(history), closing(consumer), follower.following(), watch:
+    with closing(history), follower.following(), watch:
         yield ScorerComponents(
-            consumer=consumer,
+            new_consumer=partial(Consumer, config, logger=logging.getLogger("scoring.kafka")),
             producer=producer,
             history=history,
             line_ups=follower,

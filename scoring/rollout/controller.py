@@ -21,6 +21,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
@@ -108,6 +109,7 @@ class Controller:
         self._wait = wait
         self._stopping = stopping
         self._assigned: set[Partition] = set()
+        self._is_lost = False  # another member may have the partitions, and this one has not joined again
         self._standing: Standing | None = None  # None: to be taken up
         # The last change and the next one, while it is not known whether that is published.
         self._deciding: tuple[PolicyChange, PolicyChange] | None = None
@@ -124,10 +126,11 @@ class Controller:
 
         Raises:
             InstanceFencedError: if another controller of the pipeline was started.
+            MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
         topics = sorted({topic for topic, _ in self._everything})
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         self._components.watch.started()
         try:
             while not self._stopping():
@@ -135,6 +138,8 @@ class Controller:
             if self._standing is not None and not self._standing.is_saved:
                 self._write(self._standing)
         except InstanceFencedError as error:
+            if self._is_lost:
+                raise MembershipLostError from error
             raise InstanceFencedError(
                 "another controller of this pipeline runs, and has replaced this one",
                 where=error.where,
@@ -329,8 +334,9 @@ class Controller:
                 group = self._consumer.consumer_group_metadata()
                 size = components.store.write(standing.note, records, offsets, group, self._now(), publishes=publishes)
                 self._save_pace.done(size / _SAVE_BYTES_S)
-        except (TransactionAbortedError, OutcomeUnknownError) as error:
-            outcome = "aborted" if isinstance(error, TransactionAbortedError) else "unknown"
+        # Whether another controller has replaced this one, the consumer finds out: its heartbeats are fenced, too.
+        except (TransactionAbortedError, InstanceFencedError, OutcomeUnknownError) as error:
+            outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "aborted"
             _log.info("the state was not saved: another writer has come in between, or Kafka fails: %s", error)
         self._metrics.transaction(outcome)
         # Not in the except block, whose exception keeps the discarded producer alive.
@@ -353,6 +359,7 @@ class Controller:
     # The client calls these inside consume().
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._is_lost = False
         if not partitions:  # the group was balanced anew, and nothing has changed
             return
         # Where to begin is found out later. Without an offset, the client would report that there is none.
@@ -368,6 +375,10 @@ class Controller:
         self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
         self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
         self._standing = None
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._is_lost = True
+        self._on_revoke(consumer, partitions)
 
 
 def _describe(standing: Standing) -> str:

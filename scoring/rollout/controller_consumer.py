@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, Message
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Partition
+from penstock.kafka.membership import is_fatal, is_fence
 from penstock.kafka.transactions import InstanceFencedError
 from scoring.feature_consumer import consumer_config
 
@@ -69,11 +70,9 @@ def batch_of(messages: Iterable[Message]) -> Batch:
 
 
 def _handle(error: KafkaError, topic: str | None) -> None:
-    is_fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - public
-    # The client tells of it once by its code, and then by the text of a fatal error.
-    if error.code() == KafkaError.FENCED_INSTANCE_ID or (is_fatal and "fenced" in error.str().lower()):
+    if is_fence(error):
         raise InstanceFencedError(error.str(), where=topic)
-    if is_fatal:
+    if is_fatal(error):
         raise PenstockError(
             f"the consumer cannot continue: {error.str()}",
             where=topic,

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.names import group_of
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.topics import require_topics
@@ -65,43 +66,52 @@ def run_controller(project: Project, settings: Settings, progress: ProgressTrack
         on_replaced=metrics.replaced,
         shared=True,
     )
-    consumer = Consumer(controller_config(kafka, group), logger=logging.getLogger("scoring.kafka"))
     # The tuples of records come and go, and take part in no cycle: searching them for one took a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     with (
-        closing(consumer),
         LagWatch(kafka, pipeline.name, PART, progress) as watch,
         CutWatch(kafka, pipeline, {**partitions, pipeline.features_topic: pipeline.source.partitions}) as cuts,
     ):
-        components = ControllerComponents(
-            consumer=consumer,
-            store=ControllerStore(kafka, pipeline, producer),
-            positions=Positions(kafka, consumer, pipeline, partitions),
-            judge=Judge(facts),
-            reader=reader,
-            cuts=cuts,
-            promotions=Promotions(
-                partial(ModelRepository(settings.model_repository).verified, pipeline.model.name),
-                _make_current(settings, pipeline),
-                project.reference,
-                time.monotonic,
-            ),
-            metrics=metrics,
-            watch=watch,
-            # The judge then begins anew, so that it is safe to go on.
-            gaps=GapPolicy(pipeline.name, PART, tuple(partitions), "", "", skip=True),
-        )
-        Controller(
-            pipeline.rollout_log_topic,
-            None if pipeline.labels is None else pipeline.labels.topic,
-            partitions,
-            components,
-            now=lambda: time.time_ns() // 1_000_000,
-            clock=time.monotonic,
-            wait=stop.wait,
-            stopping=stop.is_set,
-        ).run()
+
+        def judge() -> None:
+            with closing(
+                Consumer(controller_config(kafka, group), logger=logging.getLogger("scoring.kafka"))
+            ) as consumer:
+                components = ControllerComponents(
+                    consumer=consumer,
+                    store=ControllerStore(kafka, pipeline, producer),
+                    positions=Positions(kafka, consumer, pipeline, partitions),
+                    judge=Judge(facts),
+                    reader=reader,
+                    cuts=cuts,
+                    promotions=Promotions(
+                        partial(ModelRepository(settings.model_repository).verified, pipeline.model.name),
+                        _make_current(settings, pipeline),
+                        project.reference,
+                        time.monotonic,
+                    ),
+                    metrics=metrics,
+                    watch=watch,
+                    # The judge then begins anew, so that it is safe to go on.
+                    gaps=GapPolicy(pipeline.name, PART, tuple(partitions), "", "", skip=True),
+                )
+                Controller(
+                    pipeline.rollout_log_topic,
+                    None if pipeline.labels is None else pipeline.labels.topic,
+                    partitions,
+                    components,
+                    now=lambda: time.time_ns() // 1_000_000,
+                    clock=time.monotonic,
+                    wait=stop.wait,
+                    stopping=stop.is_set,
+                ).run()
+
+        while not stop.is_set():
+            try:
+                judge()
+            except MembershipLostError:
+                _log.warning("fenced, because the membership of the group was lost: joining it again")
     _log.info("rollout controller stopped; all that it has seen is saved")
 
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from penstock.kafka.records import Consumed, Produced
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.look_back import Ends
 from scoring.memory import EventPosition
 from scoring.predictions import event_position, event_position_of_dead_letter
@@ -34,6 +34,13 @@ class Message:
         return lambda: getattr(self._record, name)
 
 
+class Fenced:
+    """What a consumer gets that its broker has fenced."""
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced")
+
+
 class Kafka:
     """The topics of a pipeline, its consumer and its producer. Transactions fail as they are told to, in turn."""
 
@@ -47,6 +54,8 @@ class Kafka:
         self.positions: dict[int, int] = {}
         self.answers = {partition: Topics() for partition in range(PARTITIONS)}
         self.taps = 0
+        self.is_fenced = False
+        self.joined = 0
 
     def feed(self, *amounts: float) -> None:
         for amount in amounts:
@@ -66,15 +75,29 @@ class Kafka:
 
     # The consumer.
 
-    def subscribe(self, *_: object, **__: object) -> None:
+    def fence(self, *, lost_before: bool) -> None:
+        """Fence the consumer, in the middle of a call of it; perhaps it has lost its partitions before."""
+        if lost_before:
+            self.callbacks["on_lost"](self, self.assignment())
+        self.is_fenced = True
+
+    def close(self) -> None:
+        self.is_fenced = False
+
+    def subscribe(self, *_: object, **callbacks: Any) -> None:
+        self.callbacks = callbacks
+        self.joined += 1
+        callbacks["on_assign"](self, self.assignment())
         self.positions = {partition: self.offsets.get(partition, (0, ""))[0] for partition in self.features}
         for partition in self.features:
             self.forget(partition)  # by a scorer that was killed
 
-    def consume(self, most: int, **_: object) -> list[Message]:
+    def consume(self, most: int, **_: object) -> list[Message | Fenced]:
         if self.script:
             self.script.pop(0)()
-        found = []
+        if self.is_fenced:
+            return [Fenced()]
+        found: list[Message | Fenced] = []
         for partition, records in self.features.items():
             some = records[self.positions[partition] :][: most - len(found)]
             self.positions[partition] += len(some)
@@ -115,6 +138,8 @@ class Kafka:
             raise TransactionAbortedError(failure)
         if failure.startswith("unknown"):
             raise OutcomeUnknownError(failure)
+        if failure.startswith("fenced"):
+            raise InstanceFencedError(failure)
         if failure.startswith("killed"):
             raise Killed
 

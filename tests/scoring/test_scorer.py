@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from penstock.errors import PenstockError
 from penstock.kafka.records import Produced
-from penstock.kafka.transactions import TransactionAbortedError
+from penstock.kafka.transactions import InstanceFencedError, TransactionAbortedError
 from scoring.lineup import LineUp
 from scoring.other_views import OtherViews
 from scoring.rollout.policy_log import Marker, Refusal, decode
@@ -106,7 +106,7 @@ class Rig:
         kafka: Any = self.kafka
         ignored: Any = Ignored()
         components = ScorerComponents(
-            consumer=kafka,
+            new_consumer=lambda: kafka,
             producer=kafka,
             history=kafka,
             line_ups=self.line_ups,
@@ -145,8 +145,11 @@ steps = st.lists(
         st.tuples(st.just("again"), st.integers(0, 40)),
         st.tuples(
             st.just("fail"),
-            st.sampled_from(["abort, lost", "unknown, lost", "unknown, written", "killed, lost", "killed, written"]),
+            st.sampled_from(
+                ["abort, lost", "fenced, lost", "unknown, lost", "unknown, written", "killed, lost", "killed, written"]
+            ),
         ),
+        st.tuples(st.just("fence"), st.none()),
     ),
     min_size=3,
     max_size=25,
@@ -168,6 +171,8 @@ def test_whatever_fails_while_policies_change_each_event_has_one_answer_by_the_p
         elif kind == "again":  # the job emits features again
             everything = [record for records in kafka.features.values() for record in records]
             kafka.emit(everything[what % len(everything)])
+        elif kind == "fence":  # Kafka was away for longer than the session
+            kafka.fence(lost_before=True)
         elif kind == "fail":
             kafka.failures.append(what)
 
@@ -274,6 +279,25 @@ def test_a_partition_whose_offset_was_committed_without_a_note_takes_the_policy_
     rig.kafka.feed(0.25, 0.25)
     rig.run()
     assert [one.first_offset for one in rig.markers() if one.partition == 0] == [0, 1]
+
+
+def test_a_scorer_that_is_fenced_because_it_lost_its_membership_joins_again(bench):
+    rig = Rig(bench)
+    kafka = rig.kafka
+    kafka.script = [lambda: kafka.feed(0.25), lambda: kafka.fence(lost_before=True), lambda: kafka.feed(0.25)]
+    rig.start()
+    assert kafka.joined == 2
+    assert len(rig.of(bench.pipeline.predictions_topic)) == 2
+
+
+def test_a_scorer_that_another_process_has_replaced_ends(bench):
+    rig = Rig(bench)
+    kafka = rig.kafka
+    lost_long_ago = [lambda: kafka.fence(lost_before=True), lambda: kafka.feed(0.25)]
+    kafka.script = [*lost_long_ago, lambda: kafka.fence(lost_before=False), lambda: kafka.feed(0.25)]
+    with pytest.raises(InstanceFencedError, match="another process of the same instance"):
+        rig.start()
+    assert kafka.joined == 2
 
 
 @pytest.mark.parametrize("failures", [[], ["abort, lost"], ["abort, lost"] * 3, ["unknown, lost"]])

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 
 from penstock.kafka.lag import Partition
 from penstock.kafka.names import dead_letters_of
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.completeness import Cut
 from scoring.rollout.controller_positions import Found
 from scoring.rollout.controller_store import Kept, Note
@@ -28,8 +28,8 @@ class Killed(BaseException):
 class FakeKafka:
     """What survives a process.
 
-    ``outcomes`` are those of the next transactions: ``written`` by default; ``aborted``; ``unknown``, without or (
-    ``unknown_written``) with an effect; ``killed`` or ``killed_after``.
+    ``outcomes`` are those of the next transactions: ``written`` by default; ``aborted``; ``fenced``; ``unknown``,
+    without or (``unknown_written``) with an effect; ``killed`` or ``killed_after``.
     """
 
     pipeline: Pipeline
@@ -132,6 +132,8 @@ class FakeStore:
             raise OutcomeUnknownError("who knows")
         if outcome == "aborted":
             raise TransactionAbortedError("no")
+        if outcome == "fenced":
+            raise InstanceFencedError("fenced")
         return 0
 
 
@@ -190,6 +192,27 @@ class FakeConsumer:
 
     def consumer_group_metadata(self) -> object:
         return None
+
+
+class FencedConsumer(FakeConsumer):
+    """A consumer whose broker fences it at its second call; perhaps it has lost its partitions before."""
+
+    def __init__(self, kafka: FakeKafka, *, lost_before: bool) -> None:
+        super().__init__(kafka, 100)
+        self._lost_before = lost_before
+        self._calls = 0
+
+    def subscribe(self, _topics: list[str], *, on_assign: Any, on_lost: Any, **_callbacks: Any) -> None:
+        super().subscribe(_topics, on_assign=on_assign)
+        self._on_lost = on_lost
+
+    def consume(self, number: int, **options: float) -> list[FakeMessage]:
+        self._calls += 1
+        if self._calls == 1:
+            return super().consume(number, **options)
+        if self._lost_before:
+            self._on_lost(self, [_Place(*partition) for partition in self._kafka.topics])
+        return [_error((self._kafka.live, 0), 0, KafkaError.FENCED_INSTANCE_ID)]
 
 
 @dataclass

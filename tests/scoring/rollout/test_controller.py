@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from penstock.errors import PenstockError
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError
 from scoring.rollout import transitions
@@ -26,7 +27,15 @@ from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.transitions import By
 from streams.definitions.rollout import Rollout
-from tests.scoring.rollout.fake_kafka import FakeConsumer, FakeCuts, FakeKafka, FakePositions, FakeStore, Killed
+from tests.scoring.rollout.fake_kafka import (
+    FakeConsumer,
+    FakeCuts,
+    FakeKafka,
+    FakePositions,
+    FakeStore,
+    FencedConsumer,
+    Killed,
+)
 from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout, seen_at_once
 
 PARTITIONS = 2
@@ -178,7 +187,8 @@ def test_the_judge_learns_up_to_where_all_answers_are_read(world):
 
 
 OUTCOMES = st.lists(
-    st.sampled_from(["written", "aborted", "unknown", "unknown_written", "killed", "killed_after"]), max_size=6
+    st.sampled_from(["written", "aborted", "fenced", "unknown", "unknown_written", "killed", "killed_after"]),
+    max_size=6,
 )
 
 
@@ -514,13 +524,23 @@ def test_kafka_that_does_not_answer_at_the_start_is_waited_for(world, caplog):
 
 
 def test_another_controller_ends_this_one_with_an_error_that_says_so(world):
-    class Replaced(FakeStore):
-        def write(self, *_arguments, **_options):
-            raise InstanceFencedError("fenced", where="penstock-taps-rollout")
-
     world.kafka.publish(world.change)
     with pytest.raises(InstanceFencedError, match="another controller of this pipeline runs"):
-        world.run(store=Replaced(world.kafka))
+        world.run(consumer=FencedConsumer(world.kafka, lost_before=False))
+
+
+def test_a_controller_that_is_fenced_because_it_lost_its_membership_asks_to_join_again(world):
+    world.kafka.publish(world.change)
+    with pytest.raises(MembershipLostError):
+        world.run(consumer=FencedConsumer(world.kafka, lost_before=True))
+
+
+def test_a_fence_in_a_transaction_is_left_to_the_consumer_to_explain(world):
+    world.kafka.publish(world.change)
+    world.add(range(100))
+    world.kafka.outcomes = ["fenced"]
+    world.run()
+    assert without_complete(world.seen()) == world.expected(range(100))
 
 
 def test_events_of_arms_are_counted_when_they_are_saved(world):
