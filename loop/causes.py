@@ -1,0 +1,189 @@
+"""From what is known of an incident to its cause, and what to do about it: the rules. Pure.
+
+=============================================  ========  ========  ===================================
+inputs                                         expected  realised  cause
+=============================================  ========  ========  ===================================
+one column has a fault (nulls, unit, default)  any       any       upstream fault: do not retrain
+labels have changed                            any       any       label fault: do not retrain
+shifted                                        falls     falls,    covariate shift: prepare a set
+                                                         unknown
+any                                            holds     falls     concept drift: retrain
+any                                            holds     holds     scores are biased: recalibrate
+=============================================  ========  ========  ===================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from loop.label_changes import LabelChange, label_change
+from loop.performance import Calibration, Estimate, bias, expected, realised
+from loop.sample import Sample
+from loop.shifts import Shift, contributions, is_shifted, shifted
+
+Cause = Literal["upstream-fault", "label-fault", "covariate-shift", "concept-drift", "calibration", "unclear", "none"]
+Action = Literal["mend-source", "mend-labels", "prepare", "retrain", "recalibrate", "wait", "nothing"]
+
+ACTIONS: Mapping[Cause, Action] = {
+    "upstream-fault": "mend-source",
+    "label-fault": "mend-labels",
+    "covariate-shift": "prepare",
+    "concept-drift": "retrain",
+    "calibration": "recalibrate",
+    "unclear": "wait",
+    "none": "nothing",
+}
+
+# Positives that come 1.3 times as often as scores say, or as seldom, make scores biased.
+_LEAST_BIAS = float(np.log(1.3))
+_SIGMAS = 4.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of an incident.
+
+    Args:
+        shifts: The inputs that have shifted, the most shifted first.
+        scores_shifted: Whether the scores have.
+        labels: What has changed about labels.
+        expected_before: The area under the ROC curve that the scores of the reference promise.
+        expected: The area that present scores promise.
+        realised_before: The area by the labels of the reference.
+        realised: The area by present labels; None if they are not mature yet.
+        bias: The logarithm of present positives over those that scores promise.
+    """
+
+    shifts: Sequence[Shift]
+    scores_shifted: bool
+    labels: LabelChange | None
+    expected_before: Estimate | None
+    expected: Estimate | None
+    realised_before: Estimate | None
+    realised: Estimate | None
+    bias: Estimate | None
+
+    @property
+    def expected_falls(self) -> bool:
+        """Whether the scores promise less than before."""
+        if self.expected is None or self.expected_before is None:
+            return False
+        return self.expected.falls_below(self.expected_before)
+
+    @property
+    def realised_falls(self) -> bool | None:
+        """Whether labels show less than before; None if they do not tell yet."""
+        if self.realised is None or self.realised_before is None:
+            return None
+        return self.realised.falls_below(self.realised_before)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether there are more positives, or fewer, than scores say."""
+        return self.bias is not None and abs(self.bias.value) > max(_LEAST_BIAS, _SIGMAS * self.bias.error)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The cause of an incident.
+
+    Args:
+        cause: The cause.
+        why: The reasons, a sentence each.
+        column: The raw column at fault, of an upstream fault.
+        shares: The share of each input in the shift.
+    """
+
+    cause: Cause
+    why: Sequence[str]
+    column: str | None = None
+    shares: Mapping[str, float] | None = None
+
+    @property
+    def action(self) -> Action:
+        """What to do."""
+        return ACTIONS[self.cause]
+
+
+def evidence_of(before: Sample, now: Sample) -> Evidence:
+    """What two periods say: a reference in which all was well, and the present one."""
+    known = before.matured()
+    calibration = Calibration.of(known.scores, known.labels) if realised(before) is not None else None
+    return Evidence(
+        shifts=shifted(before, now),
+        scores_shifted=is_shifted(before.scores, now.scores)[0],
+        labels=label_change(before, now, calibration),
+        expected_before=None if calibration is None else expected(before, calibration),
+        expected=None if calibration is None else expected(now, calibration),
+        realised_before=realised(before),
+        realised=realised(now),
+        bias=None if calibration is None else bias(now, calibration),
+    )
+
+
+def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict:
+    """The cause of what was found.
+
+    Args:
+        evidence: What was found.
+        roots: The raw columns that each input is computed from.
+    """
+    shares = contributions(list(evidence.shifts))
+    for rule in (_upstream_fault, _label_fault, _covariate_shift, _concept_drift, _calibration, _unclear):
+        if (verdict := rule(evidence, roots)) is not None:
+            return replace(verdict, shares=shares)
+    return Verdict("none", _moved(evidence) or ["nothing has changed that matters"], shares=shares)
+
+
+def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict | None:
+    """The shift with a fault that explains all other shifts, and its raw column."""
+    for shift in evidence.shifts:
+        if shift.fault is None:
+            continue
+        for column in sorted(roots.get(shift.column, {shift.column})):
+            if all(column in roots.get(other.column, {other.column}) for other in evidence.shifts):
+                by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
+                return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], column)
+    return None
+
+
+def _label_fault(evidence: Evidence, _roots: object) -> Verdict | None:
+    return None if evidence.labels is None else Verdict("label-fault", [evidence.labels.what])
+
+
+def _covariate_shift(evidence: Evidence, _roots: object) -> Verdict | None:
+    if evidence.expected is None or not (evidence.shifts and evidence.expected_falls):
+        return None
+    if evidence.realised_falls is False:
+        return None
+    why = f"the scores promise an area under the curve of only {evidence.expected.value:.3f}"
+    return Verdict("covariate-shift", [*_moved(evidence), why])
+
+
+def _concept_drift(evidence: Evidence, _roots: object) -> Verdict | None:
+    if evidence.realised is None or not evidence.realised_falls:
+        return None
+    why = f"labels show an area under the curve of only {evidence.realised.value:.3f}, which the scores do not promise"
+    return Verdict("concept-drift", [*_moved(evidence), why])
+
+
+def _calibration(evidence: Evidence, _roots: object) -> Verdict | None:
+    if evidence.bias is None or not evidence.is_biased:
+        return None
+    ratio = float(np.exp(evidence.bias.value))
+    why = f"there are {ratio:.2f} times as many positives as scores say, and scores rank as before"
+    return Verdict("calibration", [*_moved(evidence), why])
+
+
+def _unclear(evidence: Evidence, _roots: object) -> Verdict | None:
+    if evidence.realised_falls is not None or not (evidence.shifts or evidence.scores_shifted):
+        return None
+    return Verdict("unclear", [*_moved(evidence), "too few labels are mature to say whether quality falls"])
+
+
+def _moved(evidence: Evidence) -> list[str]:
+    return [f"{one.column} has shifted by {one.distance:.2f} (usual: {one.usual:.2f})" for one in evidence.shifts]

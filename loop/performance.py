@@ -1,0 +1,125 @@
+"""How well scores rank and how true they are: realised by labels, and expected before labels come. Pure.
+
+The expectation is the confidence-based one: if a score of 0.3 means 30 % still, the distribution of the scores alone
+says what the area under the curve must be. It is blind to a change of what a score means: so the two are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.sample import Sample, blocks
+
+_BINS = 40
+# Of each class, before anything is said.
+_LEAST_OF_A_CLASS = 30
+# A smaller fall of the area under the curve is of no interest.
+_LEAST_FALL = 0.02
+_SIGMAS = 3.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its standard error."""
+
+    value: float
+    error: float
+
+    def falls_below(self, other: Estimate) -> bool:
+        """Whether it is below another one, by more than chance and by enough to matter."""
+        apart = other.value - self.value
+        return apart > max(_LEAST_FALL, _SIGMAS * float(np.hypot(self.error, other.error)))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What scores mean: the share of positives by score, learned of labelled events.
+
+    Args:
+        edges: The upper edges of the score bins, ascending, shape (bins - 1,).
+        means: The probability of a positive by bin, never falling, shape (bins,).
+    """
+
+    edges: NDArray[np.float64]
+    means: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float64], labels: NDArray[np.float64]) -> Calibration:
+        """Learn it: quantile bins of the scores, made monotone."""
+        edges = np.unique(np.quantile(scores, np.linspace(0, 1, _BINS + 1)[1:-1]))
+        bins = np.searchsorted(edges, scores, side="left")
+        counts = np.bincount(bins, minlength=len(edges) + 1).astype(float)
+        sums = np.bincount(bins, weights=labels, minlength=len(edges) + 1).astype(float)
+        return cls(edges, _monotone(sums, counts))
+
+    def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The probability of a positive for each score."""
+        return self.means[np.searchsorted(self.edges, scores, side="left")]
+
+
+def realised(sample: Sample) -> Estimate | None:
+    """The area under the ROC curve by the labels of mature events; None if too few of a class are known."""
+    known = sample.matured()
+    positives = float(known.labels.sum())
+    if min(positives, len(known) - positives) < _LEAST_OF_A_CLASS:
+        return None
+    return _with_error(known, lambda one: _area(one.scores, one.labels, 1 - one.labels))
+
+
+def expected(sample: Sample, calibration: Calibration) -> Estimate | None:
+    """The area that the scores promise, if they mean what they meant; None of no events."""
+    if len(sample) < 2 * _LEAST_OF_A_CLASS:
+        return None
+
+    def area(one: Sample) -> float:
+        chance = calibration(one.scores)
+        return _area(one.scores, chance, 1 - chance)
+
+    return _with_error(sample, area)
+
+
+def bias(sample: Sample, calibration: Calibration) -> Estimate | None:
+    """The logarithm of positives counted over positives expected of the mature events; None if too few are known."""
+    known = sample.matured()
+    if known.labels.sum() < _LEAST_OF_A_CLASS:
+        return None
+
+    def ratio(one: Sample) -> float:
+        return float(np.log((one.labels.sum() + 0.5) / (calibration(one.scores).sum() + 0.5)))
+
+    return _with_error(known, ratio)
+
+
+def _with_error(sample: Sample, statistic: Callable[[Sample], float]) -> Estimate:
+    """A statistic with its standard error by eight stretches: neighbouring events may depend on each other."""
+    parts = [statistic(sample.where(each)) for each in blocks(len(sample), max(1, len(sample) // 8), most=8)]
+    spread = np.nanstd(parts, ddof=1) / np.sqrt(len(parts)) if len(parts) > 1 else 1.0
+    return Estimate(statistic(sample), float(np.nan_to_num(spread, nan=1.0)))
+
+
+def _area(scores: NDArray[np.float64], positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """The area under the ROC curve of events that are positive and negative by weights; ties count half."""
+    order = np.argsort(scores, kind="stable")
+    firsts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    up, down = (np.add.reduceat(weights[order], firsts) for weights in (positive, negative))
+    total = up.sum() * down.sum()
+    return float(np.sum(up * (np.cumsum(down) - down / 2)) / total) if total else float("nan")
+
+
+def _monotone(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means that never fall (pool adjacent violators)."""
+    pools: list[list[float]] = []
+    for total, count in zip(sums.tolist(), counts.tolist(), strict=True):
+        pools.append([total, count, 1])
+        while len(pools) > 1 and _mean(pools[-2]) >= _mean(pools[-1]):
+            last = pools.pop()
+            pools[-1] = [a + b for a, b in zip(pools[-1], last, strict=True)]
+    return np.repeat([_mean(pool) for pool in pools], [int(pool[2]) for pool in pools])
+
+
+def _mean(pool: list[float]) -> float:
+    return pool[0] / pool[1] if pool[1] else 0.0

@@ -1,0 +1,218 @@
+"""How one column has changed between two periods, and whether the change looks like a fault. Pure.
+
+A distance between two periods says little by itself: neighbouring events are alike, so any two periods differ. Each
+distance is therefore held against the distances of stretches of the reference, which are as long as the present period,
+from the whole reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.sample import Column, Sample, blocks
+
+Fault = Literal["nulls", "unit", "default"]
+
+# A smaller distance is of no interest, however sure it is.
+_LEAST_DISTANCE = 0.05
+# How many standard deviations beyond what stretches of the reference show; it allows for many columns.
+_SIGMAS = 5.0
+# The limit of a Kolmogorov-Smirnov distance of independent samples at a chance of 1 in 20,000, for sizes of 1.
+_CHANCE = 2.3
+# What is left of the distance once a fault is undone, at most this share of it.
+_EXPLAINED = 0.35
+# A value is a default, or null a fault, where its share has grown by so much.
+_GROWN = 0.04
+# Between a unit and another one; what prices or rates do by themselves is none of these.
+_UNITS = (10.0, 100.0, 1_000.0, 1e6, 60.0, 3_600.0, 24.0, 86_400.0, 1_024.0, 2.2046, 1.6093, 3.2808)
+_UNIT_TOLERANCE = 0.08
+_QUANTILES = 512
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How a column differs from its reference.
+
+    Args:
+        column: Its name.
+        distance: Kolmogorov-Smirnov of numbers (nulls included, as a value of their own), total variation of texts.
+        usual: The greatest distance that stretches of the reference show, by chance and by seasons.
+        fault: What a fault would explain it.
+        detail: The fault in words: ``values are 100 times as large``.
+        producer: The only producer that has the fault, if the events of others do not.
+        first: The position in the present period of the first event with the fault; None without a fault.
+    """
+
+    column: str
+    distance: float
+    usual: float
+    fault: Fault | None = None
+    detail: str = ""
+    producer: str | None = None
+    first: int | None = None
+
+    @property
+    def excess(self) -> float:
+        """The part of the distance that is unusual."""
+        return max(0.0, self.distance - self.usual)
+
+
+def shifted(before: Sample, now: Sample) -> list[Shift]:
+    """The columns that have shifted, the most shifted first."""
+    found = [shift for name in before.columns if (shift := _shift(name, before, now)) is not None]
+    return sorted(found, key=lambda shift: -shift.excess)
+
+
+def contributions(shifts: list[Shift]) -> Mapping[str, float]:
+    """The share of each column in the shift: its unusual distance, of the sum over all columns."""
+    total = sum(shift.excess for shift in shifts)
+    return {shift.column: shift.excess / total for shift in shifts} if total else {}
+
+
+def is_shifted(before: Column, now: Column) -> tuple[bool, float, float]:
+    """Whether a column has shifted; its distance, and the usual one."""
+    reference = _Reference.of(before)
+    at = reference.distance(now)
+    usual = [reference.distance(before[each]) for each in blocks(len(before), len(now))] or [0.0]
+    by_dependence = float(np.mean(usual) + _SIGMAS * np.std(usual))
+    by_chance = _CHANCE * float(np.sqrt(1 / max(len(before), 1) + 1 / max(len(now), 1)))
+    limit = max(by_dependence, by_chance, _LEAST_DISTANCE)
+    return at > limit, at, min(max(*usual, by_chance / 2, _LEAST_DISTANCE), limit)
+
+
+def _shift(name: str, before: Sample, now: Sample) -> Shift | None:
+    old, new = before.columns[name], now.columns[name]
+    moved, distance, usual = is_shifted(old, new)
+    producers = [] if now.producers is None else sorted({str(one) for one in now.producers})
+    if moved and (found := _fault(old, new)) is not None and len(producers) < 2:
+        return Shift(name, distance, usual, *found[:2], first=found[2])
+    # One producer of several may have the fault, which the mixture hides.
+    if now.producers is not None and len(producers) > 1:
+        faulty = {}
+        for producer in producers:
+            rows = np.flatnonzero(now.producers == producer)
+            apart, _, _ = is_shifted(old, new[rows])
+            if apart and (found := _fault(old, new[rows])) is not None:
+                faulty[producer] = (*found[:2], int(rows[found[2]]))
+        if faulty:
+            kind, detail, first = min(faulty.values(), key=lambda each: each[2])
+            return Shift(name, distance, usual, kind, detail, next(iter(faulty)) if len(faulty) == 1 else None, first)
+    if not moved:
+        return None
+    mixed = _fault(old, new)
+    return Shift(name, distance, usual) if mixed is None else Shift(name, distance, usual, *mixed[:2], first=mixed[2])
+
+
+def _fault(before: Column, now: Column) -> tuple[Fault, str, int] | None:
+    """The fault that explains the shift, in words, and the position of the first event with it.
+
+    A fault that began within the period is found in its later part.
+    """
+    for start in (0, len(now) // 2, 3 * len(now) // 4):
+        if (found := _fault_of(before, now[start:])) is not None:
+            kind, detail, first = found
+            return kind, detail, start + first
+    return None
+
+
+def _fault_of(before: Column, now: Column) -> tuple[Fault, str, int] | None:
+    distance = _Reference.of(before).distance(now)
+    nulls_before, nulls = _is_null(before).mean(), _is_null(now)
+    if nulls.mean() - nulls_before > _GROWN and _is_explained(before[~_is_null(before)], now[~nulls], distance):
+        return "nulls", f"{nulls.mean():.0%} of the values are null, {nulls_before:.0%} before", int(np.argmax(nulls))
+    return _default(before, now, distance) or _unit(before, now, distance)
+
+
+def _default(before: Column, now: Column, distance: float) -> tuple[Fault, str, int] | None:
+    known = now[~_is_null(now)]
+    if not len(known):
+        return None
+    values, counts = np.unique(known.astype(str) if known.dtype == object else known, return_counts=True)
+    value = values[np.argmax(counts)]
+    is_it, was_it = _equals(now, value), _equals(before, value)
+    if is_it.mean() - was_it.mean() <= _GROWN or not _is_explained(before[~was_it], now[~is_it], distance):
+        return None
+    shares = f"{is_it.mean():.0%} of the values are {value}, {was_it.mean():.0%} before"
+    return "default", shares, int(np.argmax(is_it))
+
+
+def _unit(before: Column, now: Column, distance: float) -> tuple[Fault, str, int] | None:
+    if now.dtype == object:
+        return None
+    reference = _Reference.of(before)
+    old, new = (values[np.isfinite(values) & (values != 0)] for values in (before, now))
+    if len(old) < 20 or len(new) < 20:
+        return None
+    ratio = float(np.median(np.abs(new)) / np.median(np.abs(old)))
+    for unit in (*_UNITS, *(1 / each for each in _UNITS)):
+        if abs(np.log(ratio / unit)) < _UNIT_TOLERANCE + abs(np.log(unit)) * 0.03:
+            left = reference.distance(now / unit)
+            if left < max(_EXPLAINED * distance, _LEAST_DISTANCE) and distance > 2 * _LEAST_DISTANCE:
+                size, edge = np.abs(now), np.quantile(np.abs(old), 0.999 if unit > 1 else 0.001)
+                first = np.argmax((size > edge) if unit > 1 else ((size < edge) & (size > 0)))
+                return "unit", f"values are {_times(unit)}", int(first)
+    return None
+
+
+def _times(unit: float) -> str:
+    return f"{unit:,.6g} times as large" if unit > 1 else f"1/{1 / unit:,.6g} of what they were"
+
+
+def _is_explained(before: Column, now: Column, distance: float) -> bool:
+    """Whether little of the distance is left without the faulty values; nothing is left of nothing."""
+    if len(now) < 20 or len(before) < 20:
+        return True
+    return _Reference.of(before).distance(now) < max(_EXPLAINED * distance, _LEAST_DISTANCE)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The distribution of a column, which others are held against."""
+
+    nulls: float
+    sorted_values: NDArray[np.float64] | None
+    shares: dict[str, float]
+
+    @classmethod
+    def of(cls, column: Column) -> _Reference:
+        nulls = _is_null(column)
+        known = column[~nulls]
+        if column.dtype != object:
+            return cls(float(nulls.mean()) if len(column) else 0.0, np.sort(known), {})
+        return cls(0.0, None, _shares(column))
+
+    def distance(self, column: Column) -> float:
+        """The distance of a column from this one, from 0 to 1."""
+        if not len(column):
+            return 0.0
+        if self.sorted_values is None:
+            shares = _shares(column)
+            return 0.5 * sum(abs(shares.get(text, 0.0) - self.shares.get(text, 0.0)) for text in shares | self.shares)
+        nulls = _is_null(column)
+        new = np.sort(column[~nulls])
+        apart = abs(float(nulls.mean()) - self.nulls)
+        if not len(new) or not len(self.sorted_values):
+            return max(apart, 0.0 if len(new) == len(self.sorted_values) else 1.0)
+        at = np.quantile(np.concatenate([self.sorted_values, new]), np.linspace(0, 1, _QUANTILES), method="nearest")
+        was, is_now = (np.searchsorted(values, at, side="right") / len(values) for values in (self.sorted_values, new))
+        return max(apart, float(np.max(np.abs(was - is_now))))
+
+
+def _shares(column: Column) -> dict[str, float]:
+    values, counts = np.unique(np.where(_is_null(column), "\0", column).astype(str), return_counts=True)
+    return dict(zip(values.tolist(), (counts / len(column)).tolist(), strict=True))
+
+
+def _is_null(column: Column) -> NDArray[np.bool_]:
+    nulls: NDArray[np.bool_] = column == None if column.dtype == object else np.isnan(column)  # noqa: E711 - by element
+    return nulls
+
+
+def _equals(column: Column, value: object) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = column == value
+    return same

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import roc_auc_score
+
+from loop.performance import Calibration, Estimate, _area, expected, realised
+from tests.loop.worlds import world
+
+EVENTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=2, max_size=60)
+
+
+@settings(derandomize=True, deadline=None)
+@given(EVENTS.filter(lambda events: len({label for _, label in events}) == 2))
+def test_the_area_is_that_of_the_oracle_with_ties(events):
+    scores, labels = (np.array(values, float) for values in zip(*events, strict=True))
+    assert _area(scores, labels, 1 - labels) == pytest.approx(roc_auc_score(labels, scores))
+
+
+@settings(derandomize=True, deadline=None)
+@given(EVENTS)
+def test_a_calibration_is_the_isotonic_regression_of_its_bins(events):
+    scores, labels = (np.array(values, float) for values in zip(*events, strict=True))
+    found = Calibration.of(scores, labels)
+    bins = np.searchsorted(found.edges, scores, side="left").astype(float)
+    assert found(scores) == pytest.approx(IsotonicRegression().fit(bins, labels).predict(bins))
+
+
+def test_what_scores_promise_is_what_labels_show_while_scores_mean_the_same():
+    before, now = world(1, 40_000), world(2, 40_000, spread=0.6)
+    calibration = Calibration.of(before.scores, before.labels)
+    promised, shown = expected(now, calibration), realised(now)
+    assert promised is not None
+    assert shown is not None
+    assert abs(promised.value - shown.value) < 3 * np.hypot(promised.error, shown.error) + 0.01
+
+
+def test_without_thirty_of_each_class_nothing_is_said():
+    assert realised(world(1, 300)) is None
+
+
+def test_a_fall_is_more_than_chance_and_enough_to_matter():
+    assert Estimate(0.80, 0.005).falls_below(Estimate(0.85, 0.005))
+    assert not Estimate(0.80, 0.02).falls_below(Estimate(0.85, 0.02))
+    assert not Estimate(0.849, 0.0).falls_below(Estimate(0.85, 0.0))
