@@ -94,7 +94,7 @@ class Verdict:
     Args:
         cause: The cause.
         why: The reasons, a sentence each.
-        column: The raw column at fault, of an upstream fault.
+        column: The raw column at fault, of an upstream fault; several if nothing tells which: ``amount or currency``.
         shares: The share of each input in the shift.
     """
 
@@ -144,10 +144,10 @@ def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> 
     for shift in evidence.shifts:
         if shift.fault is None:
             continue
-        for column in sorted(roots.get(shift.column, {shift.column})):
-            if all(column in roots.get(other.column, {other.column}) for other in evidence.shifts):
-                by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
-                return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], column)
+        others = [roots.get(other.column, frozenset({other.column})) for other in evidence.shifts]
+        if columns := sorted(frozenset.intersection(*others)):
+            by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
+            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(columns))
     return None
 
 

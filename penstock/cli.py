@@ -36,12 +36,17 @@ COMMANDS = {
     "training-set": Entry(
         "penstock.commands.training_set:training_set", "Join past features to labels, as Parquet.", _PIPELINE
     ),
+    "incidents": Entry(
+        "penstock.commands.incidents:incidents", "Find why inputs, labels or quality changed.", _PIPELINE
+    ),
+    "retrain": Entry("penstock.commands.retrain:retrain", "Train anew where an incident proposes it.", _PIPELINE),
     "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry(
         "penstock.commands.features.group:features", "Describe, profile, test and explain features.", _CHECK
     ),
     "parity": Entry("penstock.commands.parity:parity", "Compare what was served with what is recomputed.", _CHECK),
+    "audit": Entry("penstock.commands.audit:audit", "Tell the story of an incident or a training.", _CHECK),
     "verify": Entry("penstock.commands.verify:verify", "Check a run against the oracle, end to end.", _CHECK),
 }
 

@@ -22,14 +22,9 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import Record, read_topic
 from penstock.kafka.records import Produced
+from penstock.kafka.single_writer import start_writer
 from penstock.kafka.topics import require_topics
-from penstock.kafka.transactions import (
-    Deadline,
-    OutcomeUnknownError,
-    TransactionAbortedError,
-    TransactionalProducer,
-    producer_factory,
-)
+from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.log_reading import last_change
 from scoring.rollout.policy_log import Entry, Logged, PolicyChange, decode, encode
 from streams.definitions.pipeline import Pipeline
@@ -45,8 +40,6 @@ It may take its time, and it may be asked again: what it does must bear that.
 # For one transaction of two records: less than transaction.timeout.ms, or the broker would abort it meanwhile.
 _WRITE_S = 20.0
 _ATTEMPTS = 8
-# How long an attempt waits for Kafka: whoever waits for the command should get an answer.
-_START_S = 30.0
 # Two writers that begin again at the same moments would fence each other for ever.
 _LONGEST_PAUSE_S = 2.0
 
@@ -165,7 +158,7 @@ def change_policy(
     """
     require_topics([pipeline.rollout_topic, pipeline.rollout_log_topic], kafka, partitions=1, pipeline="PIPELINE")
     for attempt in range(1, _ATTEMPTS + 1):
-        producer = _started(kafka, pipeline)
+        producer = start_writer(kafka, group_of(pipeline.name, "rollout"))
         present = read_followed(kafka, pipeline) if repairs else read_policy(kafka, pipeline)
         change = decide(present)
         if change is None:
@@ -203,29 +196,6 @@ def _records(pipeline: Pipeline, change: PolicyChange) -> list[Produced]:
     return [logged._replace(topic=pipeline.rollout_topic), logged]
 
 
-def _started(kafka: KafkaAccess, pipeline: Pipeline) -> TransactionalProducer:
-    """Fence all other writers, and wait until what they were writing is committed or aborted."""
-    transactional_id = group_of(pipeline.name, "rollout")
-    deadline = Deadline.after(_START_S, time.monotonic)
-
-    def wait(seconds: float) -> None:
-        if deadline.expired:
-            raise PenstockError(
-                "Kafka does not answer", where=str(kafka), safe="nothing was written", next="penstock status"
-            )
-        time.sleep(seconds)
-
-    producer = TransactionalProducer(
-        producer_factory(kafka, transactional_id, quiet=True),
-        transactional_id,
-        clock=time.monotonic,
-        wait=wait,
-        stopping=lambda: False,
-    )
-    producer.start()
-    return producer
-
-
 def _is_written(kafka: KafkaAccess, pipeline: Pipeline, change: PolicyChange) -> bool:
     """Whether a change whose outcome is unknown is in the log.
 
@@ -234,7 +204,7 @@ def _is_written(kafka: KafkaAccess, pipeline: Pipeline, change: PolicyChange) ->
     """
     wanted = encode(change)
     try:
-        _started(kafka, pipeline)
+        start_writer(kafka, group_of(pipeline.name, "rollout"))
         return any(record.value == wanted for record in read_topic(kafka, pipeline.rollout_log_topic))
     except PenstockError as error:
         raise PenstockError(

@@ -148,6 +148,16 @@ class Pipeline(Definition):
         return f"drift.{self.name}.state"
 
     @property
+    def incidents_topic(self) -> str:
+        """The topic of every incident: its alarms, its cause, and what was done about it; it is kept for ever."""
+        return f"incidents.{self.name}"
+
+    @property
+    def retrain_topic(self) -> str:
+        """The topic of proposals to train, and of what came of them, as CloudEvents."""
+        return f"retrain.{self.name}"
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """All sources; the one whose events are scored comes first."""
         return (self.source, *self.additional_sources)
@@ -225,7 +235,8 @@ class Pipeline(Definition):
             written += [topic, dead_letters_of(topic)]
         written += [self.shadow_topic, self.corrections_topic]
         written += [self.rollout_topic, self.rollout_log_topic, self.rollout_state_topic]
-        check_topics(read, [*written, self.drift_topic, self.drift_state_topic])
+        written += [self.drift_topic, self.drift_state_topic, self.incidents_topic, self.retrain_topic]
+        check_topics(read, written)
         return self
 
     @model_validator(mode="after")

@@ -55,6 +55,8 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
         Topic(pipeline.rollout_topic, 1, _LATEST_STATE),
         Topic(pipeline.rollout_log_topic, 1, _FOR_EVER),
         Topic(pipeline.rollout_state_topic, 1, _LATEST_STATE),
+        Topic(pipeline.incidents_topic, 1, _FOR_EVER),
+        Topic(pipeline.retrain_topic, 1, _FOR_EVER),
     ]
     if pipeline.labels is not None:
         topics.append(Topic(pipeline.labels.topic, partitions))

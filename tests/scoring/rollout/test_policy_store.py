@@ -65,7 +65,7 @@ class FakeKafka:
 @pytest.fixture
 def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
     fake = FakeKafka()
-    places: dict[str, Any] = {"_started": fake.started, "read_topic": fake.read, "_pause": lambda _: None}
+    places: dict[str, Any] = {"start_writer": fake.started, "read_topic": fake.read, "_pause": lambda _: None}
     for name, place in {**places, "require_topics": lambda *_, **__: None}.items():
         monkeypatch.setattr(policy_store, name, place)
     return fake

@@ -1,0 +1,180 @@
+"""Carries a proposed training out: backfill, training, gates, and a rollout that begins in shadow.
+
+Each step is a command that a person could type. It is done once: the log of incidents has what is done, a version says
+which proposal it answers, and applying a policy that is applied already does nothing. So a training that was killed
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from loop.entries import Outcome, Proposed, Step
+from loop.incidents import Incident
+from penstock.errors import PenstockError
+from penstock.time import iso
+from scoring.repository import ModelRepository
+from streams.plan.project import Project
+
+Run = Callable[[Sequence[str]], int]
+"""Runs ``penstock`` with arguments; returns its exit code."""
+
+AUTHOR = "penstock retrain"
+_NOTHING_TO_DO = 99
+_GATES = {10: "a gate refuses it", 11: "the gates cannot tell: there are too few labelled events"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be carried out, and where.
+
+    Args:
+        project: The pipeline.
+        proposal: The proposal.
+        folder: Where its files go.
+        repository: Has the versions.
+        champion: The version that serves now.
+        judged: The share of the events, by time, on which the gates judge the new version.
+        steps: The steps of the rollout, as a policy has them; None for those that the pipeline declares.
+        gates: A file of gates, or None for the defaults.
+    """
+
+    project: Project
+    proposal: Proposed
+    folder: Path
+    repository: ModelRepository
+    champion: int
+    judged: float = 0.25
+    steps: Sequence[object] | None = None
+    gates: Path | None = None
+
+    @property
+    def backfill(self) -> Path:
+        """The folder of the features."""
+        return self.folder / "backfill"
+
+    @property
+    def policy(self) -> Path:
+        """The file of the rollout's policy."""
+        return self.folder / "rollout.yaml"
+
+    @property
+    def until_ms(self) -> int:
+        """The event time up to which the new version is trained."""
+        begin, end = self.proposal.from_ms, self.proposal.to_ms
+        return end - int((end - begin) * self.judged)
+
+    def version(self) -> int | None:
+        """The version that answers the proposal; None if there is none yet."""
+        name = self.project.pipeline.model.name
+        for version in reversed(self.repository.versions(name)):
+            provenance = self.repository.manifest(name, version).provenance
+            if provenance is not None and provenance.incident == self.proposal.proposal:
+                return version
+        return None
+
+    def command(self, step: Step) -> list[str]:
+        """The command of a step, without ``penstock``."""
+        reference, proposal = self.project.reference, self.proposal
+        reason = f"{proposal.proposal}: {proposal.cause} of incident {proposal.incident}"
+        backfill, version = str(self.backfill), str(self.version() or "N")
+        match step:
+            case "backfill":
+                period = ["--from", iso(proposal.from_ms), "--to", iso(proposal.to_ms)]
+                return ["backfill", "run", reference, *period, "--out", backfill]
+            case "training":
+                until, signed = ["--until", iso(self.until_ms)], ["--author", AUTHOR, "--incident", proposal.proposal]
+                return ["model", "train", reference, "--backfill", backfill, *until, *signed]
+            case "gates":
+                gates = [] if self.gates is None else ["--gates", str(self.gates)]
+                against = ["--version", version, "--against", str(self.champion)]
+                return ["model", "check", reference, "--backfill", backfill, *against, *gates]
+            case "rollout":
+                signed = ["--author", AUTHOR, "--reason", reason]
+                return ["rollout", "apply", reference, "-f", str(self.policy), *signed]
+
+    def write_policy(self, version: int) -> None:
+        """Write the policy that tries the version: in shadow first, then on more and more entities."""
+        policy: dict[str, object] = {
+            "pipeline": self.project.pipeline.name,
+            "mode": "canary",
+            "salt": self.proposal.proposal,
+            "arms": [
+                {"name": "present", "version": self.champion, "role": "champion"},
+                {"name": "retrained", "version": version},
+            ],
+        }
+        if self.steps is not None:
+            policy["steps"] = list(self.steps)
+        self.policy.write_text(yaml.safe_dump(policy, sort_keys=False))
+
+
+STEPS: tuple[Step, ...] = ("backfill", "training", "gates", "rollout")
+
+
+def carry_out(training: Training, incident: Incident, run: Run, tell: Callable[[Step, Outcome, str], None]) -> Outcome:
+    """Do the steps that are not done; returns how it ended.
+
+    Args:
+        training: What to carry out.
+        incident: The incident, whose steps say what is done.
+        run: Runs a command.
+        tell: Is told of each step that ended: what it made, or why it failed.
+
+    Raises:
+        PenstockError: if a command fails. What is done stays done.
+    """
+    training.folder.mkdir(parents=True, exist_ok=True)
+    done = {
+        step.step for step in incident.steps if step.proposal == training.proposal.proposal and step.outcome == "done"
+    }
+    for step in STEPS:
+        if step in done or (step == "training" and training.version() is not None):
+            continue
+        if step == "rollout":
+            training.write_policy(_require_version(training))
+        code = run(training.command(step))
+        if step == "gates" and code in _GATES:
+            tell(step, "refused", f"version {_require_version(training)}: {_GATES[code]}")
+            return "refused"
+        if code not in (0, _NOTHING_TO_DO):
+            command = shlex.join(["penstock", *training.command(step)])
+            tell(step, "failed", f"exit code {code}")
+            raise PenstockError(
+                f"the {step} of {training.proposal.proposal} failed with exit code {code}",
+                where=command,
+                safe="the steps before it; the model that serves is as it was",
+                next=f"penstock retrain run {training.project.reference} --proposal {training.proposal.proposal}, "
+                "which goes on with this step",
+            )
+        tell(step, "done", _made(training, step))
+    return "done"
+
+
+def _made(training: Training, step: Step) -> str:
+    match step:
+        case "backfill":
+            return str(training.backfill)
+        case "training":
+            return f"version {_require_version(training)}, trained until {iso(training.until_ms)}"
+        case "gates":
+            return f"version {_require_version(training)} passes against version {training.champion}"
+        case "rollout":
+            return f"version {_require_version(training)} begins in shadow"
+
+
+def _require_version(training: Training) -> int:
+    version = training.version()
+    if version is None:
+        raise PenstockError(
+            f"no version answers {training.proposal.proposal}",
+            where=f"model {training.project.pipeline.model.name}",
+            safe="the model that serves is as it was",
+            next=f"penstock retrain run {training.project.reference} --proposal {training.proposal.proposal}",
+        )
+    return version

@@ -1,0 +1,152 @@
+"""Opens incidents for alarms, finds their causes, and proposes trainings: what is done once, or again and again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from backfill.topic_reading import Topics
+from loop.causes import diagnose, evidence_of
+from loop.entries import Closed, Diagnosed, Entry, Signal
+from loop.gathering import Gathered, gather
+from loop.incidents import Incident, incidents_of, news
+from loop.lineage import roots_of
+from loop.proposals import proposal_for
+from loop.store import extend
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import Record
+from schemas.codec import Registry, Undecodable, UnknownSchema
+from schemas.history import record_decoder
+from streams.plan.project import Project
+
+_log = logging.getLogger(__name__)
+
+# Fewer present events say too little of their distribution.
+_LEAST_NOW = 1_000
+# Once other versions score so many of the latest events, the incident's version is replaced.
+_REPLACED = 0.95
+
+
+@dataclass(frozen=True)
+class WatchLimits:
+    """The limits of a watch, all in milliseconds of event time except the last.
+
+    Args:
+        span_ms: How long before an incident its reference may begin.
+        quiet_ms: How long after an incident the same version opens no other one.
+        cool_down_ms: How long after a training none is proposed, in ms of the clock.
+    """
+
+    span_ms: int
+    quiet_ms: int
+    cool_down_ms: int
+
+
+def watch_once(
+    project: Project,
+    kafka: KafkaAccess,
+    topics: Topics,
+    limits: WatchLimits,
+    now_ms: int,
+    registry: Registry | None = None,
+) -> list[Entry]:
+    """Take in the alarms that there are, diagnose what is open, propose what follows; returns the log.
+
+    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all.
+
+    Raises:
+        PenstockError: if a topic cannot be read or written.
+    """
+    pipeline = project.pipeline
+    alarms = sorted(_alarms(topics.read(pipeline.drift_topic)), key=lambda one: (one.event_time_ms, one.id))
+    entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
+    for incident in list(incidents_of(entries).values()):
+        if incident.is_open:
+            entries = _look_at(project, kafka, topics, limits, now_ms, registry, incident)
+    return entries
+
+
+def _look_at(
+    project: Project,
+    kafka: KafkaAccess,
+    topics: Topics,
+    limits: WatchLimits,
+    now_ms: int,
+    registry: Registry | None,
+    incident: Incident,
+) -> list[Entry]:
+    since_ms = min(signal.event_time_ms for signal in incident.signals)
+    gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry)
+    diagnosed = None if gathered is None else _diagnosed(project, incident, gathered, now_ms)
+
+    def decide(log: Sequence[Entry]) -> list[Entry]:
+        present = incidents_of(log).get(incident.id)
+        if present is None or not present.is_open:
+            return []
+        added: list[Entry] = []
+        if diagnosed is not None and _is_news(present.diagnosis, diagnosed):
+            added.append(diagnosed)
+            present.diagnosis = diagnosed
+        if gathered is not None and gathered.others >= _REPLACED:
+            why = f"other versions than {incident.model_version} score now"
+            return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
+        if gathered is not None:
+            proposal = proposal_for(
+                present,
+                log,
+                from_ms=gathered.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
+                to_ms=gathered.end_ms + 1,
+                cool_down_ms=limits.cool_down_ms,
+                now_ms=now_ms,
+            )
+            added += [proposal] if proposal is not None else []
+        return added
+
+    entries = extend(kafka, project.pipeline, decide)
+    if diagnosed is not None:
+        _log.info("incident %s: %s (%s)", incident.id, diagnosed.cause, "; ".join(diagnosed.why))
+    return entries
+
+
+def _diagnosed(project: Project, incident: Incident, gathered: Gathered, now_ms: int) -> Diagnosed | None:
+    if len(gathered.now) < _LEAST_NOW:
+        return None
+    evidence = evidence_of(gathered.before, gathered.now)
+    verdict = diagnose(evidence, roots_of(project))
+    first = next(
+        (shift.first for shift in evidence.shifts if verdict.column is not None and shift.first is not None), None
+    )
+    return Diagnosed(
+        incident=incident.id,
+        time_ms=now_ms,
+        cause=verdict.cause,
+        action=verdict.action,
+        why=tuple(verdict.why),
+        column=verdict.column,
+        first=None if first is None else gathered.places[first],
+        shares={name: round(share, 4) for name, share in (verdict.shares or {}).items()},
+        mature=len(gathered.now.matured()),
+    )
+
+
+def _is_news(before: Diagnosed | None, now: Diagnosed) -> bool:
+    """Whether a diagnosis says something else than the one before."""
+    return before is None or (before.cause, before.column) != (now.cause, now.column)
+
+
+def _alarms(records: Iterable[Record]) -> Iterable[Signal]:
+    decoder = record_decoder("drift_alert")
+    for record in records:
+        try:
+            alert = decoder.decode(record.value or b"")
+        except (Undecodable, UnknownSchema):
+            continue
+        yield Signal(
+            id=alert["alert_id"],
+            what=alert["monitor"],
+            text=alert["message"],
+            event_time_ms=alert["event_time"],
+            place=f"{alert['topic']}[{alert['partition']}]@{alert['offset']}",
+            model_version=alert["model_version"],
+        )

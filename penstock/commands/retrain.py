@@ -1,0 +1,289 @@
+"""``penstock retrain``: carries out trainings that were proposed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from loop.entries import Entry, Opened, Outcome, Proposed, Signal, Step, Stepped
+from loop.incidents import incidents_of
+from loop.proposals import is_ended, open_proposals
+from loop.retraining import STEPS, Training, carry_out
+from loop.store import extend, read_entries
+from penstock.commands.errors import pipeline_argument
+from penstock.commands.options import EventTime
+from penstock.commands.rollout.signing import signed_options
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+from scoring.repository import ModelRepository
+from scoring.rollout.policy_store import read_followed
+from streams.plan.project import Project, open_project
+
+_REFUSED, _NOTHING_TO_DO = 3, 99
+_CAUSES = ["concept-drift", "covariate-shift", "calibration", "scheduled"]
+
+
+@click.group()
+def retrain() -> None:
+    """Train a model anew where an incident proposes it: backfill, training, gates, and a rollout that begins in shadow.
+
+    One id runs through all of it: that of the proposal. `penstock audit` tells the whole story.
+    """
+
+
+@retrain.command("list")
+@pipeline_argument
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+def list_command(pipeline: str, *, as_json: bool) -> None:
+    """List the trainings that were proposed, and what came of them."""
+    project = open_project(pipeline)
+    entries = read_entries(Settings().kafka.access, project.pipeline)
+    is_open = {one.proposal for one in open_proposals(entries)}
+    rows: list[dict[str, Any]] = []
+    for incident in incidents_of(entries).values():
+        for one in incident.proposals:
+            steps = {step.step: step.outcome for step in incident.steps if step.proposal == one.proposal}
+            state = "open" if one.proposal in is_open else "ended" if is_ended(incident, one.proposal) else "closed"
+            rows.append({**one.model_dump(exclude={"kind"}), "state": state, "steps": steps})
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        done = ", ".join(f"{step} {outcome}" for step, outcome in row["steps"].items()) or "nothing done yet"
+        click.echo(f"{row['proposal']}  {row['state']:<6}  {row['cause']}, {row['action']}: {done}")
+    if not rows:
+        click.echo("no training was proposed")
+
+
+@retrain.command()
+@pipeline_argument
+@click.option("--from", "from_ms", type=EventTime(), required=True, help="Train on events from this event time on.")
+@click.option(
+    "--to", "to_ms", type=EventTime(), required=True, help="Train and judge on events before this event time."
+)
+@signed_options("it stays in the log for ever")
+def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -> None:
+    """Propose a training without an incident, as a schedule does. The same period is proposed once."""
+    if from_ms >= to_ms:
+        raise click.UsageError("--from is not before --to")
+    project, settings = open_project(pipeline), Settings()
+    now_ms = time.time_ns() // 1_000_000
+    version = str(_champion(project, settings))
+    name = hashlib.sha256(f"{from_ms} {to_ms} {reason}".encode()).hexdigest()[:8]
+    signal = Signal(
+        id=f"proposed:{name}",
+        what="schedule",
+        text=f"{reason} (by {author})",
+        event_time_ms=to_ms,
+        place="",
+        model_version=version,
+    )
+    proposed = Proposed(
+        incident=f"inc-{name}",
+        time_ms=now_ms,
+        proposal=f"ret-{name}",
+        cause="scheduled",
+        action="retrain",
+        from_ms=from_ms,
+        to_ms=to_ms,
+        model_version=version,
+    )
+
+    def decide(log: Sequence[Entry]) -> list[Entry]:
+        if proposed.incident in incidents_of(log):
+            return []
+        if open_ones := open_proposals(log):
+            raise PenstockError(
+                f"{open_ones[0].proposal} is proposed already, and only one training is proposed at a time",
+                where=project.pipeline.retrain_topic,
+                safe="nothing was proposed",
+                next=f"penstock retrain run PIPELINE --proposal {open_ones[0].proposal}; or close its incident: "
+                f"penstock incidents close PIPELINE {open_ones[0].incident} --reason TEXT",
+            )
+        return [Opened(incident=proposed.incident, time_ms=now_ms, signals=(signal,)), proposed]
+
+    extend(settings.kafka.access, project.pipeline, decide)
+    click.echo(proposed.proposal)
+
+
+@retrain.command()
+@pipeline_argument
+@click.option("--proposal", "name", metavar="ID", help="Which; by default the one that is open, if --auto allows it.")
+@click.option(
+    "--auto",
+    "causes",
+    multiple=True,
+    type=click.Choice(_CAUSES),
+    help="Carry out what is open if this is its cause, without a person; may be given several times.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where its files go (default: retrain/NAME beside the model repository).",
+)
+@click.option(
+    "--judged",
+    type=click.FloatRange(0.05, 0.9),
+    default=0.25,
+    show_default=True,
+    help="The share of the events, the latest, on which the gates judge the new version.",
+)
+@click.option(
+    "--rollout",
+    "template",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A YAML file whose `steps` the rollout takes (default: those of the pipeline).",
+)
+@click.option("--gates", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A TOML file of gates.")
+@click.option("--dry-run", is_flag=True, help="Print the commands, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+def run(
+    pipeline: str,
+    name: str | None,
+    causes: tuple[str, ...],
+    folder: Path | None,
+    judged: float,
+    template: Path | None,
+    gates: Path | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Carry out a training: backfill, training, gates, and a rollout, which the rollout controller moves on.
+
+    What is done is not done again, so the command goes on where another one was killed. Exits with 3 if a gate refuses
+    the new version, and with 99 if there is nothing to do.
+    """
+    project, settings = open_project(pipeline), Settings()
+    kafka = settings.kafka.access
+    entries = read_entries(kafka, project.pipeline)
+    proposal = _choose(entries, name, causes)
+    incident = None if proposal is None else incidents_of(entries)[proposal.incident]
+    if proposal is None or incident is None or is_ended(incident, proposal.proposal):
+        text = "no training is open" if proposal is None else f"{proposal.proposal} has ended"
+        click.echo(json.dumps({"proposal": name, "outcome": "nothing"}) if as_json else f"{text}: nothing to do")
+        sys.exit(_NOTHING_TO_DO)
+    root = folder or Path(settings.model_repository).parent / "retrain" / project.pipeline.name
+    training = Training(
+        project=project,
+        proposal=proposal,
+        folder=root / proposal.proposal,
+        repository=ModelRepository(settings.model_repository),
+        champion=_champion(project, settings),
+        judged=judged,
+        steps=None if template is None else _steps_in(template),
+        gates=gates,
+    )
+    if dry_run:
+        for step in STEPS:
+            click.echo(shlex.join(["penstock", *training.command(step)]))
+        return
+
+    def tell(step: Step, outcome: Outcome, detail: str) -> None:
+        click.echo(f"{step} {outcome}: {detail}", err=True)
+        stepped = Stepped(
+            incident=proposal.incident,
+            time_ms=time.time_ns() // 1_000_000,
+            proposal=proposal.proposal,
+            step=step,
+            outcome=outcome,
+            detail=detail,
+        )
+        extend(kafka, project.pipeline, lambda log: [] if _is_told(log, stepped) else [stepped])
+
+    training.folder.mkdir(parents=True, exist_ok=True)
+    with closing((training.folder / ".lock").open("w")) as lock:
+        _lock(lock.fileno(), training.folder)
+        outcome = carry_out(training, incident, _run, tell)
+    version = training.version()
+    if as_json:
+        click.echo(json.dumps({"proposal": proposal.proposal, "outcome": outcome, "version": version}))
+    else:
+        click.echo(f"{proposal.proposal}: version {version} {_RESULTS[outcome]}")
+    if outcome == "refused":
+        sys.exit(_REFUSED)
+
+
+_RESULTS = {"done": "begins in shadow: penstock rollout show PIPELINE", "refused": "is refused by the gates"}
+
+
+def _choose(entries: Sequence[Entry], name: str | None, causes: Sequence[str]) -> Proposed | None:
+    proposals = [one for incident in incidents_of(entries).values() for one in incident.proposals]
+    if name is not None:
+        found = next((one for one in proposals if one.proposal == name), None)
+        if found is None:
+            known = ", ".join(one.proposal for one in proposals) or "none"
+            raise PenstockError(
+                f"there is no proposal {name}; there are: {known}", next="penstock retrain list PIPELINE"
+            )
+        return found
+    found = next(iter(open_proposals(entries)), None)
+    if found is not None and found.cause not in causes:
+        raise PenstockError(
+            f"{found.proposal} is open because of {found.cause}, which --auto does not name",
+            safe="nothing was trained",
+            next=f"penstock retrain run PIPELINE --proposal {found.proposal}",
+        )
+    return found
+
+
+def _champion(project: Project, settings: Settings) -> int:
+    """The version that serves: by the policy, or without one, as the repository is configured."""
+    change = read_followed(settings.kafka.access, project.pipeline)
+    if change is not None:
+        return change.policy.policy.champion.version
+    return ModelRepository(settings.model_repository).current(project.pipeline.model.name)
+
+
+def _steps_in(file: Path) -> list[object]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PenstockError(f"the file is no YAML: {error}", where=str(file)) from error
+    steps = content.get("steps") if isinstance(content, dict) else None
+    if not isinstance(steps, list) or not steps:
+        raise PenstockError(
+            "the file has no list of steps",
+            where=str(file),
+            next="steps: [{weight: 0, least_events: 10000, least_time: 1h, most_time: 7d}, ...]",
+        )
+    return steps
+
+
+def _is_told(log: Sequence[Entry], stepped: Stepped) -> bool:
+    return any(
+        isinstance(entry, Stepped)
+        and (entry.proposal, entry.step, entry.outcome) == (stepped.proposal, stepped.step, stepped.outcome)
+        and entry.outcome != "failed"
+        for entry in log
+    )
+
+
+def _lock(file: int, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise PenstockError(
+            "another process carries this training out",
+            where=str(folder),
+            safe="nothing was done",
+            next="wait for it, or end it",
+        ) from error
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command of Penstock as a process of its own; what it prints goes to standard error."""
+    click.echo(click.style(f"$ {shlex.join(['penstock', *arguments])}", dim=True), err=True)
+    return subprocess.run([sys.executable, "-m", "penstock", *arguments], stdout=sys.stderr, check=False).returncode

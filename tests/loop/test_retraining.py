@@ -1,0 +1,147 @@
+"""A training that was proposed is carried out step by step, once, also when it is killed between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from loop.entries import Opened, Proposed, Signal, Stepped
+from loop.incidents import incidents_of
+from loop.retraining import STEPS, Training, carry_out
+from penstock.cli import cli
+from penstock.errors import PenstockError
+from scoring.rollout.policy_files import read_policy
+
+PROPOSAL = Proposed(
+    incident="inc-1",
+    time_ms=1,
+    proposal="ret-1",
+    cause="concept-drift",
+    action="retrain",
+    from_ms=1_000,
+    to_ms=2_000,
+    model_version="1",
+)
+SIGNAL = Signal(id="a", what="score", text="t", event_time_ms=1, place="p", model_version="1")
+
+
+class World:
+    """Commands that do nothing but what counts: a training adds a version."""
+
+    def __init__(self, folder: Path, **codes: int) -> None:
+        self.codes, self.ran, self.told = codes, list[str](), list[tuple[str, str]]()
+        self.answers: dict[int, str | None] = {1: None}
+        self.kill_after: str | None = None
+        self.log: list[Any] = [Opened(incident="inc-1", time_ms=1, signals=(SIGNAL,)), PROPOSAL]
+        repository: Any = SimpleNamespace(
+            versions=lambda _model: sorted(self.answers),
+            manifest=lambda _model, version: SimpleNamespace(
+                provenance=SimpleNamespace(incident=self.answers[version])
+            ),
+        )
+        project: Any = SimpleNamespace(
+            reference="taps.py", pipeline=SimpleNamespace(name="taps", model=SimpleNamespace(name="taps"))
+        )
+        self.training = Training(project, PROPOSAL, folder / "ret-1", repository, champion=1)
+
+    def run(self, arguments: Sequence[str]) -> int:
+        name = " ".join(arguments[:2])
+        self.ran.append(name)
+        code = self.codes.get(name.replace(" ", "_").replace("-", "_"), 0)
+        if name == "model train" and code == 0:
+            self.answers[max(self.answers) + 1] = "ret-1"
+        if self.kill_after == name:
+            raise KeyboardInterrupt
+        return code
+
+    def tell(self, step: Any, outcome: Any, detail: str) -> None:
+        self.told.append((step, outcome))
+        self.log.append(
+            Stepped(incident="inc-1", time_ms=2, proposal="ret-1", step=step, outcome=outcome, detail=detail)
+        )
+
+    def carry_out(self) -> str:
+        return carry_out(self.training, incidents_of(self.log)["inc-1"], self.run, self.tell)
+
+
+ALL = ["backfill run", "model train", "model check", "rollout apply"]
+
+
+def test_all_steps_are_done_in_order_and_told(tmp_path):
+    world = World(tmp_path)
+    assert world.carry_out() == "done"
+    assert world.ran == ALL
+    assert world.told == [(step, "done") for step in STEPS]
+
+
+def test_the_policy_tries_the_new_version_beside_the_champion_under_the_id_of_the_proposal(tmp_path):
+    world = World(tmp_path)
+    world.carry_out()
+    policy = read_policy(world.training.policy)
+    assert (policy.salt, policy.champion.version, [arm.version for arm in policy.candidates]) == ("ret-1", 1, [2])
+
+
+@pytest.mark.parametrize("killed", ALL)
+def test_killed_after_any_command_no_second_version_is_made_and_what_is_told_as_done_is_not_done_again(
+    tmp_path, killed
+):
+    world = World(tmp_path)
+    world.kill_after = killed
+    with pytest.raises(KeyboardInterrupt):
+        world.carry_out()
+    world.kill_after, before = None, list(world.ran)
+    assert world.carry_out() == "done"
+    assert sorted(world.answers) == [1, 2]
+    again = world.ran[len(before) :]
+    assert again == ALL[ALL.index("model check" if killed == "model train" else killed) :]
+
+
+@pytest.mark.parametrize("code", [10, 11])
+def test_a_version_that_the_gates_do_not_pass_is_not_tried(tmp_path, code):
+    world = World(tmp_path, model_check=code)
+    assert world.carry_out() == "refused"
+    assert world.ran == ALL[:3]
+    assert world.told[-1] == ("gates", "refused")
+
+
+def test_a_command_that_fails_ends_it_with_the_command_that_goes_on(tmp_path):
+    world = World(tmp_path, model_train=1)
+    with pytest.raises(PenstockError) as failed:
+        world.carry_out()
+    assert failed.value.next is not None
+    assert "penstock retrain run taps.py --proposal ret-1" in failed.value.next
+    assert world.told[-1] == ("training", "failed")
+    world.codes = {}
+    assert world.carry_out() == "done"
+
+
+def test_what_there_is_already_is_no_failure(tmp_path):
+    assert World(tmp_path, backfill_run=99).carry_out() == "done"
+
+
+def test_the_latest_quarter_is_judged_and_not_trained_on(tmp_path):
+    assert World(tmp_path).training.until_ms == 1_750
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_command_has_the_options_that_it_is_given(tmp_path, step):
+    training = World(tmp_path).training
+    training.backfill.mkdir(parents=True)
+    training.write_policy(1)
+    name, sub, *rest = [argument if argument != "N" else "2" for argument in training.command(step)]
+    group: Any = cli.get_command(None, name)  # type: ignore[arg-type]
+    command = group.get_command(None, sub)
+    command.make_context(sub, rest)  # raises click.UsageError
+
+
+def test_steps_of_a_template_are_the_policys(tmp_path):
+    training = World(tmp_path).training
+    steps = [{"weight": 0, "least_events": 5, "least_time": "1s", "most_time": "9s"}]
+    training.folder.mkdir()
+    Training(**{**training.__dict__, "steps": steps}).write_policy(2)
+    assert yaml.safe_load(training.policy.read_text())["steps"] == steps
