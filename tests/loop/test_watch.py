@@ -1,0 +1,100 @@
+"""What a watch adds to the log of incidents, as the world goes on.
+
+On a real broker: tests/integration/test_incidents.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from loop import watch
+from loop.entries import Diagnosed, Entry, Proposed
+from loop.incidents import Incident, incidents_of
+from loop.watch import WatchLimits
+from penstock.kafka.access import KafkaAccess
+from tests.loop.taps import HORIZON_MS, FakeTopics, Taps, define, time_of
+
+LIMITS = WatchLimits(span_ms=60 * HORIZON_MS, quiet_ms=HORIZON_MS, cool_down_ms=1_000)
+
+
+class Watched:
+    """A watch whose log is in memory."""
+
+    def __init__(self, taps: Taps, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.taps, self.log = taps, list[Entry]()
+        monkeypatch.setattr(watch, "extend", self._extend)
+
+    def _extend(self, _kafka: object, _pipeline: object, decide: Any) -> Sequence[Entry]:
+        self.log += decide(list(self.log))
+        return list(self.log)
+
+    def look(self) -> Incident:
+        topics: Any = FakeTopics(self.taps)
+        watch.watch_once(self.taps.project, KafkaAccess(bootstrap="127.0.0.1:1"), topics, LIMITS, len(self.log) + 5)
+        return list(incidents_of(self.log).values())[-1]
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch) -> Watched:
+    taps = Taps(define(tmp_path))
+    taps.write(5_000)
+    taps.publish_labels()
+    return Watched(taps, monkeypatch)
+
+
+def test_an_alarm_opens_an_incident_whose_cause_follows_once_enough_has_come(watched):
+    watched.taps.alarm()
+    watched.taps.write(200, unit=100)
+    assert watched.look().diagnosis is None
+    watched.taps.write(1_300, unit=100)
+    found = watched.look().diagnosis
+    assert (found.cause, found.action, found.column) == ("upstream-fault", "mend-source", "amount")
+    assert found.first.startswith("events.taps_x[0]@50")
+
+
+def test_looking_again_adds_nothing(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    watched.look()
+    before = list(watched.log)
+    watched.look()
+    assert watched.log == before
+
+
+def test_a_fault_of_a_source_proposes_no_training(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    assert watched.look().proposals == []
+
+
+def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_since_is_proposed(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)
+    assert watched.look().proposals == []
+    watched.taps.publish_labels(mature=True)
+    incident = watched.look()
+    assert incident.diagnosis.cause == "concept-drift"
+    (proposal,) = incident.proposals
+    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_299) + 1)
+    assert [type(entry) for entry in watched.log[-2:]] == [Diagnosed, Proposed]
+
+
+def test_an_incident_ends_when_another_version_scores(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    watched.look()
+    watched.taps.write(600, version="2")
+    incident = watched.look()
+    assert not incident.is_open
+    assert incident.closed.reason == "other versions than 1 score now"
+
+
+def test_garbage_in_any_topic_is_passed_over(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    for values in watched.taps.topics.values():
+        values[3:3] = [b"garbage", b""]
+    assert watched.look().diagnosis.cause == "upstream-fault"
