@@ -17,6 +17,7 @@ from penstock.commands.errors import pipeline_argument
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import iso
+from scoring.gates.stored_reports import read_report, stored_reports
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import iterate_log
 from streams.definitions.pipeline import Pipeline
@@ -57,4 +58,6 @@ def _versions(pipeline: Pipeline, repository: ModelRepository) -> Iterator[Versi
         made = manifest.provenance
         if made is not None:
             data = None if manifest.recipe is None or manifest.recipe.data is None else manifest.recipe.data.data_hash
-            yield Version(number, made.made_ms, made.incident, data, None)
+            reports = [*stored_reports(repository, name, number).values()]
+            verdict = read_report(reports[-1]).verdict.value if reports else None
+            yield Version(number, made.made_ms, made.incident, data, verdict)
