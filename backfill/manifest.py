@@ -49,6 +49,7 @@ class BackfillManifest(BaseModel):
         checkpoint: That job's newest known checkpoint.
         replayed: Whether it has finished, so that all rows are in the scratch topic.
         parts: The part files written so far, in order of partition and offset.
+        delivered: The files whose rows are in Cassandra, by the place there.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,6 +66,12 @@ class BackfillManifest(BaseModel):
     checkpoint: str | None = None
     replayed: bool = False
     parts: list[Part] = []
+    delivered: dict[str, list[str]] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its rows in Cassandra: negative, so below that of any live job, and of this run alone."""
+        return int(self.run, 16) - 2**32
 
     @property
     def job_name(self) -> str:

@@ -108,6 +108,7 @@ def read_run(
             unreadable=[*no_features, *no_predictions, *no_shadows, *no_corrections],
             unread=unread,
             read_at_ms=read_at_ms,
+            keyspace=settings.cassandra.keyspace,
             cassandra=tables.result(),
         )
 
@@ -173,6 +174,12 @@ def read_backfill_data(folder: Path) -> BackfillData:
         ),
         announced_rows=sum(part["rows"] for part in manifest["parts"]),
         rows=pa.concat_tables(tables),
+        epoch=formats.backfill_epoch(manifest["run"]),
+        keyspaces=tuple(
+            place.rpartition(" ")[2]
+            for place, files in manifest.get("delivered", {}).items()
+            if set(files) == {part["file"] for part in manifest["parts"]}
+        ),
     )
 
 
