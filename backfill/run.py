@@ -121,7 +121,8 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
     views = selected_views(plan, request.views, project.reference)
     start_ms = replay_start_ms(plan, from_ms)
     sources = project.pipeline.sources
-    topics = [read_retained_topic(project, source, settings, start_ms, request.archive) for source in sources]
+    archive, to_ms = request.archive, request.to_ms
+    topics = [read_retained_topic(project, source, settings, start_ms, archive, to_ms) for source in sources]
     replay = plan_replay(
         plan,
         topics,
