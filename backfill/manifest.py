@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +73,26 @@ class BackfillManifest(BaseModel):
     def epoch(self) -> int:
         """The epoch of its rows in Cassandra: negative, so below that of any live job, and of this run alone."""
         return int(self.run, 16) - 2**32
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that its rows follow from: two complete backfills with one identity have the same rows.
+
+        So neither the run nor where the records came from matters, but the topics' ends when it was planned do.
+        """
+        replay = self.replay
+        content = {
+            "pipeline": self.pipeline,
+            "views": self.views,
+            "plan": self.plan,
+            "range": [replay.from_ms, replay.to_ms],
+            "offsets": [
+                {str(number): [begin, source.end[number]] for number, begin in source.start.items()}
+                for source in replay.sources
+            ],
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def job_name(self) -> str:

@@ -41,7 +41,8 @@ class BackfillData:
     """A backfill: its range of event time, the views of its rows, the offsets of each source, and all rows.
 
     ``announced_rows`` is the number of rows that its manifest states, ``epoch`` that of its rows in Cassandra.
-    ``keyspaces`` are those of Cassandra to which all of its rows went, by its manifest.
+    ``keyspaces`` are those of Cassandra to which all of its rows went, by its manifest. ``identity`` is the hash of
+    what its rows follow from; training sets that were made of it have it, too.
     """
 
     from_ms: int
@@ -52,6 +53,7 @@ class BackfillData:
     rows: pa.Table
     epoch: int = 0
     keyspaces: tuple[str, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_check import check_declared
 from scoring.startup import check_model
 from scoring.training_set import view_versions
-from scoring.version_files import content_hash
 from streams.plan.project import Project
 
 
@@ -120,7 +119,7 @@ def score(
             decides=Policy.of(project.pipeline.model).version,
             from_ms=request.from_ms,
             to_ms=request.to_ms,
-            backfill=None if request.backfill is None else _hash_of(request.backfill),
+            backfill=None if request.backfill is None else request.backfill.manifest.identity,
             columns=columns,
             ranges={},
         )
@@ -198,10 +197,6 @@ def _write_partition(
         on_part(written)
     manifest.done.append(partition)
     manifest.save(folder)
-
-
-def _hash_of(backfill: Backfill) -> str:
-    return content_hash(backfill.manifest.model_dump(mode="json"))
 
 
 def _decider(project: Project, versions: LocalVersions, request: ScoreRequest) -> Decider:
