@@ -226,7 +226,8 @@ def _write_rest(
     with Lag(settings.kafka.access) as lag:
         # Not where a transaction is still open: there the rows after it could not be seen, and would be left out.
         ends = lag.log_ends(topic)
-    progress.start_step("write", sum(ends.values()), records.done)
+    # Of records, and of the markers of transactions, which cannot be told apart before they are read.
+    progress.start_step("write", sum(ends.values()), records.done, "offset")
     for chunks in records.read_to(ends, _LOOK_EVERY_S):
         for chunk in chunks:
             parts.add(*chunk)
