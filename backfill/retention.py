@@ -91,7 +91,9 @@ def _runs_until(
     found = {}
     for number, runs in topics.runs(source.topic).items():
         found[number] = runs[-1]
-        for first, end in runs[:-1] if to_ms is not None else ():
+        if to_ms is None:
+            continue
+        for first, end in runs[:-1]:
             tail = topics.read(source.topic, start={number: max(first, end - _SAMPLED_RECORDS)}, end={number: end})
             if any(time_ms >= to_ms for time_ms in _event_times(source, project.schemas, settings, tail)):
                 found[number] = first, end

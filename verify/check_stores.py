@@ -122,8 +122,8 @@ def check_cassandra(
             findings.refused += is_refused
             for name, row in found.items():
                 rows[name].append(_Row(row, is_refused))
-    for name, row in _rows_of_backfills(plan, backfills, keyspace):
-        rows[name].append(row)
+    for name, of_backfill in _rows_of_backfills(plan, backfills, keyspace):
+        rows[name].append(of_backfill)
     tables = _without_other_backfills(tables, {backfill.epoch for backfill in backfills}, findings)
     for name, of_table in rows.items():
         _check_table(name, keys[name], of_table, tables, findings)

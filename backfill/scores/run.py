@@ -140,7 +140,7 @@ def score(
                 groups = [] if request.policy is None else list(project.pipeline.model.groups)
                 policy = None if request.policy is None else request.policy.version
                 rows = ScoredRows(decider.kept, policy, groups, request.amount)
-                source = _source(project, repository, topics, request, manifest)
+                source = _source(project, repository, topics, request, manifest, folder)
                 for partition in source.partitions():
                     if partition not in manifest.done:
                         _write_partition(folder, manifest, partition, source, decider, rows, on_part, is_stopping)
@@ -283,14 +283,19 @@ def _cut(project: Project, topics: Topics, manifest: ScoresManifest) -> list[int
 
 
 def _source(
-    project: Project, repository: ModelRepository, topics: Topics, request: ScoreRequest, manifest: ScoresManifest
+    project: Project,
+    repository: ModelRepository,
+    topics: Topics,
+    request: ScoreRequest,
+    manifest: ScoresManifest,
+    folder: Path,
 ) -> EventSource:
     pipeline = project.pipeline
     predictions = manifest.ranges.get(pipeline.predictions_topic, {})
     features = manifest.ranges.get(pipeline.features_topic, {})
     scope = (request.from_ms, request.to_ms, manifest.columns)
     if request.backfill is not None:
-        return RecomputedEvents(project, request.backfill, topics, predictions, *scope)
+        return RecomputedEvents(project, request.backfill, topics, predictions, *scope, folder)
 
     def check(model: str, version: str) -> None:
         try:
@@ -303,7 +308,7 @@ def _source(
                 next="score recomputed features instead: --backfill FOLDER",
             ) from error
 
-    return ServedEvents(project, topics, predictions, features, *scope, check)
+    return ServedEvents(project, topics, predictions, features, *scope, check, folder)
 
 
 def _require_backfill(project: Project, backfill: Backfill, request: ScoreRequest, columns: tuple[str, ...]) -> None:
