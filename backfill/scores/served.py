@@ -112,8 +112,8 @@ def _predictions(
 
 def _served(value: list[Any]) -> Served:
     """What was kept."""
-    *rest, others = value
-    return Served(*rest, None if others is None else np.array(others, np.float32))
+    score, decision, version, forced, others = value
+    return Served(score, decision, version, forced, None if others is None else np.array(others, np.float32))
 
 
 class ColumnValues(Spilled[int]):

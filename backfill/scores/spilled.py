@@ -20,7 +20,7 @@ CACHE_KB = 64 * 1024
 # Values that are written in the order of their keys: a page of the file then takes several of them.
 _AT_ONCE = 100_000
 
-Key = TypeVar("Key", int, str)
+Key = TypeVar("Key", bound=int | str)
 
 
 class Spilled(Generic[Key]):
