@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cassandra.cluster import Session
 from cassandra.query import dict_factory
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -306,15 +307,21 @@ def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_
     assert scratch_topics(bench) == []
 
 
-def history_rows(bench: JobBench, view: str) -> list[dict[str, Any]]:
+@pytest.fixture
+def session(environment: None) -> Iterator[Session]:
+    """Cassandra; rows are dictionaries."""
+    with connect_cassandra(Settings().cassandra, dict_factory) as cluster:
+        yield cluster.connect()
+
+
+def history_rows(session: Session, bench: JobBench, view: str) -> list[dict[str, Any]]:
     """All rows of a view's history."""
-    with connect_cassandra(bench.settings.cassandra, dict_factory) as cluster, cluster.connect() as session:
-        table = f"{bench.settings.cassandra.keyspace}.features_{bench.pipeline.name}_{view}_v1"
-        return list(session.execute(f"SELECT * FROM {table}"))
+    table = f"{bench.settings.cassandra.keyspace}.features_{bench.pipeline.name}_{view}_v1"
+    return list(session.execute(f"SELECT * FROM {table}", timeout=60))
 
 
 def test_a_backfill_killed_on_its_way_into_cassandra_is_there_once_and_the_verifier_finds_a_row_that_is_changed(
-    environment: None, tmp_path: Path, suffix: str
+    session: Session, tmp_path: Path, suffix: str
 ) -> None:
     bench = prepared(define(tmp_path, suffix), Settings())
     history = History(bench, 2_000, seed=5)
@@ -336,29 +343,29 @@ def test_a_backfill_killed_on_its_way_into_cassandra_is_there_once_and_the_verif
     encoder = Encoder(features_schema(bench.plan))
     store.write(store.decode(bench.pipeline.features_topic, [encoder.encode(one.value) for one in served])).result()  # type: ignore[arg-type]
     store.close()
-    live = history_rows(bench, "by_card")
+    live = history_rows(session, bench, "by_card")
 
     first = command(bench, wanted, folder, *into, "--max-rate", "500")
     deadline = time.monotonic() + 120
-    while len(history_rows(bench, "by_card")) == len(live):
+    while len(history_rows(session, bench, "by_card")) == len(live):
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
     first.kill()
     first.communicate()
-    partly = len(history_rows(bench, "by_card")) - len(live)
+    partly = len(history_rows(session, bench, "by_card")) - len(live)
     second = command(bench, wanted, folder, *into)
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 0, said
     manifest = read_backfill(folder).manifest
     assert 0 < partly < manifest.rows
     assert f"vectors brought to cassandra, under epoch {manifest.epoch}" in said
-    rows = history_rows(bench, "by_card")
+    rows = history_rows(session, bench, "by_card")
     assert len(rows) == len(live) + manifest.rows
     again = command(bench, wanted, folder, *into)
     said, _ = again.communicate(timeout=120)
     assert "0 vectors brought to cassandra" in said
-    assert history_rows(bench, "by_card") == rows
+    assert history_rows(session, bench, "by_card") == rows
     # Of an event that was served, what was served counts; of one from before, the row of the backfill.
     of_live = {row["event_id"] for row in live}
     assert 0 < len(of_live) < manifest.rows
@@ -378,10 +385,9 @@ def test_a_backfill_killed_on_its_way_into_cassandra_is_there_once_and_the_verif
     broken = next(row for row in rows if row["epoch"] == manifest.epoch)
     table = f"{bench.settings.cassandra.keyspace}.features_{bench.pipeline.name}_by_card_v1"
     key = " AND ".join(f"{name} = %({name})s" for name in HISTORY_KEY)
-    with connect_cassandra(bench.settings.cassandra) as cluster, cluster.connect() as session:
-        session.execute(f"UPDATE {table} SET event_id = 'another' WHERE {key}", broken)
-        assert [text for text in verified().examples if "differs in event_id" in text]
-        session.execute(f"DELETE FROM {table} WHERE {key}", broken)
+    session.execute(f"UPDATE {table} SET event_id = 'another' WHERE {key}", broken)
+    assert [text for text in verified().examples if "differs in event_id" in text]
+    session.execute(f"DELETE FROM {table} WHERE {key}", broken)
     assert [text for text in verified().examples if "is missing" in text]
 
 
