@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +50,7 @@ class BackfillManifest(BaseModel):
         checkpoint: That job's newest known checkpoint.
         replayed: Whether it has finished, so that all rows are in the scratch topic.
         parts: The part files written so far, in order of partition and offset.
+        delivered: The files whose rows are in Cassandra, by the place there.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,6 +67,32 @@ class BackfillManifest(BaseModel):
     checkpoint: str | None = None
     replayed: bool = False
     parts: list[Part] = []
+    delivered: dict[str, list[str]] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its rows in Cassandra: negative, so below that of any live job, and of this run alone."""
+        return int(self.run, 16) - 2**32
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that its rows follow from: two complete backfills with one identity have the same rows.
+
+        So neither the run nor where the records came from matters, but the topics' ends when it was planned do.
+        """
+        replay = self.replay
+        content = {
+            "pipeline": self.pipeline,
+            "views": self.views,
+            "plan": self.plan,
+            "range": [replay.from_ms, replay.to_ms],
+            "offsets": [
+                {str(number): [begin, source.end[number]] for number, begin in source.start.items()}
+                for source in replay.sources
+            ],
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def job_name(self) -> str:

@@ -66,12 +66,14 @@ class CheckRequest:
         against: The version to compare it with; None for the one that is served, if it is another.
         limits: What the version must keep.
         seed: For the intervals that are drawn.
+        archive: The folder or URL of an archive that has labels which Kafka has deleted; None: those of Kafka alone.
     """
 
     version: int | None
     against: int | None
     limits: Limits
     seed: int
+    archive: str | None = None
 
 
 def check_version(project: Project, settings: Settings, backfill: Backfill, request: CheckRequest) -> Report:
@@ -98,7 +100,7 @@ def _check(
     against = _against(repository, model.name, version, request.against)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
     identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
-    data = _later(project, settings, backfill, manifests)
+    data = _later(project, settings, backfill, request.archive, manifests)
     columns = {} if "fairness" in limits.skip else _groups(project, backfill, data, limits.groups, named_in)
     runs = {number: RunningVersion(repository, settings, model.name, number, connections) for number in manifests}
     scored = {number: run.scores(data.X) for number, run in runs.items()}
@@ -141,7 +143,7 @@ def _check(
         version=identities[version],
         against=None if against is None else identities[against],
         limits=content_hash(limits.model_dump(mode="json")),
-        backfill=content_hash(backfill.manifest.model_dump(mode="json")),
+        backfill=backfill.manifest.identity,
         holdout=data.data_hash,
         threshold=model.threshold,
         seed=request.seed,
@@ -203,11 +205,15 @@ def _bins(holdout: Holdout) -> list[Bin]:
 
 
 def _later(
-    project: Project, settings: Settings, backfill: Backfill, manifests: Mapping[int, ModelManifest | ImportManifest]
+    project: Project,
+    settings: Settings,
+    backfill: Backfill,
+    archive: str | None,
+    manifests: Mapping[int, ModelManifest | ImportManifest],
 ) -> TrainingSet:
     """The labelled events after all that the versions were trained on, as far as that is known."""
     registry = registry_schemas(settings.schema_registry_url)
-    data = read_training_set(project, topics_of(settings.kafka.access).read, backfill, None, registry)
+    data = read_training_set(project, topics_of(settings.kafka.access, archive).read, backfill, None, registry)
     known = [manifest.trained_to_ms for manifest in manifests.values() if manifest.trained_to_ms is not None]
     later = data.event_times > max(known, default=-1)
     if not later.any():

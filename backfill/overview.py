@@ -69,6 +69,9 @@ class Overview:
                 "checkpoint": manifest.checkpoint,
                 "topic": manifest.replay.topic,
             }
+            if manifest.delivered:
+                found["epoch"] = manifest.epoch
+                found["cassandra"] = {place: len(files) for place, files in manifest.delivered.items()}
         return found
 
 

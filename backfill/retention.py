@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from backfill.planning import RetainedPartition, RetainedTopic, first_timestamp_of
-from backfill.topic_reading import topics_of
+from backfill.topic_reading import Range, Topics, topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from penstock.kafka.topics import require_topics
@@ -22,11 +22,18 @@ _SAMPLED_RECORDS = 1_000
 
 
 def read_retained_topic(
-    project: Project, source: Source, settings: Settings, start_ms: int, archive: str | None = None
+    project: Project,
+    source: Source,
+    settings: Settings,
+    start_ms: int,
+    archive: str | None = None,
+    to_ms: int | None = None,
 ) -> RetainedTopic:
     """Return the records of a source that can be read; each partition's ``start`` is for Kafka timestamp ``start_ms``.
 
-    Records of both ends of each partition are looked at.
+    Records of both ends of each partition are looked at. Where a gap parts those that the archive and Kafka have
+    together, only one run without a gap is taken: the first with an event of ``to_ms`` or later, or else the last. So a
+    range before a gap is as it would have been if the topic had ended there.
 
     Args:
         project: The pipeline.
@@ -34,16 +41,18 @@ def read_retained_topic(
         settings: The settings.
         start_ms: Epoch ms.
         archive: The folder or URL of an archive that has records which Kafka has deleted; None: those of Kafka alone.
+        to_ms: The event time, epoch ms, before which the events are wanted; None: the newest ones.
 
     Raises:
-        PenstockError: if the topic does not exist or has other partitions, records are neither in the archive nor in
-            Kafka, or Kafka, the archive or the schema registry cannot be reached.
+        PenstockError: if the topic does not exist or has other partitions, or Kafka, the archive or the schema registry
+            cannot be reached.
     """
     kafka, topic = settings.kafka.access, source.topic
     if archive is None:
         require_topics([topic], kafka, partitions=source.partitions, pipeline=project.reference)
     topics = topics_of(kafka, archive)
-    ranges, starts = topics.ranges(topic), topics.starts(topic, start_ms)
+    ranges = _runs_until(to_ms, project, source, settings, topics)
+    starts = topics.starts(topic, start_ms, ranges)
     if others := sorted({*ranges} - {*range(source.partitions)}):
         raise PenstockError(
             f"the archive has partition {others[0]} of {topic}, which declares {source.partitions}",
@@ -73,6 +82,23 @@ def read_retained_topic(
         newest_ms=max(times, default=None),
         newest_timestamp=max((record.timestamp for record in sampled), default=0),
     )
+
+
+def _runs_until(
+    to_ms: int | None, project: Project, source: Source, settings: Settings, topics: Topics
+) -> dict[int, Range]:
+    """The run of each partition that the events before this time are in, and those that they depend on."""
+    found = {}
+    for number, runs in topics.runs(source.topic).items():
+        found[number] = runs[-1]
+        if to_ms is None:
+            continue
+        for first, end in runs[:-1]:
+            tail = topics.read(source.topic, start={number: max(first, end - _SAMPLED_RECORDS)}, end={number: end})
+            if any(time_ms >= to_ms for time_ms in _event_times(source, project.schemas, settings, tail)):
+                found[number] = first, end
+                break
+    return found
 
 
 def _event_times(source: Source, schemas: Path, settings: Settings, records: Iterable[Record]) -> list[int]:

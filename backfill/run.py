@@ -121,7 +121,8 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
     views = selected_views(plan, request.views, project.reference)
     start_ms = replay_start_ms(plan, from_ms)
     sources = project.pipeline.sources
-    topics = [read_retained_topic(project, source, settings, start_ms, request.archive) for source in sources]
+    archive, to_ms = request.archive, request.to_ms
+    topics = [read_retained_topic(project, source, settings, start_ms, archive, to_ms) for source in sources]
     replay = plan_replay(
         plan,
         topics,
@@ -225,7 +226,8 @@ def _write_rest(
     with Lag(settings.kafka.access) as lag:
         # Not where a transaction is still open: there the rows after it could not be seen, and would be left out.
         ends = lag.log_ends(topic)
-    progress.start_step("write", sum(ends.values()), records.done)
+    # Of records, and of the markers of transactions, which cannot be told apart before they are read.
+    progress.start_step("write", sum(ends.values()), records.done, "offset")
     for chunks in records.read_to(ends, _LOOK_EVERY_S):
         for chunk in chunks:
             parts.add(*chunk)

@@ -30,15 +30,25 @@ class Topics(Protocol):
     def names(self) -> set[str]:
         """The topics that there are."""
 
-    def ranges(self, topic: str) -> dict[int, Range]:
-        """What can be read of each partition of a topic, as of now.
+    def runs(self, topic: str) -> dict[int, list[Range]]:
+        """What can be read of each partition of a topic, as of now: each run of offsets without a gap, in order.
 
         Raises:
-            RecordsGoneError: if there is no such topic, or offsets of it are neither in the archive nor in Kafka.
+            RecordsGoneError: if there is no such topic.
         """
 
-    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
-        """The first offset of each partition whose Kafka timestamp is at least this, epoch ms; its end if none is."""
+    def ranges(self, topic: str) -> dict[int, Range]:
+        """The last run of each partition: what lies before a gap counts as deleted.
+
+        Raises:
+            RecordsGoneError: if there is no such topic.
+        """
+
+    def starts(self, topic: str, time_ms: int, within: Mapping[int, Range] | None = None) -> dict[int, int]:
+        """The first offset of each partition whose Kafka timestamp is at least this, epoch ms; its end if none is.
+
+        ``within`` has a run of each partition; by default the last one.
+        """
 
     def read(
         self, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
@@ -46,7 +56,8 @@ class Topics(Protocol):
         """The records of the partitions in ``start``, or of all; see :class:`penstock.kafka.reading.ReadTopic`.
 
         Raises:
-            RecordsGoneError: if a part of what is to be read is not there.
+            RecordsGoneError: if a part of what is to be read is not there. What is read by default is the whole
+                partition, so a gap between the archive and Kafka is such a part.
         """
 
 
@@ -69,6 +80,10 @@ class KafkaTopics:
         """See :class:`Topics`."""
         return {*partition_counts(admin_client(self._kafka), self._kafka)}
 
+    def runs(self, topic: str) -> dict[int, list[Range]]:
+        """See :class:`Topics`."""
+        return {number: [of] for number, of in self.ranges(topic).items()}
+
     def ranges(self, topic: str) -> dict[int, Range]:
         """See :class:`Topics`."""
         try:
@@ -82,9 +97,9 @@ class KafkaTopics:
             raise _no_topic(topic, str(self._kafka))
         return {partition: (first[partition], end) for partition, end in ends.items()}
 
-    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
+    def starts(self, topic: str, time_ms: int, within: Mapping[int, Range] | None = None) -> dict[int, int]:
         """See :class:`Topics`."""
-        return offsets_at(self._kafka, topic, self.ranges(topic), time_ms)
+        return offsets_at(self._kafka, topic, self.ranges(topic) if within is None else within, time_ms)
 
     def read(
         self, topic: str, *, start: Mapping[int, int] | None = None, end: Mapping[int, int] | None = None
@@ -113,25 +128,31 @@ class ArchivedTopics:
         """See :class:`Topics`."""
         return self._archived_names() | self._of_kafka.names()
 
-    def ranges(self, topic: str) -> dict[int, Range]:
-        """See :class:`Topics`. What lies before a gap counts as deleted: windows that reach beyond it lack it."""
+    def runs(self, topic: str) -> dict[int, list[Range]]:
+        """See :class:`Topics`."""
         return self._joined(topic, self._archived(topic), self._held(topic))
 
-    def starts(self, topic: str, time_ms: int) -> dict[int, int]:
+    def ranges(self, topic: str) -> dict[int, Range]:
         """See :class:`Topics`."""
-        archived, held = self._archived(topic), self._held(topic)
-        ranges = self._joined(topic, archived, held)
+        return {number: of[-1] for number, of in self.runs(topic).items()}
+
+    def starts(self, topic: str, time_ms: int, within: Mapping[int, Range] | None = None) -> dict[int, int]:
+        """See :class:`Topics`."""
+        archived, ranges = self._archived(topic), self.ranges(topic) if within is None else within
         if time_ms <= 0:
             return {number: first for number, (first, _) in ranges.items()}
         found = {number: end for number, (_, end) in ranges.items()}
-        if any(end > _end(archived.get(number, ())) for number, end in found.items()):
+        in_kafka = [number for number, end in found.items() if end > _end(archived.get(number, ()))]
+        if in_kafka:
             of_kafka = self._of_kafka.starts(topic, time_ms)
-            found |= {number: max(at, _end(archived.get(number, ()))) for number, at in of_kafka.items()}
+            found |= {number: max(of_kafka[number], _end(archived.get(number, ()))) for number in in_kafka}
         for batch in self._archive.batches(topic, ["_partition", "_offset"], from_ms=time_ms) if archived else ():
             partitions, offsets = batch["_partition"].to_numpy(), batch["_offset"].to_numpy()
             for number in np.unique(partitions).tolist():
-                first = int(offsets[partitions == number].min())
-                found[number] = min(found[number], max(first, ranges[number][0]))
+                first, end = ranges.get(number, (0, 0))
+                of_run = offsets[(partitions == number) & (offsets >= first) & (offsets < end)]
+                if len(of_run):
+                    found[number] = min(found[number], int(of_run.min()))
         return found
 
     def read(
@@ -139,7 +160,12 @@ class ArchivedTopics:
     ) -> Iterator[Record]:
         """See :class:`Topics`. The records of a partition come in the order of their offsets."""
         archived = self._archived(topic)
-        ranges = self._joined(topic, archived, self._held(topic)) if start is None or end is None else {}
+        ranges = {}
+        if start is None or end is None:
+            held = self._held(topic)
+            ranges = {number: of[-1] for number, of in self._joined(topic, archived, held).items()}
+            if start is None:
+                _require_no_gap_between(topic, archived, held)
         starts = {number: first for number, (first, _) in ranges.items()} if start is None else start
         ends = {number: of[1] for number, of in ranges.items()} | dict(end or {})
         pieces = {
@@ -194,14 +220,14 @@ class ArchivedTopics:
 
     def _joined(
         self, topic: str, archived: Mapping[int, Sequence[Range]], held: Mapping[int, Range]
-    ) -> dict[int, Range]:
-        """What both have of each partition together."""
+    ) -> dict[int, list[Range]]:
+        """What both have of each partition together, without the borders between adjacent ranges."""
         if not archived and not held:
             raise _no_topic(topic, f"{self._archive.url} and {self._kafka}")
         if not archived and any(first > 0 for first, _ in held.values()):
             _log.warning("the archive has no topic %s: it is read from Kafka, which has deleted a part of it", topic)
         return {
-            number: _last_run(topic, number, archived.get(number, ()), held.get(number))
+            number: _runs([*archived.get(number, ()), *([held[number]] if number in held else [])])
             for number in sorted({*archived, *held})
         }
 
@@ -236,14 +262,24 @@ def pieces_of(archived: Sequence[Range], first: int, end: int) -> list[Piece]:
     return [*found, Piece(at, end, False)] if at < end else found
 
 
-def _last_run(topic: str, number: int, archived: Sequence[Range], held: Range | None) -> Range:
-    """The last offsets without a gap that the archive and Kafka have of a partition together."""
-    if held is not None and archived and held[0] > _end(archived):
-        raise _in_neither(topic, number, _end(archived), held[0])
-    (first, end), *others = sorted([*archived, *([] if held is None else [held])])
+def _runs(ranges: Sequence[Range]) -> list[Range]:
+    """The runs of offsets that ranges cover together, in order; at least one, which may be empty."""
+    (first, end), *others = sorted(ranges)
+    found = [(first, end)]
     for begin, stop in others:
-        first, end = first if begin <= end else begin, max(end, stop)
-    return first, end
+        first, end = found[-1]
+        if begin <= end:
+            found[-1] = first, max(end, stop)
+        elif begin < stop:
+            found.append((begin, stop))
+    return found
+
+
+def _require_no_gap_between(topic: str, archived: Mapping[int, Sequence[Range]], held: Mapping[int, Range]) -> None:
+    for number, (first, _) in sorted(held.items()):
+        of_archive = archived.get(number, ())
+        if of_archive and first > _end(of_archive):
+            raise _in_neither(topic, number, _end(of_archive), first)
 
 
 def _end(archived: Sequence[Range]) -> int:

@@ -186,6 +186,9 @@ def latest_attempts(rows: Iterable[Row]) -> list[Row]:
     The (epoch, seq) identifies an event's vector. A timer's vector, which has no event id, is identified by its
     ``as_of`` as well, and does not count if a later attempt emitted the event again. An attempt can emit the same
     (epoch, seq) with another ``as_of``, so pass the rows of the neighbouring slots, too.
+
+    A row of a backfill, whose epoch is negative, counts only if there is none of its event with a greater epoch: what
+    was served counts first.
     """
     kept: dict[tuple[int, int, int | None], Row] = {}
     for row in rows:
@@ -194,7 +197,11 @@ def latest_attempts(rows: Iterable[Row]) -> list[Row]:
             kept.pop(key, None)
             kept[key] = row
     events = {key[:2]: row["attempt"] for key, row in kept.items() if key[2] is None}
-    return [row for key, row in kept.items() if key[2] is None or row["attempt"] >= events.get(key[:2], 0)]
+    counted = [row for key, row in kept.items() if key[2] is None or row["attempt"] >= events.get(key[:2], 0)]
+    newest: dict[str, int] = {}
+    for row in counted:
+        newest[row["event_id"]] = max(row["epoch"], newest.get(row["event_id"], row["epoch"]))
+    return [row for row in counted if row["epoch"] >= 0 or row["epoch"] == newest[row["event_id"]]]
 
 
 def slot_of(time_ms: int) -> int:

@@ -42,7 +42,7 @@ def write_backfill(
         pipeline=pipeline.name,
         views=selected_views(plan, views, "p"),
         plan=plan_hash(plan),
-        run="test",
+        run="0000000a",
         replay=Replay(
             topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
         ),

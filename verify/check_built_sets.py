@@ -156,9 +156,10 @@ def _within(records: Iterable[_P], offsets: Mapping[str, Mapping[str, Sequence[i
 
 
 def _backfill_of(project: Project, backfills: Sequence[BackfillData], manifest: Mapping[str, Any]) -> BackfillData:
-    """The backfill that a set is made of."""
+    """The backfill that a set is made of: the one of its identity, or of an early set that of its offsets."""
     for backfill in backfills:
         is_same = backfill.rows.num_rows == manifest["counts"]["features_read"]
+        is_same &= manifest.get("backfill") in (None, backfill.identity)
         for source, of in zip(project.plan.sources, backfill.sources, strict=True):
             read = {int(partition): tuple(ends) for partition, ends in manifest["offsets"][source.topic].items()}
             is_same &= read == {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}

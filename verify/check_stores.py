@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from penstock.counts import counted
 from penstock.kafka.reading import Record
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify import store_formats as formats
 from verify.dead_letters import read_letter
 from verify.findings import Findings
 from verify.published import Position, Published
-from verify.run_data import StoredTable
+from verify.run_data import BackfillData, StoredTable
 
 Order = tuple[int, int, int, int]
 _NO_TABLE = StoredTable((), (), ())
@@ -28,12 +32,14 @@ _MAX_KEY_BYTES, _ALWAYS_TAKEN_BYTES, _CELL_BYTES = 65_000, 15 * 2**20, 16
 class StoreFindings(Findings):
     """Result of the check of one store: ``checked`` vectors or keys of rows, of which ``compared`` rows as a whole.
 
-    ``refused`` counts records that have a dead letter in place of their rows.
+    ``refused`` counts records that have a dead letter in place of their rows. ``unchecked`` says in words what could
+    not be checked.
     """
 
     checked: int = 0
     compared: int = 0
     refused: int = 0
+    unchecked: list[str] = field(default_factory=list)
 
 
 def check_redis(
@@ -84,11 +90,16 @@ def check_cassandra(
     tables: Mapping[str, StoredTable],
     feature_letters: Iterable[Record] = (),
     prediction_letters: Iterable[Record] = (),
+    backfills: Sequence[BackfillData] = (),
+    keyspace: str = "",
 ) -> StoreFindings:
     """Compare the key of every row with the published records, and every column of the rows that were read.
 
     The rows of a record may be missing if the sink has written a dead letter of it, and one of them is a row that
     Cassandra does not take. The letters are those of the features topic and of the predictions topic.
+
+    A history row with a negative epoch is a backfill's, and is compared with it. All of a backfill's rows must be there
+    if its manifest says that all went to this keyspace. Rows of backfills that are not given cannot be checked.
     """
     findings = StoreFindings()
     rows: dict[str, list[_Row]] = {formats.history_table(plan, view): [] for view in plan.views}
@@ -111,6 +122,9 @@ def check_cassandra(
             findings.refused += is_refused
             for name, row in found.items():
                 rows[name].append(_Row(row, is_refused))
+    for name, of_backfill in _rows_of_backfills(plan, backfills, keyspace):
+        rows[name].append(of_backfill)
+    tables = _without_other_backfills(tables, {backfill.epoch for backfill in backfills}, findings)
     for name, of_table in rows.items():
         _check_table(name, keys[name], of_table, tables, findings)
     return findings
@@ -131,6 +145,52 @@ def _rows_of_features(
     for record in records:
         parts = ((name, record.value[view]) for name, view in names)
         yield record, {name: part and formats.history_row(part, record.value) for name, part in parts}
+
+
+def _rows_of_backfills(
+    plan: PipelinePlan, backfills: Iterable[BackfillData], keyspace: str
+) -> Iterator[tuple[str, _Row]]:
+    """Each vector of the backfills as a row, with its table; a view that is missing is a finding elsewhere."""
+    for backfill in backfills:
+        may_be_missing = keyspace not in backfill.keyspaces
+        for view in plan.views:
+            names = ["entity", "seq", "as_of", "late", *(feature.name for feature in view.outputs)]
+            wanted = ["event_id", *(f"{view.name}.{name}" for name in names)]
+            if not set(wanted) <= set(backfill.rows.column_names):
+                continue
+            columns = [_values(backfill.rows[column]) for column in wanted]
+            for event_id, *values in zip(*columns, strict=True):
+                part = dict(zip(names, values, strict=True)) | {"epoch": backfill.epoch}
+                if part["entity"] is not None:
+                    row = formats.history_row(part, {"attempt": 0, "event_id": event_id})
+                    is_refused = may_be_missing or _is_too_large(row, formats.HISTORY_KEY)
+                    yield formats.history_table(plan, view), _Row(row, is_refused)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column, times as epoch milliseconds."""
+    values: list[Any] = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+    return values
+
+
+def _without_other_backfills(
+    tables: Mapping[str, StoredTable], epochs: AbstractSet[int], findings: StoreFindings
+) -> dict[str, StoredTable]:
+    """The tables without the rows of backfills with another epoch than these."""
+    found = {}
+    for name, table in tables.items():
+        if table.key != formats.HISTORY_KEY:
+            found[name] = table
+            continue
+        place = table.key.index("epoch")
+        keys = [key for key in table.keys if key[place] >= 0 or key[place] in epochs]
+        rows = [row for row in table.rows if row["epoch"] >= 0 or row["epoch"] in epochs]
+        found[name] = StoredTable(table.key, keys, rows)
+        if unknown := len(table.keys) - len(keys):
+            findings.unchecked.append(
+                f"{counted(unknown, 'row')} of backfills in Cassandra's {name}: for them, give --backfill their folders"
+            )
+    return found
 
 
 def _refused_by_the_sink(letters: Iterable[Record]) -> set[Position]:

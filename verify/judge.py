@@ -126,7 +126,16 @@ def judge(
     )
     elsewhere = check_other_views(pipeline.model, project.other_views, of_events, run.predictions, run.others)
     redis = check_redis(plan, run.features, run.redis, run.read_at_ms)
-    cassandra = check_cassandra(plan, run.features, run.predictions, run.cassandra, run.unpublished, run.unscored)
+    cassandra = check_cassandra(
+        plan,
+        run.features,
+        run.predictions,
+        run.cassandra,
+        run.unpublished,
+        run.unscored,
+        backfills=run.backfills,
+        keyspace=run.keyspace,
+    )
     taken = [judged, *others]
     if run.backfills and any(of_source.refused_by_clock for of_source in taken):
         taken = judged_sources(project, run, pii_key, registry, live=False)
@@ -255,6 +264,7 @@ def judge(
             *ways.unchecked,
             *ways_in_shadow.unchecked,
             *elsewhere.unchecked,
+            *cassandra.unchecked,
             *(text for one in replayed for text in one.unchecked),
             *built.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),

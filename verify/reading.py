@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import random
@@ -108,6 +109,7 @@ def read_run(
             unreadable=[*no_features, *no_predictions, *no_shadows, *no_corrections],
             unread=unread,
             read_at_ms=read_at_ms,
+            keyspace=settings.cassandra.keyspace,
             cassandra=tables.result(),
         )
 
@@ -173,7 +175,26 @@ def read_backfill_data(folder: Path) -> BackfillData:
         ),
         announced_rows=sum(part["rows"] for part in manifest["parts"]),
         rows=pa.concat_tables(tables),
+        epoch=formats.backfill_epoch(manifest["run"]),
+        keyspaces=tuple(
+            place.rpartition(" ")[2]
+            for place, files in manifest.get("delivered", {}).items()
+            if set(files) == {part["file"] for part in manifest["parts"]}
+        ),
+        identity=_identity(manifest),
     )
+
+
+def _identity(manifest: Mapping[str, Any]) -> str:
+    """What docs/reference/records.md calls the identity of a backfill."""
+    replay = manifest["replay"]
+    content = {name: manifest[name] for name in ("pipeline", "views", "plan")}
+    content["range"] = [replay["from_ms"], replay["to_ms"]]
+    content["offsets"] = [
+        {number: [begin, of["end"][number]] for number, begin in of["start"].items()}
+        for of in (replay, *replay["additional_sources"])
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_built_set(folder: Path) -> BuiltSet:

@@ -40,7 +40,9 @@ class OffsetRange(NamedTuple):
 class BackfillData:
     """A backfill: its range of event time, the views of its rows, the offsets of each source, and all rows.
 
-    ``announced_rows`` is the number of rows that its manifest states.
+    ``announced_rows`` is the number of rows that its manifest states, ``epoch`` that of its rows in Cassandra.
+    ``keyspaces`` are those of Cassandra to which all of its rows went, by its manifest. ``identity`` is the hash of
+    what its rows follow from; training sets that were made of it have it, too.
     """
 
     from_ms: int
@@ -49,6 +51,9 @@ class BackfillData:
     sources: tuple[OffsetRange, ...]
     announced_rows: int
     rows: pa.Table
+    epoch: int = 0
+    keyspaces: tuple[str, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class RunData:
         labels: The labels topic.
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
+        keyspace: The keyspace that they are in.
         backfills: The complete backfills that are judged.
         built_sets: The training sets that are judged, made of these backfills or of predictions.
         others: The features topics of other pipelines, decoded, of those that could be read.
@@ -104,6 +110,7 @@ class RunData:
     labels: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
+    keyspace: str = ""
     backfills: Sequence[BackfillData] = ()
     built_sets: Sequence[BuiltSet] = ()
     others: Mapping[str, Sequence[Published]] = field(default_factory=dict)

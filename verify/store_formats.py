@@ -89,6 +89,15 @@ def history_row(part: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str,
     }
 
 
+def backfill_epoch(run: str) -> int:
+    """The epoch of the rows that a backfill, with this run in its manifest, wrote to the history.
+
+    Raises:
+        ValueError: if it is not the eight digits and letters of a run.
+    """
+    return int(run, 16) - 2**32
+
+
 def prediction_tables(pipeline: str) -> tuple[str, str]:
     """The Cassandra tables of predictions: by event, and by entity."""
     return f"predictions_{pipeline}", f"predictions_{pipeline}_by_entity"

@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from backfill.parquet import Backfill
-from backfill.scores.served import NOT_SERVED, Served, ServedTable, columns_of
+from backfill.scores.served import NOT_SERVED, ColumnValues, Served, ServedTable
 from backfill.served_inputs import defaults_of, places_of
 from backfill.topic_reading import Range, Topics
 from backfill.training_parquet import VectorReader
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.columns import Integers, Mask
 from schemas.history import record_decoder
@@ -92,6 +94,7 @@ class ServedEvents:
         columns: The columns of feature records that each event gets; null where Kafka has deleted the record.
         check: Raises PenstockError if the vectors of a model's version (by name and number) are none of the present
             definition.
+        folder: Has room for columns that do not fit into memory.
     """
 
     project: Project
@@ -102,6 +105,7 @@ class ServedEvents:
     to_ms: int
     columns: tuple[str, ...]
     check: Callable[[str, str], None]
+    folder: Path
 
     def partitions(self) -> list[int]:
         """See :class:`EventSource`."""
@@ -113,49 +117,52 @@ class ServedEvents:
         first = max(first, start)
         if first >= end:
             return
-        topic, decoder = self.project.pipeline.predictions_topic, record_decoder("prediction")
-        check, width = cache(self.check), len(self.project.pipeline.model.inputs)
-        found = columns_of(self.project, self.topics, partition, self.feature_ranges, self.columns, self._is_wanted)
+        topic, width = self.project.pipeline.predictions_topic, len(self.project.pipeline.model.inputs)
+        check = cache(self.check)
         records = self.topics.read(topic, start={partition: first}, end={partition: end})
-        while chunk := list(islice(records, CHUNK)):
-            says = []
-            for record in chunk:
-                try:
-                    value = decoder.decode(record.value or b"", f"{topic}[{partition}]@{record.offset}")
-                except (Undecodable, UnknownSchema) as error:
-                    _log.warning("passed over, as it is no prediction: %s", error)
-                    continue
-                if self._is_wanted(value["event_time"]):
-                    if not value["model_version"].isdecimal():
-                        _log.warning(
-                            "passed over, as its model version %r is no number: the prediction %s[%s]@%s",
-                            value["model_version"],
-                            topic,
-                            partition,
-                            record.offset,
-                        )
-                        continue
-                    check(value["model"], value["model_version"])
-                    if len(value["vector"]) != 4 * width:
-                        raise PenstockError(
-                            f"the prediction has {len(value['vector']) // 4} inputs, and the model takes {width}",
-                            where=f"{topic}[{partition}]@{record.offset}",
-                            safe="what was written stays",
-                            next="score recomputed features instead: --backfill FOLDER",
-                        )
-                    says.append(value)
-            offsets = [one["features_offset"] for one in says]
-            yield Events(
-                [one["event_id"] for one in says],
-                np.array([one["event_time"] for one in says], np.int64),
-                np.array([one["source"]["offset"] for one in says], np.int64),
-                [one["entity"] for one in says],
-                np.frombuffer(b"".join(one["vector"] for one in says), "<f4").reshape(len(says), width),
-                np.zeros(len(says), np.bool_),
-                [Served.of(one) for one in says],
-                {name: values.at(offsets) for name, values in found.items()},
-                chunk[-1].offset + 1,
-            )
+        scope = self.project, self.topics, partition, self.feature_ranges, self.columns, self._is_wanted, self.folder
+        with ColumnValues.of_partition(*scope) as columns:
+            while chunk := list(islice(records, CHUNK)):
+                says = self._wanted(chunk, check)
+                yield Events(
+                    [one["event_id"] for one in says],
+                    np.array([one["event_time"] for one in says], np.int64),
+                    np.array([one["source"]["offset"] for one in says], np.int64),
+                    [one["entity"] for one in says],
+                    np.frombuffer(b"".join(one["vector"] for one in says), "<f4").reshape(len(says), width),
+                    np.zeros(len(says), np.bool_),
+                    [Served.of(one) for one in says],
+                    columns.at([one["features_offset"] for one in says], self.columns),
+                    chunk[-1].offset + 1,
+                )
+
+    def _wanted(self, chunk: Sequence[Record], check: Callable[[str, str], None]) -> list[dict[str, Any]]:
+        """The predictions of the range among some records."""
+        topic, decoder = self.project.pipeline.predictions_topic, record_decoder("prediction")
+        width, says = len(self.project.pipeline.model.inputs), []
+        for record in chunk:
+            where = f"{topic}[{record.partition}]@{record.offset}"
+            try:
+                value = decoder.decode(record.value or b"", where)
+            except (Undecodable, UnknownSchema) as error:
+                _log.warning("passed over, as it is no prediction: %s", error)
+                continue
+            if not self._is_wanted(value["event_time"]):
+                continue
+            if not value["model_version"].isdecimal():
+                version = value["model_version"]
+                _log.warning("passed over, as its model version %r is no number: the prediction %s", version, where)
+                continue
+            check(value["model"], value["model_version"])
+            if len(value["vector"]) != 4 * width:
+                raise PenstockError(
+                    f"the prediction has {len(value['vector']) // 4} inputs, and the model takes {width}",
+                    where=where,
+                    safe="what was written stays",
+                    next="score recomputed features instead: --backfill FOLDER",
+                )
+            says.append(value)
+        return says
 
     def _is_wanted(self, time_ms: int) -> bool:
         return self.from_ms <= time_ms < self.to_ms
@@ -173,6 +180,7 @@ class RecomputedEvents:
         from_ms: The first event time.
         to_ms: The first event time after the range.
         columns: The columns of the backfill that each event gets.
+        folder: Has room for what was served that does not fit into memory.
     """
 
     project: Project
@@ -182,6 +190,7 @@ class RecomputedEvents:
     from_ms: int
     to_ms: int
     columns: tuple[str, ...]
+    folder: Path
 
     def partitions(self) -> list[int]:
         """See :class:`EventSource`."""
@@ -196,40 +205,41 @@ class RecomputedEvents:
         names = ["event_id", "event_time", "source.offset", *([entity] if has_entity else [])]
         names += [name for name in inputs if not is_other(name)]
         names += self.columns
-        served = ServedTable.of(self.project, self.topics, partition, self.ranges, self._is_wanted)
         reader = VectorReader(inputs, pipeline.categories, defaults_of(self.project))
-        place = 0
-        for batch in self.backfill.batches(list(dict.fromkeys(names)), partition=partition):
-            place += batch.num_rows
-            if place <= start:
-                continue
-            if place - batch.num_rows < start:
-                raise PenstockError(
-                    "the backfill is not the one that this scoring began with",
-                    where=str(self.backfill.folder),
-                    safe="what was written stays",
-                    next="give another folder with --out",
+        scope = self.project, self.topics, partition, self.ranges, self._is_wanted, self.folder
+        with ServedTable.of_partition(*scope) as served:
+            place = 0
+            for batch in self.backfill.batches(list(dict.fromkeys(names)), partition=partition):
+                place += batch.num_rows
+                if place <= start:
+                    continue
+                if place - batch.num_rows < start:
+                    raise PenstockError(
+                        "the backfill is not the one that this scoring began with",
+                        where=str(self.backfill.folder),
+                        safe="what was written stays",
+                        next="give another folder with --out",
+                    )
+                times = batch.column("event_time").cast("int64").to_pylist()
+                rows = batch.filter(pa.array(map(self._is_wanted, times), pa.bool_()))
+                offsets = rows.column("source.offset").to_numpy()
+                vectors = reader.vectors(rows)
+                known = served.at(offsets)
+                is_served = np.array([one is not NOT_SERVED for one in known], np.bool_)
+                if len(others):
+                    for row in np.flatnonzero(is_served).tolist():
+                        vectors[row, others] = known[row].others
+                yield Events(
+                    rows.column("event_id").to_pylist(),
+                    rows.column("event_time").cast("int64").to_numpy(),
+                    offsets,
+                    rows.column(entity).to_pylist() if has_entity else [None] * len(rows),
+                    vectors,
+                    ~is_served if len(others) else np.zeros(len(rows), np.bool_),
+                    known,
+                    {name: rows.column(name).to_pylist() for name in self.columns},
+                    place,
                 )
-            times = batch.column("event_time").cast("int64").to_pylist()
-            rows = batch.filter(pa.array(map(self._is_wanted, times), pa.bool_()))
-            offsets = rows.column("source.offset").to_numpy()
-            vectors = reader.vectors(rows)
-            known = served.at(offsets)
-            is_served = np.array([one is not NOT_SERVED for one in known], np.bool_)
-            if len(others):
-                for row in np.flatnonzero(is_served).tolist():
-                    vectors[row, others] = known[row].others
-            yield Events(
-                rows.column("event_id").to_pylist(),
-                rows.column("event_time").cast("int64").to_numpy(),
-                offsets,
-                rows.column(entity).to_pylist() if has_entity else [None] * len(rows),
-                vectors,
-                ~is_served if len(others) else np.zeros(len(rows), np.bool_),
-                known,
-                {name: rows.column(name).to_pylist() for name in self.columns},
-                place,
-            )
 
     def _is_wanted(self, time_ms: int) -> bool:
         return self.from_ms <= time_ms < self.to_ms

@@ -11,7 +11,7 @@ declined gets no chargeback): so each direction of flips says how many of them h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,8 @@ from scoring.cascade import upper_bound
 from scoring.gates.gates import Limits
 from scoring.gates.statistics import Interval
 
-TruthOf = Callable[[str, int, str | None], bool | None]
-"""Of an event's id, its time (epoch ms) and the decision that was served: whether it is positive, None if not known."""
+TruthOf = Callable[[Sequence[str], Sequence[int], Sequence[str | None]], Sequence[bool | None]]
+"""Of ids, times (epoch ms) and served decisions of events: which of them are positive, None if not known."""
 
 MOST_GROUPS = 50
 """Of a column with more values, no group is reported: each needs enough events."""
@@ -171,7 +171,7 @@ def _add(report: FlipReport, table: pa.Table, decided: Decided, truth_of: TruthO
     truth = np.full(table.num_rows, np.nan)
     if truth_of is not None:
         times = table["event_time"].cast("int64").to_pylist()
-        truth[:] = list(map(truth_of, table["event_id"].to_pylist(), times, before))
+        truth[:] = truth_of(table["event_id"].to_pylist(), times, before.tolist())
     amounts = None
     if AMOUNT in table.column_names:
         amounts = np.nan_to_num(table[AMOUNT].to_numpy(zero_copy_only=False).astype(np.float64))

@@ -32,7 +32,6 @@ from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.policy_check import check_declared
 from scoring.startup import check_model
 from scoring.training_set import view_versions
-from scoring.version_files import content_hash
 from streams.plan.project import Project
 
 
@@ -120,7 +119,7 @@ def score(
             decides=Policy.of(project.pipeline.model).version,
             from_ms=request.from_ms,
             to_ms=request.to_ms,
-            backfill=None if request.backfill is None else _hash_of(request.backfill),
+            backfill=None if request.backfill is None else request.backfill.manifest.identity,
             columns=columns,
             ranges={},
         )
@@ -141,7 +140,7 @@ def score(
                 groups = [] if request.policy is None else list(project.pipeline.model.groups)
                 policy = None if request.policy is None else request.policy.version
                 rows = ScoredRows(decider.kept, policy, groups, request.amount)
-                source = _source(project, repository, topics, request, manifest)
+                source = _source(project, repository, topics, request, manifest, folder)
                 for partition in source.partitions():
                     if partition not in manifest.done:
                         _write_partition(folder, manifest, partition, source, decider, rows, on_part, is_stopping)
@@ -198,10 +197,6 @@ def _write_partition(
         on_part(written)
     manifest.done.append(partition)
     manifest.save(folder)
-
-
-def _hash_of(backfill: Backfill) -> str:
-    return content_hash(backfill.manifest.model_dump(mode="json"))
 
 
 def _decider(project: Project, versions: LocalVersions, request: ScoreRequest) -> Decider:
@@ -288,14 +283,19 @@ def _cut(project: Project, topics: Topics, manifest: ScoresManifest) -> list[int
 
 
 def _source(
-    project: Project, repository: ModelRepository, topics: Topics, request: ScoreRequest, manifest: ScoresManifest
+    project: Project,
+    repository: ModelRepository,
+    topics: Topics,
+    request: ScoreRequest,
+    manifest: ScoresManifest,
+    folder: Path,
 ) -> EventSource:
     pipeline = project.pipeline
     predictions = manifest.ranges.get(pipeline.predictions_topic, {})
     features = manifest.ranges.get(pipeline.features_topic, {})
     scope = (request.from_ms, request.to_ms, manifest.columns)
     if request.backfill is not None:
-        return RecomputedEvents(project, request.backfill, topics, predictions, *scope)
+        return RecomputedEvents(project, request.backfill, topics, predictions, *scope, folder)
 
     def check(model: str, version: str) -> None:
         try:
@@ -308,7 +308,7 @@ def _source(
                 next="score recomputed features instead: --backfill FOLDER",
             ) from error
 
-    return ServedEvents(project, topics, predictions, features, *scope, check)
+    return ServedEvents(project, topics, predictions, features, *scope, check, folder)
 
 
 def _require_backfill(project: Project, backfill: Backfill, request: ScoreRequest, columns: tuple[str, ...]) -> None:

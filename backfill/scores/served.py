@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backfill.scores.spilled import Spilled
 from backfill.served_inputs import places_of
 from backfill.topic_reading import Range, Topics
 from schemas.codec import Undecodable, UnknownSchema
@@ -36,10 +37,10 @@ class Served(NamedTuple):
     decision: str | None
     version: str | None
     forced: bool
-    others: FloatArray | None = None
+    others: FloatArray | Sequence[float] | None = None
 
     @classmethod
-    def of(cls, prediction: Mapping[str, Any], others: FloatArray | None = None) -> Served:
+    def of(cls, prediction: Mapping[str, Any], others: Sequence[float] | None = None) -> Served:
         """By a decoded prediction."""
         rollout = prediction["rollout"]
         return cls(
@@ -54,102 +55,122 @@ class Served(NamedTuple):
 NOT_SERVED = Served(None, None, None, forced=False)
 
 
-@dataclass(frozen=True)
-class ServedTable:
-    """What was served for the events of one partition, by their offsets in the source's topic."""
-
-    found: Mapping[int, Served]
+class ServedTable(Spilled[int]):
+    """What was served for the events of one partition, by their offsets in the source's topic. A context manager."""
 
     @classmethod
-    def of(
+    def of_partition(
         cls,
         project: Project,
         topics: Topics,
         partition: int,
         ranges: Mapping[int, Range],
         is_wanted: Callable[[int], bool],
-    ) -> ServedTable:
+        folder: Path,
+    ) -> Self:
         """By the partition's predictions of the pipeline's models; nothing if it is not in ``ranges``.
 
         Of two predictions of one event, the first counts. ``is_wanted`` says whether the event of a time (epoch ms) is
-        wanted.
+        wanted. ``folder`` has room for what does not fit into memory.
         """
-        found: dict[int, Served] = {}
-        first, end = ranges.get(partition, (0, 0))
-        if first >= end:
-            return cls(found)
-        pipeline, decoder = project.pipeline, record_decoder("prediction")
-        places, ids = places_of(pipeline.model.inputs), {other.id for other in project.other_views}
-        width = len(pipeline.model.inputs)
-        for record in topics.read(pipeline.predictions_topic, start={partition: first}, end={partition: end}):
-            try:
-                value = decoder.decode(record.value or b"")
-            except (Undecodable, UnknownSchema) as error:
-                _log.warning("passed over, as it is no prediction: %s", error)
-                continue
-            if not is_wanted(value["event_time"]):
-                continue
-            others = None
-            if len(places):
-                vector = np.frombuffer(value["vector"], "<f4")
-                of_others = {view["view"] for view in value["views"] if ":" in view["view"]}
-                if len(vector) != width or value["model"] not in pipeline.model.names or not of_others <= ids:
-                    continue  # of another definition
-                others = vector[places]
-            found.setdefault(value["source"]["offset"], Served.of(value, others))
-        return cls(found)
+        found = cls(folder)
+        found.add(_predictions(project, topics, partition, ranges, is_wanted))
+        return found
 
     def at(self, offsets: NDArray[np.int64]) -> list[Served]:
         """What was served for the events at these offsets."""
-        return [self.found.get(offset, NOT_SERVED) for offset in offsets.tolist()]
+        found = self.of(offsets.tolist())
+        return [_served(found[offset][0]) if offset in found else NOT_SERVED for offset in offsets.tolist()]
 
 
-@dataclass
-class ColumnValues:
-    """The values of one column of feature records, by offset of the record."""
+def _predictions(
+    project: Project, topics: Topics, partition: int, ranges: Mapping[int, Range], is_wanted: Callable[[int], bool]
+) -> Iterator[tuple[int, Served]]:
+    first, end = ranges.get(partition, (0, 0))
+    if first >= end:
+        return
+    pipeline, decoder = project.pipeline, record_decoder("prediction")
+    places, ids = places_of(pipeline.model.inputs), {other.id for other in project.other_views}
+    width = len(pipeline.model.inputs)
+    for record in topics.read(pipeline.predictions_topic, start={partition: first}, end={partition: end}):
+        try:
+            value = decoder.decode(record.value or b"")
+        except (Undecodable, UnknownSchema) as error:
+            _log.warning("passed over, as it is no prediction: %s", error)
+            continue
+        if not is_wanted(value["event_time"]):
+            continue
+        others = None
+        if len(places):
+            vector = np.frombuffer(value["vector"], "<f4")
+            of_others = {view["view"] for view in value["views"] if ":" in view["view"]}
+            if len(vector) != width or value["model"] not in pipeline.model.names or not of_others <= ids:
+                continue  # of another definition
+            others = vector[places].tolist()
+        yield value["source"]["offset"], Served.of(value, others)
 
-    by_offset: dict[int, Any] = field(default_factory=dict)
 
-    def at(self, offsets: Sequence[int]) -> list[Any]:
-        """The values at these offsets; None where there is no record."""
-        return [self.by_offset.get(offset) for offset in offsets]
+def _served(value: list[Any]) -> Served:
+    """What was kept."""
+    score, decision, version, forced, others = value
+    return Served(score, decision, version, forced, None if others is None else np.array(others, np.float32))
 
 
-def columns_of(
+class ColumnValues(Spilled[int]):
+    """Columns of the feature records of one partition, by their offsets. A context manager."""
+
+    @classmethod
+    def of_partition(
+        cls,
+        project: Project,
+        topics: Topics,
+        partition: int,
+        ranges: Mapping[int, Range],
+        names: Sequence[str],
+        is_wanted: Callable[[int], bool],
+        folder: Path,
+    ) -> Self:
+        """Read them.
+
+        Args:
+            project: The pipeline.
+            topics: Its topics.
+            partition: The partition.
+            ranges: What is read of the features topic, by partition.
+            names: The columns, ``event.<column>`` or ``<view>.<feature>``.
+            is_wanted: Whether the event of a time (epoch ms) is wanted.
+            folder: Has room for what does not fit into memory.
+        """
+        found = cls(folder)
+        if names:
+            found.add(_records(project, topics, partition, ranges, names, is_wanted))
+        return found
+
+    def at(self, offsets: Sequence[int], names: Sequence[str]) -> dict[str, list[Any]]:
+        """The values of the columns, of these names, at these offsets; None where there is no record."""
+        found, missing = self.of(offsets) if names else {}, [[None] * len(names)]
+        rows = [found.get(offset, missing)[-1] for offset in offsets]
+        return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _records(
     project: Project,
     topics: Topics,
     partition: int,
     ranges: Mapping[int, Range],
     names: Sequence[str],
     is_wanted: Callable[[int], bool],
-) -> dict[str, ColumnValues]:
-    """Columns of the feature records of one partition, ``event.<column>`` or ``<view>.<feature>``.
-
-    Args:
-        project: The pipeline.
-        topics: Its topics.
-        partition: The partition.
-        ranges: What is read of the features topic, by partition.
-        names: The columns.
-        is_wanted: Whether the event of a time (epoch ms) is wanted.
-    """
-    found = {name: ColumnValues() for name in names}
+) -> Iterator[tuple[int, list[Any]]]:
     first, end = ranges.get(partition, (0, 0))
-    if not names or first >= end:
-        return found
+    if first >= end:
+        return
     decoder, topic = project.features_decoder(), project.pipeline.features_topic
-    paths = [(name, *name.partition(".")[::2]) for name in names]
-    texts: dict[str, str] = {}
+    paths = [name.partition(".")[::2] for name in names]
     for record in topics.read(topic, start={partition: first}, end={partition: end}):
         try:
             value = decoder.decode(record.value or b"")
         except (Undecodable, UnknownSchema):
             continue  # the scorer has made a dead letter of it
-        if value["trigger"] == TIMER or not is_wanted(value["event_time"]):
-            continue
-        for name, scope, column in paths:
-            part = value[scope]
-            one = None if part is None else part[column]
-            # Most texts come again and again: each is kept once.
-            found[name].by_offset[record.offset] = texts.setdefault(one, one) if isinstance(one, str) else one
-    return found
+        if value["trigger"] != TIMER and is_wanted(value["event_time"]):
+            parts = ((value[scope], column) for scope, column in paths)
+            yield record.offset, [None if part is None else part[column] for part, column in parts]

@@ -101,7 +101,7 @@ def build_training_set(
     with exclusive_lock(folder):
         found = load_set_manifest(folder)
         if found is not None:
-            _require_same(found, project, labels, request, folder)
+            _require_same(found, project, labels, request, inputs.backfill, folder)
             shutil.rmtree(folder / _BUILDING, ignore_errors=True)
             return found, False
         _clear(folder)
@@ -192,6 +192,7 @@ class _Build:
             splits=splits,
             counts=counts,
             offsets=staged.offsets,
+            backfill=_identity(self._inputs.backfill),
             versions=versions,
             arrival=arrival,
             selection=selection,
@@ -297,7 +298,18 @@ def _no_row(counts: SetCounts, project: Project) -> PenstockError:
     )
 
 
-def _require_same(found: TrainingSetManifest, project: Project, labels: Labels, request: Request, folder: Path) -> None:
+def _identity(backfill: Backfill | None) -> str | None:
+    return None if backfill is None else backfill.manifest.identity
+
+
+def _require_same(
+    found: TrainingSetManifest,
+    project: Project,
+    labels: Labels,
+    request: Request,
+    backfill: Backfill | None,
+    folder: Path,
+) -> None:
     """Check that a folder's set is the one that was asked for.
 
     Raises:
@@ -316,6 +328,8 @@ def _require_same(found: TrainingSetManifest, project: Project, labels: Labels, 
             differences.append("the declaration of the labels has changed")
         if dict(found.views) != views or found.inputs != project.pipeline.model.inputs:
             differences.append("the inputs of the model or their views have changed")
+        if found.backfill not in (None, _identity(backfill)):
+            differences.append("it is of another backfill, which replayed other offsets or another definition")
     if differences:
         raise PenstockError(
             f"the folder has another training set: {'; '.join(differences)}",

@@ -188,6 +188,8 @@ class TrainingSetManifest(_Frozen):
         splits: The parts by time.
         counts: What was read and left out.
         offsets: Which offsets of each topic were read, by partition: the first, and the end.
+        backfill: The identity of the backfill that has the features (:class:`backfill.manifest.BackfillManifest`); None
+            for those of predictions, and in sets of releases that did not keep it.
         versions: How many rows each version of the model scored; empty for recomputed features.
         arrival: How fast labels came.
         selection: Outcomes that decisions hide.
@@ -212,6 +214,7 @@ class TrainingSetManifest(_Frozen):
     splits: Mapping[str, Split]
     counts: SetCounts
     offsets: Mapping[str, Mapping[int, tuple[int, int]]]
+    backfill: str | None = None
     versions: Mapping[str, int]
     arrival: tuple[Arrival, ...]
     selection: Selection

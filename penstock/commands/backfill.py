@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.table import Table
 from backfill.manifest import BackfillManifest
 from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
-from backfill.resumable import StoppedError
+from backfill.resumable import StoppedError, exclusive_lock
 from backfill.run import BackfillRequest, plan_backfill, run_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
@@ -28,6 +29,9 @@ from penstock.settings import Settings
 from penstock.time import iso
 from streams.flink.rest import Flink, Job
 from streams.plan.project import Project, open_project
+
+if TYPE_CHECKING:
+    from backfill.cassandra_history import Upserted
 
 # For the estimate of a dry run: start-up, and the pace on two cores with 42 features an event.
 _START_UP_S = 6.0
@@ -55,6 +59,13 @@ backfill = LazyGroup(
 @click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
+@click.option(
+    "--into",
+    type=click.Choice(["parquet", "cassandra"]),
+    default="parquet",
+    show_default=True,
+    help="Where to bring the rows, beside the Parquet files in the folder.",
+)
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
@@ -64,11 +75,15 @@ def run(
     to_ms: int,
     views: tuple[str, ...],
     out: Path,
+    *,
+    into: str,
     archive: str | None,
     max_rate: int | None,
     dry_run: bool,
 ) -> None:
     """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
+
+    With --into cassandra, they also become rows of the history, which count where the live job has written none.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
@@ -76,10 +91,14 @@ def run(
     if dry_run:
         _show_plan(project, plan_backfill(project, Settings(), request))
         return
-    stop = stop_event()
+    settings, stop, upserted = Settings(), stop_event(), None
+    if into == "cassandra":
+        _require_history(project, settings)
     try:
         with ProgressBar(Console()) as progress:
-            manifest = run_backfill(project, Settings(), request, out, progress, stop)
+            manifest = run_backfill(project, settings, request, out, progress, stop)
+            if into == "cassandra":
+                upserted = _upsert(project, settings, out, manifest, progress, stop, request.max_per_s)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
         click.echo(
@@ -92,6 +111,40 @@ def run(
     )
     views_written = (f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
     click.echo(f"views {', '.join(views_written)}")
+    if upserted is not None:
+        click.echo(f"{counted(upserted.vectors, 'vector')} brought to cassandra, under epoch {manifest.epoch}")
+        if upserted.left_out:
+            click.echo(f"{counted(upserted.left_out, 'vector')} left out: too long for a row or a key", err=True)
+
+
+def _require_history(project: Project, settings: Settings) -> None:
+    """Check that Cassandra has the tables, before the hours that a backfill may take."""
+    from sinks.stores.cassandra import existing_store  # noqa: PLC0415 - slow to import
+
+    store = existing_store(project, settings)
+    store.open()
+    store.close()
+
+
+def _upsert(
+    project: Project,
+    settings: Settings,
+    out: Path,
+    manifest: BackfillManifest,
+    progress: ProgressBar,
+    stop: threading.Event,
+    max_per_s: int,
+) -> Upserted:
+    from backfill.cassandra_history import upsert_history  # noqa: PLC0415 - slow to import
+    from sinks.stores.cassandra import existing_store  # noqa: PLC0415
+
+    store = existing_store(project, settings)
+    with exclusive_lock(out):
+        store.open()
+        try:
+            return upsert_history(out, manifest, project.plan, store, progress, stop, max_per_s=max_per_s)
+        finally:
+            store.close()
 
 
 @click.command("list")
@@ -123,7 +176,10 @@ def show(place: str, as_json: bool) -> None:
         click.echo(json.dumps(one.as_json(), indent=2))
         return
     for name, value in one.as_json().items():
-        if value is not None:
+        if name == "cassandra":
+            for where, parts in value.items():
+                click.echo(f"{name:<11} {counted(parts, 'part')} in {where}")
+        elif value is not None:
             click.echo(f"{name:<11} {_text(value)}")
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -236,9 +237,10 @@ def _compared(
 
     labels, truth = project.pipeline.labels, None
     if labels is not None:
-        truth = Truths.of(project, topics.read(labels.topic), registry_schemas(settings.schema_registry_url))
+        truth = Truths.of(project, topics.read(labels.topic), registry_schemas(settings.schema_registry_url), out)
     tables = (read_part(out, part) for part in manifest.parts)
-    return flips(tables, _decided(project), truth, limits)
+    with nullcontext() if truth is None else truth.known:
+        return flips(tables, _decided(project), truth, limits)
 
 
 def _decided(project: Project) -> Decided:

@@ -52,6 +52,8 @@ class Archive:
 
     def __init__(self, url: str | Storage) -> None:
         self._storage = open_storage(url) if isinstance(url, str) else url
+        # Of each topic as they were read last: commit records are many small files, which are slow to read from S3.
+        self._known: dict[str, dict[int, list[CommitRecord]]] = {}
 
     @property
     def url(self) -> str:
@@ -64,7 +66,7 @@ class Archive:
         return sorted({name.topic for name in found if name is not None})
 
     def commits(self, topic: str) -> dict[int, list[CommitRecord]]:
-        """The commit records of each partition that count, in order.
+        """The commit records of each partition that count, in order, as they are now.
 
         Raises:
             RecordsGoneError: if the archive has no such topic.
@@ -77,7 +79,8 @@ class Archive:
                 where=self._storage.url,
                 next="penstock archive list ARCHIVE, which names its topics",
             )
-        return {partition: live(records) for partition, records in sorted(found.items())}
+        self._known[topic] = {partition: live(records) for partition, records in sorted(found.items())}
+        return self._known[topic]
 
     def ranges(self, topic: str) -> dict[int, list[tuple[int, int]]]:
         """The ranges of offsets [begin, end) of each partition that are archived; more than one if some are missing."""
@@ -85,7 +88,8 @@ class Archive:
 
     def topic_id(self, topic: str) -> str | None:
         """Kafka's id of the topic that was archived, which one made anew under its name does not have, if known."""
-        records = (record for of_partition in self.commits(topic).values() for record in of_partition)
+        commits = self._known.get(topic) or self.commits(topic)
+        records = (record for of_partition in commits.values() for record in of_partition)
         return next((record.topic_id for record in records if record.topic_id is not None), None)
 
     def files(self, topic: str) -> list[ArchivedFile]:
@@ -103,11 +107,13 @@ class Archive:
                 from their beginning.
             end: The offset before which to stop; by default the end of what is archived when the call starts.
 
+        The commit records are not read again for a range that was archived, by those that were read last.
+
         Raises:
             RecordsGoneError: if the topic or a partition is not in the archive, or a part of the range is not.
             PenstockError: if a file is missing or damaged.
         """
-        commits = self.commits(topic)
+        commits = self._known_to_have(topic, start, end) or self.commits(topic)
         if missing := sorted({*(start or {}), *(end or {})} - commits.keys()):
             raise RecordsGoneError(
                 f"the archive of topic {topic} has no partition {missing[0]}, it has "
@@ -154,6 +160,16 @@ class Archive:
                         found = _between(batch, from_ms, to_ms)
                         if len(found):
                             yield self._as(found, schema)
+
+    def _known_to_have(
+        self, topic: str, start: Mapping[int, int] | None, end: Mapping[int, int] | None
+    ) -> dict[int, list[CommitRecord]] | None:
+        """The commit records as they were read last, if the range was archived by them."""
+        known = self._known.get(topic)
+        if known is None or start is None or end is None:
+            return None
+        has_all = all(n in end and _has(known.get(n, ()), at, end[n]) for n, at in start.items())
+        return known if has_all else None
 
     def _require(self, records: Sequence[CommitRecord], first: int, last: int) -> None:
         """Check that a range is archived without a gap."""
@@ -309,6 +325,11 @@ def read_commits(storage: Storage, topic: str) -> dict[int, list[CommitRecord]]:
         where=storage.url,
         next="begin again when the compaction is over",
     )
+
+
+def _has(records: Sequence[CommitRecord], first: int, last: int) -> bool:
+    """Whether a range is archived without a gap."""
+    return first >= last or any(begin <= first and last <= end for begin, end in covered(records))
 
 
 def _groups(parquet: pq.ParquetFile, offsets: tuple[int, int] | None) -> list[int]:

@@ -72,20 +72,32 @@ class CassandraStore:
         settings: How to reach Cassandra, and the keyspace.
         options: For the keyspace and the tables, if they have to be created.
         now_s: Gives the wall clock, in epoch seconds.
+        creates: Whether it creates what is missing; else it refuses to open.
+
+    Attributes:
+        place: Where the rows go: address and keyspace.
     """
 
     name = "cassandra"
 
     def __init__(
-        self, project: Project, settings: Settings, options: CassandraOptions, *, now_s: Callable[[], float]
+        self,
+        project: Project,
+        settings: Settings,
+        options: CassandraOptions,
+        *,
+        now_s: Callable[[], float],
+        creates: bool = True,
     ) -> None:
         plan = self._plan = project.plan
         self.topics = _topics(project.pipeline)
         self._reference = project.reference
         self._now_s = now_s
+        self._creates = creates
         self._settings = settings.cassandra
         self._keyspace = self._settings.keyspace
         self._address = f"{','.join(self._settings.contact_points)}:{self._settings.port}"
+        self.place = f"{self._address} {self._keyspace}"
         self._replication = options.replication
         history_ttl_s, prediction_ttl_s = options.history_ttl // 1000, options.prediction_ttl // 1000
         self._history = {view.id: history_table(plan, view, history_ttl_s) for view in plan.views}
@@ -93,7 +105,7 @@ class CassandraStore:
         self._by_entity = prediction_by_entity_table(project.name, prediction_ttl_s)
         self._tables = (*self._history.values(), self._predictions, self._by_entity)
         self._formats = {view.id: HistoryFormat(self._history[view.id], view) for view in plan.views}
-        self._features = FeatureBatches(plan, project.features_decoder(), self._of_columns, self._of_vector)
+        self._features = FeatureBatches(plan, project.features_decoder(), self._of_columns, self.row_of)
         self._prediction_formats = RowFormat(self._predictions), RowFormat(self._by_entity)
         self._prediction_decoder = record_decoder("prediction")
         self._in_flight = InFlight(_MAX_REQUESTS_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT)
@@ -106,13 +118,16 @@ class CassandraStore:
         """Connect, create the keyspace and tables that are missing, and prepare the statements.
 
         Raises:
-            PenstockError: if a table holds the history of another definition of the same version, or was made by
-                another release; or if its rows live for longer than Cassandra can count.
+            PenstockError: if a table is missing and this store creates none; if one holds the history of another
+                definition of the same version, or was made by another release; or if its rows live for longer than
+                Cassandra can count.
         """
         self.close()
         self._cluster = connect_cassandra(self._settings)
         try:
             session = self._cluster.connect()
+            if not self._creates:
+                self._require_tables(self._cluster)
             self._create_missing(session)
             self._statements = {t.name: session.prepare(t.insert_statement(self._keyspace)) for t in self._tables}
             self._session = session
@@ -125,6 +140,14 @@ class CassandraStore:
         if topic == self._plan.features_topic:
             return self._features.decode(values)
         return decode_each(self._of_prediction, values)
+
+    def row_of(self, vector: EmittedVector) -> Row:
+        """The row of a vector in the history of its view.
+
+        Raises:
+            Undecodable: if Cassandra cannot hold it.
+        """
+        return self._formats[vector.view.id].row(history_row(vector))
 
     def write(
         self,
@@ -158,9 +181,6 @@ class CassandraStore:
 
     def _of_columns(self, view: ViewPlan, columns: Columns) -> tuple[list[Row], Mask]:
         return self._formats[view.id].of_columns(columns)
-
-    def _of_vector(self, vector: EmittedVector) -> Row:
-        return self._formats[vector.view.id].row(history_row(vector))
 
     def _of_prediction(self, value: bytes) -> list[Row]:
         row = prediction_row(self._prediction_decoder.decode(value))
@@ -201,6 +221,18 @@ class CassandraStore:
             for name, kind in table.columns.items():
                 if name not in found.columns:
                     session.execute(f'ALTER TABLE "{keyspace}"."{table.name}" ADD IF NOT EXISTS "{name}" {kind}')
+
+    def _require_tables(self, cluster: Cluster) -> None:
+        found = cluster.metadata.keyspaces.get(self._keyspace)
+        for table in self._tables:
+            if found is None or table.name not in found.tables:
+                raise PenstockError(
+                    f"Cassandra has no table {self._keyspace}.{table.name}",
+                    where=self._address,
+                    safe="nothing was written",
+                    next=f"penstock sink run cassandra {self._reference}, which creates it with its time to live; then "
+                    "the same command again",
+                )
 
     def _of_another_release(self, table: Table, what: str) -> PenstockError:
         where = f"{self._keyspace}.{table.name}"
@@ -326,6 +358,12 @@ class CassandraOptions(StoreOptions):
 
 def _topics(pipeline: Pipeline) -> tuple[str, ...]:
     return (pipeline.features_topic, pipeline.predictions_topic)
+
+
+def existing_store(project: Project, settings: Settings) -> CassandraStore:
+    """The store as a sink has created it: what is missing is an error, and never created with other options."""
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
+    return CassandraStore(project, settings, CassandraOptions(), now_s=time.time, creates=False)
 
 
 def _create(project: Project, settings: Settings, options: CassandraOptions) -> CassandraStore:

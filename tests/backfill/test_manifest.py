@@ -11,7 +11,7 @@ import pytest
 
 from backfill.manifest import BackfillManifest, Part, load_manifest, plan_hash, require_same_backfill, selected_views
 from penstock.errors import PenstockError
-from streams.flink.submission import Replay
+from streams.flink.submission import Offsets, Replay
 from tests.plans import make_plan, view_of
 
 FEATURE: dict[str, Any] = {
@@ -108,3 +108,36 @@ def test_another_backfill_in_the_folder_is_refused_with_the_difference(
 
 def test_a_complete_backfill_stays_valid_if_its_views_are_unchanged(tmp_path: Path) -> None:
     require_same_backfill(manifest(plan="another", state="complete"), PLAN, {"a": "1:h"}, 7, 9, tmp_path)
+
+
+def test_backfills_of_the_same_rows_have_one_identity_whatever_wrote_them() -> None:
+    same = manifest(run="0000000b", job="j", archive="/archive", delivered={"k": ["a"]}, state="complete")
+    slower = same.model_copy(update={"replay": same.replay.model_copy(update={"topic": "t", "max_per_s": 5})})
+    assert manifest().identity == same.identity == slower.identity
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plan": "another"},
+        {"views": {"b": "1:h"}},
+        {"pipeline": "q"},
+        *(
+            {"replay": manifest().replay.model_copy(update=replay)}
+            for replay in (
+                {"from_ms": 6},
+                {"to_ms": 10},
+                {"end": {0: 11, 1: 6}},
+                {"start": {0: 2, 1: 5}},
+                {"additional_sources": (Offsets(start={0: 0}, end={0: 1}),)},
+            )
+        ),
+    ],
+)
+def test_a_backfill_of_other_rows_has_another_identity(changes: dict[str, Any]) -> None:
+    assert manifest(**changes).identity != manifest().identity
+
+
+def test_the_epoch_in_cassandra_is_negative_and_of_the_run_alone() -> None:
+    epochs = [manifest(run=run).epoch for run in ("00000000", "0000000a", "ffffffff")]
+    assert epochs == [-(2**32), 10 - 2**32, -1]

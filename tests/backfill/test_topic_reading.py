@@ -154,6 +154,8 @@ def test_a_topic_that_the_archive_lacks_is_read_from_kafka_which_may_have_delete
 @pytest.mark.parametrize(
     ("kafka", "archive", "ranges"),
     [
+        ({0: (7, 9)}, {0: [(0, 5)]}, {0: (7, 9)}),  # offsets 5 to 7 are in neither
+        ({0: (9, 9)}, {0: [(0, 5)]}, {0: (0, 5)}),  # Kafka has none after them
         ({0: (7, 9), 1: (0, 0)}, {0: [(0, 3), (5, 8)], 1: []}, {0: (5, 9), 1: (0, 0)}),
         ({0: (2, 6)}, {0: [(0, 3), (5, 8)]}, {0: (0, 8)}),  # Kafka fills the gap
         ({0: (9, 9)}, {0: [(4, 9)]}, {0: (4, 9)}),
@@ -166,13 +168,27 @@ def test_what_lies_before_a_gap_counts_as_deleted(
     assert World(monkeypatch, kafka).of(archive).ranges(TOPIC) == ranges
 
 
-@pytest.mark.parametrize("wanted", [{}, {"start": {0: 0}, "end": {0: 9}}, {"start": {0: 5}, "end": {0: 7}}])
+@pytest.mark.parametrize(
+    "wanted", [{}, {"start": {0: 0}}, {"start": {0: 0}, "end": {0: 9}}, {"start": {0: 5}, "end": {0: 7}}]
+)
 def test_records_that_neither_has_are_an_error(wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     both = World(monkeypatch, {0: (7, 9), 1: (0, 0)}).of({0: [(0, 5)]})
     with pytest.raises(RecordsGoneError, match="offsets 5 to 7 are neither in the archive nor in Kafka") as refused:
         list(both.read(TOPIC, **wanted))
     assert refused.value.where == f"{TOPIC}[0]"
     assert "--skip-deleted" in str(refused.value.next)
+
+
+def test_a_gap_matters_only_to_ranges_that_touch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = World(monkeypatch, {0: (7, 9), 1: (0, 3)}).of({0: [(0, 3), (4, 5)]})
+    assert both.runs(TOPIC) == {0: [(0, 3), (4, 5), (7, 9)], 1: [(0, 3)]}
+    assert offsets_of(both.read(TOPIC, start={0: 1}, end={0: 3})) == {0: "aa"}
+    assert offsets_of(both.read(TOPIC, start={0: 7}, end={0: 9})) == {0: "kk"}
+    assert offsets_of(both.read(TOPIC, start={0: 8})) == {0: "k"}
+    assert both.starts(TOPIC, FIRST_MS + 20) == {0: 7, 1: 2}
+    for within, start in (((0, 3), 2), ((4, 5), 4), ((7, 9), 7)):
+        assert both.starts(TOPIC, FIRST_MS + 20, {0: within}) == {0: start}
+    assert both.starts(TOPIC, FIRST_MS + 1_000, {0: (0, 3)}) == {0: 3}
 
 
 def test_once_the_archive_has_skipped_what_kafka_deleted_the_rest_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +264,28 @@ def test_deleted_records_count_as_old_as_the_newest_of_the_first_ones_that_are_l
     found = retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder").partitions
     assert (found[0].first, found[0].first_timestamp) == (5, FIRST_MS + SPACING_MS * 14)
     assert found[1].first_timestamp is None
+
+
+@pytest.mark.parametrize(
+    ("to_ms", "taken"),
+    [
+        (None, {0: (9, 12), 1: (0, 12)}),
+        (3, {0: (0, 5), 1: (0, 12)}),  # offset 4 is an event of 4
+        (5, {0: (6, 8), 1: (0, 12)}),
+        (8, {0: (9, 12), 1: (0, 12)}),
+    ],
+)
+def test_of_the_runs_beside_a_gap_the_one_that_has_the_range_is_taken(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, to_ms: int | None, taken: dict[int, Range]
+) -> None:
+    path, pipeline = define(tmp_path, "restored", 2)
+    monkeypatch.setattr(f"{__name__}.TOPIC", pipeline.source.topic)
+    both = World(monkeypatch, {0: (9, 12), 1: (0, 12)}).of({0: [(0, 5), (6, 8)]})
+    monkeypatch.setattr(retention, "topics_of", lambda *_: both)
+    monkeypatch.setattr(retention, "_event_times", lambda *of: [(one.timestamp - FIRST_MS) // 10 for one in of[-1]])
+    found = retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder", to_ms)
+    assert {n: (of.first, of.end) for n, of in found.partitions.items()} == taken
+    assert {n: of.start for n, of in found.partitions.items()} == {n: first for n, (first, _) in taken.items()}
 
 
 def test_without_an_archive_kafka_alone_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

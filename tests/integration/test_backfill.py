@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cassandra.cluster import Session
+from cassandra.query import dict_factory
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
@@ -30,14 +32,17 @@ from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, run_backfill
 from backfill.run_again import plan_again
 from deploy.local.stack import Stack
+from penstock.cassandra_client import connect_cassandra
 from penstock.commands.options import EventTime
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from penstock.time import iso
-from schemas.codec import Decoder
+from schemas.codec import Decoder, Encoder
 from scoring.recipe import DataRecipe
+from sinks.cassandra_tables import latest_attempts
+from sinks.stores.cassandra import existing_store
 from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.plan.feature_records import features_schema
@@ -46,9 +51,11 @@ from tests.published import published
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, define, payments, prepared
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_features import check_features
+from verify.check_stores import StoreFindings, check_cassandra
 from verify.check_timers import check_timers
 from verify.judged_sources import judged_source
-from verify.reading import read_backfill_data
+from verify.reading import _read_cassandra, read_backfill_data
+from verify.store_formats import HISTORY_KEY
 
 SPACING_MS = 4_000
 
@@ -231,12 +238,12 @@ def test_with_a_source_in_order_of_event_time_all_entities_and_timer_records_equ
     assert findings.checked > 1_000 * 8
 
 
-def command(bench: JobBench, wanted: BackfillRequest, folder: Path) -> subprocess.Popen[str]:
+def command(bench: JobBench, wanted: BackfillRequest, folder: Path, *also: str) -> subprocess.Popen[str]:
     file = folder.parent / f"{bench.pipeline.name}.py"
     arguments = [str(file), "--from", str(wanted.from_ms), "--to", str(wanted.to_ms), "--out", str(folder)]
     arguments += [part for view in wanted.views for part in ("--view", view)]
     return subprocess.Popen(
-        [sys.executable, "-m", "penstock", "backfill", "run", *arguments],
+        [sys.executable, "-m", "penstock", "backfill", "run", *arguments, *also],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -298,6 +305,90 @@ def test_a_backfill_with_killed_client_and_task_manager_and_cancelled_job_gives_
     assert read_backfill(folder).table().equals(read_backfill(unharmed).table())
     assert read_backfill(folder).manifest.rows > 3_000
     assert scratch_topics(bench) == []
+
+
+@pytest.fixture
+def session(environment: None) -> Iterator[Session]:
+    """Cassandra; rows are dictionaries."""
+    with connect_cassandra(Settings().cassandra, dict_factory) as cluster:
+        yield cluster.connect()
+
+
+def history_rows(session: Session, bench: JobBench, view: str) -> list[dict[str, Any]]:
+    """All rows of a view's history."""
+    table = f"{bench.settings.cassandra.keyspace}.features_{bench.pipeline.name}_{view}_v1"
+    return list(session.execute(f"SELECT * FROM {table}", timeout=60))
+
+
+def test_a_backfill_killed_on_its_way_into_cassandra_is_there_once_and_the_verifier_finds_a_row_that_is_changed(
+    session: Session, tmp_path: Path, suffix: str
+) -> None:
+    bench = prepared(define(tmp_path, suffix), Settings())
+    history = History(bench, 2_000, seed=5)
+    wanted, folder = BackfillRequest(START_MS + 3_600_000, history.end_ms, ("by_card",)), tmp_path / "out"
+    into = ("--into", "cassandra")
+    refused = command(bench, wanted, folder, *into)
+    said, _ = refused.communicate(timeout=120)
+    assert refused.returncode == 1
+    assert f"penstock sink run cassandra {bench.project.reference}" in said
+    assert not folder.exists(), "it was begun before the tables were missed"
+    # The live job has served what came last, and its sink has written it.
+    decoder, store = Decoder(features_schema(bench.plan)), existing_store(bench.project, bench.settings)
+    store._creates = True
+    store.open()
+    lifecycle.start(bench.project, bench.settings)
+    bench.features(2_000)
+    records = published(read_topic(bench.settings.kafka.access, bench.pipeline.features_topic), decoder)
+    served = sorted(records, key=lambda record: record.value["event_time"])[-400:]
+    encoder = Encoder(features_schema(bench.plan))
+    store.write(store.decode(bench.pipeline.features_topic, [encoder.encode(one.value) for one in served])).result()  # type: ignore[arg-type]
+    store.close()
+    live = history_rows(session, bench, "by_card")
+
+    first = command(bench, wanted, folder, *into, "--max-rate", "500")
+    deadline = time.monotonic() + 120
+    while len(history_rows(session, bench, "by_card")) == len(live):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    first.kill()
+    first.communicate()
+    partly = len(history_rows(session, bench, "by_card")) - len(live)
+    second = command(bench, wanted, folder, *into)
+    said, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    manifest = read_backfill(folder).manifest
+    assert 0 < partly < manifest.rows
+    assert f"vectors brought to cassandra, under epoch {manifest.epoch}" in said
+    rows = history_rows(session, bench, "by_card")
+    assert len(rows) == len(live) + manifest.rows
+    again = command(bench, wanted, folder, *into)
+    said, _ = again.communicate(timeout=120)
+    assert "0 vectors brought to cassandra" in said
+    assert history_rows(session, bench, "by_card") == rows
+    # Of an event that was served, what was served counts; of one from before, the row of the backfill.
+    of_live = {row["event_id"] for row in live}
+    assert 0 < len(of_live) < manifest.rows
+    for card in {row["entity"] for row in rows}:
+        counted = latest_attempts(row for row in rows if row["entity"] == card)
+        assert len({row["event_id"] for row in counted}) == len(counted)
+        assert all((row["epoch"] > 0) == (row["event_id"] in of_live) for row in counted)
+
+    def verified() -> StoreFindings:
+        tables = _read_cassandra(bench.plan, bench.settings, None, 0)
+        backfills = [read_backfill_data(folder)]
+        keyspace = bench.settings.cassandra.keyspace
+        return check_cassandra(bench.plan, served, [], tables, backfills=backfills, keyspace=keyspace)
+
+    assert verified().examples == []
+    assert verified().compared > manifest.rows
+    broken = next(row for row in rows if row["epoch"] == manifest.epoch)
+    table = f"{bench.settings.cassandra.keyspace}.features_{bench.pipeline.name}_by_card_v1"
+    key = " AND ".join(f"{name} = %({name})s" for name in HISTORY_KEY)
+    session.execute(f"UPDATE {table} SET event_id = 'another' WHERE {key}", broken)
+    assert [text for text in verified().examples if "differs in event_id" in text]
+    session.execute(f"DELETE FROM {table} WHERE {key}", broken)
+    assert [text for text in verified().examples if "is missing" in text]
 
 
 def test_an_impossible_backfill_is_refused_before_anything_starts(bench: JobBench, tmp_path: Path) -> None:

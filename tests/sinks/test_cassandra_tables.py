@@ -112,3 +112,14 @@ def test_a_timers_vector_counts_until_a_later_attempt_emits_its_event_again() ->
     assert latest_attempts([*timers, event]) == [row(30, 2), row(20, 1), event]
     again = row(11, 2, "e")
     assert latest_attempts([*timers, again, event]) == [row(30, 2), again]
+
+
+def test_a_backfills_row_counts_where_the_live_job_has_written_none_of_its_event() -> None:
+    def row(event_id: str, epoch: int, seq: int, as_of: int = 10, attempt: int = 0) -> dict[str, Any]:
+        return {"as_of": as_of, "epoch": epoch, "seq": seq, "attempt": attempt, "event_id": event_id}
+
+    served, again, timer = row("b", 5, 1), row("b", 5, 1, attempt=1), row("", 5, 1, as_of=30, attempt=1)
+    earlier, of_served, of_another = row("a", -9, 1), row("b", -9, 2, as_of=9), row("a", -7, 4)
+    assert latest_attempts([earlier, of_served]) == [earlier, of_served]
+    assert latest_attempts([timer, served, again, of_served, earlier]) == [timer, again, earlier]
+    assert latest_attempts([served, of_another, earlier]) == [served, of_another]

@@ -101,7 +101,7 @@ def check(
         pipeline="p",
         views=selected_views(plan, (), "p"),
         plan=plan_hash(plan),
-        run="r",
+        run="0000000a",
         replay=replay,
     )
     encoder = Encoder(features_schema(plan))

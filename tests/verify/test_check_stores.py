@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from penstock.kafka.reading import Record
@@ -13,7 +14,7 @@ from tests.plans import COUNT, make_plan, view_of
 from verify import store_formats as formats
 from verify.check_stores import StoreFindings, check_cassandra, check_redis
 from verify.published import Published
-from verify.run_data import StoredTable
+from verify.run_data import BackfillData, StoredTable
 
 PLAN = make_plan(fields=[], views=[view_of(COUNT)])
 PUBLISHED_MS = 50_000
@@ -129,3 +130,75 @@ def test_the_arm_of_a_rollout_is_compared_as_the_sink_writes_it() -> None:
             by_entity: StoredTable(formats.PREDICTION_BY_ENTITY_KEY, [keys[by_entity]], []),
         }
         assert check_cassandra(PLAN, [], [record], tables).mismatches == mismatches
+
+
+EPOCH = formats.backfill_epoch("0000000a")
+(HISTORY,) = (formats.history_table(PLAN, view) for view in PLAN.views)
+
+
+def a_backfill(*entities: str | None, keyspaces: tuple[str, ...] = ("k",)) -> BackfillData:
+    rows = {
+        "event_id": [f"e{number}" for number in range(len(entities))],
+        "v.entity": entities,
+        "v.seq": range(len(entities)),
+        "v.as_of": pa.array([5 * 600_000] * len(entities), pa.timestamp("ms", tz="UTC")),
+        "v.late": [False] * len(entities),
+        "v.n": [7] * len(entities),
+    }
+    table = pa.table({name: pa.array(values) for name, values in rows.items()})
+    return BackfillData(0, 1, ("v",), (), len(entities), table, EPOCH, keyspaces)
+
+
+def a_row(entity: str, number: int, epoch: int = EPOCH, n: int = 7) -> dict[str, Any]:
+    part = {"entity": entity, "epoch": epoch, "seq": number, "as_of": 5 * 600_000, "late": False, "n": n}
+    return formats.history_row(part, {"attempt": 0, "event_id": f"e{number}"})
+
+
+def history_of(*rows: dict[str, Any], backfills: tuple[BackfillData, ...], keyspace: str = "k") -> StoreFindings:
+    """The check of a history with these rows, where one vector was served."""
+    served = formats.history_row(RECORD.value["v"], RECORD.value | {"event_id": "e"})
+    stored = [served, *rows]
+    table = StoredTable(
+        formats.HISTORY_KEY, [tuple(row[column] for column in formats.HISTORY_KEY) for row in stored], stored
+    )
+    records = [Published(0, 0, b"a", RECORD.value | {"event_id": "e"}, timestamp=PUBLISHED_MS)]
+    return check_cassandra(PLAN, records, [], {HISTORY: table}, backfills=backfills, keyspace=keyspace)
+
+
+def test_rows_of_a_backfill_are_compared_with_it() -> None:
+    found = history_of(a_row("a", 0), a_row("b", 2), backfills=(a_backfill("a", None, "b"),))
+    assert (found.examples, found.unchecked, found.checked, found.compared) == ([], [], 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([a_row("a", 0)], "is missing"),
+        ([a_row("a", 0), a_row("b", 1, n=8)], "differs in features.n"),
+        ([a_row("a", 0), a_row("b", 1), a_row("c", 2)], "was never published"),
+        ([a_row("a", 0), a_row("b", 1, epoch=3)], "was never published"),
+    ],
+)
+def test_a_row_of_a_backfill_that_is_missing_another_or_too_many_is_found(rows: list[Any], says: str) -> None:
+    found = history_of(*rows, backfills=(a_backfill("a", "b"),))
+    assert found.mismatches
+    assert any(says in example for example in found.examples)
+
+
+@pytest.mark.parametrize(("keyspaces", "keyspace"), [((), "k"), (("k",), "another")])
+def test_rows_of_a_backfill_that_did_not_wholly_go_to_this_keyspace_may_be_missing(
+    keyspaces: tuple[str, ...], keyspace: str
+) -> None:
+    backfills = (a_backfill("a", "b", keyspaces=keyspaces),)
+    assert history_of(a_row("a", 0), backfills=backfills, keyspace=keyspace).mismatches == 0
+    assert history_of(a_row("a", 0, n=8), backfills=backfills, keyspace=keyspace).mismatches == 1
+
+
+def test_a_row_that_cassandra_does_not_take_may_be_missing() -> None:
+    assert history_of(a_row("a", 0), backfills=(a_backfill("a", LONG),)).mismatches == 0
+
+
+def test_rows_of_a_backfill_that_is_not_given_are_named_as_unchecked() -> None:
+    found = history_of(a_row("a", 0, epoch=EPOCH + 1), backfills=(a_backfill(),))
+    assert (found.mismatches, found.checked) == (0, 1)
+    assert found.unchecked == [f"1 row of backfills in Cassandra's {HISTORY}: for them, give --backfill their folders"]

@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from backfill.parquet import read_backfill
+from backfill.topic_reading import Topics, topics_of
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.model.manifests import print_line
 from penstock.commands.model.versions import format_option
+from penstock.commands.options import source_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
-from penstock.kafka.reading import read_topic
 from penstock.paths import STRONG
 from penstock.settings import Settings
 from schemas.codec import Undecodable, UnknownSchema
@@ -79,8 +80,9 @@ def band(pipeline: str, folder: Path, fast: int | None, strong: int | None) -> N
 
 @click.command()
 @pipeline_argument
+@source_option
 @format_option
-def regret(pipeline: str, form: str) -> None:
+def regret(pipeline: str, archive: str | None, form: str) -> None:
     """Count how often the strong model of a cascade would have decided otherwise.
 
     Both models scored the audit slice of the clear cases. With labels, also how many more of these the fast model
@@ -95,8 +97,9 @@ def regret(pipeline: str, form: str) -> None:
             f"model {model.name} has no cascade, so it has no regret",
             next='declare Model(cascade=Cascade(strong="..."))',
         )
-    labels = _labels(project, settings)
-    found = regrets(_predictions(project, settings), model.threshold, labels)
+    topics = topics_of(settings.kafka.access, archive)
+    labels = _labels(project, settings, topics)
+    found = regrets(_predictions(project, topics), model.threshold, labels)
     if form == "json":
         content = [{**asdict(one), "bound": one.audit.bound(_ALPHA)} for one in found]
         click.echo(json.dumps(content, indent=2))
@@ -119,11 +122,11 @@ def regret(pipeline: str, form: str) -> None:
         )
 
 
-def _predictions(project: Project, settings: Settings) -> Iterator[dict[str, Any]]:
+def _predictions(project: Project, topics: Topics) -> Iterator[dict[str, Any]]:
     """All predictions under the present policy; what else is on their topic is passed over."""
     decoder, policy = record_decoder("prediction"), Policy.of(project.pipeline.model).version
     unreadable = earlier = 0
-    for record in read_topic(settings.kafka.access, project.pipeline.predictions_topic):
+    for record in topics.read(project.pipeline.predictions_topic):
         try:
             prediction = decoder.decode(record.value or b"")
         except (Undecodable, UnknownSchema):
@@ -139,7 +142,7 @@ def _predictions(project: Project, settings: Settings) -> Iterator[dict[str, Any
         click.echo(f"{counted(earlier, 'prediction')} of other definitions passed over", err=True)
 
 
-def _labels(project: Project, settings: Settings) -> dict[str, float]:
+def _labels(project: Project, settings: Settings, topics: Topics) -> dict[str, float]:
     """Whether events are positive, by event id, where it is known."""
     from backfill.labels import LabelReader  # noqa: PLC0415 - slow to import
 
@@ -147,7 +150,7 @@ def _labels(project: Project, settings: Settings) -> dict[str, float]:
     if declared is None or declared.task == "regression":  # a value is neither right nor wrong
         return {}
     reader = LabelReader(declared, project.schemas, registry_schemas(settings.schema_registry_url))
-    rows = sorted(reader.rows(read_topic(settings.kafka.access, declared.topic)), key=lambda row: row.position)
+    rows = sorted(reader.rows(topics.read(declared.topic)), key=lambda row: row.position)
     rows.sort(key=lambda row: row.known_at_ms)
     return {row.event_id: _truth(row.value, declared) for row in rows}
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import model_argument
+from penstock.commands.options import source_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -90,6 +91,7 @@ gates_option = click.option(
 @click.option(
     "--against", type=click.IntRange(min=1), help="The version to compare with (default: the one that is served)."
 )
+@source_option
 @gates_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
@@ -98,6 +100,7 @@ def check(
     folder: Path,
     version: int | None,
     against: int | None,
+    archive: str | None,
     limits: Path | None,
     seed: int,
     form: str,
@@ -110,7 +113,7 @@ def check(
     from backfill.judging import judge_version  # noqa: PLC0415 - slow to import
     from backfill.model_check import CheckRequest  # noqa: PLC0415
 
-    request = CheckRequest(version, against, limits_in(limits), seed)
+    request = CheckRequest(version, against, limits_in(limits), seed, archive)
     now_ms = int(time.time() * 1_000)
     report, _ = judge_version(open_project(pipeline), Settings(), read_backfill(folder), request, now_ms)
     FORMATS[form](report)

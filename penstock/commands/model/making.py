@@ -168,6 +168,7 @@ def train_command(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Features that the drift detectors compare with, written by `penstock backfill run`.",
 )
+@source_option
 @click.option(
     "--trained-until",
     type=EventTime(),
@@ -192,6 +193,7 @@ def import_command(
     buckets: tuple[str, ...],
     keep: tuple[str, ...],
     folder: Path | None,
+    archive: str | None,
     trained_until: int | None,
     seed: int,
     author: str | None,
@@ -222,7 +224,7 @@ def import_command(
         data = None
         if folder is not None:
             registry = registry_schemas(settings.schema_registry_url)
-            read = topics_of(settings.kafka.access).read
+            read = topics_of(settings.kafka.access, archive).read
             data = read_training_set(project, read, read_backfill(folder), None, registry)
         derived = derive(project, imported, seed, data, rows.vectors if data is None else data.X)
     about = [("imported", origin_of(imported.manifest))]

@@ -20,6 +20,7 @@ from penstock.commands.model.manifests import about, print_line
 from penstock.commands.model.missing_band import warn_without_band
 from penstock.commands.model.serving import warn_under_policy
 from penstock.commands.model.versions import format_option, version_argument
+from penstock.commands.options import source_option
 from penstock.settings import Settings
 from scoring.alias_history import Cause, record_configured
 from scoring.gates.gates import Limits, Result, Verdict
@@ -30,6 +31,7 @@ from scoring.servers.registry import PRIMARY_SERVER, open_server
 from scoring.trained_model import ImportManifest, ModelManifest
 from scoring.training_set import view_versions
 from scoring.version_loading import load_version
+from sinks.archive.storage import without_secrets
 from streams.definitions.loading import load_pipeline
 from streams.plan.project import open_project
 
@@ -64,9 +66,12 @@ def register_command(pipeline: str, folder: Path) -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Also compare their losses, on its labelled events that are later than both trainings.",
 )
+@source_option
 @gates_option
 @format_option
-def compare(pipeline: str, one: int, other: int, folder: Path | None, limits: Path | None, form: str) -> None:
+def compare(
+    pipeline: str, one: int, other: int, folder: Path | None, archive: str | None, limits: Path | None, form: str
+) -> None:
     """Show two versions side by side: what each was made from, its metrics, its most useful inputs.
 
     With a backfill, also by how much the loss and cost of B exceed those of A, event by event, with intervals.
@@ -76,7 +81,7 @@ def compare(pipeline: str, one: int, other: int, folder: Path | None, limits: Pa
     for version in (one, other):
         repository.verified(name, version)
     manifests = repository.manifest(name, one), repository.manifest(name, other)
-    report = None if folder is None else _beside(pipeline, settings, folder, (one, other), limits_in(limits))
+    report = None if folder is None else _beside(pipeline, settings, folder, archive, (one, other), limits_in(limits))
     losses = [result for result in report.results if result.gate in ("quality", "cost")] if report else []
     if form == "json":
         versions = {str(number): of.model_dump(mode="json") for number, of in zip((one, other), manifests, strict=True)}
@@ -102,12 +107,20 @@ def compare(pipeline: str, one: int, other: int, folder: Path | None, limits: Pa
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Features whose labelled events are later than the training, written by `penstock backfill run`.",
 )
+@source_option
 @gates_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
 @click.option("--override", metavar="REASON", help="Serve it although the gates do not pass, for this reason.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
 def promote(
-    pipeline: str, version: int, folder: Path, limits: Path | None, seed: int, override: str | None, form: str
+    pipeline: str,
+    version: int,
+    folder: Path,
+    archive: str | None,
+    limits: Path | None,
+    seed: int,
+    override: str | None,
+    form: str,
 ) -> None:
     """Load a version if the gates pass, beside the version that is served.
 
@@ -118,13 +131,13 @@ def promote(
     from backfill.model_check import CheckRequest  # noqa: PLC0415
 
     project, settings = open_project(pipeline), Settings()
-    request = CheckRequest(version, None, limits_in(limits), seed)
+    request = CheckRequest(version, None, limits_in(limits), seed, archive)
     now_ms = int(time.time() * 1_000)
     report, stored = judge_version(project, settings, read_backfill(folder), request, now_ms)
     FORMATS[form](report)
     passed = report.verdict is Verdict.PASS
     if not passed and not override:
-        _refuse(report, project.reference, folder, limits)
+        _refuse(report, project.reference, folder, archive, limits)
         sys.exit(EXIT_CODES[report.verdict])
     cause = Cause("promote", stored, None if passed else override)
     with closing(open_server(PRIMARY_SERVER, settings)) as server:
@@ -137,13 +150,14 @@ def promote(
     warn_without_band(pipeline, repository)
 
 
-def _refuse(report: Report, reference: str, folder: Path, limits: Path | None) -> None:
+def _refuse(report: Report, reference: str, folder: Path, archive: str | None, limits: Path | None) -> None:
     """Say which gates stand in the way, by how much, and what would pass."""
     click.echo(f"version {report.version} is not promoted; nothing was loaded", err=True)
     for result in report.results:
         if result.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
             click.echo(f"  {_in_the_way(result)}", err=True)
-    files = shlex.join(["--backfill", str(folder), *([] if limits is None else ["--gates", str(limits)])])
+    source = [] if archive is None else ["--source", without_secrets(archive)]
+    files = shlex.join(["--backfill", str(folder), *source, *([] if limits is None else ["--gates", str(limits)])])
     text = f'penstock model promote {reference} {report.version} {files} --override "REASON"'
     click.echo(f"  next:  make a better version, or, with a reason that all will see: {text}", err=True)
 
@@ -152,12 +166,14 @@ def _in_the_way(result: Result) -> str:
     return f"{result.gate} ({result.where}) {result.verdict.value}: {evidence(result)}; would pass: {result.limit}"
 
 
-def _beside(pipeline: str, settings: Settings, folder: Path, versions: tuple[int, int], limits: Limits) -> Report:
+def _beside(
+    pipeline: str, settings: Settings, folder: Path, archive: str | None, versions: tuple[int, int], limits: Limits
+) -> Report:
     from backfill.model_check import CheckRequest, check_version  # noqa: PLC0415 - slow to import
 
     # The gate of latency would call the Triton that serves, for a result that is not shown.
     losses_alone = limits.model_copy(update={"skip": (*limits.skip, "fairness", "latency")})
-    request = CheckRequest(versions[1], versions[0], losses_alone, seed=0)
+    request = CheckRequest(versions[1], versions[0], losses_alone, seed=0, archive=archive)
     return check_version(open_project(pipeline), settings, read_backfill(folder), request)
 
 

@@ -19,7 +19,7 @@ TOPIC = PIPELINE.predictions_topic
 def events(folder: Path, *records: Record) -> Events:
     topics = FakeTopics(lambda topic, **_: iter(records if topic == TOPIC else ()), lambda _: {})
     backfill = write_backfill(PIPELINE, folder, [features(5), features(6)])
-    source = RecomputedEvents(PROJECT, backfill, topics, {0: (0, 9)}, 0, 2**62, ())
+    source = RecomputedEvents(PROJECT, backfill, topics, {0: (0, 9)}, 0, 2**62, (), folder)
     (found,) = source.events(0, 0)
     return found
 

@@ -63,7 +63,7 @@ def row(before: str | None, after: str | None, **changes: Any) -> dict[str, Any]
 
 
 def truths_of(rows: list[dict[str, Any]]) -> TruthOf:
-    return lambda event_id, _time, _served: rows[int(event_id)]["truth"]
+    return lambda event_ids, _times, _served: [rows[int(one)]["truth"] for one in event_ids]
 
 
 def cost_of(decision: str, truth: bool, amount: float) -> float:
@@ -129,7 +129,7 @@ def test_flips_and_costs_are_those_that_are_counted_event_by_event(rows: list[di
 
 def test_an_explored_event_is_no_flip_though_its_decision_would_change() -> None:
     rows = [row("pass", "block", **{"served.explored": True}), row("block", "pass", explored=True), row("pass", "pass")]
-    report = flips([table(rows)], DECIDED, lambda event, *_: None if event == "2" else True, COSTS)
+    report = flips([table(rows)], DECIDED, lambda events, *_: [None if one == "2" else True for one in events], COSTS)
     assert (report.forced, report.forced_changed) == (2, 2)
     assert report.all == Tally(compared=1)
 
@@ -143,7 +143,7 @@ def test_amounts_are_summed_by_kind_and_weigh_the_costs() -> None:
         row("block", "pass", amount=100.0),  # without a label
     ]
     truth = {"0": True, "1": False, "2": True, "3": False}
-    tally = flips([table(rows)], DECIDED, lambda event, *_: truth.get(event), COSTS).all
+    tally = flips([table(rows)], DECIDED, lambda events, *_: [truth.get(one) for one in events], COSTS).all
     assert tally.amounts == {"caught": 10.0, "blocked": 3.0, "let_through": 5.0, "freed": 2.0}
     assert tally.cost == 7 * (5 - 10) + 2 * (3 - 2)
     assert (tally.to_negative, tally.labelled_to_negative) == (3, 2)

@@ -25,7 +25,7 @@ class Kind(Contract, name="kind_for_scores", version=1):
     is_fraud: bool | None
 
 
-def found(given: list[tuple[str, int, Any]], value: str, **declared: Any) -> Truths:
+def found(folder: Path, given: list[tuple[str, int, Any]], value: str, **declared: Any) -> Truths:
     labels = Labels(topic="labels.taps", contract=Kind, value=value, **declared)
     pipeline = PIPELINE.model_copy(update={"labels": labels})
     rest = {"kind": None, "loss": None, "is_fraud": None}
@@ -33,7 +33,7 @@ def found(given: list[tuple[str, int, Any]], value: str, **declared: Any) -> Tru
         Record(0, n, -1, None, json.dumps(rest | {"tap_id": tap, "known_at": at, value: says}).encode(), ())
         for n, (tap, at, says) in enumerate(given)
     ]
-    return Truths.of(Project.of(pipeline, Path("nothing is committed")), records, None)
+    return Truths.of(Project.of(pipeline, Path("nothing is committed")), records, None, folder)
 
 
 @pytest.mark.parametrize(
@@ -45,18 +45,18 @@ def found(given: list[tuple[str, int, Any]], value: str, **declared: Any) -> Tru
     ],
 )
 def test_a_label_says_whether_an_event_is_positive(
-    value: str, task: dict[str, Any], values: list[Any], expected: list[bool | None]
+    value: str, task: dict[str, Any], values: list[Any], expected: list[bool | None], tmp_path: Path
 ) -> None:
     given = [(str(number), FROM, each) for number, each in enumerate(values)]
-    truth = found(given, value, **task)
-    assert [truth(event, FROM, None) for event in "0123"] == expected
+    truth = found(tmp_path, given, value, **task)
+    assert truth(list("0123"), [FROM] * 4, [None] * 4) == expected
 
 
-def test_the_label_that_became_known_last_counts_and_one_may_be_taken_back() -> None:
+def test_the_label_that_became_known_last_counts_and_one_may_be_taken_back(tmp_path: Path) -> None:
     given = [("a", FROM + 1, True), ("a", FROM, False), ("b", FROM, True), ("b", FROM + 1, None), ("c", FROM, True)]
     given += [("c", FROM, False)]
-    truth = found(given, "is_fraud")
-    assert [truth(event, FROM, None) for event in "abc"] == [True, None, False]
+    truth = found(tmp_path, given, "is_fraud")
+    assert truth(list("abc"), [FROM] * 3, [None] * 3) == [True, None, False]
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_the_label_that_became_known_last_counts_and_one_may_be_taken_back() -> 
     ],
 )
 def test_with_a_horizon_only_old_enough_events_count_and_no_label_means_what_is_declared(
-    absent: Any, hidden_by: str | None, expected: list[bool | None]
+    absent: Any, hidden_by: str | None, expected: list[bool | None], tmp_path: Path
 ) -> None:
     given = [("a", FROM + 10, True), ("b", FROM + 11, True), ("c", FROM, True), ("c", FROM + 1, None)]
     given += [("e", FROM + 2, True), ("newest", FROM + 11, False)]
-    truth = found(given, "is_fraud", horizon=10, absent=absent, hidden_by=hidden_by)
+    truth = found(tmp_path, given, "is_fraud", horizon=10, absent=absent, hidden_by=hidden_by)
     events = [("a", FROM, "pass"), ("b", FROM, "pass"), ("c", FROM, "pass"), ("d", FROM + 1, "pass")]
     events += [("e", FROM + 2, "pass"), ("f", FROM, "block")]
-    assert [truth(*event) for event in events] == expected
+    assert truth(*zip(*events, strict=True)) == expected
 
 
-def test_without_any_label_nothing_is_known() -> None:
-    assert found([], "is_fraud", horizon=10, absent="negative")("a", FROM, "pass") is None
+def test_without_any_label_nothing_is_known(tmp_path: Path) -> None:
+    assert found(tmp_path, [], "is_fraud", horizon=10, absent="negative")(["a"], [FROM], ["pass"]) == [None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -231,6 +231,21 @@ def test_a_folder_that_has_the_set_is_left_as_it_is_and_another_request_is_refus
     with pytest.raises(PenstockError, match="the declaration of the labels has changed"):
         World(MANY.events, MANY.labels, {"horizon": 21, "absent": "negative"}).build(tmp_path / "set")
     assert contents(tmp_path / "set") == before
+
+
+def test_a_set_names_the_backfill_that_it_is_of_and_another_one_is_refused(tmp_path: Path) -> None:
+    made = MANY.build(tmp_path / "set").manifest
+    inputs = MANY.inputs(tmp_path / "again")
+    assert inputs.backfill is not None
+    assert made.backfill == inputs.backfill.manifest.identity
+    assert MANY.build(tmp_path / "served", served=True).manifest.backfill is None
+    same, folder = inputs.backfill.manifest, tmp_path / "set"
+    assert build_training_set(MANY.project(), inputs, MANY.request(served=False), folder) == (made, False)
+    end = {number: offset + 1 for number, offset in same.replay.end.items()}
+    later = same.model_copy(update={"replay": same.replay.model_copy(update={"end": end})})
+    other = replace(inputs, backfill=replace(inputs.backfill, manifest=later))
+    with pytest.raises(PenstockError, match="it is of another backfill"):
+        build_training_set(MANY.project(), other, MANY.request(served=False), folder)
 
 
 def test_a_folder_with_other_files_is_refused_and_keeps_them(tmp_path: Path) -> None:

@@ -116,3 +116,11 @@ def test_a_dry_run_shows_offsets_time_and_slots_and_writes_nothing(
     ]
     assert "[0] 3 to 10" in text
     assert not (tmp_path / "o").exists()
+
+
+def test_show_says_which_parts_are_in_which_cassandra_and_under_which_epoch(tmp_path: Path) -> None:
+    saved(tmp_path / "out", "0000000a", delivered={"127.0.0.1:9042 penstock": ["a", "b"]})
+    lines = said("show", str(tmp_path / "out")).splitlines()
+    assert "cassandra   2 parts in 127.0.0.1:9042 penstock" in lines
+    assert "epoch       -4,294,967,286" in lines
+    assert json.loads(said("show", str(tmp_path / "out"), "--json"))["cassandra"] == {"127.0.0.1:9042 penstock": 2}

@@ -14,10 +14,13 @@ import pytest
 from penstock import EVENT_ID, EVENT_TIME, Contract
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record, RecordsGoneError
+from sinks.archive import reading
 from sinks.archive.columns import TopicColumns
 from sinks.archive.compaction import compact
 from sinks.archive.event_columns import EventColumns
-from sinks.archive.reading import Archive
+from sinks.archive.layout import CommitRecord
+from sinks.archive.reading import Archive, read_commits
+from sinks.archive.storage import Storage
 from sinks.archive.writing import ArchiveWriter
 from tests.sinks.archive.archive_helpers import (
     HOUR,
@@ -168,6 +171,28 @@ def test_records_go_on_in_the_merged_files_if_a_compaction_deletes_those_that_ar
     found = [next(records)]
     assert compact(folder(tmp_path), TOPIC, T0 + 10 * HOUR).files == 2
     assert [*found, *records] == RECORDS
+
+
+def test_commit_records_are_read_once_for_ranges_that_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, times = two_partitions(tmp_path), []
+
+    def read(storage: Storage, topic: str) -> dict[int, list[CommitRecord]]:
+        times.append(topic)
+        return read_commits(storage, topic)
+
+    monkeypatch.setattr(reading, "read_commits", read)
+    archive.ranges(TOPIC)
+    for at in range(10):
+        assert [one.offset for one in archive.records(TOPIC, start={0: at}, end={0: at + 1})] == [at]
+    assert archive.topic_id(TOPIC) is None
+    assert len(times) == 1
+    archive_all(folder(tmp_path), [record(n) for n in range(10, 12)], sizes=(2,))
+    assert [one.offset for one in archive.records(TOPIC, start={0: 9}, end={0: 12})] == [9, 10, 11]
+    assert len(times) == 2
+    with pytest.raises(RecordsGoneError, match="does not have"):
+        list(archive.records(TOPIC, start={0: 0}, end={0: 13}))
 
 
 def mixed(path: Path, later: type[Contract]) -> Archive:

@@ -139,6 +139,33 @@ def a_row_in_the_wrong_slot(project: Project, run: RunData) -> RunData:
 
 
 @mutant("cassandra_mismatches")
+def a_backfill_that_is_not_in_the_history_though_its_manifest_says_so(_: Project, run: RunData) -> RunData:
+    backfills = [dataclasses.replace(one, keyspaces=(run.keyspace,)) for one in run.backfills]
+    return dataclasses.replace(run, backfills=backfills)
+
+
+def _with_epoch(project: Project, run: RunData, epoch: int) -> RunData:
+    """The first row of the history, under another epoch."""
+    name, place = _history(project), formats.HISTORY_KEY.index("epoch")
+
+    def edit(table: StoredTable) -> StoredTable:
+        key = table.keys[0]
+        return dataclasses.replace(table, keys=[(*key[:place], epoch, *key[place + 1 :]), *table.keys])
+
+    return _edit_table(run, name, edit)
+
+
+@mutant("cassandra_mismatches")
+def a_row_of_the_history_under_the_epoch_of_a_backfill_that_lacks_it(project: Project, run: RunData) -> RunData:
+    return _with_epoch(project, run, run.backfills[0].epoch)
+
+
+@mutant("unchecked")
+def a_row_of_the_history_of_a_backfill_that_is_not_given(project: Project, run: RunData) -> RunData:
+    return _with_epoch(project, run, -1)
+
+
+@mutant("cassandra_mismatches")
 def the_table_by_entity_empty(project: Project, run: RunData) -> RunData:
     _, by_entity = formats.prediction_tables(project.plan.pipeline)
     return _edit_table(run, by_entity, lambda t: dataclasses.replace(t, keys=(), rows=()))
