@@ -295,8 +295,8 @@ class ObjectStorage:
         probe = f".probe-{secrets.token_hex(4)}"
         with self._errors(probe):
             try:
-                answers = [self._conditional.create(self._at(probe), b"") for _ in range(2)]
-                if answers == [True, False]:
+                self._conditional.create(self._at(probe), b"")
+                if not self._conditional.create(self._at(probe), b""):
                     return self._conditional
             except UnknownConditionError:
                 pass
