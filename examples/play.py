@@ -13,11 +13,13 @@ import click
 from examples.demo.producer import DemoProducer
 from examples.flights.replay import messages as flight_messages
 from examples.fraud.delivery import messages as fraud_messages
+from examples.fraud.selective import WORLD
 from examples.messages import Message
 from penstock.settings import Settings
 
 _MESSAGES: dict[str, Callable[[int], Iterator[Message]]] = {
     "fraud": fraud_messages,
+    "fraud-selective": lambda seed: fraud_messages(seed, config=WORLD),
     "flights": lambda _seed: flight_messages(),
 }
 

@@ -12,7 +12,15 @@ from penstock.paths import ROOT
 MONITORING = ROOT / "deploy" / "monitoring"
 
 # Where docs/operations/operate.md starts the services of a pipeline on a developer's machine, by --metrics-port.
-SERVICE_PORTS = {"sink-redis": 19101, "sink-cassandra": 19102, "scorer": 19103, "drift": 19104, "rollout": 19105}
+SERVICE_PORTS = {
+    "sink-redis": 19101,
+    "sink-cassandra": 19102,
+    "scorer": 19103,
+    "drift": 19104,
+    "rollout": 19105,
+    "parity": 19106,
+    "archive": 19107,
+}
 
 
 def write_prometheus_config(layout: Layout) -> None:

@@ -10,7 +10,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from examples.fraud.pipeline import CardTransaction, FraudLabel, pipeline
 from examples.fraud.simulation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, START_MS, Transaction, World, WorldConfig
@@ -18,6 +18,16 @@ from examples.messages import EventFormats, Message
 from schemas.codec import MARKER, Reason
 
 Event = dict[str, Any]
+
+
+class LabelDelay(NamedTuple):
+    """How long after its event a label is known: a minimum of two hours, and then exponential, up to ``longest_ms``."""
+
+    mean_ms: int
+    longest_ms: int
+
+
+_WITHIN_A_WEEK = LabelDelay(mean_ms=36 * HOUR_MS, longest_ms=7 * DAY_MS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +38,7 @@ class FraudConfig:
     ones eight to ten days, which is longer than the longest window. ``duplicates`` are the same bytes again within ten
     minutes; only events that are at most five minutes late are duplicated, so that the copy is within the source's
     horizon. ``malformed`` messages are sent in addition. ``avro`` is the share of events in Avro; the others are JSON.
+    ``honest_label`` and ``fraud_label`` are the delays of labels of the two classes.
     """
 
     world: WorldConfig = field(default_factory=WorldConfig)
@@ -37,13 +48,16 @@ class FraudConfig:
     duplicates: float = 0.005
     malformed: float = 0.005
     avro: float = 0.5
+    honest_label: LabelDelay = _WITHIN_A_WEEK
+    fraud_label: LabelDelay = _WITHIN_A_WEEK
 
 
 def messages(seed: int, limit: int | None = None, config: FraudConfig | None = None) -> Iterator[Message]:
     """The messages of the first ``limit`` transactions of the world (None: without end), in order of arrival.
 
-    Exactly ``limit`` of them are valid events. Each of these has a label, which becomes known 2 hours to 7 days later
-    and never before the event has arrived. The same arguments always give the same bytes.
+    Exactly ``limit`` of them are valid events. Each of these that was not declined has a label, which becomes known 2
+    hours to 7 days later, or as the configuration says, and never before the event has arrived. The same arguments
+    always give the same bytes.
     """
     config = config or FraudConfig()
     delivery = _Delivery(random.Random(seed), config)  # noqa: S311 - a simulation
@@ -86,10 +100,12 @@ class _Delivery:
         if rng.random() < config.malformed:
             bad, reason = self._malformed(event | {"transaction_id": f"bad-{number:08d}"})
             yield self._arriving(arrival, Message(pipeline.source.topic, key, bad, time, "malformed", reason))
-        yield self._label(transaction, event["transaction_id"], arrival)
+        if not transaction.declined:
+            yield self._label(transaction, event["transaction_id"], arrival)
 
     def _label(self, transaction: Transaction, transaction_id: str, arrival: int) -> tuple[int, int, Message]:
-        delay = min(2 * HOUR_MS + int(self._rng.expovariate(1 / (36 * HOUR_MS))), 7 * DAY_MS)
+        of_class = self._config.honest_label if transaction.scenario is None else self._config.fraud_label
+        delay = min(2 * HOUR_MS + int(self._rng.expovariate(1 / of_class.mean_ms)), of_class.longest_ms)
         known = max(transaction.time_ms + delay, arrival + HOUR_MS)
         label = {"transaction_id": transaction_id, "label_time": known, "is_fraud": transaction.scenario is not None}
         assert pipeline.labels is not None

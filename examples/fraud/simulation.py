@@ -12,12 +12,16 @@ There are three scenarios of fraud before the drift, and a fourth after it:
 - *card*: stolen card data. Over some days, bursts of online payments a few minutes apart, from one unknown device.
 - *relay*, instead of *card* after the drift: the bursts are small contactless payments in shops. After the drift, all
   amounts are larger and more payments are online.
+
+With an issuer (:mod:`examples.fraud.issuer`), some payments are declined, and fraudsters react: they leave a terminal
+where several of a day's frauds were declined, and go on at another one the next day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
 
@@ -50,6 +54,8 @@ _LAST = (
 _CONTACTLESS_LIMIT_EUR = 50.0
 _NEAR_TERMINALS = 12
 _ONLINE_TERMINAL_SHARE = 0.2
+# Of one day: two declines may be bad luck.
+_DECLINES_UNTIL_LEFT = 3
 _SECOND_CARD_SHARE = 0.3
 
 Floats = NDArray[np.float64]
@@ -60,7 +66,8 @@ Ints = NDArray[np.int64]
 class WorldConfig:
     """The size of the simulated world, the amount of fraud, and the time of the drift.
 
-    The defaults give about 1,000 payments a day, of which about 2 % are fraudulent. Rates are per day.
+    The defaults give about 1,000 payments a day, of which about 2 % are fraudulent. Rates are per day. ``issuer`` takes
+    the seed and returns what says of each payment, in order of time, whether it is declined; None: all are approved.
     """
 
     customers: int = 600
@@ -71,6 +78,7 @@ class WorldConfig:
     cloned_payments: float = 6.0
     new_stolen_cards: float = 0.8
     drift_after: timedelta | None = timedelta(days=35)
+    issuer: Callable[[int], Decline] | None = None
 
     @property
     def drift_from_ms(self) -> int | None:
@@ -80,7 +88,7 @@ class WorldConfig:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A payment and its fraud scenario; ``scenario`` is None for an honest payment."""
+    """A payment and its fraud scenario, None for an honest one; and whether the issuer declined it."""
 
     time_ms: int
     card_id: str
@@ -94,6 +102,11 @@ class Transaction:
     home_country: str
     device_id: str | None
     scenario: str | None
+    declined: bool = False
+
+
+Decline = Callable[[Transaction], bool]
+"""Whether a payment is declined; called once for each payment, in order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +139,7 @@ class World:
     def __init__(self, seed: int, config: WorldConfig) -> None:
         self._rng = rng = np.random.default_rng([seed, 1])
         self._config = config
+        self._declines = None if config.issuer is None else config.issuer(seed)
         self._devices = 0
         self._bursts: list[_Payments] = []
         n, m = config.customers, config.terminals
@@ -154,7 +168,11 @@ class World:
         for start in count(START_MS, DAY_MS):
             self._compromise(start)
             parts = [self._habitual_payments(start), self._cloned_payments(start), *self._bursts_until(start + DAY_MS)]
-            yield self._transactions(_Payments.join(parts))
+            today = self._transactions(_Payments.join(parts))
+            if self._declines is not None:
+                today = [replace(payment, declined=self._declines(payment)) for payment in today]
+                self._leave(today, start + DAY_MS)
+            yield today
 
     def _drifted(self, start: int) -> bool:
         drift_from = self._config.drift_from_ms
@@ -167,6 +185,16 @@ class World:
             self._compromised_until[rng.choice(self._physical)] = start + int(rng.uniform(7, 21) * DAY_MS)
         for _ in range(rng.poisson(config.new_stolen_cards)):
             self._bursts += self._stolen_card_bursts(int(rng.integers(config.customers)), start)
+
+    def _leave(self, today: list[Transaction], end: int) -> None:
+        """Let fraudsters leave terminals that decline, each for another one and for the time that it had left."""
+        declined = Counter(p.terminal_id for p in today if p.declined and p.scenario == "terminal")
+        for name, declines in sorted(declined.items()):
+            terminal = int(name.removeprefix("t"))
+            until = self._compromised_until[terminal]
+            if declines >= _DECLINES_UNTIL_LEFT and until > end:
+                other = self._rng.choice(self._physical[self._compromised_until[self._physical] <= end])
+                self._compromised_until[terminal], self._compromised_until[other] = end, until
 
     def _habitual_payments(self, start: int) -> _Payments:
         """The customers' own payments, with a few large amounts, honest or fraudulent."""

@@ -2,6 +2,7 @@
 
 - ``layout``      the names of files and commit records, what a commit record says, and which of them count; pure
 - ``storage``     the folder or bucket: whole files, written at once or not at all
+- ``conditional_writes``  creates an object of S3 only if there is none
 - ``columns``     the columns of an archived topic: those of every record, and those of its decoded value
 - ``avro_columns``  the decoded columns of features and predictions
 - ``event_columns`` the decoded columns of raw events and labels

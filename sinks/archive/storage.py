@@ -6,11 +6,13 @@ Paths are relative to the archive. Only this module writes to the filesystem.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,11 +20,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from penstock.errors import PenstockError
+from sinks.archive.conditional_writes import ConditionalWrites, UnknownConditionError
 
 PARTIAL = ".partial"
 """How the names of files end that a process was writing when it was killed; they begin with a dot."""
 
 _COPY_BYTES = 8 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 
 class StorageUnavailable(PenstockError):  # noqa: N818 - a condition that passes
@@ -92,7 +97,8 @@ def open_storage(url: str) -> Storage:
         ) from error
     if isinstance(filesystem, pafs.LocalFileSystem):
         return FolderStorage(Path(root))
-    return ObjectStorage(filesystem, root, without_secrets(url))
+    conditional = ConditionalWrites(url, filesystem.region) if isinstance(filesystem, pafs.S3FileSystem) else None
+    return ObjectStorage(filesystem, root, without_secrets(url), conditional)
 
 
 def check_writable(storage: Storage) -> None:
@@ -217,11 +223,19 @@ class FolderStorage:
 
 
 class ObjectStorage:
-    """Any other filesystem of pyarrow, such as S3: a file appears when its last part has arrived."""
+    """Any other filesystem of pyarrow, such as S3: a file appears when its last part has arrived.
 
-    def __init__(self, filesystem: Any, root: str, url: str) -> None:
+    Args:
+        filesystem: pyarrow's.
+        root: The bucket and the prefix of the archive.
+        url: As the user named it, without secrets.
+        conditional: Creates files that must not be there, where pyarrow's filesystem has such a thing.
+    """
+
+    def __init__(self, filesystem: Any, root: str, url: str, conditional: ConditionalWrites | None = None) -> None:
         self._filesystem = filesystem
         self._root = root.rstrip("/")
+        self._conditional = conditional
         self.url = url
 
     def read(self, path: str) -> bytes:  # noqa: D102
@@ -234,8 +248,11 @@ class ObjectStorage:
             return self._filesystem.open_input_file(self._at(path))
 
     def create(self, path: str, data: bytes) -> bool:  # noqa: D102
-        # pyarrow has no exclusive creation. Between these two, another writer may create it: Kafka gives a partition to
-        # one member of the group at a time, and a writer looks at the records when it takes one over.
+        if self._exclusive is not None:
+            with self._errors(path):
+                return self._exclusive.create(self._at(path), data)
+        # Between these two, another writer may create it: Kafka gives a partition to one member of the group at a time,
+        # and a writer looks at the records when it takes one over.
         if self.size(path) is not None:
             return False
         self.put(path, data)
@@ -269,6 +286,28 @@ class ObjectStorage:
     def delete(self, path: str) -> None:  # noqa: D102
         with self._errors(path), contextlib.suppress(FileNotFoundError):
             self._filesystem.delete_file(self._at(path))
+
+    @cached_property
+    def _exclusive(self) -> ConditionalWrites | None:
+        """What creates files, if the server is known to keep those that are there; found out with a file of its own."""
+        if self._conditional is None:
+            return None
+        probe = f".probe-{secrets.token_hex(4)}"
+        with self._errors(probe):
+            try:
+                self._conditional.create(self._at(probe), b"")
+                if not self._conditional.create(self._at(probe), b""):
+                    return self._conditional
+            except UnknownConditionError:
+                pass
+            finally:
+                self.delete(probe)
+        _log.warning(
+            "%s has no conditional writes (If-None-Match): a writer that stood still for long may overwrite the commit"
+            " record of the one that took its partition over",
+            self.url,
+        )
+        return None
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")

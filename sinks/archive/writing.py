@@ -5,7 +5,8 @@ How it handles failures:
 - *Killed before the commit record*: the files do not count. Whoever takes the partition over writes its records again,
   and then deletes them.
 - *Killed after it*: whoever takes the partition over goes on after it, whatever Kafka says is committed.
-- *Another writer has the partition*: the record's name is taken. This writer deletes its files, and looks again.
+- *Another writer has the partition*: the record's name is taken, and storage lets one of both create it. This writer
+  deletes its files, and looks again.
 - *The storage fails in the middle*: the same batch is written again. A commit record that turns out to be there is this
   writer's own if it says the same.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from penstock.errors import PenstockError
 from sinks.archive.batch import OpenBatch
 from sinks.archive.columns import TopicColumns
 from sinks.archive.layout import (
@@ -34,8 +36,16 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 10
 
 
-class TakenOverError(Exception):
+class TakenOverError(PenstockError):
     """Another writer has archived what this one was about to; nothing is wrong, and its batch is not needed."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            "another writer has archived this range",
+            where=where,
+            safe="what the other one wrote; the batch of this one was dropped",
+            next="go on after the latest commit record, as `penstock archive run` does by itself",
+        )
 
 
 class ArchiveWriter:

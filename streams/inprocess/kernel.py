@@ -19,6 +19,8 @@ from penstock.errors import PenstockError
 from penstock.paths import KERNEL_ARCHIVE, KERNEL_JAR, java_home, site_packages
 
 # Java goes without the archive if it is missing, or of other jars.
+# In an image with Java and without Flink's Python package.
+_FLINK = KERNEL_JAR.parent / "flink"
 _FROM_ARCHIVE = (f"-XX:SharedArchiveFile={KERNEL_ARCHIVE}",)
 
 
@@ -36,7 +38,7 @@ class Kernel:
     def __init__(self, jar: Path = KERNEL_JAR, options: Sequence[str] = _FROM_ARCHIVE) -> None:
         # Java would warn about an archive on standard output, which is for responses.
         command = [str(_java()), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xlog:disable", *options]
-        command += ["-cp", f"{_require_jar(jar)}:{_flink_jar()}", "penstock.kernel.Cli"]
+        command += ["-cp", f"{_require_jar(jar)}:{_flink()}", "penstock.kernel.Cli"]
         self._lock = threading.Lock()
         # A file: a pipe that nobody reads would fill up and block the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
@@ -159,10 +161,12 @@ def _require_jar(jar: Path) -> Path:
     return jar
 
 
-def _flink_jar() -> Path:
-    """Flink itself. The kernel needs none of the jars beside it, and Log4j alone takes a fifth of the start."""
+def _flink() -> str:
+    """Its class path. The kernel needs none of the jars beside it, and Log4j alone takes a fifth of the start."""
+    if _FLINK.is_dir():
+        return f"{_FLINK}/*"
     packages = site_packages("jobs")
     if packages is None:
         raise PenstockError("the jobs environment, which contains Flink, is missing", next="make setup")
     (jar,) = (packages / "pyflink" / "lib").glob("flink-dist-*.jar")
-    return jar
+    return str(jar)

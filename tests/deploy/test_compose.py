@@ -56,7 +56,7 @@ def _command_line(service: Service) -> list[str] | None:
     """The arguments of `penstock` in a container, or None if it runs something else."""
     if service.get("entrypoint", ["penstock"]) != ["penstock"]:
         return None
-    if service["image"].startswith("penstock-services"):
+    if service["image"].startswith(("penstock-services", "penstock-parity")):
         return list(service.get("command", ["--help"]))
     return list(service["command"]) if "entrypoint" in service else None
 
@@ -127,8 +127,9 @@ def test_each_command_can_run_in_its_image(name: str) -> None:
     command = parse(arguments)
     in_jobs = _SERVICES[name]["image"].startswith("penstock-jobs")
     assert command.split()[0] not in JOBS_COMMANDS - {"topics"} or in_jobs
+    assert (command == "parity") == _SERVICES[name]["image"].startswith("penstock-parity")
     if not _once(_SERVICES[name]):
-        assert "run" in command.split()
+        assert "run" in command.split() or (command == "parity" and "--every" in arguments)
         assert "PENSTOCK_METRICS_PORT" in _SERVICES[name]["environment"]
 
 
@@ -177,7 +178,15 @@ def test_only_the_services_that_need_the_key_of_personal_data_have_it() -> None:
         "penstock",
         "penstock-jobs",
         "fraud-job",
+        "fraud-archive",
+        "fraud-parity",
     }
+
+
+def test_every_image_of_ours_is_a_target_of_its_file() -> None:
+    for service in _OURS.values():
+        text = (ROOT / service["build"]["dockerfile"]).read_text(encoding="utf-8")
+        assert "target" not in service["build"] or f" AS {service['build']['target']}\n" in text
 
 
 def test_triton_has_a_profile_with_gpu_and_one_without() -> None:

@@ -66,6 +66,15 @@ def test_jars_are_compared_with_the_lock_before_they_are_used() -> None:
     copied = re.findall(r"dependency:copy-dependencies\s+-DoutputDirectory=(\S+)", " ".join(commands))
     checked = re.findall(r"deploy/java/check-jars.sh \S+ (\S+)", " ".join(commands))
     assert copied == checked == ["/jars/flink", "/plugins/s3-fs-presto", "/tmp/kernel"]
+    (build,) = [
+        rest for word, rest in _instructions(_IMAGES / "services.Dockerfile") if word == "RUN" and "mvn" in rest
+    ]
+    # The second copy is of those that were compared.
+    assert re.findall(r"dependency:copy-dependencies -DoutputDirectory=(\S+)", build) == [
+        "/tmp/kernel",
+        "/jars/kernel/flink",
+    ]
+    assert build.index("check-jars.sh kernel /tmp/kernel") < build.index("package")
 
 
 @pytest.mark.parametrize("path", _OURS, ids=_ids)

@@ -27,9 +27,16 @@ _SCHEMAS = ROOT / "tests" / "deploy" / "schemas"
 _KUBERNETES = "1.33"
 _PIPELINE = load_pipeline("fraud")
 # Secrets that the operator creates: see kustomization.yaml.
-_GIVEN = {("ConfigMap", "penstock-ca"), ("Secret", "fraud-credentials"), ("Secret", "flink-object-storage")}
+_GIVEN = {
+    ("ConfigMap", "penstock-ca"),
+    ("Secret", "fraud-credentials"),
+    ("Secret", "flink-object-storage"),
+    ("Secret", "archive-object-storage"),
+}
 # The controller of rollouts: a second one would end the first.
 _ALONE = "fraud-rollout"
+# What no scaler counts: the lag of an archive grows between its writes, and a comparison has none.
+_NOT_SCALED = {_ALONE, "fraud-archive", "fraud-parity"}
 _CUSTOM = {"FlinkDeployment", "ScaledObject", "TriggerAuthentication"}
 
 Resource = dict[str, Any]
@@ -338,7 +345,15 @@ def test_scalers_tolerate_transaction_markers() -> None:
             settings = _BY_NAME["ConfigMap", "penstock-settings"]["data"]
             assert metadata["bootstrapServers"] == settings["PENSTOCK_KAFKA_BOOTSTRAP"]
             assert ("TriggerAuthentication", trigger["authenticationRef"]["name"]) in _BY_NAME
-    assert {scaled["metadata"]["name"] for scaled in _of("ScaledObject")} == {pod.owner for pod in _SERVICES} - {_ALONE}
+    assert {scaled["metadata"]["name"] for scaled in _of("ScaledObject")} == {
+        pod.owner for pod in _SERVICES
+    } - _NOT_SCALED
+
+
+def test_what_no_scaler_counts_says_how_many_it_is() -> None:
+    assert {name: _BY_NAME["Deployment", name]["spec"]["replicas"] for name in _NOT_SCALED} == dict.fromkeys(
+        _NOT_SCALED, 1
+    )
 
 
 def test_the_controller_of_rollouts_is_never_there_twice() -> None:
@@ -399,6 +414,8 @@ def test_pods_may_connect_only_to_what_they_use() -> None:
         "fraud-drift": {"kafka"},
         "fraud-rollout": {"kafka", "triton"},
         "fraud-rollback": {"kafka", "triton"},
+        "fraud-archive": {"kafka", "object-storage"},
+        "fraud-parity": {"kafka"},
     }
 
 

@@ -32,7 +32,7 @@ from tests.scoring.scorer_bench import DEFINITION, add_model, load_model, unload
 from tests.streams.drift.references import add_reference
 
 PARTITIONS, EVENTS, REFUSED, DUPLICATES = 2, 600, 6, 12
-PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift", "rollout")
+PARTS = ("sink-redis", "sink-cassandra", "scorer", "drift", "rollout", "archive")
 # Metrics of Prometheus itself, and labels that it adds to every series.
 OWN_METRICS, OWN_LABELS = {"up", "ALERTS"}, {"job", "instance"}
 
@@ -82,6 +82,8 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         services.start("scorer", "scorer", "run", str(reference), "--metrics-port", "0", "--deadline-ms", "10000")
         services.start("drift", "drift", "run", str(reference), "--metrics-port", "0")
         services.start("rollout", "rollout", "controller", "run", str(reference), "--metrics-port", "0")
+        archive = ("archive", "run", str(reference), "--to", str(folder / "archive"), "--every", "1s")
+        services.start("archive", *archive, "--metrics-port", "0")
         services.call("job", "job", "start", str(reference), "--checkpoint-interval-ms", "500")
         _produce(pipeline, settings)
         urls = {part: _logged_address(folder / "logs" / f"{part}.log") for part in PARTS}

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,22 +40,16 @@ from streams.definitions.pipeline import Pipeline
 from tests.security.certificates import Authority
 from tests.security.provider import AUDIENCE, Provider
 
-PARTS = (
-    "upstream",
-    "features",
-    "sink-redis",
-    "sink-cassandra",
-    "scorer",
-    "drift",
-    "rollout",
-    "backfill",
-    "replay",
-    "reader",
-    "operator",
-)
+PARTS = tuple(tomllib.loads(RULES.read_text(encoding="utf-8")))
+"""Every part of a pipeline that has rights."""
 KEYSPACE = "penstock"
 _SECURITY = RULES.parent
-_ROLES = {"sink-cassandra": "penstock_sink", "reader": "penstock_reader", "admin": "cassandra"}
+_ROLES = {
+    "sink-cassandra": "penstock_sink",
+    "score": "penstock_score",
+    "reader": "penstock_reader",
+    "admin": "cassandra",
+}
 _START_TIMEOUT_S = 180.0
 
 
@@ -295,7 +290,7 @@ def _roles(servers: Servers) -> None:
     """The keyspace and Cassandra's roles."""
     text = (_SECURITY / "cassandra-roles.cql").read_text(encoding="utf-8")
     text = text.replace("'NetworkTopologyStrategy', 'datacenter1': 3", "'SimpleStrategy', 'replication_factor': 1")
-    for part in ("sink-cassandra", "reader"):
+    for part in ("sink-cassandra", "score", "reader"):
         text = text.replace(f"change-me-{part.removesuffix('-cassandra')}", servers.password(part))
     lines = [line for line in text.splitlines() if not line.startswith("--")]
     with connect_cassandra(servers.settings("admin").cassandra) as cluster, cluster.connect() as session:

@@ -1,18 +1,28 @@
-"""An archive in a bucket of an S3 server, by URL, with credentials from the environment; and one with a file: URL."""
+"""An archive in a bucket of an S3 server, by URL, with credentials from the environment; and one with a file: URL.
+
+The server is moto. For another one: ``PENSTOCK_TEST_S3=HOST:PORT``, over HTTP, with the keys AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY of the environment.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
-import httpx
+import pyarrow.fs as pafs
 import pytest
+from botocore.awsrequest import AWSResponse
 from moto.server import ThreadedMotoServer
 
 from penstock.errors import PenstockError
 from sinks.archive.checking import check, repair
 from sinks.archive.compaction import CLOSED_AFTER_MS, compact
+from sinks.archive.conditional_writes import ConditionalWrites, UnknownConditionError
 from sinks.archive.reading import Archive
 from sinks.archive.storage import (
     FolderStorage,
@@ -23,6 +33,7 @@ from sinks.archive.storage import (
     storage_now_ms,
     without_secrets,
 )
+from sinks.archive.writing import TakenOverError
 from tests.sinks.archive.archive_helpers import HOUR, TOPIC, Killed, KilledStorage, archive_all, record
 from tests.sinks.payments import T0
 
@@ -32,6 +43,9 @@ RECORDS = [record(n, timestamp=T0 + n // 4 * HOUR) for n in range(8)]
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """Host and port of an S3 server."""
+    if given := os.environ.get("PENSTOCK_TEST_S3"):
+        yield given
+        return
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -40,18 +54,25 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def url(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket, as users name it."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    return f"s3://bucket/archive?region=us-east-1&scheme=http&endpoint_override={server}"
+def missing(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket that there is not, as users name it."""
+    if "PENSTOCK_TEST_S3" not in os.environ:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+    return f"s3://b{secrets.token_hex(8)}/archive?region=us-east-1&scheme=http&endpoint_override={server}"
 
 
 @pytest.fixture
-def storage(url: str, server: str) -> Iterator[Storage]:
-    httpx.put(f"http://{server}/bucket").raise_for_status()
-    yield open_storage(url)
-    httpx.post(f"http://{server}/moto-api/reset").raise_for_status()
+def url(missing: str) -> str:
+    """A new bucket."""
+    filesystem, root = pafs.FileSystem.from_uri(missing + "&allow_bucket_creation=true")
+    filesystem.create_dir(root.partition("/")[0])
+    return missing
+
+
+@pytest.fixture
+def storage(url: str) -> Storage:
+    return open_storage(url)
 
 
 def test_a_bucket_is_archived_to_read_verified_and_compacted(storage: Storage, url: str) -> None:
@@ -87,15 +108,83 @@ def test_a_file_that_is_there_is_not_created_again(storage: Storage) -> None:
         storage.read("a/b")
 
 
+def test_of_writers_that_create_a_file_at_the_same_moment_one_wins(url: str) -> None:
+    writers = [open_storage(url) for _ in range(3)]
+    for number, writer in enumerate(writers):
+        writer.create(f"warm/{number}", b"")  # the first asks the server more
+    for attempt in range(8):
+        together, created = threading.Barrier(len(writers)), Counter[bool]()
+
+        def write(number: int, path: str, together: threading.Barrier, created: Counter[bool]) -> None:
+            together.wait()
+            created[writers[number].create(path, b"%d" % number)] += 1
+
+        threads = [
+            threading.Thread(target=write, args=(number, f"a/{attempt}", together, created))
+            for number in range(len(writers))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert created == {True: 1, False: len(writers) - 1}
+
+
+def test_of_two_writers_of_the_same_range_one_wins_and_the_other_stops(storage: Storage, url: str) -> None:
+    class Rival(KilledStorage):
+        """Storage in which another writer commits its batch right before this one's commit record is created."""
+
+        def create(self, path: str, data: bytes) -> bool:
+            archive_all(open_storage(url), RECORDS[:3])
+            return super().create(path, data)
+
+    with pytest.raises(TakenOverError, match="another writer has archived this range"):
+        archive_all(Rival(storage, None), RECORDS, sizes=(5,))
+    assert list(Archive(url).records(TOPIC)) == RECORDS[:3]
+    assert check(storage, grace_ms=0).findings == []
+
+
+@pytest.mark.parametrize("answer", ["refuses", "ignores"])
+def test_on_a_server_without_conditional_writes_a_writer_looks_first(
+    answer: str, storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def create(_: ConditionalWrites, path: str, data: bytes) -> bool:
+        if answer == "refuses":
+            raise UnknownConditionError(path)
+        storage.put(path.partition("/archive/")[2], data)
+        return True
+
+    monkeypatch.setattr(ConditionalWrites, "create", create)
+    assert storage.create("a/b", b"1")
+    assert not storage.create("a/b", b"2")
+    assert storage.read("a/b") == b"1"
+    assert [file.path for file in storage.list("")] == ["a/b"]
+    assert caplog.text.count("has no conditional writes") == 1
+
+
+@pytest.mark.parametrize(("status", "raised"), [(409, OSError), (500, OSError), (501, UnknownConditionError)])
+def test_what_a_server_answers_to_a_conditional_write_is_told_apart(
+    status: int, raised: type[OSError], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    writes = ConditionalWrites(missing, "us-east-1")
+    answer = AWSResponse("http://x", status, {}, None)
+    answer._content = b"<Error><Code>Said</Code><Message>no</Message></Error>"
+    writes._client.meta.events.register("before-send.s3", lambda **_: answer)
+    with pytest.raises(raised, match="Said") as error:
+        writes.create("bucket/a", b"")
+    assert isinstance(error.value, UnknownConditionError) == (status == 501)
+
+
 def test_the_time_is_that_of_the_server(storage: Storage) -> None:
     storage.put("x", b"")
     (file,) = storage.list("")
     assert storage_now_ms(storage) - file.written_ms < 60_000
 
 
-def test_a_bucket_that_does_not_exist_is_an_error_before_anything_is_read(url: str) -> None:
+def test_a_bucket_that_does_not_exist_is_an_error_before_anything_is_read(missing: str) -> None:
     with pytest.raises(PenstockError, match="the archive cannot be written"):
-        check_writable(open_storage(url.replace("bucket", "nobody")))
+        check_writable(open_storage(missing))
 
 
 def test_keys_in_a_url_are_not_shown() -> None:
