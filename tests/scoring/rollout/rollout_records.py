@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from scoring.rollout.controller_input import InputReader
 from scoring.rollout.facts import Facts
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
+from scoring.rollout.label_table import ROW
 from scoring.rollout.policy import Arm, RolloutPolicy, publish
 from scoring.rollout.policy_log import PolicyChange
 from streams.definitions.loading import load_pipeline
@@ -252,6 +253,17 @@ def seen_at_once(
         letters=observed.letters,
         labels=observed.labels,
     )
+
+
+def without_places(state: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The records of a state but for its head, which depends on when it is asked, and for where its labels were."""
+    found = {name: value for name, value in state.items() if name != "head"}
+    for name in [name for name in found if name.startswith("labels/")]:
+        rows = np.frombuffer(found[name], ROW).copy()
+        for place in ("received", "partition", "offset"):
+            rows[place] = 0
+        found[name] = rows.tobytes()
+    return found
 
 
 def event_of(number: int) -> str:

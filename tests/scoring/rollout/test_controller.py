@@ -27,7 +27,15 @@ from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
 from scoring.rollout.transitions import By
 from streams.definitions.rollout import Rollout
 from tests.scoring.rollout.fake_kafka import FakeConsumer, FakeCuts, FakeKafka, FakePositions, FakeStore, Killed
-from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout, seen_at_once
+from tests.scoring.rollout.rollout_records import (
+    BEGIN_MS,
+    Records,
+    canary,
+    change_to,
+    define_rollout,
+    seen_at_once,
+    without_places,
+)
 
 PARTITIONS = 2
 # Of the candidate, everything fails.
@@ -125,7 +133,7 @@ class World:
             live=[self.records.live(number, **changes[number]) for number in numbers],
             labels=[self.records.label(number, float(number % 3 == 0)) for number in numbers if labels],
         )
-        return without_complete(state)
+        return without_places(state.records())
 
 
 class _Clock:
@@ -133,11 +141,6 @@ class _Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def without_complete(state: JudgeState) -> dict[str, bytes]:
-    """The state but for what is known of completeness, which depends on when it is asked."""
-    return {name: value for name, value in state.records().items() if name != "head"}
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_everything_is_read_once_and_saved_with_its_offsets(world):
     world.kafka.publish(world.change)
     world.add(range(200))
     world.run()
-    assert without_complete(world.seen()) == world.expected(range(200))
+    assert without_places(world.kafka.state) == world.expected(range(200))
     assert world.kafka.committed == world.kafka.ends
     assert world.kafka.note.change == world.change
     assert not world.kafka.note.ahead
@@ -193,7 +196,7 @@ def test_whatever_happens_to_transactions_every_record_counts_once(tmp_path_fact
     world.add(range(60, 120))
     world.kafka.outcomes = outcomes[3:]
     world.survive(steps=16, most=most)
-    assert without_complete(world.seen()) == world.expected(range(120))
+    assert without_places(world.kafka.state) == world.expected(range(120))
 
 
 @settings(max_examples=15, deadline=None)
@@ -280,7 +283,7 @@ def test_all_records_under_a_new_policy_count_however_late_the_controller_learns
     world.add(range(40), labels=False)
     world.run(on_step=publish)
     assert world.kafka.note.change == following
-    assert without_complete(world.seen()) == world.expected(range(40, 140), labels=False)
+    assert without_places(world.kafka.state) == world.expected(range(40, 140), labels=False)
 
 
 def test_policies_that_were_replaced_while_it_was_down_are_passed_over(world):
@@ -292,7 +295,7 @@ def test_policies_that_were_replaced_while_it_was_down_are_passed_over(world):
     world.add(range(100))
     world.run()
     assert world.store.starts == 1
-    assert without_complete(world.seen()) == world.expected(range(100))
+    assert without_places(world.kafka.state) == world.expected(range(100))
 
 
 def test_without_a_policy_and_after_a_rollout_it_reads_and_discards(world):
@@ -313,7 +316,7 @@ def test_a_first_policy_is_judged_as_soon_as_it_is_published(world):
             world.add(range(100))
 
     world.run(on_step=publish)
-    assert without_complete(world.seen()) == world.expected(range(100))
+    assert without_places(world.kafka.state) == world.expected(range(100))
 
 
 def test_a_refusal_by_a_scorer_ends_the_rollout(world):
@@ -391,7 +394,7 @@ def test_what_was_deleted_unread_makes_the_step_begin_anew_behind_it(world, capl
     assert not world.kafka.note.ahead
     assert world.store.starts == 1
     expected = world.expected(range(200, 260))
-    assert {k: v for k, v in without_complete(world.seen()).items() if not k.startswith("labels")} == {
+    assert {k: v for k, v in without_places(world.kafka.state).items() if not k.startswith("labels")} == {
         k: v for k, v in expected.items() if not k.startswith("labels")
     }
 
@@ -492,7 +495,7 @@ def test_a_schema_registry_that_does_not_answer_is_waited_for(world, caplog):
     world.add(range(50))
     world.run(reader=Reader(world.project, world.facts))
     assert "the registry does not answer" in caplog.text
-    assert without_complete(world.seen()) == world.expected(range(50))
+    assert without_places(world.kafka.state) == world.expected(range(50))
 
 
 def test_kafka_that_does_not_answer_at_the_start_is_waited_for(world, caplog):
@@ -509,7 +512,7 @@ def test_kafka_that_does_not_answer_at_the_start_is_waited_for(world, caplog):
             return super().find()
 
     world.run(positions=Positions(world.kafka))
-    assert without_complete(world.seen()) == world.expected(range(50))
+    assert without_places(world.kafka.state) == world.expected(range(50))
     assert "trying again" in caplog.text
 
 
