@@ -97,8 +97,8 @@ class Judge:
             entries: Of the log of the rollout: dead letters count from the policy's marker of their partition on.
             complete: For partitions of the features topic: the offset below which all live and shadow predictions have
                 been handed over, now or before. Where a shadow prediction is missing below, its version has failed.
-            labels_ms: The time up to which all labels have been handed over, epoch ms, now or before. With a horizon, an
-                event is judged by its label when this and the predictions are that much later.
+            labels_ms: The time up to which all labels have been handed over, epoch ms, now or before. With a horizon,
+                an event is judged by its label when this and the predictions are that much later.
         """
         if live or shadow or letters:
             state = collect(state, live, shadow, letters, self._facts.rollout.entity_again)

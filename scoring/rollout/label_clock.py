@@ -1,8 +1,8 @@
 """Up to which time a controller has read all labels: only then is an event without a label one that has none. Pure.
 
 What was read of labels does not tell by itself: their partitions are read at different speeds, and one that has had no
-label for days is not behind. So where the topic ends is measured now and then. Whoever has read up to there has read all
-labels that were written before any label that he had read when that was measured.
+label for days is not behind. So where the topic ends is measured now and then. Whoever has read up to there has read
+all labels that were written before any label that was read when that was measured.
 """
 
 from __future__ import annotations

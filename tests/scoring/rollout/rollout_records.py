@@ -61,17 +61,19 @@ pipeline = Pipeline(
         negative="pass",
         groups=("event.shop",),
     ),
-    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"),
+    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"{labels}),
     rollout=Rollout({rollout}),
 )
 """
 BEGIN_MS = 1_760_000_000_000
 
 
-def define_rollout(folder: Path, suffix: str, partitions: int, rollout: str = "") -> Project:
-    """Write the definition, and open it; ``rollout`` are arguments of its Rollout."""
+def define_rollout(folder: Path, suffix: str, partitions: int, rollout: str = "", labels: str = "") -> Project:
+    """Write the definition, and open it; ``rollout`` and ``labels`` are arguments of its Rollout and Labels."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix, partitions=partitions, rollout=rollout), encoding="utf-8")
+    more = f", {labels}" if labels else ""
+    text = DEFINITION.format(suffix=suffix, partitions=partitions, rollout=rollout, labels=more)
+    path.write_text(text, encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
 
 
@@ -219,9 +221,9 @@ class Records:
             value=self.features(number) if value is None else value,
         )
 
-    def label(self, number: int, value: float | None) -> bytes:
-        """What became known of the event, a minute later."""
-        known_at = BEGIN_MS + 2_000 * number + 60_000
+    def label(self, number: int, value: float | None, age_ms: int = 60_000) -> bytes:
+        """What became known of the event, so much later."""
+        known_at = BEGIN_MS + 2_000 * number + age_ms
         return self._label.encode({"id": event_of(number), "known_at": known_at, "fraud": value})
 
 

@@ -17,6 +17,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError
 from scoring.rollout import transitions
+from scoring.rollout.collecting import event_hashes
 from scoring.rollout.controller import Controller, ControllerComponents
 from scoring.rollout.controller_input import InputReader
 from scoring.rollout.controller_metrics import ControllerMetrics
@@ -24,6 +25,7 @@ from scoring.rollout.facts import Facts
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
+from scoring.rollout.seen import Seen
 from scoring.rollout.transitions import By
 from streams.definitions.rollout import Rollout
 from tests.scoring.rollout.fake_kafka import FakeConsumer, FakeCuts, FakeKafka, FakePositions, FakeStore, Killed
@@ -33,6 +35,7 @@ from tests.scoring.rollout.rollout_records import (
     canary,
     change_to,
     define_rollout,
+    event_of,
     seen_at_once,
     without_places,
 )
@@ -45,8 +48,8 @@ BAD, GOOD = {"route": "fallback"}, {"route": "primary"}
 class World:
     """A pipeline, its records, and processes that watch them one after the other."""
 
-    def __init__(self, folder: Any, *weights: float, **options: Any) -> None:
-        self.project = define_rollout(folder, "unit", PARTITIONS, "most_entities=1_000")
+    def __init__(self, folder: Any, *weights: float, declared: str = "", **options: Any) -> None:
+        self.project = define_rollout(folder, "unit", PARTITIONS, "most_entities=1_000", declared)
         self.kafka = FakeKafka(self.project.pipeline)
         self.change = change_to(canary(self.project, *(weights or (0.5, 1)), **options))
         self.records = Records(self.project, self.change, PARTITIONS)
@@ -197,6 +200,35 @@ def test_whatever_happens_to_transactions_every_record_counts_once(tmp_path_fact
     world.kafka.outcomes = outcomes[3:]
     world.survive(steps=16, most=most)
     assert without_places(world.kafka.state) == world.expected(range(120))
+
+
+@settings(max_examples=4, deadline=None)
+@given(outcomes=OUTCOMES, most=st.integers(40, 300))
+def test_whatever_happens_an_event_is_judged_by_the_label_that_it_had_when_it_was_old_enough(
+    tmp_path_factory, outcomes, most
+):
+    declared = 'horizon="1m", absent="negative"'
+    world = World(tmp_path_factory.mktemp("world"), declared=declared, least_events=1_000_000)
+    world.kafka.publish(world.change)
+    for batch in (range(60), range(60, 120)):
+        world.add(batch, labels=False)
+        for number in batch:
+            # One in three is positive, but two in nine are taken back, one of them too late.
+            said = [(1.0, 20_000), (None, 60_000 + number % 9)] if number % 9 in (0, 3) else [(1.0, 60_000)]
+            for value, age_ms in said if number % 3 == 0 else []:
+                received = BEGIN_MS + 2_000 * number + age_ms
+                label = world.records.label(number, value, age_ms)
+                world.kafka.add(world.kafka.labels, label, number % PARTITIONS, timestamp_ms=received)
+        world.kafka.outcomes = outcomes[batch.start // 20 : batch.start // 20 + 3]
+        world.survive(steps=16, most=most)
+    state = world.seen()
+    seen = Seen(state, world.facts)
+    found = dict(zip(state.entities.rows["event"].tolist(), seen.label.tolist(), strict=True))
+    judged = state.entities.rows["event"][seen.is_judged_by_label].tolist()
+    expected = {number: float(number % 3 == 0 and number % 9 != 0) for number in range(120 - 30)}
+    hashes = dict(zip(expected, event_hashes([event_of(number) for number in expected]).tolist(), strict=True))
+    assert {number: found.get(of) for number, of in hashes.items()} == expected
+    assert sorted(judged) == sorted(hashes.values())
 
 
 @settings(max_examples=15, deadline=None)
