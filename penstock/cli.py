@@ -36,6 +36,7 @@ COMMANDS = {
     "training-set": Entry(
         "penstock.commands.training_set:training_set", "Join past features to labels, as Parquet.", _PIPELINE
     ),
+    "labels": Entry("penstock.commands.labels:labels", "Say how many events have a label, and how late.", _PIPELINE),
     "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry(

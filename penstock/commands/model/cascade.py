@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,8 +26,10 @@ from schemas.registry import registry_schemas
 from scoring.bands import FILE, keep_band
 from scoring.decision import Policy
 from scoring.repository import ModelRepository
-from streams.definitions.labels import Labels
 from streams.plan.project import Project, open_project
+
+if TYPE_CHECKING:
+    from backfill.regret import Truth
 
 _ALPHA = 0.05
 
@@ -84,7 +86,7 @@ def regret(pipeline: str, form: str) -> None:
     """Count how often the strong model of a cascade would have decided otherwise.
 
     Both models scored the audit slice of the clear cases. With labels, also how many more of these the fast model
-    decided wrongly. The bounds hold with a probability of 95 % each.
+    decided wrongly, by the label that an event has when it is final. The bounds hold with a probability of 95 % each.
     """
     from backfill.regret import regrets  # noqa: PLC0415 - slow to import
 
@@ -95,8 +97,7 @@ def regret(pipeline: str, form: str) -> None:
             f"model {model.name} has no cascade, so it has no regret",
             next='declare Model(cascade=Cascade(strong="..."))',
         )
-    labels = _labels(project, settings)
-    found = regrets(_predictions(project, settings), model.threshold, labels)
+    found = regrets(_predictions(project, settings), model.threshold, _truth(project, settings))
     if form == "json":
         content = [{**asdict(one), "bound": one.audit.bound(_ALPHA)} for one in found]
         click.echo(json.dumps(content, indent=2))
@@ -139,21 +140,12 @@ def _predictions(project: Project, settings: Settings) -> Iterator[dict[str, Any
         click.echo(f"{counted(earlier, 'prediction')} of other definitions passed over", err=True)
 
 
-def _labels(project: Project, settings: Settings) -> dict[str, float]:
-    """Whether events are positive, by event id, where it is known."""
-    from backfill.labels import LabelReader  # noqa: PLC0415 - slow to import
+def _truth(project: Project, settings: Settings) -> Truth:
+    """Says whether events are positive, where it is known: at the age at which the definition says that it is."""
+    from backfill.scores.labels import Truths  # noqa: PLC0415 - slow to import
 
     declared = project.pipeline.labels
     if declared is None or declared.task == "regression":  # a value is neither right nor wrong
-        return {}
-    reader = LabelReader(declared, project.schemas, registry_schemas(settings.schema_registry_url))
-    rows = sorted(reader.rows(read_topic(settings.kafka.access, declared.topic)), key=lambda row: row.position)
-    rows.sort(key=lambda row: row.known_at_ms)
-    return {row.event_id: _truth(row.value, declared) for row in rows}
-
-
-def _truth(value: bool | float | str | None, labels: Labels) -> float:
-    """1 for the positive class, 0 for others, NaN for a label that was taken back."""
-    if value is None:
-        return float("nan")
-    return float(str(value) == str(labels.positive)) if labels.task == "multiclass" else float(value)
+        return lambda _id, _time, _decision: None
+    records = read_topic(settings.kafka.access, declared.topic)
+    return Truths.of(project, records, registry_schemas(settings.schema_registry_url))
