@@ -58,8 +58,8 @@ def regrets(predictions: Iterable[Mapping[str, Any]], threshold: float, truth_of
         total[1] += way["low"] <= way["fast_score"] < way["high"]
         if way["audited"] and way["strong_score"] is not None:
             known = truth_of(prediction["event_id"], prediction["event_time"], prediction["decision"])
-            truth = np.nan if known is None else float(known)
-            audited.setdefault(key, []).append((way["fast_score"], way["strong_score"], truth))
+            positive = np.nan if known is None else float(known)
+            audited.setdefault(key, []).append((way["fast_score"], way["strong_score"], positive))
     found = []
     for key, (count, by_strong) in totals.items():
         fast, strong, truth = np.array(audited.get(key, ()), np.float64).reshape(-1, 3).T

@@ -178,8 +178,7 @@ def label_status(
     in_range = (events.times >= range_ms[0]) & (events.times < range_ms[1])
     horizon = declared.maturity.horizon_ms
     joined = _Joined.of(events, labels.rows, horizon)
-    columns = events.times, joined.first_age, joined.final, joined.was_said, events.is_hidden
-    chosen = _Events(*(column[in_range] for column in columns))
+    chosen = _Events(events.times, joined.first_age, joined.final, joined.was_said, events.is_hidden).only(in_range)
     old_ms, clock = _old(chosen.first_age, horizon), labels.reached_ms
     is_old = np.zeros(len(chosen.times), np.bool_)
     if clock is not None and old_ms is not None:
@@ -216,7 +215,13 @@ class _Events(NamedTuple):
         return ~np.isnan(self.final)
 
     def only(self, chosen: NDArray[np.bool_]) -> _Events:
-        return _Events(*(column[chosen] for column in self))
+        return _Events(
+            self.times[chosen],
+            self.first_age[chosen],
+            self.final[chosen],
+            self.was_said[chosen],
+            self.is_hidden[chosen],
+        )
 
 
 class _Joined(NamedTuple):

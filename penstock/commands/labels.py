@@ -163,9 +163,16 @@ def _print(console: Console, declared: Labels, found: LabelStatus, events_from: 
     newest = "" if found.newest_event_ms is None else f"; the newest event is of {iso(found.newest_event_ms)}"
     _line(console, "reached", f"{reached}{newest}")
     if found.arrival:
+        assert found.old_ms is not None
+        old = f"{counted(found.old, 'event')} of at least {duration_text(found.old_ms)}"
+        console.print(Text(f"share with a label by age, of {old}:"), soft_wrap=True)
         console.print(_curve(found))
     if found.changes:
-        console.print(_changes(found, period))
+        last = (
+            f"the last {duration_text(period)} of events that are old enough, and the {duration_text(period)} before:"
+        )
+        console.print(Text(last), soft_wrap=True)
+        console.print(_changes(found))
 
 
 def _in_words(found: LabelStatus) -> str:
@@ -174,9 +181,7 @@ def _in_words(found: LabelStatus) -> str:
 
 
 def _curve(found: LabelStatus) -> Table:
-    assert found.old_ms is not None
-    old = f"{counted(found.old, 'event')} of at least {duration_text(found.old_ms)}"
-    table = Table(title=Text(f"Share with a label by age, of {old}"), title_justify="left")
+    table = Table()
     names = list(found.arrival[0].classes)
     for heading in ("age", "all", *names):
         table.add_column(Text(printable(heading)), justify="right")
@@ -186,9 +191,8 @@ def _curve(found: LabelStatus) -> Table:
     return table
 
 
-def _changes(found: LabelStatus, period: int) -> Table:
-    title = f"The last {duration_text(period)} of events that are old enough, and the {duration_text(period)} before"
-    table = Table(title=Text(title), title_justify="left")
+def _changes(found: LabelStatus) -> Table:
+    table = Table()
     for heading in ("what", "by age", "before", "last", "difference (99 %)", ""):
         table.add_column(heading, justify="left" if heading in ("what", "") else "right")
     for one in found.changes:

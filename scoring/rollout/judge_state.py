@@ -120,7 +120,7 @@ class JudgeState:
         times = self.entities.rows["first"]
         if self.horizon_ms is None:
             return np.full(len(times), _FOR_EVER)
-        return np.minimum(times, _FOR_EVER - self.horizon_ms) + self.horizon_ms
+        return np.asarray(np.minimum(times, _FOR_EVER - self.horizon_ms) + self.horizon_ms, np.int64)
 
     def is_like(self, other: JudgeState) -> bool:
         """Whether both remember the same of their events."""

@@ -98,7 +98,8 @@ class LabelTable:
 
     def _of(self, events: Words) -> Mask:
         """Which rows are of these events, [N], each given once."""
-        begins, ends = (np.searchsorted(self.rows["event"], events, side) for side in ("left", "right"))
+        begins = np.searchsorted(self.rows["event"], events, "left")
+        ends = np.searchsorted(self.rows["event"], events, "right")
         has = begins < ends
         edges = np.zeros(len(self.rows) + 1, np.intp)
         edges[begins[has]] += 1
@@ -139,4 +140,5 @@ def _sorted(rows: Rows) -> Rows:
     rows = rows[np.lexsort([rows[name] for name in (*reversed(_RANK), "event")])]
     names = ("event", *_RANK)
     is_again = np.logical_and.reduce([rows[name][1:] == rows[name][:-1] for name in names])
-    return rows[np.concatenate([[True], ~is_again])]
+    sorted_rows: Rows = rows[np.concatenate([[True], ~is_again])]
+    return sorted_rows

@@ -26,7 +26,9 @@ class Said(NamedTuple):
     value: float | None
 
 
-def columns(events: dict[int, tuple[int, bool]], labels: list[Said], seed: int = 0) -> tuple[EventColumns, LabelColumns]:
+def columns(
+    events: dict[int, tuple[int, bool]], labels: list[Said], seed: int = 0
+) -> tuple[EventColumns, LabelColumns]:
     order = np.random.default_rng(seed).permutation(len(labels))
     rows = np.zeros(len(labels), ROW)
     for place, (row, said) in enumerate(zip(rows, labels, strict=True)):
@@ -181,7 +183,9 @@ def test_few_events_are_unsure_and_none_too() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(before=st.tuples(st.integers(0, 80), st.integers(80, 90)), last=st.tuples(st.integers(0, 70), st.integers(70, 99)))
+@given(
+    before=st.tuples(st.integers(0, 80), st.integers(80, 90)), last=st.tuples(st.integers(0, 70), st.integers(70, 99))
+)
 def test_the_interval_of_a_difference_is_newcombes_of_the_intervals_that_scipy_has(
     before: tuple[int, int], last: tuple[int, int]
 ) -> None:
