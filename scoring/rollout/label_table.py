@@ -26,6 +26,7 @@ the topic, and its value; NaN if it withdraws the labels before it."""
 _RANK = ("time", "received", "partition", "offset")
 Numbers = NDArray[np.float64]
 Times = NDArray[np.int64]
+Places = NDArray[np.intp]
 Rows = NDArray[Any]
 
 
@@ -70,11 +71,12 @@ class LabelTable:
         """
         if len(self.rows) <= self.most:
             return self
-        kept = self._counting(events, finals)
+        kept = np.zeros(len(self.rows), np.bool_)
+        kept[self._last(events, finals)[1]] = True
         others = np.flatnonzero(~kept)
         if len(others) <= self.most:
             return self
-        oldest_first = others[np.lexsort([self.rows[name][others] for name in ("event", *reversed(_RANK))])]
+        oldest_first = others[np.argsort(self.rows["time"][others], kind="stable")]
         kept[oldest_first[len(others) - self.most :]] = True
         latest = int(self.rows["time"][~kept].max())
         if self.forgotten_ms is not None:
@@ -88,12 +90,9 @@ class LabelTable:
             events: Hashes of ids, [N].
             finals: Until when a label of each counts, epoch ms, [N].
         """
-        counting = self.rows[self._counting(events, finals)]
         found = np.full(len(events), np.nan)
-        places = np.searchsorted(counting["event"], events)
-        has = np.flatnonzero(places < len(counting))
-        has = has[counting["event"][places[has]] == events[has]]
-        found[has] = counting["value"][places[has]]
+        chosen, places = self._last(events, finals)
+        found[chosen] = self.rows["value"][places]
         return found
 
     def _of(self, events: Words) -> Mask:
@@ -106,23 +105,23 @@ class LabelTable:
         edges[ends[has]] -= 1
         return np.asarray(np.cumsum(edges[:-1]) > 0, np.bool_)
 
-    def _counting(self, events: Words, finals: Times) -> Mask:
-        """Which rows are the last label of one of the events that was known at its time; one at most of each event."""
-        counts = np.zeros(len(self.rows), np.bool_)
-        if not len(events) or not len(self.rows):
-            return counts
-        order = np.argsort(events, kind="stable")
-        # Of the events' rows only: most labels are of others.
-        places = np.searchsorted(events[order], self.rows["event"])
-        inside = np.flatnonzero(places < len(events))
-        event = order[places[inside]]
-        is_in_time = (events[event] == self.rows["event"][inside]) & (self.rows["time"][inside] <= finals[event])
-        known = inside[is_in_time]
-        of = self.rows["event"][known]
-        is_last = np.ones(len(of), np.bool_)
-        is_last[:-1] = of[1:] != of[:-1]
-        counts[known[is_last]] = True
-        return counts
+    def _last(self, events: Words, finals: Times) -> tuple[Places, Places]:
+        """Which of the events have a label that was known at their time, and where the last such label is, both [M]."""
+        ids, times = np.ascontiguousarray(self.rows["event"]), self.rows["time"]
+        ends = np.searchsorted(ids, events, "right")
+        has = ends > 0
+        has[has] = ids[ends[has] - 1] == events[has]
+        chosen = np.flatnonzero(has)
+        begins, final = np.searchsorted(ids, events[chosen], "left"), finals[chosen]
+        # A binary search among the labels of each event, which are in the order of time: the first that is too late.
+        low, high = begins.copy(), ends[chosen]
+        while len(open_ := np.flatnonzero(low < high)):
+            middle = (low[open_] + high[open_]) // 2
+            in_time = times[middle] <= final[open_]
+            low[open_[in_time]] = middle[in_time] + 1
+            high[open_[~in_time]] = middle[~in_time]
+        is_known = low > begins
+        return chosen[is_known], low[is_known] - 1
 
     def shards(self) -> Iterator[bytes]:
         """The rows, in parts by the first bits of the event's hash."""

@@ -19,7 +19,7 @@ from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.observations import Label
 from scoring.rollout.seen import Seen
 from streams.definitions.rollout import Guardrail, Rollout
-from tests.scoring.rollout.observed import SECOND, change, complete, facts, judge, live, shadow
+from tests.scoring.rollout.observed import SECOND, change, complete, experiment, facts, judge, live, shadow, tried
 
 SHADOW = change(0, 0.5)
 HORIZON = 10
@@ -106,6 +106,19 @@ def test_without_a_time_that_labels_have_reached_no_event_is_old_enough() -> Non
     assert judged(judging.observe(state, labels_ms=9 * SECOND), maturity) == dict.fromkeys(range(9), 0.0)
 
 
+def test_the_next_weights_of_a_bandit_keep_the_time_that_was_reached() -> None:
+    first, maturity = experiment("bandit"), Maturity(HORIZON, "negative")
+    judging = judge(maturity=maturity)
+    state = judging.observe(
+        judging.begin(first),
+        live=[(tried if number % 2 else live)(number, first) for number in range(50)],
+        labels_ms=50 * SECOND,
+    )
+    following = judging.decide(state, first, 10**9)
+    assert following is not None
+    assert judged(judging.begin(following, state), maturity) == judged(state, maturity) == dict.fromkeys(range(49), 0.0)
+
+
 def test_without_a_horizon_a_label_counts_when_it_comes() -> None:
     state = judge().observe(
         judge().begin(SHADOW), live=[live(n, SHADOW) for n in range(3)], labels=[Label("event-1", 1.0, 10**12)]
@@ -120,7 +133,8 @@ def test_an_event_that_comes_when_its_label_may_be_forgotten_is_not_judged(monke
     state = judging.observe(judging.begin(SHADOW), live=[live(1, SHADOW)], labels_ms=10**9)
     state = judging.observe(state, labels=[Label(f"event-{number}", 1.0, number * SECOND) for number in range(2, 12)])
     state = judging.observe(state, live=[live(number, SHADOW) for number in (2, 7, 8, 9, 50)])
-    # The labels of 2 to 7 are forgotten. That of 1 cannot have been: it was there before.
+    # The labels of 2 to 7 are forgotten. That of 1 cannot have been: it was there before, though not its shadow.
+    state = judging.observe(state, shadow=[shadow(1, SHADOW)])
     assert judged(state, maturity) == {1: 0.0, 8: 1.0, 9: 1.0}
 
 
