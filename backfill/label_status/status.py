@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backfill.label_status.reading import EventColumns, LabelColumns
+from backfill.label_status.shares import Share, Verdict, difference, verdict
 from scoring.label_maturity import Maturity
 from streams.definitions.labels import Task
 
@@ -22,13 +23,7 @@ _AGES = (
 _MOST_CLASSES = 10
 # Without a horizon, an event counts as old when so many of the labels that ever came had come.
 _NEARLY_ALL = 0.99
-# Of a two-sided interval of 99 %.
-_Z = 2.5758
-# A share that has changed by less than this part of itself is taken for the same.
-_ALLOWED = 0.2
 _NEVER = np.iinfo(np.int64).max
-
-Verdict = Literal["same", "changed", "unsure"]
 
 
 @dataclass(frozen=True)
@@ -84,13 +79,6 @@ class Arrival:
     age_ms: int
     labelled: float
     classes: Mapping[str, float]
-
-
-class Share(NamedTuple):
-    """How many of how many."""
-
-    hits: int
-    of: int
 
 
 @dataclass(frozen=True)
@@ -369,7 +357,7 @@ def _changes(
     def change(what: str, age: int, oldness: int, hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> Change:
         before, last = (Share(int((hits & of & period).sum()), int((of & period).sum())) for period in periods(oldness))
         low, high = difference(before, last)
-        return Change(what, age, before, last, low, high, _verdict(before, low, high))
+        return Change(what, age, before, last, low, high, verdict(before, low, high))
 
     everything = np.ones(len(chosen.times), np.bool_)
     found = [change("labelled", old_ms, old_ms, chosen.is_labelled, everything)]
@@ -383,31 +371,3 @@ def _changes(
         found.append(change("in time", middle, old_ms, came, chosen.is_labelled))
         found.append(change("early", middle, middle, came, everything))
     return tuple(found)
-
-
-def difference(before: Share, last: Share) -> tuple[float, float]:
-    """The interval of the difference of two shares at 99 %, last - before: Newcombe's, from Wilson's of each.
-
-    (Newcombe 1998, *Interval estimation for the difference between independent proportions*, method 10.) Without
-    events in one of the periods, anything is possible.
-    """
-    if not before.of or not last.of:
-        return -1.0, 1.0
-    p, q = before.hits / before.of, last.hits / last.of
-    (low_p, high_p), (low_q, high_q) = _wilson(before), _wilson(last)
-    down, up = np.hypot(q - low_q, high_p - p), np.hypot(high_q - q, p - low_p)
-    return float(q - p - down), float(q - p + up)
-
-
-def _wilson(share: Share) -> tuple[float, float]:
-    n, p = share.of, share.hits / share.of
-    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    reach = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-    return float(middle - reach), float(middle + reach)
-
-
-def _verdict(before: Share, low: float, high: float) -> Verdict:
-    allowed = _ALLOWED * before.hits / before.of if before.of else 1.0
-    if low > allowed or high < -allowed:
-        return "changed"
-    return "same" if -allowed <= low and high <= allowed else "unsure"
