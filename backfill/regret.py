@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,17 @@ class Regret:
     audit: AuditCounts
 
 
-def regrets(predictions: Iterable[Mapping[str, Any]], threshold: float, labels: Mapping[str, float]) -> list[Regret]:
+Truth = Callable[[str, int, str], bool | None]
+"""Says whether an event is positive, by its id, its time (epoch ms) and the decision that was served; None: unknown."""
+
+
+def regrets(predictions: Iterable[Mapping[str, Any]], threshold: float, truth_of: Truth) -> list[Regret]:
     """The regret of each pair of versions and band, in order of their first predictions.
 
     Args:
         predictions: Decoded predictions; those without a cascade do not count.
         threshold: A score of at least this is positive.
-        labels: 1 or 0 by event id, where it is known.
+        truth_of: Says which events are positive.
     """
     totals: dict[tuple[str, str, float, float], list[int]] = {}
     audited: dict[tuple[str, str, float, float], list[tuple[float, float, float]]] = {}
@@ -53,8 +57,9 @@ def regrets(predictions: Iterable[Mapping[str, Any]], threshold: float, labels: 
         total[0] += 1
         total[1] += way["low"] <= way["fast_score"] < way["high"]
         if way["audited"] and way["strong_score"] is not None:
-            known = labels.get(prediction["event_id"], np.nan)
-            audited.setdefault(key, []).append((way["fast_score"], way["strong_score"], known))
+            known = truth_of(prediction["event_id"], prediction["event_time"], prediction["decision"])
+            positive = np.nan if known is None else float(known)
+            audited.setdefault(key, []).append((way["fast_score"], way["strong_score"], positive))
     found = []
     for key, (count, by_strong) in totals.items():
         fast, strong, truth = np.array(audited.get(key, ()), np.float64).reshape(-1, 3).T

@@ -40,6 +40,7 @@ COMMANDS = {
         "penstock.commands.incidents:incidents", "Find why inputs, labels or quality changed.", _PIPELINE
     ),
     "retrain": Entry("penstock.commands.retrain:retrain", "Train anew where an incident proposes it.", _PIPELINE),
+    "labels": Entry("penstock.commands.labels:labels", "Say how many events have a label, and how late.", _PIPELINE),
     "dlq": Entry("penstock.commands.dlq:dlq", "List, show and replay dead letters.", _PIPELINE),
     "schemas": Entry("penstock.commands.schemas:schemas", "Export contracts and check their compatibility.", _CHECK),
     "features": Entry(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from scoring.mixing import mix
 from scoring.rollout.assignment import assign
-from scoring.rollout.judge_state import Call, Column, JudgeState
+from scoring.rollout.judge_state import HIDDEN, TOO_LATE, Call, Column, JudgeState
+from scoring.rollout.label_table import ROW
 from scoring.rollout.observations import Label, Letter, Live, Shadow
 from scoring.rollout.policy_log import Marker, Refusal
 from scoring.rollout.sample import Rows, Sample, Words, hashes
@@ -47,6 +48,9 @@ def collect(
     version, versions = state.published.version, state.published.shadows
     present = [one for one in known if one.policy == version]
     in_shadow = [one for one in shadow if one.policy == version and one.version in versions]
+    # Each counts as of when it was scored, if that is earlier: an event from the future must not tell the time.
+    reached = [state.served_ms, *(min(one.event_time_ms, one.scored_at_ms) for one in known)]
+    state = replace(state, served_ms=max((time for time in reached if time is not None), default=None))
     state = replace(state, calls=_with_calls(state, [*present, *in_shadow, *letters]))
     return replace(state, entities=_with_entities(state, [*known, *in_shadow], entity_again))
 
@@ -89,12 +93,16 @@ def _with_entities(state: JudgeState, seen: Sequence[Live | Shadow], entity_agai
             arm = arms[one.arm]
             # Where a candidate gave no number, the score is the champion's.
             score = one.score if one.version == versions[arm] else np.nan
-            row[: Column.LABEL] = policy_number(one.policy), arm, score
+            row[: Column.UNSEEN] = policy_number(one.policy), arm, score
+            row[Column.UNSEEN] = HIDDEN if one.is_hidden else np.nan
             row[len(Column) : first_shadow] = one.groups
         else:
             row[first_shadow + slots[one.version]] = one.score
-    rows["first"], rows["values"] = times, values
     rows["event"] = event_hashes([one.event_id for one in chosen])
+    if state.labels.forgotten_ms is not None:
+        is_new = ~np.isin(rows["event"], state.entities.rows["event"])
+        values[is_new & (times <= state.labels.forgotten_ms), Column.UNSEEN] = TOO_LATE
+    rows["first"], rows["values"] = times, values
     return state.entities.add(rows)
 
 
@@ -105,20 +113,14 @@ def _places(state: JudgeState) -> tuple[dict[str, int], dict[int, int]]:
 
 
 def collect_labels(state: JudgeState, labels: Sequence[Label]) -> JudgeState:
-    """The state with further labels, and all labels given to the events that have come meanwhile."""
-    known = [one for one in labels if np.isfinite(one.value)]
-    table = state.labels.add(
-        event_hashes([one.event_id for one in known]),
-        [one.time_ms for one in known],
-        [one.value for one in known],
-    )
-    state = replace(state, labels=table)
-    if not len(table.rows) or not len(state.entities.rows):
-        return state
-    found = table.of(state.entities.rows["event"])
-    values = state.entities.rows["values"].copy()
-    values[:, Column.LABEL] = np.where(np.isnan(found), values[:, Column.LABEL], found)
-    return replace(state, entities=state.entities.with_values(values))
+    """The state with further labels, as many as there is room for."""
+    rows = np.empty(len(labels), ROW)
+    rows["event"] = event_hashes([one.event_id for one in labels])
+    rows["time"] = [one.time_ms for one in labels]
+    rows["received"] = [one.received_ms for one in labels]
+    rows["partition"], rows["offset"] = [one.partition for one in labels], [one.offset for one in labels]
+    rows["value"] = [np.nan if one.value is None else one.value for one in labels]
+    return replace(state, labels=state.labels.add(rows).within_room(state.entities.rows["event"], state.finals))
 
 
 def collect_entries(state: JudgeState, entries: Iterable[Marker | Refusal], complete: Mapping[int, int]) -> JudgeState:

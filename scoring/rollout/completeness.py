@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag, Partition
 from penstock.kafka.names import group_of
+from scoring.rollout.label_clock import LabelCut
 from streams.definitions.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Completeness:
 
 
 class CutWatch:
-    """Measures cuts in a thread of its own; as a context manager.
+    """Measures cuts, of answers and of labels, in a thread of its own; as a context manager.
 
     Args:
         kafka: How to reach Kafka.
@@ -86,9 +87,12 @@ class CutWatch:
         self._kafka = kafka
         self._features = pipeline.features_topic
         self._answers = (pipeline.predictions_topic, pipeline.shadow_topic)
+        self._labels = None if pipeline.labels is None else pipeline.labels.topic
         self._group = group_of(pipeline.name, "scorer")
         self._partitions = partitions
         self._latest: dict[int, Cut] = {}
+        self._label_cut: LabelCut | None = None
+        self._labels_ms: int | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cuts", daemon=True)
 
@@ -96,6 +100,16 @@ class CutWatch:
         """The cuts since the last call, by partition."""
         latest, self._latest = self._latest, {}
         return latest
+
+    def take_labels(self, labels_ms: int | None) -> LabelCut | None:
+        """The cut of the labels topic since the last call, if there is one.
+
+        Args:
+            labels_ms: The time that labels have reached which were read so far, for the next one.
+        """
+        cut, self._label_cut = self._label_cut, None
+        self._labels_ms = labels_ms
+        return cut
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -114,6 +128,9 @@ class CutWatch:
             while not self._stop.is_set():
                 try:
                     self._latest = measure(lag, self._group, self._features, self._answers)
+                    if self._labels is not None:
+                        until_ms = self._labels_ms  # before its ends are measured
+                        self._label_cut = LabelCut(until_ms, _ends(lag, self._labels))
                     known = True
                 except (KafkaException, TimeoutError, KeyError) as error:
                     if known:
@@ -136,8 +153,12 @@ def measure(lag: Lag, group: str, features: str, answers: Sequence[str]) -> dict
     """
     # In this order: the ends must be those after the commits.
     answered = lag.committed_offsets(group, features, pending=False)
-    ends = {topic: lag.log_ends(topic) for topic in answers}
+    ends = {place: end for topic in answers for place, end in _ends(lag, topic).items()}
     return {
-        number: Cut(offset, {(topic, number): ends[topic][number] for topic in answers})
+        number: Cut(offset, {(topic, number): ends[topic, number] for topic in answers})
         for number, offset in answered.items()
     }
+
+
+def _ends(lag: Lag, topic: str) -> dict[Partition, int]:
+    return {(topic, number): end for number, end in lag.log_ends(topic).items()}

@@ -276,6 +276,7 @@ class Controller:
         standing.advance(batch.positions)
         self._unread = {place: end for place, end in self._unread.items() if standing.positions[place] < end}
         standing.completeness.add(components.cuts.take())
+        standing.label_clock.add(components.cuts.take_labels(standing.label_clock.reached_ms))
         standing.complete()
         if self._backlog:
             self._resume_labels(standing)

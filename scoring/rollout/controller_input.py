@@ -82,7 +82,7 @@ class InputReader:
 
     def __init__(self, project: Project, facts: Facts, registry: Registry | None = None) -> None:
         pipeline = self._pipeline = project.pipeline
-        self._predictions = PredictionReader(facts.places)
+        self._predictions = PredictionReader(facts.places, facts.hidden_by)
         self._letters = LetterReader(project)
         self._labels = None if pipeline.labels is None else LabelReader(pipeline.labels, project, registry)
 
@@ -119,10 +119,12 @@ class PredictionReader:
 
     Args:
         places: The places of the judge's groups in the vector.
+        hidden_by: The decision that hides the outcome; None if there is none.
     """
 
-    def __init__(self, places: Sequence[int]) -> None:
+    def __init__(self, places: Sequence[int], hidden_by: str | None = None) -> None:
         self._places = np.array(places, np.intp)
+        self._hidden_by = hidden_by
         self._columns = ColumnReader(PREDICTION_SCHEMA)
         self._decoder = record_decoder("prediction")
 
@@ -176,6 +178,9 @@ class PredictionReader:
         vectors = columns.text_bytes("vector") if len(self._places) else None
         groups = [()] * len(rows) if vectors is None else self._groups([vectors[row] or b"" for row in rows])
         seen, is_fallback = _Columns(columns), columns.equals("route", FALLBACK).tolist()
+        hides = [False] * len(is_fallback)
+        if self._hidden_by is not None:
+            hides = columns.equals("decision", self._hidden_by).tolist()
         return [
             Live(
                 **seen.row(row),
@@ -183,6 +188,7 @@ class PredictionReader:
                 is_fallback=is_fallback[row],
                 scored_at_ms=seen.scored_at[row],
                 groups=of_groups,
+                is_hidden=hides[row],
             )
             for row, of_groups in zip(rows, groups, strict=True)
         ]
@@ -194,6 +200,7 @@ class PredictionReader:
             is_fallback=record["route"] == FALLBACK,
             scored_at_ms=record["scored_at"],
             groups=self._groups([record["vector"]])[0],
+            is_hidden=record["decision"] == self._hidden_by,
         )
 
     def _groups(self, vectors: Sequence[bytes]) -> list[tuple[float, ...]]:

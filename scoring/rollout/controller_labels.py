@@ -27,7 +27,7 @@ class LabelReader:
         self._decoder = LabelDecoder(labels, project.schemas, registry)
 
     def read(self, messages: Sequence[Message], passed: list[Unreadable]) -> list[Label]:
-        """The labels that say something; adds those that cannot be read to ``passed``.
+        """The labels, also those that withdraw others; adds those that cannot be read to ``passed``.
 
         Raises:
             PenstockError: if the registry cannot be reached.
@@ -37,8 +37,10 @@ class LabelReader:
             label = self._decoder.read(message.value())
             if isinstance(label, Unusable):
                 passed.append(Unreadable(topic, place(topic, message), label.reason))
-            elif label.value is not None:
-                found.append(Label(label.event_id, self._value(label.value), label.known_at_ms))
+            else:
+                value = None if label.value is None else self._value(label.value)
+                at = message.timestamp()[1], message.partition(), message.offset()
+                found.append(Label(label.event_id, value, label.known_at_ms, *at))
         return found
 
     def _value(self, truth: Truth) -> float:

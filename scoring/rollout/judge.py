@@ -48,14 +48,21 @@ class Judge:
         """
         published = change.policy
         most = self._facts.rollout.most_entities
-        fresh = JudgeState.empty(published, len(self._facts.groups), most)
+        fresh = JudgeState.empty(published, len(self._facts.groups), most, self._facts.maturity.horizon_ms)
         if previous is None or not previous.is_like(fresh):
             return fresh
         if previous.policy == fresh.policy:
             return previous
         if published.policy.mode == "bandit" and previous.published.policy.hash == published.policy.hash:
             versions = (*previous.versions, published.version)[-_MOST_VERSIONS:]
-            return replace(fresh, versions=versions, entities=previous.entities, labels=previous.labels)
+            return replace(
+                fresh,
+                versions=versions,
+                entities=previous.entities,
+                labels=previous.labels,
+                labels_ms=previous.labels_ms,
+                served_ms=previous.served_ms,
+            )
         return fresh
 
     def can_go_on(self, change: PolicyChange | None, seen: JudgeState | None) -> bool:
@@ -77,6 +84,7 @@ class Judge:
         labels: Sequence[Label] = (),
         entries: Iterable[Marker | Refusal] = (),
         complete: Mapping[int, int] | None = None,
+        labels_ms: int | None = None,
     ) -> JudgeState:
         """Take in what was read, from any topics. Records of other policies are ignored.
 
@@ -89,11 +97,15 @@ class Judge:
             entries: Of the log of the rollout: dead letters count from the policy's marker of their partition on.
             complete: For partitions of the features topic: the offset below which all live and shadow predictions have
                 been handed over, now or before. Where a shadow prediction is missing below, its version has failed.
+            labels_ms: The time up to which all labels have been handed over, epoch ms, now or before. With a horizon,
+                an event is judged by its label when this and the predictions are that much later.
         """
         if live or shadow or letters:
             state = collect(state, live, shadow, letters, self._facts.rollout.entity_again)
-        if live or shadow or labels:
+        if labels:
             state = collect_labels(state, labels)
+        if labels_ms is not None:
+            state = replace(state, labels_ms=max(labels_ms, state.labels_ms or labels_ms))
         return collect_entries(state, entries, complete or {})
 
     def forget_entries(self, state: JudgeState) -> JudgeState:

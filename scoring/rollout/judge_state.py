@@ -9,13 +9,17 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from penstock.errors import PenstockError
 from scoring.rollout.label_table import LabelTable
 from scoring.rollout.policy import PublishedPolicy
 from scoring.rollout.sample import SHARDS, Sample
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_LABELS = 50_000
+_FOR_EVER = np.iinfo(np.int64).max
 
 
 class Call(IntEnum):
@@ -34,7 +38,12 @@ class Column(IntEnum):
     POLICY = 0
     ARM = 1
     SCORE = 2
-    LABEL = 3
+    UNSEEN = 3
+
+
+HIDDEN, TOO_LATE = 1.0, 2.0
+"""In the column ``UNSEEN``: the decision that was served hides the outcome; or labels of the event may have been
+forgotten before it came. NaN otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +56,10 @@ class JudgeState:
         groups: How many groups an event has.
         calls: A sample of events, for how versions work: errors, latency.
         entities: A sample of entities, for what they score: one event of each.
-        labels: The newest labels.
+        labels: The labels of entities' events, and the newest of others.
+        horizon_ms: How long after its event a label counts; None: for ever.
+        labels_ms: The time up to which all labels have been handed over; None if that is not known.
+        served_ms: The time that predictions have reached; None before the first.
         complete: For each partition, the offset below which all predictions have been handed over.
         markers: For each partition, the offset from which on the policy is effective.
         refusal: Why a scorer cannot follow the policy; None if none has said so.
@@ -59,18 +71,22 @@ class JudgeState:
     calls: Sample
     entities: Sample
     labels: LabelTable
+    horizon_ms: int | None = None
+    labels_ms: int | None = None
+    served_ms: int | None = None
     complete: Mapping[int, int] = field(default_factory=dict)
     markers: Mapping[int, int] = field(default_factory=dict)
     refusal: str | None = None
 
     @classmethod
-    def empty(cls, published: PublishedPolicy, groups: int, most: int) -> Self:
+    def empty(cls, published: PublishedPolicy, groups: int, most: int, horizon_ms: int | None = None) -> Self:
         """The state in which nothing has been seen.
 
         Args:
             published: The policy.
             groups: How many groups an event has.
             most: How many entities, and how many calls, are remembered.
+            horizon_ms: How long after its event a label counts; None: for ever.
         """
         shadows = len(published.shadows)
         # A bandit's arms change, and no arm is small: there is one pool for all.
@@ -79,17 +95,37 @@ class JudgeState:
         room = most // min(pools, with_weight)
         calls = Sample.empty(len(Call) + shadows, pools, room)
         entities = Sample.empty(len(Column) + groups + shadows, pools, room)
-        return cls(published, (published.version,), groups, calls, entities, LabelTable.empty(_MOST_LABELS))
+        labels = LabelTable.empty(_MOST_LABELS)
+        return cls(published, (published.version,), groups, calls, entities, labels, horizon_ms)
 
     @property
     def policy(self) -> str:
         """The hash of the published policy."""
         return self.published.hash
 
+    @property
+    def clock_ms(self) -> int | None:
+        """The event time that labels and predictions have both reached; None if that is not known.
+
+        Labels alone do not tell: one with a wrong clock would make all events look old. Nor do predictions: where
+        labels come late or are read late, events would look as if they had none.
+        """
+        if self.labels_ms is None or self.served_ms is None:
+            return None
+        return min(self.labels_ms, self.served_ms)
+
+    @property
+    def finals(self) -> NDArray[np.int64]:
+        """Until when a label of each entity's event counts, epoch ms, [N]."""
+        times = self.entities.rows["first"]
+        if self.horizon_ms is None:
+            return np.full(len(times), _FOR_EVER)
+        return np.asarray(np.minimum(times, _FOR_EVER - self.horizon_ms) + self.horizon_ms, np.int64)
+
     def is_like(self, other: JudgeState) -> bool:
         """Whether both remember the same of their events."""
         same = self.calls.is_of(other.calls) and self.entities.is_of(other.entities)
-        return same and self.groups == other.groups
+        return same and (self.groups, self.horizon_ms) == (other.groups, other.horizon_ms)
 
     def records(self) -> dict[str, bytes]:
         """The state as records with names, each below 500 kB.
@@ -102,7 +138,9 @@ class JudgeState:
             "groups": self.groups,
             "calls": [self.calls.most, self.calls.halvings],
             "entities": [self.entities.most, self.entities.halvings],
-            "labels": [self.labels.most, self.labels.latest_ms],
+            "labels": [self.labels.most, self.labels.forgotten_ms],
+            "horizon": self.horizon_ms,
+            "reached": [self.labels_ms, self.served_ms],
             "complete": {str(partition): offset for partition, offset in sorted(self.complete.items())},
             "markers": {str(partition): offset for partition, offset in sorted(self.markers.items())},
             "refusal": self.refusal,
@@ -141,13 +179,17 @@ class JudgeState:
                 raise ValueError(f"its format is {head['format']}, this release has {_FORMAT}")  # noqa: TRY301
             published = PublishedPolicy.model_validate_json(zlib.decompress(records["policy"]))
             empty = cls.empty(published, head["groups"], most=0)
-            most, latest_ms = head["labels"]
+            most, forgotten_ms = head["labels"]
+            labels_ms, served_ms = head["reached"]
             return replace(
                 empty,
                 versions=tuple(head["versions"]),
                 calls=filled(empty.calls, "calls"),
                 entities=filled(empty.entities, "entities"),
-                labels=replace(empty.labels, most=most, latest_ms=latest_ms).filled(shards("labels")),
+                labels=replace(empty.labels, most=most, forgotten_ms=forgotten_ms).filled(shards("labels")),
+                horizon_ms=head["horizon"],
+                labels_ms=labels_ms,
+                served_ms=served_ms,
                 complete={int(partition): offset for partition, offset in head["complete"].items()},
                 markers={int(partition): offset for partition, offset in head["markers"].items()},
                 refusal=head["refusal"],

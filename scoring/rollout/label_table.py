@@ -1,4 +1,4 @@
-"""The newest labels, for events that are handed over later than their label. Pure."""
+"""The labels of events: of those in the judge's sample, and the newest of others, whose event may still come. Pure."""
 
 from __future__ import annotations
 
@@ -9,60 +9,119 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.rollout.sample import SHARDS, Words
+from scoring.rollout.sample import SHARDS, Mask, Words
 
-_TYPE = np.dtype([("event", "<u8"), ("time", "<i8"), ("value", "<f8")])
+ROW = np.dtype(
+    [
+        ("event", "<u8"),
+        ("time", "<i8"),
+        ("received", "<i8"),
+        ("partition", "<i4"),
+        ("offset", "<i8"),
+        ("value", "<f8"),
+    ]
+)
+"""Of a label: the hash of its event's id, when it became known and when Kafka received it in epoch ms, its place in
+the topic, and its value; NaN if it withdraws the labels before it."""
+_RANK = ("time", "received", "partition", "offset")
 Numbers = NDArray[np.float64]
+Times = NDArray[np.int64]
+Places = NDArray[np.intp]
+Rows = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """The latest label of each event, of the ``most`` events whose labels are newest.
+    """Labels by event, each only once. Of several labels of an event, the one with the greatest rank counts.
 
-    Most labels are of events that are not in the sample, and nobody knows which, before their events come. So a label
-    is lost if so many newer ones are handed over before its event.
+    Most labels are of events that are not in the sample, and nobody knows which, before their events come. So the
+    oldest labels without an event in the sample are forgotten.
 
     Attributes:
-        rows: Hash of the event's id, time of the label in epoch ms, and value; sorted by event.
-        most: For how many there is room.
-        latest_ms: The time of the newest label; None before the first.
+        rows: See :data:`ROW`; sorted by event, and then by rank: time, Kafka time, partition and offset.
+        most: How many labels are kept beside those that count for the sample.
+        forgotten_ms: The latest time of a label that was forgotten. An event from before it that comes later may have
+            lost its label. None if none was.
     """
 
-    rows: NDArray[Any]
+    rows: Rows
     most: int
-    latest_ms: int | None
+    forgotten_ms: int | None = None
 
     @classmethod
     def empty(cls, most: int) -> Self:
         """A table without labels."""
-        return cls(np.empty(0, _TYPE), most, None)
+        return cls(np.empty(0, ROW), most)
 
-    def add(self, events: Words, times: Sequence[int], values: Sequence[float]) -> Self:
-        """The table with further labels, each [N], in any order."""
-        if not len(events):
+    def add(self, rows: Rows) -> Self:
+        """The table with further labels, in any order, some of them perhaps seen before."""
+        if not len(rows):
             return self
-        more = np.empty(len(events), _TYPE)
-        more["event"], more["time"], more["value"] = events, times, values
-        rows = np.concatenate([self.rows, more])
-        rows = rows[np.lexsort((rows["value"], rows["time"], rows["event"]))]
-        is_latest = np.concatenate([rows["event"][1:] != rows["event"][:-1], [True]])
-        rows = rows[is_latest]
-        if len(rows) > self.most:
-            newest = np.lexsort((rows["event"], rows["time"]))[-self.most :]
-            rows = rows[np.sort(newest)]
-        latest = int(more["time"].max())
-        if self.latest_ms is not None:
-            latest = max(latest, self.latest_ms)
-        return replace(self, rows=rows, latest_ms=latest)
+        known = self._of(np.unique(rows["event"]))
+        merged = _sorted(np.concatenate([self.rows[known], rows]))
+        rest = self.rows[~known]
+        return replace(self, rows=np.insert(rest, np.searchsorted(rest["event"], merged["event"]), merged))
 
-    def of(self, events: Words) -> Numbers:
-        """The labels of events, [N]; NaN where there is none."""
+    def within_room(self, events: Words, finals: Times) -> Self:
+        """The table without what there is no room for.
+
+        Args:
+            events: The events in the sample, [N].
+            finals: Until when a label of each counts, epoch ms, [N]. Its last one by then stays in any case.
+        """
+        if len(self.rows) <= self.most:
+            return self
+        kept = np.zeros(len(self.rows), np.bool_)
+        kept[self._last(events, finals)[1]] = True
+        others = np.flatnonzero(~kept)
+        if len(others) <= self.most:
+            return self
+        oldest_first = others[np.argsort(self.rows["time"][others], kind="stable")]
+        kept[oldest_first[len(others) - self.most :]] = True
+        latest = int(self.rows["time"][~kept].max())
+        if self.forgotten_ms is not None:
+            latest = max(latest, self.forgotten_ms)
+        return replace(self, rows=self.rows[kept], forgotten_ms=latest)
+
+    def of(self, events: Words, finals: Times) -> Numbers:
+        """The labels of events, [N], each the last one that was known at its time; NaN if there was none.
+
+        Args:
+            events: Hashes of ids, [N].
+            finals: Until when a label of each counts, epoch ms, [N].
+        """
         found = np.full(len(events), np.nan)
-        places = np.searchsorted(self.rows["event"], events)
-        has = np.flatnonzero(places < len(self.rows))
-        has = has[self.rows["event"][places[has]] == events[has]]
-        found[has] = self.rows["value"][places[has]]
+        chosen, places = self._last(events, finals)
+        found[chosen] = self.rows["value"][places]
         return found
+
+    def _of(self, events: Words) -> Mask:
+        """Which rows are of these events, [N], each given once."""
+        begins = np.searchsorted(self.rows["event"], events, "left")
+        ends = np.searchsorted(self.rows["event"], events, "right")
+        has = begins < ends
+        edges = np.zeros(len(self.rows) + 1, np.intp)
+        edges[begins[has]] += 1
+        edges[ends[has]] -= 1
+        return np.asarray(np.cumsum(edges[:-1]) > 0, np.bool_)
+
+    def _last(self, events: Words, finals: Times) -> tuple[Places, Places]:
+        """Which of the events have a label that was known at their time, and where the last such label is, both [M]."""
+        ids, times = np.ascontiguousarray(self.rows["event"]), self.rows["time"]
+        ends = np.searchsorted(ids, events, "right")
+        has = ends > 0
+        has[has] = ids[ends[has] - 1] == events[has]
+        chosen = np.flatnonzero(has)
+        begins, final = np.searchsorted(ids, events[chosen], "left"), finals[chosen]
+        # A binary search among the labels of each event, which are in the order of time: the first that is too late.
+        low, high = begins.copy(), ends[chosen]
+        while len(open_ := np.flatnonzero(low < high)):
+            middle = (low[open_] + high[open_]) // 2
+            in_time = times[middle] <= final[open_]
+            low[open_[in_time]] = middle[in_time] + 1
+            high[open_[~in_time]] = middle[~in_time]
+        is_known = low > begins
+        return chosen[is_known], low[is_known] - 1
 
     def shards(self) -> Iterator[bytes]:
         """The rows, in parts by the first bits of the event's hash."""
@@ -72,4 +131,13 @@ class LabelTable:
 
     def filled(self, shards: Sequence[bytes]) -> Self:
         """The same, with the rows of shards."""
-        return replace(self, rows=np.frombuffer(b"".join(shards), _TYPE))
+        return replace(self, rows=np.frombuffer(b"".join(shards), ROW))
+
+
+def _sorted(rows: Rows) -> Rows:
+    """By event and rank, each label once."""
+    rows = rows[np.lexsort([rows[name] for name in (*reversed(_RANK), "event")])]
+    names = ("event", *_RANK)
+    is_again = np.logical_and.reduce([rows[name][1:] == rows[name][:-1] for name in names])
+    sorted_rows: Rows = rows[np.concatenate([[True], ~is_again])]
+    return sorted_rows

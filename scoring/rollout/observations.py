@@ -23,6 +23,7 @@ class Live(NamedTuple):
         infer_ms: How long the arm took for its batch.
         scored_at_ms: When the batch was scored, epoch ms.
         groups: The event's value of each of :attr:`scoring.rollout.facts.Facts.groups`, as in the vector; NaN for null.
+        is_hidden: Whether the decision that was served hides the outcome, so that no label means nothing.
     """
 
     partition: int
@@ -38,6 +39,7 @@ class Live(NamedTuple):
     infer_ms: float
     scored_at_ms: int
     groups: tuple[float, ...] = ()
+    is_hidden: bool = False
 
 
 class Shadow(NamedTuple):
@@ -84,10 +86,17 @@ class Label(NamedTuple):
     Attributes:
         event_id: The event.
         value: 1 or 0: whether the event is positive (of a multiclass task, of the class whose probability is the
-            score); or the value of a regression.
-        time_ms: When it became known, epoch ms. Of several labels of an event, the latest counts.
+            score); or the value of a regression. None withdraws the labels before it.
+        time_ms: When it became known, epoch ms. Of several labels of an event, the latest counts; of those of the same
+            time the one that Kafka received last, and then the one with the greatest partition and offset.
+        received_ms: Its Kafka timestamp; negative if it has none.
+        partition: Its partition.
+        offset: Its offset.
     """
 
     event_id: str
-    value: float
+    value: float | None
     time_ms: int
+    received_ms: int = -1
+    partition: int = 0
+    offset: int = 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scoring.rollout.bandit import Rewards
 from scoring.rollout.collecting import policy_number
 from scoring.rollout.facts import Facts
-from scoring.rollout.judge_state import Call, Column, JudgeState
+from scoring.rollout.judge_state import HIDDEN, TOO_LATE, Call, Column, JudgeState
 from scoring.rollout.sample import Mask
 
 Numbers = NDArray[np.float64]
@@ -88,15 +88,17 @@ class Seen:
 
     @cached_property
     def is_judged_by_label(self) -> Mask:
-        """Which entities' events have a label, and are older than the label horizon."""
+        """Which entities' events are judged by their label, or by having none.
+
+        Without a horizon, those that have one. With it, an event is judged once all labels that came within it have
+        been read.
+        """
         has_label = ~np.isnan(self.label)
-        horizon, latest = self.facts.rollout.label_horizon, self.state.labels.latest_ms
-        if horizon is None or latest is None:
+        if self.state.horizon_ms is None:
             return has_label
-        # One label with a wrong clock must not say that all others have come: scorers have clocks of their own.
-        scored = self.moment[~np.isnan(self.moment)]
-        latest = min(latest, int(scored.max())) if len(scored) else latest
-        return has_label & (self.state.entities.rows["first"] <= latest - horizon)
+        if self.state.clock_ms is None:
+            return np.zeros(len(has_label), np.bool_)
+        return np.asarray(has_label & (self._unseen != TOO_LATE) & (self.state.finals <= self.state.clock_ms), np.bool_)
 
     @cached_property
     def is_present(self) -> Mask:
@@ -104,10 +106,20 @@ class Seen:
         policy = self.state.entities.rows["values"][:, Column.POLICY]
         return np.asarray(policy == policy_number(self.state.published.version), np.bool_)
 
-    @property
+    @cached_property
     def label(self) -> Numbers:
-        """The labels of entities' events; NaN where not known."""
-        return np.asarray(self.state.entities.rows["values"][:, Column.LABEL], np.float64)
+        """The labels of entities' events, those that are known by now; NaN where not known.
+
+        With a horizon, no label may mean 0: look at :attr:`is_judged_by_label`, too.
+        """
+        known = self.state.labels.of(self.state.entities.rows["event"], self.state.finals)
+        if self.facts.maturity.absent != "negative":
+            return known
+        return np.where(np.isnan(known) & (self._unseen != HIDDEN), 0.0, known)
+
+    @property
+    def _unseen(self) -> Numbers:
+        return np.asarray(self.state.entities.rows["values"][:, Column.UNSEEN], np.float64)
 
     def shadow_ms(self, slot: int) -> Numbers:
         """How long a shadow version took for each call; NaN where it gave no score."""

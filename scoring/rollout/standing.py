@@ -17,6 +17,7 @@ from scoring.rollout.controller_input import Observed
 from scoring.rollout.controller_store import Kept, Note
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
+from scoring.rollout.label_clock import LabelClock
 from scoring.rollout.policy_log import Entry, Marker, PolicyChange, Refusal, encode
 from scoring.rollout.transitions import decision_between
 
@@ -69,6 +70,8 @@ class Standing:
         unsaved: Those of them that are not committed.
         saved_as: The note and the state as they are saved.
         news: Whether the judge was told anything since it was last asked.
+        completeness: Up to which feature records all answers have been read.
+        label_clock: Up to which time all labels have been read.
     """
 
     judge: Judge
@@ -79,6 +82,7 @@ class Standing:
     saved_as: tuple[Note, JudgeState | None] | None = None
     news: bool = True
     completeness: Completeness = field(default_factory=Completeness)
+    label_clock: LabelClock = field(default_factory=LabelClock)
 
     @classmethod
     def begin(cls, judge: Judge, note: Note, seen: JudgeState | None, starts: Mapping[Partition, int]) -> Standing:
@@ -141,6 +145,7 @@ class Standing:
 
     def observe(self, observed: Observed) -> None:
         """Take in what was read of the other topics."""
+        self.label_clock.saw(observed.labels)
         if self.state is None or observed.is_empty:
             return
         live, shadow, letters, labels, _ = observed
@@ -148,13 +153,14 @@ class Standing:
         self.news = True
 
     def complete(self) -> None:
-        """Tell the judge up to where all answers have been handed over; after :meth:`advance`."""
-        reached = self.completeness.reached(self.positions)
+        """Tell the judge up to where all answers and labels have been handed over; after :meth:`advance`."""
+        reached, labels_ms = self.completeness.reached(self.positions), self.label_clock.complete(self.positions)
         if self.state is None:
             return
         news = {number: offset for number, offset in reached.items() if offset > self.state.complete.get(number, 0)}
-        if news:
-            self.state = self.judge.observe(self.state, complete=news)
+        is_later = labels_ms is not None and (self.state.labels_ms is None or labels_ms > self.state.labels_ms)
+        if news or is_later:
+            self.state = self.judge.observe(self.state, complete=news, labels_ms=labels_ms)
             self.news = True
 
     def decide(self, now_ms: int) -> PolicyChange | None:
@@ -178,6 +184,7 @@ class Standing:
             dict(self.positions),
             dict(self.unsaved),
             completeness=self.completeness,
+            label_clock=self.label_clock,
         )
 
 

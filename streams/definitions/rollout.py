@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -197,9 +197,6 @@ class Rollout(Definition):
         together: Calls within this time count as one. What makes a call fail or slow, makes its neighbours, too.
         entity_again: After which event time an entity counts again; None: once in a step. Events of one entity are
             alike, and tests take them as independent.
-        label_horizon: How long after its event a label may come. Younger events are not judged by their labels, since
-            the early labels may be of other events than the late ones. The newest label or scored event tells the time,
-            whichever is earlier. None: every label counts at once.
         reweight_every: How often the weights of a bandit follow its rewards.
         most_entities: How many entities, and how many calls, are remembered. With more, every second one is forgotten,
             chosen by hash, as often as needed.
@@ -212,7 +209,6 @@ class Rollout(Definition):
     loss: Literal["brier", "log"] = "brier"
     together: Duration = 1_000
     entity_again: Duration | None = None
-    label_horizon: Duration | None = None
     reweight_every: Duration = 86_400_000
     most_entities: int = Field(default=100_000, ge=1_000, le=200_000)
 
@@ -222,15 +218,12 @@ class Rollout(Definition):
         chosen = {each.measure: each for each in (*DEFAULT_GUARDRAILS, *self.guardrails)}
         return {measure: each for measure, each in chosen.items() if measure not in self.without}
 
-    @model_validator(mode="after")
-    def _labels_come_in_time(self) -> Self:
-        horizon, first = self.label_horizon, self.steps[0]
-        if horizon is not None and first.weight == 0 and first.most_time <= horizon:
-            raise ValueError(
-                f"label_horizon {duration_text(horizon)} is not below the most_time of the step in shadow, "
-                f"{duration_text(first.most_time)}: it would pause before the first label counts"
-            )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _horizon_is_of_labels(cls, declared: Any) -> Any:
+        if isinstance(declared, Mapping) and "label_horizon" in declared:
+            raise ValueError("label_horizon is declared once, for all that reads labels: Labels(horizon=...)")
+        return declared
 
     @model_validator(mode="after")
     def _measures_differ(self) -> Self:

@@ -51,7 +51,6 @@ def test_the_fields_of_a_rollout_have_the_defaults() -> None:
         "loss": default.loss,
         "together": duration_text(default.together),
         "entity_again": "none" if default.entity_again is None else duration_text(default.entity_again),
-        "label_horizon": "none" if default.label_horizon is None else duration_text(default.label_horizon),
         "reweight_every": duration_text(default.reweight_every),
         "most_entities": f"{default.most_entities:,}",
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,8 +28,10 @@ from schemas.registry import registry_schemas
 from scoring.bands import FILE, keep_band
 from scoring.decision import Policy
 from scoring.repository import ModelRepository
-from streams.definitions.labels import Labels
 from streams.plan.project import Project, open_project
+
+if TYPE_CHECKING:
+    from backfill.regret import Truth
 
 _ALPHA = 0.05
 
@@ -86,7 +89,7 @@ def regret(pipeline: str, archive: str | None, form: str) -> None:
     """Count how often the strong model of a cascade would have decided otherwise.
 
     Both models scored the audit slice of the clear cases. With labels, also how many more of these the fast model
-    decided wrongly. The bounds hold with a probability of 95 % each.
+    decided wrongly, by the label that an event has when it is final. The bounds hold with a probability of 95 % each.
     """
     from backfill.regret import regrets  # noqa: PLC0415 - slow to import
 
@@ -98,8 +101,7 @@ def regret(pipeline: str, archive: str | None, form: str) -> None:
             next='declare Model(cascade=Cascade(strong="..."))',
         )
     topics = topics_of(settings.kafka.access, archive)
-    labels = _labels(project, settings, topics)
-    found = regrets(_predictions(project, topics), model.threshold, labels)
+    found = regrets(_predictions(project, topics), model.threshold, _truth(project, settings, topics))
     if form == "json":
         content = [{**asdict(one), "bound": one.audit.bound(_ALPHA)} for one in found]
         click.echo(json.dumps(content, indent=2))
@@ -142,21 +144,13 @@ def _predictions(project: Project, topics: Topics) -> Iterator[dict[str, Any]]:
         click.echo(f"{counted(earlier, 'prediction')} of other definitions passed over", err=True)
 
 
-def _labels(project: Project, settings: Settings, topics: Topics) -> dict[str, float]:
-    """Whether events are positive, by event id, where it is known."""
-    from backfill.labels import LabelReader  # noqa: PLC0415 - slow to import
+def _truth(project: Project, settings: Settings, topics: Topics) -> Truth:
+    """Says whether events are positive, where it is known: at the age at which the definition says that it is."""
+    from backfill.scores.labels import Truths  # noqa: PLC0415 - slow to import
 
     declared = project.pipeline.labels
     if declared is None or declared.task == "regression":  # a value is neither right nor wrong
-        return {}
-    reader = LabelReader(declared, project.schemas, registry_schemas(settings.schema_registry_url))
-    rows = sorted(reader.rows(topics.read(declared.topic)), key=lambda row: row.position)
-    rows.sort(key=lambda row: row.known_at_ms)
-    return {row.event_id: _truth(row.value, declared) for row in rows}
-
-
-def _truth(value: bool | float | str | None, labels: Labels) -> float:
-    """1 for the positive class, 0 for others, NaN for a label that was taken back."""
-    if value is None:
-        return float("nan")
-    return float(str(value) == str(labels.positive)) if labels.task == "multiclass" else float(value)
+        return lambda _id, _time, _decision: None
+    registry = registry_schemas(settings.schema_registry_url)
+    truths = Truths.of(project, topics.read(declared.topic), registry, Path(tempfile.gettempdir()))
+    return lambda event_id, time_ms, decision: truths([event_id], [time_ms], [decision])[0]

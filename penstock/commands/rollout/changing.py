@@ -20,6 +20,7 @@ from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from scoring.repository import ModelRepository, VerifiedOnce
 from scoring.rollout.log_reading import changes_in
+from scoring.rollout.policy import RolloutPolicy
 from scoring.rollout.policy_check import check_policy
 from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import (
@@ -45,6 +46,7 @@ from scoring.rollout.transitions import (
 from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
+from streams.definitions.windows import duration_text
 from streams.plan.project import open_project
 
 
@@ -68,7 +70,7 @@ def apply(pipeline: str, file: Path, reason: str, author: str, *, dry_run: bool,
     policy, repository = policy_in(file, definition), VerifiedOnce(settings.model_repository)
     check_policy(policy, project, repository, str(file))
     if policy.candidates or policy.shadow:
-        _warn_of_one_class(definition)
+        _warn_of_late_labels(policy, definition)
 
     def end(present: PolicyChange | None) -> PolicyChange | None:
         """What has ended this rollout, if it is not to begin again."""
@@ -213,14 +215,18 @@ def _print_published(pipeline: str, change: PolicyChange) -> None:
     click.echo(f"next: penstock rollout show {shlex.quote(pipeline)}, which says who follows it")
 
 
-def _warn_of_one_class(pipeline: Pipeline) -> None:
-    """Warn if the controller would wait for labels that never come."""
-    labels = pipeline.labels
-    if labels is not None and labels.absent == "negative" and "quality" in pipeline.rollout.judged:
+def _warn_of_late_labels(policy: RolloutPolicy, pipeline: Pipeline) -> None:
+    """Warn if a step in shadow would pause before the first event is old enough to be judged by its label."""
+    labels, quality = pipeline.labels, pipeline.rollout.judged.get("quality")
+    if labels is None or labels.horizon is None or quality is None or not quality.awaited:
+        return
+    if policy.steps and policy.steps[0].weight == 0 and policy.steps[0].most_time <= labels.horizon:
+        horizon, most = duration_text(labels.horizon), duration_text(policy.steps[0].most_time)
         warn(
-            'quality may never be known, and a step that waits for it pauses: with absent="negative", labels of one '
-            "class do not come, and the controller counts only those that do",
-            'declare Rollout(without=("quality",)), or publish a label for the negative events, too',
+            f"quality is not known before the step in shadow pauses: labels are final after {horizon}, and the step "
+            f"lasts {most} at most",
+            f"declare a step that lasts longer, such as most_time: {duration_text(2 * labels.horizon)}, or "
+            'Rollout(without=("quality",))',
         )
 
 

@@ -15,6 +15,7 @@ from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError
 from scoring.rollout.completeness import Cut
 from scoring.rollout.controller_positions import Found
 from scoring.rollout.controller_store import Kept, Note
+from scoring.rollout.label_clock import LabelCut
 from scoring.rollout.policy_log import Entry, PolicyChange, encode
 from streams.definitions.pipeline import Pipeline
 from tests.scoring.rollout.fake_messages import FakeMessage
@@ -249,6 +250,10 @@ class FakeCuts:
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
+
+    def take_labels(self, labels_ms: int | None) -> LabelCut:
+        ends = {place: end for place, end in self._kafka.ends.items() if place[0] == self._kafka.labels}
+        return LabelCut(labels_ms, ends)
 
     def take(self) -> dict[int, Cut]:
         kafka, ends = self._kafka, self._kafka.ends

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from scoring.rollout.controller_input import InputReader
 from scoring.rollout.facts import Facts
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
+from scoring.rollout.label_table import ROW
 from scoring.rollout.policy import Arm, RolloutPolicy, publish
 from scoring.rollout.policy_log import PolicyChange
 from streams.definitions.loading import load_pipeline
@@ -60,17 +61,19 @@ pipeline = Pipeline(
         negative="pass",
         groups=("event.shop",),
     ),
-    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"),
+    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud"{labels}),
     rollout=Rollout({rollout}),
 )
 """
 BEGIN_MS = 1_760_000_000_000
 
 
-def define_rollout(folder: Path, suffix: str, partitions: int, rollout: str = "") -> Project:
-    """Write the definition, and open it; ``rollout`` are arguments of its Rollout."""
+def define_rollout(folder: Path, suffix: str, partitions: int, rollout: str = "", labels: str = "") -> Project:
+    """Write the definition, and open it; ``rollout`` and ``labels`` are arguments of its Rollout and Labels."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix, partitions=partitions, rollout=rollout), encoding="utf-8")
+    more = f", {labels}" if labels else ""
+    text = DEFINITION.format(suffix=suffix, partitions=partitions, rollout=rollout, labels=more)
+    path.write_text(text, encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
 
 
@@ -218,9 +221,9 @@ class Records:
             value=self.features(number) if value is None else value,
         )
 
-    def label(self, number: int, value: float | None) -> bytes:
-        """What became known of the event, a minute later."""
-        known_at = BEGIN_MS + 2_000 * number + 60_000
+    def label(self, number: int, value: float | None, age_ms: int = 60_000) -> bytes:
+        """What became known of the event, so much later."""
+        known_at = BEGIN_MS + 2_000 * number + age_ms
         return self._label.encode({"id": event_of(number), "known_at": known_at, "fraud": value})
 
 
@@ -252,6 +255,17 @@ def seen_at_once(
         letters=observed.letters,
         labels=observed.labels,
     )
+
+
+def without_places(state: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The records of a state but for its head, which depends on when it is asked, and for where its labels were."""
+    found = {name: value for name, value in state.items() if name != "head"}
+    for name in [name for name in found if name.startswith("labels/")]:
+        rows = np.frombuffer(found[name], ROW).copy()
+        for place in ("received", "partition", "offset"):
+            rows[place] = 0
+        found[name] = rows.tobytes()
+    return found
 
 
 def event_of(number: int) -> str:

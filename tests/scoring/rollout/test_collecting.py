@@ -39,6 +39,10 @@ def column(state: JudgeState, place: int) -> list[float]:
     return [each for each in state.entities.rows["values"][:, place].tolist() if not np.isnan(each)]
 
 
+def labels_of(state: JudgeState) -> list[float]:
+    return [each for each in Seen(state, facts()).label.tolist() if not np.isnan(each)]
+
+
 def calls(state: JudgeState, place: int) -> list[float]:
     return [each for each in state.calls.rows["values"][:, place].tolist() if not np.isnan(each)]
 
@@ -157,7 +161,7 @@ def test_a_label_finds_its_event_whichever_comes_first() -> None:
     event, label = {"live": [live(1, CANARY)]}, {"labels": [Label("event-1", 1.0, 5)]}
     for first, second in ((event, label), (label, event)):
         state = judge().observe(judge().observe(judge().begin(CANARY), **first), **second)
-        assert column(state, Column.LABEL) == [1.0]
+        assert labels_of(state) == [1.0]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -166,12 +170,13 @@ def test_the_latest_label_of_an_event_counts(order: tuple[int, ...]) -> None:
     state = judge().observe(judge().begin(CANARY), live=[live(1, CANARY)])
     for place in order:
         state = judge().observe(state, labels=[labels[place]])
-    assert column(state, Column.LABEL) == [0.0]
+    assert labels_of(state) == [0.0]
 
 
-def test_a_label_that_is_no_number_is_ignored() -> None:
-    state = judge().observe(judge().begin(CANARY), live=[live(1, CANARY)], labels=[Label("event-1", float("nan"), 5)])
-    assert column(state, Column.LABEL) == []
+@pytest.mark.parametrize(("time_ms", "expected"), [(4, [1.0]), (6, [])])
+def test_a_label_without_a_value_withdraws_those_before_it(time_ms: int, expected: list[float]) -> None:
+    labels = [Label("event-1", 1.0, 5), Label("event-1", None, time_ms)]
+    assert labels_of(judge().observe(judge().begin(CANARY), live=[live(1, CANARY)], labels=labels)) == expected
 
 
 def test_a_label_of_the_first_event_does_not_stay_with_an_earlier_one() -> None:
@@ -179,7 +184,7 @@ def test_a_label_of_the_first_event_does_not_stay_with_an_earlier_one() -> None:
         judge().begin(CANARY), live=[live(5, CANARY, entity="one")], labels=[Label("event-5", 1.0, 5)]
     )
     state = judge().observe(state, live=[live(2, CANARY, entity="one")])
-    assert column(state, Column.LABEL) == []
+    assert labels_of(state) == []
 
 
 def test_a_dead_letter_counts_from_the_marker_of_its_partition_on() -> None:
@@ -260,7 +265,7 @@ def test_a_bandit_counts_the_events_of_its_earlier_weights() -> None:
     assert following is not None
     state = judging.begin(following, state)
     state = judging.observe(state, live=[tried(41, first)], labels=[Label("event-41", 1.0, 41)])
-    assert column(state, Column.LABEL).count(1.0) == 21
+    assert labels_of(state).count(1.0) == 21
     assert len(state.calls.rows) == 0
 
 

@@ -18,6 +18,7 @@ from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError
 from scoring.rollout import transitions
+from scoring.rollout.collecting import event_hashes
 from scoring.rollout.controller import Controller, ControllerComponents
 from scoring.rollout.controller_input import InputReader
 from scoring.rollout.controller_metrics import ControllerMetrics
@@ -25,6 +26,7 @@ from scoring.rollout.facts import Facts
 from scoring.rollout.judge import Judge
 from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.policy_log import Marker, PolicyChange, Refusal
+from scoring.rollout.seen import Seen
 from scoring.rollout.transitions import By
 from streams.definitions.rollout import Rollout
 from tests.scoring.rollout.fake_kafka import (
@@ -36,7 +38,16 @@ from tests.scoring.rollout.fake_kafka import (
     FencedConsumer,
     Killed,
 )
-from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout, seen_at_once
+from tests.scoring.rollout.rollout_records import (
+    BEGIN_MS,
+    Records,
+    canary,
+    change_to,
+    define_rollout,
+    event_of,
+    seen_at_once,
+    without_places,
+)
 
 PARTITIONS = 2
 # Of the candidate, everything fails.
@@ -46,8 +57,8 @@ BAD, GOOD = {"route": "fallback"}, {"route": "primary"}
 class World:
     """A pipeline, its records, and processes that watch them one after the other."""
 
-    def __init__(self, folder: Any, *weights: float, **options: Any) -> None:
-        self.project = define_rollout(folder, "unit", PARTITIONS, "most_entities=1_000")
+    def __init__(self, folder: Any, *weights: float, declared: str = "", **options: Any) -> None:
+        self.project = define_rollout(folder, "unit", PARTITIONS, "most_entities=1_000", declared)
         self.kafka = FakeKafka(self.project.pipeline)
         self.change = change_to(canary(self.project, *(weights or (0.5, 1)), **options))
         self.records = Records(self.project, self.change, PARTITIONS)
@@ -134,7 +145,7 @@ class World:
             live=[self.records.live(number, **changes[number]) for number in numbers],
             labels=[self.records.label(number, float(number % 3 == 0)) for number in numbers if labels],
         )
-        return without_complete(state)
+        return without_places(state.records())
 
 
 class _Clock:
@@ -142,11 +153,6 @@ class _Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def without_complete(state: JudgeState) -> dict[str, bytes]:
-    """The state but for what is known of completeness, which depends on when it is asked."""
-    return {name: value for name, value in state.records().items() if name != "head"}
 
 
 @pytest.fixture
@@ -163,7 +169,7 @@ def test_everything_is_read_once_and_saved_with_its_offsets(world):
     world.kafka.publish(world.change)
     world.add(range(200))
     world.run()
-    assert without_complete(world.seen()) == world.expected(range(200))
+    assert without_places(world.kafka.state) == world.expected(range(200))
     assert world.kafka.committed == world.kafka.ends
     assert world.kafka.note.change == world.change
     assert not world.kafka.note.ahead
@@ -203,7 +209,36 @@ def test_whatever_happens_to_transactions_every_record_counts_once(tmp_path_fact
     world.add(range(60, 120))
     world.kafka.outcomes = outcomes[3:]
     world.survive(steps=16, most=most)
-    assert without_complete(world.seen()) == world.expected(range(120))
+    assert without_places(world.kafka.state) == world.expected(range(120))
+
+
+@settings(max_examples=4, deadline=None)
+@given(outcomes=OUTCOMES, most=st.integers(40, 300))
+def test_whatever_happens_an_event_is_judged_by_the_label_that_it_had_when_it_was_old_enough(
+    tmp_path_factory, outcomes, most
+):
+    declared = 'horizon="1m", absent="negative"'
+    world = World(tmp_path_factory.mktemp("world"), declared=declared, least_events=1_000_000)
+    world.kafka.publish(world.change)
+    for batch in (range(60), range(60, 120)):
+        world.add(batch, labels=False)
+        for number in batch:
+            # One in three is positive, but two in nine are taken back, one of them too late.
+            said = [(1.0, 20_000), (None, 60_000 + number % 9)] if number % 9 in (0, 3) else [(1.0, 60_000)]
+            for value, age_ms in said if number % 3 == 0 else []:
+                received = BEGIN_MS + 2_000 * number + age_ms
+                label = world.records.label(number, value, age_ms)
+                world.kafka.add(world.kafka.labels, label, number % PARTITIONS, timestamp_ms=received)
+        world.kafka.outcomes = outcomes[batch.start // 20 : batch.start // 20 + 3]
+        world.survive(steps=16, most=most)
+    state = world.seen()
+    seen = Seen(state, world.facts)
+    found = dict(zip(state.entities.rows["event"].tolist(), seen.label.tolist(), strict=True))
+    judged = state.entities.rows["event"][seen.is_judged_by_label].tolist()
+    expected = {number: float(number % 3 == 0 and number % 9 != 0) for number in range(120 - 30)}
+    hashes = dict(zip(expected, event_hashes([event_of(number) for number in expected]).tolist(), strict=True))
+    assert {number: found.get(of) for number, of in hashes.items()} == expected
+    assert sorted(judged) == sorted(hashes.values())
 
 
 @settings(max_examples=15, deadline=None)
@@ -290,7 +325,7 @@ def test_all_records_under_a_new_policy_count_however_late_the_controller_learns
     world.add(range(40), labels=False)
     world.run(on_step=publish)
     assert world.kafka.note.change == following
-    assert without_complete(world.seen()) == world.expected(range(40, 140), labels=False)
+    assert without_places(world.kafka.state) == world.expected(range(40, 140), labels=False)
 
 
 def test_policies_that_were_replaced_while_it_was_down_are_passed_over(world):
@@ -302,7 +337,7 @@ def test_policies_that_were_replaced_while_it_was_down_are_passed_over(world):
     world.add(range(100))
     world.run()
     assert world.store.starts == 1
-    assert without_complete(world.seen()) == world.expected(range(100))
+    assert without_places(world.kafka.state) == world.expected(range(100))
 
 
 def test_without_a_policy_and_after_a_rollout_it_reads_and_discards(world):
@@ -323,7 +358,7 @@ def test_a_first_policy_is_judged_as_soon_as_it_is_published(world):
             world.add(range(100))
 
     world.run(on_step=publish)
-    assert without_complete(world.seen()) == world.expected(range(100))
+    assert without_places(world.kafka.state) == world.expected(range(100))
 
 
 def test_a_refusal_by_a_scorer_ends_the_rollout(world):
@@ -401,7 +436,7 @@ def test_what_was_deleted_unread_makes_the_step_begin_anew_behind_it(world, capl
     assert not world.kafka.note.ahead
     assert world.store.starts == 1
     expected = world.expected(range(200, 260))
-    assert {k: v for k, v in without_complete(world.seen()).items() if not k.startswith("labels")} == {
+    assert {k: v for k, v in without_places(world.kafka.state).items() if not k.startswith("labels")} == {
         k: v for k, v in expected.items() if not k.startswith("labels")
     }
 
@@ -502,7 +537,7 @@ def test_a_schema_registry_that_does_not_answer_is_waited_for(world, caplog):
     world.add(range(50))
     world.run(reader=Reader(world.project, world.facts))
     assert "the registry does not answer" in caplog.text
-    assert without_complete(world.seen()) == world.expected(range(50))
+    assert without_places(world.kafka.state) == world.expected(range(50))
 
 
 def test_kafka_that_does_not_answer_at_the_start_is_waited_for(world, caplog):
@@ -519,7 +554,7 @@ def test_kafka_that_does_not_answer_at_the_start_is_waited_for(world, caplog):
             return super().find()
 
     world.run(positions=Positions(world.kafka))
-    assert without_complete(world.seen()) == world.expected(range(50))
+    assert without_places(world.kafka.state) == world.expected(range(50))
     assert "trying again" in caplog.text
 
 

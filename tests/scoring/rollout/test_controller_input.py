@@ -159,12 +159,12 @@ def test_dead_letters_that_are_no_versions_fault_are_left_out(records):
 @pytest.mark.parametrize(("value", "expected"), [(1.0, 1.0), (0.0, 0.0)])
 def test_a_label_is_read_with_its_value_and_time(records, value, expected):
     (label,) = Reading(records, labels=[records.label(3, value)]).observed.labels
-    assert label == Label("event-3", expected, BEGIN_MS + 66_000)
+    assert label == Label("event-3", expected, BEGIN_MS + 66_000, received_ms=7)
 
 
-def test_a_label_that_says_nothing_is_left_out_and_one_that_is_none_is_passed_over(records):
+def test_a_label_that_withdraws_others_is_read_and_one_that_is_none_is_passed_over(records):
     reading = Reading(records, labels=[records.label(0, None), records.label(1, 0.5), b"{}"])
-    assert reading.observed.labels == []
+    assert [label.value for label in reading.observed.labels] == [None]
     labels = reading.topics[-1]
     assert reading.passed == [(f"{labels}[0]@1", labels), (f"{labels}[0]@2", labels)]
 

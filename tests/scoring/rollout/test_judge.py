@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from scoring.rollout.judge import AUTHOR
+from scoring.label_maturity import Maturity
+from scoring.rollout.judge import AUTHOR, Judge
 from scoring.rollout.judge_state import JudgeState
 from scoring.rollout.observations import Label
 from scoring.rollout.policy_log import PolicyChange, Refusal, decode, encode
@@ -223,14 +224,14 @@ def test_a_state_of_another_policy_is_a_mistake() -> None:
 # The bandit.
 
 
-def rewarded(of: PolicyChange, *, share: tuple[int, int], n: int = 400) -> JudgeState:
+def rewarded(of: PolicyChange, *, share: tuple[int, int], n: int = 400, judging: Judge | None = None) -> JudgeState:
     """Events of which so many of a hundred had a reward: of the champion, and of the candidate."""
-    judging = judge(QUICK)
+    judging = judging or judge(QUICK)
     rows = [tried(number, of) if number % 2 else live(number, of) for number in range(n)]
     labels = [
         Label(f"event-{number}", float(number // 2 % 100 < share[number % 2]), number * SECOND) for number in range(n)
     ]
-    return judging.observe(judging.begin(of), live=rows, labels=labels)
+    return judging.observe(judging.begin(of), live=rows, labels=labels, labels_ms=n * SECOND)
 
 
 def test_a_bandit_gets_new_weights_from_its_rewards_at_declared_intervals() -> None:
@@ -250,8 +251,7 @@ def test_a_bandit_without_rewards_keeps_its_weights() -> None:
 
 
 def test_rewards_of_events_that_are_younger_than_the_label_horizon_do_not_count() -> None:
-    of, rollout = experiment("bandit"), Rollout(label_horizon=300 * SECOND)
-    state = rewarded(of, share=(10, 40))
-    following = judge(rollout).decide(state, of, DAY)
+    of, judging = experiment("bandit"), judge(maturity=Maturity(300 * SECOND))
+    following = judging.decide(rewarded(of, share=(10, 40), judging=judging), of, DAY)
     assert following is not None
     assert following.reason.endswith("present 10 of 50, tried 40 of 50")

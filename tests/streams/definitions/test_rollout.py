@@ -60,7 +60,7 @@ def test_bounds_that_make_no_sense_are_refused(fields: dict[str, Any], message: 
         ({"alpha": 0.2}, "alpha"),
         ({"alpha": 0}, "alpha"),
         ({"most_entities": 10}, "most_entities"),
-        ({"label_horizon": "7d"}, "label_horizon 7d is not below the most_time of the step in shadow, 7d"),
+        ({"label_horizon": "7d"}, r"label_horizon is declared once, .*: Labels\(horizon=...\)"),
     ],
 )
 def test_a_rollout_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:

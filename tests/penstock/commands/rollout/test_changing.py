@@ -293,16 +293,17 @@ def test_the_files_of_each_version_are_hashed_once(world: World, monkeypatch: py
     assert sorted(hashed) == ["1", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("changed", [CANARY, ALONE], ids=["a canary", "the champion alone"])
-def test_labels_that_come_for_one_class_only_are_warned_of_where_something_is_tried(
-    changed: dict[str, Any], world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changed", "horizon_ms", "warned"),
+    [(CANARY, 3_600_000, True), (CANARY, 3_599_999, False), (CANARY, None, False), (ALONE, 10**12, False)],
+)
+def test_a_step_in_shadow_that_ends_before_labels_are_final_is_warned_of(
+    changed: dict[str, Any], horizon_ms: int | None, *, warned: bool, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "warning" not in world.apply("--dry-run", **changed).output
-    labels = load_pipeline("fraud").labels
-    assert labels is not None
-    of_one_class = labels.model_copy(update={"absent": "negative"})
-    opened = open_project(world.reference)
-    pipeline = opened.pipeline.model_copy(update={"labels": of_one_class})
+    declared = load_pipeline("fraud").labels
+    assert declared is not None
+    opened, labels = open_project(world.reference), declared.model_copy(update={"horizon": horizon_ms})
+    pipeline = opened.pipeline.model_copy(update={"labels": labels})
     monkeypatch.setattr(changing, "open_project", lambda _: replace(opened, pipeline=pipeline))
-    warned = "warning: quality may never be known" in world.apply("--dry-run", **changed).output
-    assert warned is (changed is CANARY)
+    output = world.apply("--dry-run", **changed).output
+    assert ("quality is not known before the step in shadow pauses" in output) is warned

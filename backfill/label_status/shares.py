@@ -1,0 +1,50 @@
+"""Whether a share has changed: the interval of a difference, and what follows. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+# Of a two-sided interval of 99 %.
+_Z = 2.5758
+# A share that has changed by less than this part of itself is taken for the same.
+_ALLOWED = 0.2
+
+Verdict = Literal["same", "changed", "unsure"]
+
+
+class Share(NamedTuple):
+    """How many of how many."""
+
+    hits: int
+    of: int
+
+
+def difference(before: Share, last: Share) -> tuple[float, float]:
+    """The interval of the difference of two shares at 99 %, last - before: Newcombe's, from Wilson's of each.
+
+    (Newcombe 1998, *Interval estimation for the difference between independent proportions*, method 10.) Without
+    events in one of the periods, anything is possible.
+    """
+    if not before.of or not last.of:
+        return -1.0, 1.0
+    p, q = before.hits / before.of, last.hits / last.of
+    (low_p, high_p), (low_q, high_q) = _wilson(before), _wilson(last)
+    down, up = np.hypot(q - low_q, high_p - p), np.hypot(high_q - q, p - low_p)
+    return float(q - p - down), float(q - p + up)
+
+
+def _wilson(share: Share) -> tuple[float, float]:
+    n, p = share.of, share.hits / share.of
+    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    reach = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return float(middle - reach), float(middle + reach)
+
+
+def verdict(before: Share, low: float, high: float) -> Verdict:
+    """Whether a share has surely changed by more than a fifth of itself, or surely by less."""
+    allowed = _ALLOWED * before.hits / before.of if before.of else 1.0
+    if low > allowed or high < -allowed:
+        return "changed"
+    return "same" if -allowed <= low and high <= allowed else "unsure"
