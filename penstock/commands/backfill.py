@@ -12,15 +12,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from backfill.manifest import BackfillManifest
+from backfill.manifest import BackfillManifest, load_manifest
 from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, plan_backfill, run_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.lazy import Entry, LazyGroup
-from penstock.commands.options import EventTime, source_option
+from penstock.commands.options import EventTime, json_option, source_option
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -58,6 +59,7 @@ backfill = LazyGroup(
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
+@json_option
 def run(
     pipeline: str,
     from_ms: int,
@@ -66,37 +68,47 @@ def run(
     out: Path,
     archive: str | None,
     max_rate: int | None,
+    *,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
+    Exits with 99 if the folder has the complete backfill already.
     """
+    if dry_run and as_json:
+        raise click.UsageError("--dry-run prints text: leave --json out")
     project, request = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
     if dry_run:
         _show_plan(project, plan_backfill(project, Settings(), request))
         return
-    stop = stop_event()
+    stop, before = stop_event(), load_manifest(out)
     try:
-        with ProgressBar(Console()) as progress:
+        with ProgressBar(Console(stderr=as_json)) as progress:
             manifest = run_backfill(project, Settings(), request, out, progress, stop)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
         click.echo(
             f"to discard it: penstock backfill cancel {shlex.quote(str(out))} --discard, and delete it", err=True
         )
-        sys.exit(130)
-    click.echo(
-        f"{counted(manifest.rows, 'row')} of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "
-        f"in {counted(len(manifest.parts), 'file')} under {out}"
-    )
-    views_written = (f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
-    click.echo(f"views {', '.join(views_written)}")
+        sys.exit(ExitCode.INTERRUPTED)
+    begin, end = iso(manifest.replay.from_ms), iso(manifest.replay.to_ms)
+    views_written = [f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items()]
+    if as_json:
+        written = {"folder": str(out), "from": begin, "to": end, "rows": manifest.rows, "files": len(manifest.parts)}
+        click.echo(json.dumps(written | {"views": views_written}))
+    else:
+        rows, files = counted(manifest.rows, "row"), counted(len(manifest.parts), "file")
+        click.echo(f"{rows} of {begin} to {end} in {files} under {out}")
+        click.echo(f"views {', '.join(views_written)}")
+    if before is not None and before.state == "complete":
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 @click.command("list")
 @click.argument("folder", default=".", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def list_backfills(folder: Path, as_json: bool) -> None:
     """Show the backfills in FOLDER, and those whose jobs Flink knows."""
     found = find_backfills(folder, _jobs())
@@ -115,7 +127,7 @@ def list_backfills(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("place", metavar="FOLDER-or-RUN")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(place: str, as_json: bool) -> None:
     """Show a backfill: what it replays, how far it is, and its job."""
     one = backfill_of(place, find_backfills(_folder_of(place), _jobs()))

@@ -14,7 +14,7 @@ import click
 from backfill.parquet import read_backfill
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.model.manifests import print_line
-from penstock.commands.model.versions import format_option
+from penstock.commands.options import json_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
@@ -79,8 +79,8 @@ def band(pipeline: str, folder: Path, fast: int | None, strong: int | None) -> N
 
 @click.command()
 @pipeline_argument
-@format_option
-def regret(pipeline: str, form: str) -> None:
+@json_option
+def regret(pipeline: str, *, as_json: bool) -> None:
     """Count how often the strong model of a cascade would have decided otherwise.
 
     Both models scored the audit slice of the clear cases. With labels, also how many more of these the fast model
@@ -97,7 +97,7 @@ def regret(pipeline: str, form: str) -> None:
         )
     labels = _labels(project, settings)
     found = regrets(_predictions(project, settings), model.threshold, labels)
-    if form == "json":
+    if as_json:
         content = [{**asdict(one), "bound": one.audit.bound(_ALPHA)} for one in found]
         click.echo(json.dumps(content, indent=2))
         return

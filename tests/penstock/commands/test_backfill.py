@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 from click.testing import CliRunner
 
+from backfill.manifest import Part
 from backfill.run import BackfillRequest
 from penstock.cli import cli
 from penstock.commands import backfill as command
@@ -116,3 +117,12 @@ def test_a_dry_run_shows_offsets_time_and_slots_and_writes_nothing(
     ]
     assert "[0] 3 to 10" in text
     assert not (tmp_path / "o").exists()
+
+
+def test_what_was_written_is_one_json_object_and_the_bar_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part(file="part-00000-00000.parquet", partition=0, rows=4, next_offset=6)
+    monkeypatch.setattr(command, "run_backfill", lambda *_: manifest(state="complete", parts=[part]))
+    written = json.loads(said("run", "fraud", *RANGE, "--out", str(tmp_path / "out"), "--json"))
+    assert (written["rows"], written["files"], written["views"]) == (4, 1, ["a@1"])
