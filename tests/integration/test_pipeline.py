@@ -151,6 +151,7 @@ def test_an_event_of_ten_megabytes_and_a_very_old_one_do_not_affect_others(run: 
     run.await_all()
 
     report = run.verified_report()
+    run.require_parity(report)  # also of what was under load
     assert report.predictions == report.events_valid
     letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, f"{topic}.dlq")]
     (large,) = [letter for letter in letters if letter.reason == "penstock.TooLarge"]
