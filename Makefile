@@ -65,7 +65,8 @@ bench-pipeline: setup ## Measure every part of a pipeline, half an hour: build/b
 	@$(BOOTSTRAP) bench-feast
 	@$(BIN)/python -m tests.bench.pipeline $(if $(QUICK),--quick) $(ARGS)
 
-bench-backfill: setup ## Measure backfills beside DuckDB and an earlier commit: build/bench/backfill.json (QUICK=1)
+bench-backfill: setup ## Measure backfills beside DuckDB, Polars, Feast, an earlier commit: build/bench/backfill.json (QUICK=1)
+	@$(BOOTSTRAP) bench-polars bench-feast
 	@$(BIN)/python -m tests.bench.backfill $(if $(QUICK),--quick) $(ARGS)
 
 bench-causes: setup ## Name the causes of injected worlds: build/bench/causes.json

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backfill.model_check import CheckRequest, check_version
+from backfill.model_check import CheckRequest, Tell, check_version
 from backfill.parquet import Backfill
 from penstock.settings import Settings
 from scoring.gates.report import Report
@@ -12,15 +12,15 @@ from streams.plan.project import Project
 
 
 def judge_version(
-    project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, now_ms: int
+    project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, now_ms: int, tell: Tell
 ) -> tuple[Report, str]:
-    """The report of the gates, and the hash under which it is stored beside the version.
+    """The report of the gates, and the hash under which it is stored beside the version; ``tell`` hears each step.
 
     Raises:
         PenstockError: as :func:`check_version`; or an earlier report of the version was edited, or says otherwise of
             the same events, version and limits.
     """
-    report = check_version(project, settings, backfill, request)
+    report = check_version(project, settings, backfill, request, tell)
     repository = ModelRepository(settings.model_repository)
     for path, stored in stored_reports(repository, report.model, report.version).items():
         wrong = [] if report.basis is None else faults(stored, report.basis.version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +54,8 @@ _DEADLINE_S = 10.0
 _BINS = 10
 # How many values of a column make groups: each needs enough events.
 _MOST_GROUPS = 50
+Tell = Callable[[str], None]
+"""Hears what takes a while, when it begins."""
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
 
 
@@ -76,7 +78,9 @@ class CheckRequest:
     archive: str | None = None
 
 
-def check_version(project: Project, settings: Settings, backfill: Backfill, request: CheckRequest) -> Report:
+def check_version(
+    project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, tell: Tell
+) -> Report:
     """Hold a version against the gates.
 
     The holdout are the labelled events of the backfill after the last event that either version was trained on.
@@ -86,11 +90,16 @@ def check_version(project: Project, settings: Settings, backfill: Backfill, requ
             backfill does not fit the pipeline, or it has no such events.
     """
     with ExitStack() as connections:
-        return _check(project, settings, backfill, request, connections)
+        return _check(project, settings, backfill, request, connections, tell)
 
 
 def _check(
-    project: Project, settings: Settings, backfill: Backfill, request: CheckRequest, connections: ExitStack
+    project: Project,
+    settings: Settings,
+    backfill: Backfill,
+    request: CheckRequest,
+    connections: ExitStack,
+    tell: Tell,
 ) -> Report:
     repository, model, limits = ModelRepository(settings.model_repository), project.pipeline.model, request.limits
     declared = f"Model(groups=(...)) of {project.reference}"
@@ -100,9 +109,12 @@ def _check(
     against = _against(repository, model.name, version, request.against)
     manifests = {number: repository.manifest(model.name, number) for number in (version, against) if number is not None}
     identities = {number: identity(repository.verified(model.name, number)) for number in manifests}
+    tell("reading the features and the labels")
     data = _later(project, settings, backfill, request.archive, manifests)
     columns = {} if "fairness" in limits.skip else _groups(project, backfill, data, limits.groups, named_in)
     runs = {number: RunningVersion(repository, settings, model.name, number, connections) for number in manifests}
+    beside = "" if against is None else f" and version {against}"
+    tell(f"scoring {len(data):,} later labelled events with version {version}{beside}")
     scored = {number: run.scores(data.X) for number, run in runs.items()}
     scores = {number: found for number, (found, _) in scored.items()}
     holdout = Holdout(
@@ -138,6 +150,7 @@ def _check(
             if failure is not None:
                 results.append(_untimed(failure))
             elif "latency" not in limits.skip:
+                tell("measuring the latency of both")
                 results += _latency(server, ready or set(), model.name, (version, against), runs, data.X, request)
     basis = Basis(
         version=identities[version],

@@ -199,7 +199,7 @@ class ArchivedTopics:
                     "there is no archive, or one without topics",
                     where=self._archive.url,
                     safe="nothing was changed",
-                    next="penstock archive run PIPELINE --to ARCHIVE; or read from Kafka alone: --source kafka",
+                    next="penstock archive run PIPELINE --out ARCHIVE; or read from Kafka alone: --source kafka",
                 )
         return self._names
 
@@ -300,6 +300,6 @@ def _in_neither(topic: str, number: int, begin: int, end: int) -> RecordsGoneErr
         f"offsets {begin} to {end} are neither in the archive nor in Kafka",
         where=f"{topic}[{number}]",
         safe="nothing was changed",
-        next="for a range after them: --source kafka; or penstock archive run PIPELINE --to ARCHIVE --skip-deleted, "
+        next="for a range after them: --source kafka; or penstock archive run PIPELINE --out ARCHIVE --skip-deleted, "
         "which archives what Kafka still has: what lies before the gap then counts as deleted",
     )

@@ -52,12 +52,13 @@ _LOCKED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "triton-cpu": (("triton-cpu",), "triton"),
     "peers": (("peers",), None),
     "bench-feast": (("bench-feast",), None),
+    "bench-polars": (("bench-polars",), None),
     "mlflow": (("services", "mlflow", "mlflow-server"), None),
 }
 JAR_PROFILES = ("kafka", "cassandra", "flink")
 IMAGE_JAR_PROFILES = ("flink-s3",)  # of the image of jobs only
 # Set up only when named on the command line.
-EXTRA_PARTS = ("peers", "bench-feast", "mlflow")
+EXTRA_PARTS = ("peers", "bench-feast", "bench-polars", "mlflow")
 
 
 class SetupError(Exception):
@@ -373,6 +374,7 @@ _SETUP: dict[str, Callable[[], None]] = {
     "kernel": kernel,
     "peers": lambda: environment("peers"),
     "bench-feast": lambda: environment("bench-feast"),
+    "bench-polars": lambda: environment("bench-polars"),
     "mlflow": lambda: environment("mlflow"),
 }
 

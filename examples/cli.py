@@ -27,6 +27,7 @@ from examples.demo.summary import print_summary
 from examples.flights.replay import messages as flight_messages
 from examples.fraud.delivery import messages as fraud_messages
 from examples.fraud.simulation import WorldConfig
+from penstock.commands.exit_codes import ExitCode
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
 from penstock.kafka.access import KafkaAccess
@@ -84,7 +85,7 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
         passed = _run(stack, _demo_parameters(full, seed, (only,) if only else PIPELINES), folder, console, seed)
     except KeyboardInterrupt:
         console.print("interrupted")
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     finally:
         if keep:
             console.print("The stack is still running. To inspect it, run:")
@@ -97,7 +98,7 @@ def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> N
             # A second Ctrl-C must not leave servers running.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             stack.down()
-    sys.exit(0 if passed else 1)
+    sys.exit(ExitCode.DONE if passed else ExitCode.CHECK_FAILED)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

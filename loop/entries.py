@@ -15,7 +15,7 @@ from loop.causes import Action, Cause
 from penstock.errors import PenstockError
 
 Step = Literal["backfill", "training", "gates", "rollout"]
-Outcome = Literal["done", "refused", "failed"]
+Outcome = Literal["done", "refused", "undecided", "failed"]
 
 
 class _Entry(BaseModel):

@@ -8,7 +8,7 @@ goes on where it was.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,11 @@ Run = Callable[[Sequence[str]], int]
 """Runs ``penstock`` with arguments; returns its exit code."""
 
 AUTHOR = "penstock retrain"
-_NOTHING_TO_DO = 99
-_GATES = {10: "a gate refuses it", 11: "the gates cannot tell: there are too few labelled events"}
+_NOTHING_TO_DO = 99  # the exit code of commands that were done before
+_GATES: Mapping[int, tuple[Outcome, str]] = {
+    10: ("refused", "a gate refuses it"),
+    11: ("undecided", "the gates cannot tell: there are too few labelled events"),
+}
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,9 @@ def carry_out(training: Training, incident: Incident, run: Run, tell: Callable[[
             training.write_policy(_require_version(training))
         code = run(training.command(step))
         if step == "gates" and code in _GATES:
-            tell(step, "refused", f"version {_require_version(training)}: {_GATES[code]}")
-            return "refused"
+            outcome, why = _GATES[code]
+            tell(step, outcome, f"version {_require_version(training)}: {why}")
+            return outcome
         if code not in (0, _NOTHING_TO_DO):
             command = shlex.join(["penstock", *training.command(step)])
             tell(step, "failed", f"exit code {code}")

@@ -7,6 +7,7 @@ import sys
 import click
 
 from penstock.commands.errors import print_error
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.lazy import Entry, LazyGroup
 from penstock.errors import PenstockError
 
@@ -82,4 +83,4 @@ def main() -> None:
         cli(prog_name="penstock")
     except PenstockError as error:
         print_error(error)
-        sys.exit(1)
+        sys.exit(ExitCode.ERROR)

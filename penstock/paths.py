@@ -30,7 +30,7 @@ def as_typed(path: Path) -> str:
 
 
 def venv_python(name: str) -> Path:
-    """The interpreter of an environment: `services`, `jobs`, `triton`, `tools`, `peers`, `bench-feast`, `mlflow`."""
+    """The interpreter of an environment, as :mod:`deploy.bootstrap` names it: `services`, `jobs`, `peers`, ..."""
     return VENVS / name / "bin" / "python"
 
 

@@ -24,7 +24,7 @@ with DAG(
 ):
     archive = BashOperator(
         task_id="archive",
-        bash_command=f"penstock archive run fraud --to '{ARCHIVE}' --until-caught-up",
+        bash_command=f"penstock archive run fraud --out '{ARCHIVE}' --until-caught-up",
         skip_on_exit_code=99,
     )
     compact = BashOperator(
@@ -75,7 +75,7 @@ with DAG(
     )
     check = BashOperator(
         task_id="check",
-        bash_command=f"penstock model check fraud --backfill {DATA}/{{{{ ds }}}}/check --format json",
+        bash_command=f"penstock model check fraud --backfill {DATA}/{{{{ ds }}}}/check --json",
         retries=0,
     )
     backfill >> training_set >> train >> check

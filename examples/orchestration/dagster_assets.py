@@ -38,7 +38,7 @@ def penstock(context: AssetExecutionContext, *arguments: str) -> MaterializeResu
 @asset
 def archive(context: AssetExecutionContext) -> MaterializeResult:
     """Raw events, labels, features and predictions as Parquet, up to now."""
-    return penstock(context, "archive", "run", "fraud", "--to", ARCHIVE, "--until-caught-up")
+    return penstock(context, "archive", "run", "fraud", "--out", ARCHIVE, "--until-caught-up")
 
 
 @asset(deps=[archive])

@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import DurationType, metrics_option, skip_deleted_option
+from penstock.commands.exit_codes import ExitCode
+from penstock.commands.options import DurationType, json_option, metrics_option, skip_deleted_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.lag_watch import LagWatch
@@ -32,8 +33,6 @@ from sinks.archive.topic_ids import TopicIds
 from sinks.archive.topics import KINDS, topic_columns
 from sinks.archive.writing import ArchiveWriter
 from streams.plan.project import open_project
-
-NOTHING_TO_DO, WRONG = 99, 3
 
 
 class _Kinds(click.ParamType):
@@ -52,7 +51,6 @@ _archive_argument = click.argument("archive", metavar="ARCHIVE")
 _topics_option = click.option(
     "--topic", "topics", multiple=True, metavar="TOPIC", help="Only this topic; may be repeated."
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -62,7 +60,7 @@ def archive() -> None:
 
 @archive.command()
 @pipeline_argument
-@click.option("--to", "url", required=True, metavar="ARCHIVE", help="A folder, or a URL such as s3://BUCKET/PREFIX.")
+@click.option("--out", "url", required=True, metavar="ARCHIVE", help="A folder, or a URL such as s3://BUCKET/PREFIX.")
 @click.option(
     "--topics", "kinds", type=_Kinds(), default=",".join(KINDS), show_default=True, help="Which topics to archive."
 )
@@ -72,6 +70,7 @@ def archive() -> None:
 @click.option("--until-caught-up", is_flag=True, help="Stop once everything is archived that the topics have now.")
 @skip_deleted_option
 @metrics_option
+@json_option
 def run(
     pipeline: str,
     url: str,
@@ -80,11 +79,15 @@ def run(
     until_caught_up: bool,
     skip_deleted: bool,
     metrics_port: int | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Archive the topics of PIPELINE until stopped. Several processes share the partitions.
 
     With --until-caught-up the exit code is 99 if there was nothing to archive.
     """
+    if as_json and not until_caught_up:
+        raise click.UsageError("--json says how much was archived: it needs --until-caught-up")
     configure_logging()
     project, settings = open_project(pipeline), Settings()
     kafka = settings.kafka.access
@@ -103,7 +106,7 @@ def run(
         watch,
         random.Random(),  # noqa: S311 - no secret
         reference=pipeline,
-        command=f"penstock archive run {shlex.quote(pipeline)} --to {shlex.quote(storage.url)}",
+        command=f"penstock archive run {shlex.quote(pipeline)} --out {shlex.quote(storage.url)}",
         limits=Limits(age_s=age_ms / 1000),
         topic_ids=ids,
         until_caught_up=until_caught_up,
@@ -114,15 +117,16 @@ def run(
     with serve(metrics_port, settings.metrics_host, progress.health), watch:
         service.run()
     if until_caught_up:
-        click.echo(f"{counted(service.archived, 'record')} archived")
+        archived = service.archived
+        click.echo(json.dumps({"archived": archived}) if as_json else f"{counted(archived, 'record')} archived")
         if not service.archived:
-            sys.exit(NOTHING_TO_DO)
+            sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 @archive.command("compact")
 @_archive_argument
 @_topics_option
-@_json_option
+@json_option
 def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> None:
     """Merge the small files of hours that ended more than an hour ago. Run only one at a time.
 
@@ -140,7 +144,7 @@ def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> Non
             after = f"{counted(found.batches, 'batch', 'batches')} in {counted(found.files, 'file')}"
             click.echo(f"{topic}: {before} became {after}")
     if not any(found.batches for found in done.values()):
-        sys.exit(NOTHING_TO_DO)
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 @archive.command()
@@ -148,7 +152,7 @@ def compact_archive(archive: str, topics: tuple[str, ...], as_json: bool) -> Non
 @_topics_option
 @click.option("--repair", "repairs", is_flag=True, help="Remove files older than an hour that do not count.")
 @click.option("--deep", "definition", metavar="PIPELINE", help="Also decode all values again, by this definition.")
-@_json_option
+@json_option
 def verify(archive: str, topics: tuple[str, ...], repairs: bool, definition: str | None, as_json: bool) -> None:
     """Read all of an archive and compare it with its commit records. The exit code is 3 if something is wrong.
 
@@ -182,7 +186,7 @@ def verify(archive: str, topics: tuple[str, ...], repairs: bool, definition: str
             click.echo(f"{done}: {finding.where}: {finding.what}")
         click.echo(f"{counted(len(wrong), 'thing')} wrong" if wrong else "nothing is wrong")
     if wrong:
-        sys.exit(WRONG)
+        sys.exit(ExitCode.CHECK_FAILED)
 
 
 @archive.command("list")
@@ -191,7 +195,7 @@ def verify(archive: str, topics: tuple[str, ...], repairs: bool, definition: str
 @click.option(
     "--files", "with_files", is_flag=True, help="Print instead the paths of the files that count, one per line."
 )
-@_json_option
+@json_option
 def list_archive(archive: str, topics: tuple[str, ...], with_files: bool, as_json: bool) -> None:
     """Show which offsets of which topics an archive has."""
     opened = Archive(archive)

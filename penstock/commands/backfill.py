@@ -13,15 +13,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from backfill.manifest import BackfillManifest
+from backfill.manifest import BackfillManifest, load_manifest
 from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError, exclusive_lock
 from backfill.run import BackfillRequest, plan_backfill, run_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.lazy import Entry, LazyGroup
-from penstock.commands.options import EventTime, source_option
+from penstock.commands.options import EventTime, json_option, source_option
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -69,6 +70,7 @@ backfill = LazyGroup(
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
+@json_option
 def run(
     pipeline: str,
     from_ms: int,
@@ -80,22 +82,27 @@ def run(
     archive: str | None,
     max_rate: int | None,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
 
     With --into cassandra, they also become rows of the history, which count where the live job has written none.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
+    Exits with 99 if the folder has the complete backfill already.
     """
+    if dry_run and as_json:
+        raise click.UsageError("--dry-run prints text: leave --json out")
     project, request = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
     if dry_run:
         _show_plan(project, plan_backfill(project, Settings(), request))
         return
-    settings, stop, upserted = Settings(), stop_event(), None
+    settings, upserted = Settings(), None
+    stop, before = stop_event(), load_manifest(out)
     if into == "cassandra":
         _require_history(project, settings)
     try:
-        with ProgressBar(Console()) as progress:
+        with ProgressBar(Console(stderr=as_json)) as progress:
             manifest = run_backfill(project, settings, request, out, progress, stop)
             if into == "cassandra":
                 upserted = _upsert(project, settings, out, manifest, progress, stop, request.max_per_s)
@@ -104,17 +111,25 @@ def run(
         click.echo(
             f"to discard it: penstock backfill cancel {shlex.quote(str(out))} --discard, and delete it", err=True
         )
-        sys.exit(130)
-    click.echo(
-        f"{counted(manifest.rows, 'row')} of {iso(manifest.replay.from_ms)} to {iso(manifest.replay.to_ms)} "
-        f"in {counted(len(manifest.parts), 'file')} under {out}"
-    )
-    views_written = (f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items())
-    click.echo(f"views {', '.join(views_written)}")
+        sys.exit(ExitCode.INTERRUPTED)
+    begin, end = iso(manifest.replay.from_ms), iso(manifest.replay.to_ms)
+    views_written = [f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items()]
+    if as_json:
+        written = {"folder": str(out), "from": begin, "to": end, "rows": manifest.rows, "files": len(manifest.parts)}
+        brought = {} if upserted is None else {"upserted": upserted.vectors, "epoch": manifest.epoch}
+        click.echo(json.dumps(written | {"views": views_written} | brought))
+    else:
+        rows, files = counted(manifest.rows, "row"), counted(len(manifest.parts), "file")
+        click.echo(f"{rows} of {begin} to {end} in {files} under {out}")
+        click.echo(f"views {', '.join(views_written)}")
     if upserted is not None:
-        click.echo(f"{counted(upserted.vectors, 'vector')} brought to cassandra, under epoch {manifest.epoch}")
+        click.echo(
+            f"{counted(upserted.vectors, 'vector')} brought to cassandra, under epoch {manifest.epoch}", err=as_json
+        )
         if upserted.left_out:
             click.echo(f"{counted(upserted.left_out, 'vector')} left out: too long for a row or a key", err=True)
+    if before is not None and before.state == "complete" and upserted is None:
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 def _require_history(project: Project, settings: Settings) -> None:
@@ -149,7 +164,7 @@ def _upsert(
 
 @click.command("list")
 @click.argument("folder", default=".", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def list_backfills(folder: Path, as_json: bool) -> None:
     """Show the backfills in FOLDER, and those whose jobs Flink knows."""
     found = find_backfills(folder, _jobs())
@@ -168,7 +183,7 @@ def list_backfills(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("place", metavar="FOLDER-or-RUN")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(place: str, as_json: bool) -> None:
     """Show a backfill: what it replays, how far it is, and its job."""
     one = backfill_of(place, find_backfills(_folder_of(place), _jobs()))

@@ -15,8 +15,9 @@ import click
 
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument, warn, warn_of_future
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.model.check import gates_option, limits_in
-from penstock.commands.options import EventTime, source_option
+from penstock.commands.options import EventTime, json_option, source_option
 from penstock.commands.rollout.looking import Position, PositionType, policy_in
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from backfill.topic_reading import Topics
     from scoring.gates.gates import Limits
 
-NOTHING_TO_DO = 99
 _LISTED = 20
 
 
@@ -121,7 +121,7 @@ class _PolicyType(click.ParamType):
 @source_option
 @click.option("--amount", metavar="COLUMN", help="Compare costs in this amount, such as event.amount.")
 @gates_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
     """Score past events of PIPELINE in this process, with a version of the model or as a rollout policy would.
 
@@ -158,7 +158,7 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
             delivered = _deliver(project, settings, asked, outcome.manifest, stop.is_set)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     summary = _summary(outcome, delivered, asked)
     rows = asked.out, outcome.manifest
     report = None if asked.policy is None else _compared(project, settings, topics, *rows, limits)
@@ -173,7 +173,7 @@ def score(pipeline: str, *, as_json: bool, **options: Any) -> None:
     _warn(project, outcome.manifest)
     warn_of_future(asked.to_ms, "these scores")
     if not outcome.new_rows and not delivered:
-        sys.exit(NOTHING_TO_DO)
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 def _published(project: Project, settings: Settings, policy: Position | Path, out: Path) -> PublishedPolicy:

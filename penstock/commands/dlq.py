@@ -15,6 +15,8 @@ from backfill.dead_letters.reading import Found, find_letters, read_letter_at
 from backfill.dead_letters.service import replay_lanes
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
+from penstock.commands.options import json_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -48,7 +50,7 @@ def dlq() -> None:
 @dlq.command("list")
 @pipeline_argument
 @_selection
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def list_(pipeline: str, topic: str | None, by: str | None, reason: str | None, *, as_json: bool) -> None:
     """Count the dead letters of PIPELINE by topic, component and reason.
 
@@ -121,7 +123,7 @@ def replay(pipeline: str, topic: str | None, by: str | None, reason: str | None,
 
     Events that the job refused go back to their topic. Feature records are scored by the model that is served now; an
     event with a prediction gets no other. What a sink refused is written to its store. A record that is refused again
-    becomes a new letter; after three replays it is quarantined.
+    becomes a new letter; after three replays it is quarantined. Exits with 99 if there is nothing to replay.
     """
     configure_logging()
     project, settings = open_project(pipeline), Settings()
@@ -154,6 +156,7 @@ def replay(pipeline: str, topic: str | None, by: str | None, reason: str | None,
         click.echo(f"{lane}: {text}")
     if not chosen:
         click.echo("nothing to replay")
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 def _typed(topic: str | None, by: str | None, reason: str | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -33,7 +32,6 @@ from streams.definitions.loading import load_pipeline
 from streams.plan.project import Project, open_project
 
 _log = logging.getLogger(__name__)
-_NOTHING_TO_DO = 99
 
 _COLOURS = {
     "upstream-fault": "red",
@@ -167,11 +165,11 @@ def show(pipeline: str, incident: str, *, as_json: bool) -> None:
 @click.argument("incident")
 @signed_options("it stays in the log for ever")
 def close(pipeline: str, incident: str, reason: str, author: str) -> None:
-    """Close an incident. Exits with 99 if it is closed already."""
+    """Close an incident."""
     found = _find(pipeline, incident)
     if not found.is_open:
-        click.echo(f"{found.id} is closed already: nothing to do")
-        sys.exit(_NOTHING_TO_DO)
+        click.echo(f"{found.id} was closed before")
+        return
     now_ms = time.time_ns() // 1_000_000
     entry = Closed(incident=found.id, time_ms=now_ms, author=author, reason=reason)
     extend(

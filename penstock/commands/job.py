@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import skip_deleted_option
 from penstock.settings import Settings
 from penstock.time import readable
@@ -131,12 +132,12 @@ def _print_change(pipeline: str, replaced: ReplacedJob) -> None:
 @job.command()
 @pipeline_argument
 def status(pipeline: str) -> None:
-    """Show the job of PIPELINE. Exits with 1 unless it is running."""
+    """Show the job of PIPELINE. Exits with 3 unless it is running."""
     project, settings = open_project(pipeline), Settings()
     found = lifecycle.status(project, settings)
     if found is None:
         click.echo(f"Flink has no job of {pipeline}")
-        raise SystemExit(1)
+        raise SystemExit(ExitCode.CHECK_FAILED)
     for label, value in (
         ("job", f"{found.name} ({found.id})"),
         ("state", found.state),
@@ -152,4 +153,4 @@ def status(pipeline: str) -> None:
     if deleted is not None:
         raise deleted
     if found.state != "RUNNING":
-        raise SystemExit(1)
+        raise SystemExit(ExitCode.CHECK_FAILED)

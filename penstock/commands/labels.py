@@ -13,6 +13,7 @@ from rich.text import Text
 
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import DurationType, EventTime, source_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from backfill.label_status.reading import EventsFrom
     from backfill.label_status.status import LabelStatus
 
-_CHECK_FAILED, _NOTHING_TO_DO = 3, 99
 _BEGIN, _END = 0, 2**63 - 1
 _STYLES = {"same": "green", "changed": "red", "unsure": "yellow"}
 
@@ -91,9 +91,9 @@ def status(
     else:
         _print(console_on(), declared, found, events_from, period)
     if not found.events.events:
-        sys.exit(_NOTHING_TO_DO)
+        sys.exit(ExitCode.NOTHING_TO_DO)
     if found.is_changed or found.reached_ms is None:
-        sys.exit(_CHECK_FAILED)
+        sys.exit(ExitCode.CHECK_FAILED)
 
 
 def _status(

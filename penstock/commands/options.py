@@ -79,6 +79,8 @@ metrics_option = click.option(
     help="Serve /metrics and /healthz on this port (0: a free port, named in the log).",
 )
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of text.")
+
 skip_deleted_option = click.option(
     "--skip-deleted",
     is_flag=True,

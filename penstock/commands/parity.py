@@ -18,7 +18,8 @@ from rich.text import Text
 
 from backfill.parity.check import Parity, check_parity
 from backfill.parity.kafka import kafka_sources, newest_event_ms
-from backfill.parity.report import as_json, conclusion, ordered, page, place_text, summary, what
+from backfill.parity.report import as_json as parity_json
+from backfill.parity.report import conclusion, ordered, page, place_text, summary, what
 from backfill.parity.rows import BackfillRows
 from backfill.parity.sample import Sample
 from backfill.parity.schedule import ParityMetrics, run_scheduled
@@ -27,14 +28,14 @@ from backfill.parity.values import Cause
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import DurationType, EventTime, NewFile, metrics_option, source_option
+from penstock.commands.exit_codes import ExitCode
+from penstock.commands.options import DurationType, EventTime, NewFile, json_option, metrics_option, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.telemetry import Health, configure_logging, serve
 from streams.inprocess.features_of import shared_kernel
 from streams.plan.project import Project, open_project
 
-_UNEXPLAINED = 3
 _MOST_ROOTS = 10
 
 
@@ -79,7 +80,7 @@ class _Share(click.ParamType):
     help="Compare with the rows of this complete backfill; by default features are recomputed from the raw events.",
 )
 @source_option
-@click.option("--json", "as_object", is_flag=True, help="Print the result as one JSON object.")
+@json_option
 @click.option("--html", type=NewFile(), help="Also write the result to this file, as one HTML page.")
 @click.option(
     "--every",
@@ -98,7 +99,7 @@ def parity(
     seed: int,
     folder: Path | None,
     archive: str | None,
-    as_object: bool,
+    as_json: bool,
     html: Path | None,
     every_ms: int | None,
     metrics_port: int | None,
@@ -109,7 +110,7 @@ def parity(
     difference, and exits with 3 if one is unexplained. It changes nothing, and the pipeline may be running.
     """
     _require_one_range(from_ms, to_ms, last_ms, folder, every_ms)
-    if every_ms is not None and (as_object or html is not None):
+    if every_ms is not None and (as_json or html is not None):
         raise click.UsageError("--every writes to the log and the metrics: leave --json and --html out")
     project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)
     if every_ms is not None:
@@ -123,8 +124,8 @@ def parity(
     topics = [source.topic for source in project.plan.sources]
     if html is not None:
         html.write_text(page(found, topics), encoding="utf-8")
-    if as_object:
-        click.echo(as_json(found, topics))
+    if as_json:
+        click.echo(parity_json(found, topics))
     else:
         _print(found, topics)
     if not found.findings.values:
@@ -134,7 +135,7 @@ def parity(
             safe="nothing was changed",
             next="penstock parity PIPELINE --last 1h; or a larger --sample",
         )
-    sys.exit(_UNEXPLAINED if found.unexplained else 0)
+    sys.exit(ExitCode.CHECK_FAILED if found.unexplained else ExitCode.DONE)
 
 
 def _require_one_range(

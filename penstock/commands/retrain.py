@@ -23,6 +23,7 @@ from loop.proposals import is_ended, open_proposals
 from loop.retraining import STEPS, Training, carry_out
 from loop.store import extend, read_entries
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import EventTime
 from penstock.commands.rollout.signing import signed_options
 from penstock.errors import PenstockError
@@ -31,7 +32,6 @@ from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import read_followed
 from streams.plan.project import Project, open_project
 
-_REFUSED, _NOTHING_TO_DO = 3, 99
 _CAUSES = ["concept-drift", "covariate-shift", "calibration", "scheduled"]
 
 
@@ -163,8 +163,8 @@ def run(
 ) -> None:
     """Carry out a training: backfill, training, gates, and a rollout, which the rollout controller moves on.
 
-    What is done is not done again, so the command goes on where another one was killed. Exits with 3 if a gate refuses
-    the new version, and with 99 if there is nothing to do.
+    What is done is not done again, so the command goes on where another one was killed. Exits with 10 if a gate refuses
+    the new version, with 11 if the gates cannot tell, and with 99 if there is nothing to do.
     """
     project, settings = open_project(pipeline), Settings()
     kafka = settings.kafka.access
@@ -174,7 +174,7 @@ def run(
     if proposal is None or incident is None or is_ended(incident, proposal.proposal):
         text = "no training is open" if proposal is None else f"{proposal.proposal} has ended"
         click.echo(json.dumps({"proposal": name, "outcome": "nothing"}) if as_json else f"{text}: nothing to do")
-        sys.exit(_NOTHING_TO_DO)
+        sys.exit(ExitCode.NOTHING_TO_DO)
     root = folder or Path(settings.model_repository).parent / "retrain" / project.pipeline.name
     training = Training(
         project=project,
@@ -213,10 +213,16 @@ def run(
     else:
         click.echo(f"{proposal.proposal}: version {version} {_RESULTS[outcome]}")
     if outcome == "refused":
-        sys.exit(_REFUSED)
+        sys.exit(ExitCode.REFUSED)
+    if outcome == "undecided":
+        sys.exit(ExitCode.INCONCLUSIVE)
 
 
-_RESULTS = {"done": "begins in shadow: penstock rollout show PIPELINE", "refused": "is refused by the gates"}
+_RESULTS = {
+    "done": "begins in shadow: penstock rollout show PIPELINE",
+    "refused": "is refused by a gate",
+    "undecided": "is not tried: the gates cannot tell",
+}
 
 
 def _choose(entries: Sequence[Entry], name: str | None, causes: Sequence[str]) -> Proposed | None:

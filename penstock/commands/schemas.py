@@ -13,6 +13,7 @@ from rich.table import Table
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import print_error, require_pipeline
+from penstock.commands.exit_codes import ExitCode
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
@@ -88,24 +89,18 @@ def check(pipeline: str | None) -> None:
         )
         has_problems = has_problems or bool(record_problems)
     if has_problems:
-        sys.exit(1)
+        sys.exit(ExitCode.CHECK_FAILED)
 
 
 @schemas.command()
 @click.argument("reference", metavar="CONTRACT|PIPELINE")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "avro", "json"]),
-    default="table",
-    show_default=True,
-    help="The output: a table, the Avro schema, or a JSON Schema.",
-)
-def show(reference: str, form: str) -> None:
+@click.option("--avro", "form", flag_value="avro", help="Print the Avro schema in place of a table.")
+@click.option("--json", "form", flag_value="json", help="Print a JSON Schema in place of a table.")
+def show(reference: str, form: str | None) -> None:
     """Show a contract, or the contract of a pipeline's source."""
     require_pipeline(reference)
     contract = _contract(reference)
-    if form == "table":
+    if form is None:
         _print_table(contract)
     else:
         document = contract_schema(contract) if form == "avro" else json_schema(contract)

@@ -19,6 +19,7 @@ from deploy.local.ports import Ports, parse_overrides
 from deploy.local.services import PROGRAMS, SERVICES
 from deploy.local.stack import Stack, select_services
 from penstock.commands.console import console_on
+from penstock.commands.exit_codes import ExitCode
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
@@ -77,7 +78,7 @@ def up(home: Path, port: tuple[str, ...], free_ports: bool, only: str | None, ti
         if not was_running:
             click.echo("interrupted: stopping the services that were started", err=True)
             stack.down()
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     click.echo("  ".join(service.address(stack.ports) for service in SERVICES.values() if service.address))
     if not _is_used_by_other_commands(stack):
         click.echo(f"for other commands to use this stack: export {HOME_VARIABLE}={shlex.quote(str(stack.home))}")
@@ -102,7 +103,7 @@ def down(home: Path, wipe: bool) -> None:
 @_home_option
 @click.option("--env", "show_environment", is_flag=True, help="Print the PENSTOCK_* variables of this stack instead.")
 def status(home: Path, show_environment: bool) -> None:
-    """Show every program's state. Exits with 0 if a program runs and all running ones are healthy, else with 1."""
+    """Show every program's state. Exits with 0 if a program runs and all running ones are healthy, else with 3."""
     stack = Stack(home)
     if show_environment:
         for name, value in stack.environment().items():
@@ -126,7 +127,8 @@ def status(home: Path, show_environment: bool) -> None:
     running = [row for row in rows if row.pid]
     if not running:
         click.echo(f"the stack is down; start it with: {stack.command('up')}", err=True)
-    sys.exit(0 if running and all(row.healthy for row in running) else 1)
+    is_healthy = bool(running) and all(row.healthy for row in running)
+    sys.exit(ExitCode.DONE if is_healthy else ExitCode.CHECK_FAILED)
 
 
 @click.command()

@@ -15,7 +15,8 @@ from backfill.topic_reading import topics_of
 from backfill.training_sets.build import Inputs, build_training_set
 from backfill.training_sets.manifest import Request
 from penstock.commands.errors import pipeline_argument, warn, warn_of_future
-from penstock.commands.options import EventTime, source_option
+from penstock.commands.exit_codes import ExitCode
+from penstock.commands.options import EventTime, json_option, source_option
 from penstock.settings import Settings
 from penstock.time import iso
 from schemas.registry import registry_schemas
@@ -23,8 +24,6 @@ from streams.plan.project import open_project
 
 if TYPE_CHECKING:
     from backfill.training_sets.manifest import TrainingSetManifest
-
-_CHECK_FAILED, _NOTHING_TO_DO = 3, 99
 
 
 class Shares(click.ParamType):
@@ -98,7 +97,7 @@ def training_set() -> None:
 @click.option(
     "--memory-limit", type=MemoryLimit(), default="1GB", show_default=True, help="How much memory the join may take."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as one JSON object.")
+@json_option
 def build(
     pipeline: str,
     from_ms: int,
@@ -150,9 +149,9 @@ def build(
     warn_of_future(to_ms, "this set")
     if manifest.leak_check.verdict == "failed":
         warn("the leak check failed: do not train on this set", "docs/guides/training-sets.md says what to look for")
-        sys.exit(_CHECK_FAILED)
+        sys.exit(ExitCode.CHECK_FAILED)
     if not is_new:
-        sys.exit(_NOTHING_TO_DO)
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 def _in_words(manifest: TrainingSetManifest, folder: Path, *, is_new: bool) -> str:

@@ -17,6 +17,7 @@ import click
 
 from deploy.local.versions import server_versions
 from penstock.commands.errors import require_pipeline
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import NewFile
 from penstock.counts import counted
 from penstock.errors import naming
@@ -82,7 +83,7 @@ def verify(
 ) -> None:
     """Check everything that PIPELINES published and stored against a naive recomputation from the raw events.
 
-    The pipelines must be idle: no new events, and no consumer has lag. Exits with 1 unless every check passed, and
+    The pipelines must be idle: no new events, and no consumer has lag. Exits with 3 unless every check passed, and
     says what failed or could not be checked.
     """
     for name in pipelines:
@@ -109,7 +110,7 @@ def verify(
             click.echo(f"  {text}", err=True)
         for example in one.examples:
             click.echo(f"    {example}", err=True)
-    sys.exit(0 if result.held else 1)
+    sys.exit(ExitCode.DONE if result.held else ExitCode.CHECK_FAILED)
 
 
 def _summary(report: PipelineReport) -> list[str]:

@@ -192,18 +192,24 @@ class LagWatch(Collector):
         self._registry.unregister(self)
 
     def _run(self) -> None:
-        known = True
+        failures, has_measured = 0, False
         with Lag(self._kafka) as lag:
             while not self._stop.is_set():
                 try:
                     self._measure(lag)
-                    known = True
+                    failures, has_measured = 0, True
                 except (KafkaException, TimeoutError, KeyError) as error:
                     self._progress.behind(None)
-                    if known:
-                        _log.warning("the lag is not known: %s", error)
-                    known = False
+                    failures += 1
+                    self._tell(error, failures, has_measured=has_measured)
                 self._stop.wait(self._interval_s)
+
+    def _tell(self, error: Exception, failures: int, *, has_measured: bool) -> None:
+        """Log a lag that could not be measured, once: while a service starts that is usual, and no fault."""
+        if not has_measured and failures == 1:
+            _log.info("Kafka does not tell the lag yet, as usual at the start; it is asked again soon: %s", error)
+        elif failures == (1 if has_measured else 2):
+            _log.warning("the lag cannot be measured; its metrics stay as they are, the service goes on: %s", error)
 
     def _measure(self, lag: Lag) -> None:
         with self._lock:

@@ -41,5 +41,5 @@ def made_anew(where: str, when: str) -> PenstockError:
         f"the topic was made anew {when}",
         where=where,
         safe="everything in the archive; nothing of the new topic was written there",
-        next="penstock archive run PIPELINE --to ANOTHER: the new topic needs an archive of its own",
+        next="penstock archive run PIPELINE --out ANOTHER: the new topic needs an archive of its own",
     )

@@ -119,7 +119,7 @@ class Archive:
                 f"the archive of topic {topic} has no partition {missing[0]}, it has "
                 f"{counted(len(commits), 'partition')}",
                 where=self._storage.url,
-                next="penstock archive run PIPELINE --to ARCHIVE",
+                next="penstock archive run PIPELINE --out ARCHIVE",
             )
         starts = dict.fromkeys(commits, -1) if start is None else start
         ends = {partition: of[-1].end for partition, of in commits.items()} | dict(end or {})
@@ -182,7 +182,7 @@ class Archive:
         following = next((record.begin for record in records if record.begin > at), None)
         missing = f"{topic}[{partition}]@{at} to {last if following is None else min(last, following)}"
         if following is None:
-            how = "penstock archive run PIPELINE --to ARCHIVE --until-caught-up"
+            how = "penstock archive run PIPELINE --out ARCHIVE --until-caught-up"
         else:
             how = f"read from offset {following} on; penstock archive verify ARCHIVE says why it is missing"
         raise RecordsGoneError(f"the archive does not have {missing}", where=self._storage.url, next=how)

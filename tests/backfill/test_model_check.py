@@ -105,7 +105,7 @@ def check(
         model_repository=repository.root, kafka=kafka, schema_registry_url=None, triton=SimpleNamespace(access=None)
     )
     features: Any = Features()
-    return check_version(project, settings, features, CheckRequest(version, against, Limits(**limits), seed=1))
+    return check_version(project, settings, features, CheckRequest(version, against, Limits(**limits), seed=1), print)
 
 
 def changed(

@@ -1,8 +1,9 @@
 """The benchmark of backfills: writes ``backfill.json``.
 
 The same payments lie in a topic and in a Parquet file. A backfill of the topic, start-up included, is held against the
-backfill of an earlier commit, against DuckDB computing the same windows of the file, and against itself with ten times
-the input. What computed something else gets no time.
+backfill of an earlier commit, against DuckDB and Polars computing the same windows of the file, and against itself with
+ten times the input. A training set is held against Feast's point-in-time join of the same features to the same events.
+What computed something else gets no time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -35,6 +37,7 @@ from streams.plan.model import PipelinePlan
 from streams.plan.pipeline_topics import pipeline_topics
 from streams.plan.project import Project, open_project
 from tests.bench import command
+from tests.bench.backfill_peers.running import by_polars, join_beside_feast
 from tests.bench.engine import process_cpu
 from tests.bench.engine.bench_stack import BenchStack, bench_stack
 from tests.bench.pipeline.before import BEFORE, checkout
@@ -59,14 +62,18 @@ _TASK_MANAGER_MB = 2_048
 
 @dataclass(frozen=True)
 class Size:
-    """How many events are replayed: for the comparisons, and the two sizes that show how time and memory grow."""
+    """How many events are replayed: for the comparisons, and the two sizes that show how time and memory grow.
+
+    ``joined`` are the rows of the training set.
+    """
 
     events: int
     growth: tuple[int, int]
+    joined: int
 
 
-QUICK = Size(events=420_000, growth=(42_000, 420_000))
-FULL = Size(events=1_000_000, growth=(420_000, 4_200_000))
+QUICK = Size(events=420_000, growth=(42_000, 420_000), joined=100_000)
+FULL = Size(events=1_000_000, growth=(420_000, 4_200_000), joined=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -202,10 +209,10 @@ def rows_of(folder: Path) -> pa.Table:
     return pa.concat_tables(pq.read_table(folder / part["file"]) for part in manifest["parts"])
 
 
-def require_equal(plan: PipelinePlan, backfill: Path, by_duckdb: Path) -> None:
-    """Stop if the backfill and DuckDB have computed different values."""
+def require_equal(plan: PipelinePlan, backfill: Path, by_peer: Path) -> None:
+    """Stop if the backfill and DuckDB, or Polars, have computed different values."""
     rows = rows_of(backfill).sort_by("event_time")
-    others = pq.read_table(by_duckdb)
+    others = pq.read_table(by_peer)
     assert rows.num_rows == others.num_rows, (rows.num_rows, others.num_rows)
     assert np.array_equal(*(np.asarray(c.cast("int64")) for c in (rows["event_time"], others["time"])))
     for view in plan.views:
@@ -239,7 +246,7 @@ def peaks(pids: dict[str, int]) -> Iterator[dict[str, float]]:
         thread.join()
 
 
-def measure(stack: BenchStack, size: Size, before: Path) -> dict[str, object]:
+def measure(stack: BenchStack, size: Size, before: Path) -> dict[str, Any]:
     """Everything that needs the stack."""
     folder = stack.folder
     world = World.make(stack, size.events)
@@ -251,6 +258,10 @@ def measure(stack: BenchStack, size: Size, before: Path) -> dict[str, object]:
     runs["duckdb"] = world.by_duckdb(folder / "duckdb.parquet")
     say("duckdb", runs["duckdb"])
     require_equal(world.project.plan, folder / "now", folder / "duckdb.parquet")
+    polars = by_polars(world.project.plan, world.parquet, folder / "polars.parquet")
+    runs["polars"] = Run(world.events, polars["seconds"], {"command": polars["cpu_s"]}, {})
+    say("polars", runs["polars"])
+    require_equal(world.project.plan, folder / "now", folder / "polars.parquet")
     few = World.make(stack, 1_000).backfill(ROOT, folder / "few")
     say("start-up", few)
     growth = {}
@@ -264,7 +275,7 @@ def measure(stack: BenchStack, size: Size, before: Path) -> dict[str, object]:
         "events_per_s": runs["now"].events_per_s,
         "events_per_s_without_start_up": round(own),
         "start_up_s": round(few.seconds, 1),
-        "ratios": {name: round(runs[name].seconds / runs["now"].seconds, 2) for name in ("duckdb", "before")},
+        "ratios": {name: round(runs[name].seconds / runs["now"].seconds, 2) for name in ("duckdb", "polars", "before")},
         "growth": {
             "input": large.events / small.events,
             "seconds": round(large.seconds / small.seconds, 2),
@@ -273,6 +284,7 @@ def measure(stack: BenchStack, size: Size, before: Path) -> dict[str, object]:
         "runs": {name: asdict(run) for name, run in runs.items()}
         | {f"growth_{events}": asdict(run) for events, run in growth.items()}
         | {"few": asdict(few)},
+        "versions": polars["versions"],
     }
 
 
@@ -287,14 +299,21 @@ def main(arguments: list[str] | None = None) -> int:
     shutil.rmtree(options.folder / "backfill", ignore_errors=True)
     with bench_stack(options.folder / "backfill", _TASK_MANAGER_MB) as stack:
         found = measure(stack, size, before)
+    joins = join_beside_feast(options.folder / "backfill" / "joins", size.joined)
+    ours, theirs = (joins[name]["seconds"] for name in ("training_set", "feast"))
+    sys.stdout.write(f"training set {ours:6.1f} s, Feast {theirs:.1f} s\n")
+    found["ratios"]["feast_point_in_time"] = round(theirs / ours, 2)
     found |= {
+        "joins": joins,
         "quick": options.quick,
         "date": datetime.now(UTC).date().isoformat(),
         "before_commit": BEFORE,
         "load": [load, os.getloadavg()[0]],
         "cores": os.cpu_count(),
         "entities": dict.fromkeys(ENTITIES, DISTINCT),
-        "versions": {"python": platform.python_version()}
+        "versions": found["versions"]
+        | joins["feast"]["versions"]
+        | {"python": platform.python_version()}
         | {name: version(name) for name in ("duckdb", "pyarrow", "confluent-kafka", "numpy")},
     }
     path = options.folder / "backfill.json"

@@ -83,7 +83,7 @@ class OfflineOfRun:
         return Recorded(self._project, run, self._archive, replace(live, read=lambda topic: iter(records[topic])))
 
     def _archiving(self, every: str) -> tuple[str, ...]:
-        return ("archive", "run", self._file, "--to", str(self._archive), "--every", every)
+        return ("archive", "run", self._file, "--out", str(self._archive), "--every", every)
 
     def _range(self, to_ms: int) -> tuple[str, ...]:
         return ("--from", str(self._from_ms), "--to", str(to_ms))

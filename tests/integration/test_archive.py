@@ -42,7 +42,7 @@ def defined(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[tuple[s
 
 def archive(reference: str, folder: Path, *options: str) -> list[str]:
     """The command line."""
-    command = [sys.executable, "-m", "penstock", "archive", "run", reference, "--to", str(folder)]
+    command = [sys.executable, "-m", "penstock", "archive", "run", reference, "--out", str(folder)]
     return [*command, "--topics", "raw,predictions", *options]
 
 

@@ -87,7 +87,7 @@ class Registry:
             raise PenstockError("no event has a label yet")
 
     def mirror(self, uri: str) -> str:
-        done = self._run("-m", "penstock", "model", "mirror", self.file, "--to", uri)
+        done = self._run("-m", "penstock", "model", "mirror", self.file, "--tracking-uri", uri)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 

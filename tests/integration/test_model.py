@@ -224,7 +224,7 @@ def test_a_model_trained_and_loaded_by_the_commands_scores_as_its_file_does(worl
     for rows in (1, 1000, 4096):
         expected = score_onnx(world.repository.folder(name, 1) / "model.onnx", vectors(rows))
         np.testing.assert_array_equal(triton.infer(name, 1, vectors(rows), 10)[:, 0], expected)
-    (listed,) = json.loads(world.run("list", "--format", "json").output)
+    (listed,) = json.loads(world.run("list", "--json").output)
     assert (listed["aliases"], listed["state"]) == (["champion"], "READY")
 
 
@@ -328,7 +328,7 @@ def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_invert
     for seed in ("0", "1"):
         world.train("--until", until, "--seed", seed)
         world.run("load")
-    like = world.run("check", "--backfill", str(world.backfill.folder), "--against", "1", "--format", "json")
+    like = world.run("check", "--backfill", str(world.backfill.folder), "--against", "1", "--json")
     assert like.exit_code in (0, 11), like.output  # with few events and a busy machine, not every gate can tell
     report = json.loads(like.output)
     assert (report["version"], report["against"]) == (2, 1)
@@ -336,7 +336,7 @@ def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_invert
     assert {gate["where"] for gate in report["gates"] if gate["gate"] == "latency"} >= {"1 row, on Triton"}
 
     import_inverted(world, tmp_path, until)
-    refused = world.run("check", "--backfill", str(world.backfill.folder), "--format", "json")
+    refused = world.run("check", "--backfill", str(world.backfill.folder), "--json")
     assert refused.exit_code == 10
     failed = {gate["gate"] for gate in json.loads(refused.output)["gates"] if gate["verdict"] == "fail"}
     assert failed >= {"quality", "cost", "calibration"}
@@ -347,7 +347,7 @@ def test_a_version_is_promoted_on_its_gates_a_worse_one_is_refused_and_an_overri
 ) -> None:
     name, until, later = world.pipeline.model.name, "1970-01-01T00:00:00.400", str(world.backfill.folder)
     world.train("--until", until, "--author", "ada", "--incident", "incident 7")
-    assert json.loads(world.run("show", "1", "--format", "json").output)["manifest"]["provenance"]["author"] == "ada"
+    assert json.loads(world.run("show", "1", "--json").output)["manifest"]["provenance"]["author"] == "ada"
     assert "incident 7" in world.run("show", "1").output
     assert world.run("load").exit_code == 0
     import_inverted(world, tmp_path, until)
@@ -356,14 +356,14 @@ def test_a_version_is_promoted_on_its_gates_a_worse_one_is_refused_and_an_overri
     assert refused.exit_code == 10
     assert "quality (all events) fail: brier loss, difference" in refused.output
     assert TritonServer(world.settings.triton.access).metadata(name).version == 1
-    compared = json.loads(world.run("compare", "1", "2", "--backfill", later, "--format", "json").output)
+    compared = json.loads(world.run("compare", "1", "2", "--backfill", later, "--json").output)
     assert all(one["low"] > 0 for one in compared["losses"] if one["where"] == "all events")
 
     assert world.run("promote", "2", "--backfill", later, "--override", "a rehearsal").exit_code == 0
     assert TritonServer(world.settings.triton.access).metadata(name).version == 2
     assert world.run("load", "--version", "1").exit_code == 0
     assert world.run("unload").exit_code == 0
-    changes = json.loads(world.run("history", "--format", "json").output)
+    changes = json.loads(world.run("history", "--json").output)
     champions = [(one["from"], one["to"], one["command"]) for one in changes if one["alias"] == "champion"]
     configured, loaded = (None, 1, "train"), (1, 1, "load")
     assert champions == [configured, loaded, (1, 2, "promote"), (2, 1, "load"), (1, None, "unload")]

@@ -82,7 +82,7 @@ def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         services.start("scorer", "scorer", "run", str(reference), "--metrics-port", "0", "--deadline-ms", "10000")
         services.start("drift", "drift", "run", str(reference), "--metrics-port", "0")
         services.start("rollout", "rollout", "controller", "run", str(reference), "--metrics-port", "0")
-        archive = ("archive", "run", str(reference), "--to", str(folder / "archive"), "--every", "1s")
+        archive = ("archive", "run", str(reference), "--out", str(folder / "archive"), "--every", "1s")
         services.start("archive", *archive, "--metrics-port", "0")
         services.call("job", "job", "start", str(reference), "--checkpoint-interval-ms", "500")
         _produce(pipeline, settings)

@@ -16,24 +16,35 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from backfill.parity.check import check_parity
+from backfill.parity.kafka import kafka_sources
+from backfill.parity.report import as_json
+from backfill.parity.sources import Range
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
+from examples.demo.producer import DemoProducer
+from examples.flights.replay import messages as flight_messages
 from examples.fraud.delivery import messages
 from examples.fraud.pipeline import pipeline as fraud
 from examples.messages import Message
 from penstock.cli import cli
 from penstock.errors import PenstockError
+from penstock.kafka.lag import Lag
 from penstock.kafka.reading import read_topic
 from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.dead_letters import DeadLetter
 from streams.definitions.windows import duration_text
+from streams.inprocess.features_of import shared_kernel
 from streams.plan.project import open_project
+from tests.integration.catching_up import await_caught_up
 from tests.integration.fraud_run import Run, environment_of, running
 from tests.integration.kill_point import KillPoint
 
 SEED = 11
 TRAIN, AFTER_KILL = 9_000, 7_000
+# A week: enough for each window but the longest to lose events.
+FLIGHTS = 6_000
 PER_SECOND = 700
 # A job on a loaded machine is late with its checkpoints and its records.
 KILL_WITHIN_S = 60.0
@@ -140,10 +151,28 @@ def test_an_event_of_ten_megabytes_and_a_very_old_one_do_not_affect_others(run: 
     run.await_all()
 
     report = run.verified_report()
+    run.require_parity(report)  # also of what was under load
     assert report.predictions == report.events_valid
     letters = [DeadLetter.read(r.key, r.value, r.headers) for r in read_topic(kafka, f"{topic}.dlq")]
     (large,) = [letter for letter in letters if letter.reason == "penstock.TooLarge"]
     assert large.value == padded
+
+
+def test_what_the_flights_job_serves_can_be_recomputed(environment: dict[str, str], tmp_path: Path) -> None:
+    """Columns in Python and in SQL, nulls, and four entities that share one partition: computed in two ways."""
+    project, settings, upstream = open_project("flights"), Settings(), DemoProducer(Settings().kafka.access)
+    with CommandRunner(environment, tmp_path) as services, Lag(settings.kafka.access) as lag:
+        services.call("topics", "topics", "create", "flights")
+        services.call("job-start", "job", "start", "flights")
+        upstream.produce(flight_messages(FLIGHTS), per_second=None, tick=lambda: None)
+        await_caught_up(lag, "penstock-flights-features", project.plan.source.topic, lambda: None)
+        services.call("job-stop", "job", "stop", "flights")
+    assert upstream.event_times is not None
+    begin, latest = upstream.event_times
+    sources = kafka_sources(project, settings, begin)
+    parity = check_parity(project, sources, Range(begin, latest + 1), shared_kernel())
+    assert parity.unexplained == 0, as_json(parity, [project.plan.source.topic])
+    assert (parity.events, parity.findings.not_compared) == (upstream.counts["event"], {})
 
 
 def test_a_scorer_without_a_loaded_model_stops_with_the_next_command(

@@ -189,11 +189,11 @@ def test_a_policy_is_loaded_applied_once_promoted_and_rolled_back(rollout: Rollo
 
     rollout.run("promote", *SIGNED)
     assert state() == (2, {1, 2})
-    listed = json.loads(penstock("model", "list", rollout.reference, "--format", "json").stdout)
+    listed = json.loads(penstock("model", "list", rollout.reference, "--json").stdout)
     assert [one["version"] for one in listed if "champion" in one["aliases"]] == [2]
 
     rollout.run("rollback", *SIGNED)
     assert state() == (1, {1, 2})
     assert [change.policy.policy.champion.version for change in rollout.changes] == [1, 2, 1]
-    shown = json.loads(rollout.run("show", "--format", "json"))
+    shown = json.loads(rollout.run("show", "--json"))
     assert (shown["present"]["status"], shown["partitions"]) == ("ended", {})

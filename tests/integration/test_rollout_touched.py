@@ -49,9 +49,9 @@ def rollout(
     return penstock("rollout", command, bench.reference, *options, crash=crash)
 
 
-def said(bench: ManyEntities, command: str, *options: str) -> str:
+def said(bench: ManyEntities, command: str, *options: str, exits: int = 0) -> str:
     done = rollout(bench, command, *options)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == exits, done.stderr
     return done.stdout
 
 
@@ -91,7 +91,7 @@ def test_what_was_touched_is_what_the_log_says(bench: ManyEntities) -> None:
     bad = roll_back_a_bad_version(bench)
     expected = touched_by_the_log(bench, bad)
     assert len(expected) > 20
-    shown = json.loads(said(bench, "touched", "--format", "json"))
+    shown = json.loads(said(bench, "touched", "--json"))
     listed = {one["event_id"]: one for one in shown["predictions"]}
     assert len(listed) == len(shown["predictions"])
     assert {
@@ -108,7 +108,7 @@ def test_what_was_touched_is_what_the_log_says(bench: ManyEntities) -> None:
     assert shown["policies"] == {policy.hash: ["next"] for policy in bad}
     assert shown["entities"] == len({one["entity"] for one in expected.values()})
     assert shown["decisions"] == Counter(one["decision"] for one in expected.values())
-    assert json.loads(said(bench, "touched", "--version", "2", "--format", "json"))["touched"] == len(expected)
+    assert json.loads(said(bench, "touched", "--version", "2", "--json"))["touched"] == len(expected)
 
 
 def test_killed_between_two_steps_each_touched_prediction_is_corrected_once(bench: ManyEntities) -> None:
@@ -121,7 +121,7 @@ def test_killed_between_two_steps_each_touched_prediction_is_corrected_once(benc
         crashed = rollout(bench, "rescore", "--reason", "a test", crash=kill)
         assert crashed.returncode == -signal.SIGKILL, (kill, crashed.stderr)
     assert f"0 predictions corrected, 0 with another decision; {len(expected):,} corrected before" in said(
-        bench, "rescore", "--reason", "again"
+        bench, "rescore", "--reason", "again", exits=99
     )
     decoder, seen, changed = record_decoder("prediction"), set(), 0
     places = {(m.partition(), m.offset()): m for m in bench.messages(bench.pipeline.predictions_topic)}

@@ -148,6 +148,7 @@ def test_after_the_cool_down_another_action_is_proposed_under_an_id_of_its_own()
         ([step("gates", "failed")], True),
         ([step("gates", "done")], True),
         ([step("gates", "refused")], False),
+        ([step("gates", "undecided")], False),
         ([step("rollout", "done")], False),
     ],
 )

@@ -10,6 +10,7 @@ import click
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.features.entity_events import entity_events
 from penstock.commands.features.explanation import explain as explain_vector
 from penstock.commands.features.explanation_view import as_data, print_explanation
@@ -22,6 +23,7 @@ from penstock.commands.features.named_entity import (
 )
 from penstock.commands.features.overview import overview, state_table, tree
 from penstock.commands.features.sizes import bytes_per_id, state_sizes
+from penstock.commands.options import json_option
 from penstock.settings import Settings
 from sinks.vector_format import VectorState
 from streams.inprocess.cases import read_cases
@@ -33,7 +35,7 @@ from streams.plan.project import open_project
 
 @click.command("plan")
 @pipeline_argument
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option(
     "--entities",
     type=click.IntRange(min=1),
@@ -79,7 +81,7 @@ def plan(pipeline: str, as_json: bool, entities: int, events_per_tile: int) -> N
     show_default=True,
     help="Number of tiles per window, the newest first.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all tiles.")
+@json_option
 def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_json: bool) -> None:
     """Show an entity's vector, the tiles behind each value, and when each tile leaves its window.
 
@@ -96,7 +98,7 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
         click.echo(f"nothing is stored for {view_plan.entity} {entity}: it had no event yet, or none for a long time")
         if not hashed:
             print_hash_hint(plan, view_plan)
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.ERROR)
     rows = entity_events(project, view_plan, entity, vector.as_of, settings)
     with Kernel() as kernel:
         explanation = explain_vector(plan, view_plan, rows, vector, kernel, pipeline)
@@ -125,4 +127,5 @@ def test(files: tuple[Path, ...], name_part: str) -> None:
             print_verdict(console, verdicts[-1])
     print_total(console, verdicts, time.monotonic() - began)
     # A run without any case fails.
-    click.get_current_context().exit(0 if verdicts and all(verdict.passed for verdict in verdicts) else 1)
+    passed = bool(verdicts) and all(verdict.passed for verdict in verdicts)
+    click.get_current_context().exit(ExitCode.DONE if passed else ExitCode.CHECK_FAILED)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.features.named_entity import (
     hash_option,
     is_stored,
@@ -76,7 +77,8 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
         print_eviction_hint(settings)
         if not hashed:
             print_hash_hint(plan, view_plan)
-    click.get_current_context().exit(1 if vector.state is VectorState.MISSING else 0)
+    is_missing = vector.state is VectorState.MISSING
+    click.get_current_context().exit(ExitCode.ERROR if is_missing else ExitCode.DONE)
 
 
 def _of_another_definition(project: Project, view: ViewPlan, entity: str) -> PenstockError:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import NewFile, source_option
+from penstock.commands.options import NewFile, json_option, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from streams.plan.project import Project, open_project
@@ -30,7 +30,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--backfill", type=_FOLDER, help="The features: a folder written by `penstock backfill run`.")
 @click.option("--training-set", type=_FOLDER, help="Or a training set, whose labels show what each feature is worth.")
 @click.option("--out", type=NewFile(), help="Write one HTML page, which loads nothing and needs no script.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option(
     "--columns",
     multiple=True,

@@ -16,8 +16,7 @@ from backfill.parquet import read_backfill
 from backfill.topic_reading import Topics, topics_of
 from penstock.commands.errors import pipeline_argument, warn
 from penstock.commands.model.manifests import print_line
-from penstock.commands.model.versions import format_option
-from penstock.commands.options import source_option
+from penstock.commands.options import json_option, source_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.paths import STRONG
@@ -84,8 +83,8 @@ def band(pipeline: str, folder: Path, fast: int | None, strong: int | None) -> N
 @click.command()
 @pipeline_argument
 @source_option
-@format_option
-def regret(pipeline: str, archive: str | None, form: str) -> None:
+@json_option
+def regret(pipeline: str, archive: str | None, *, as_json: bool) -> None:
     """Count how often the strong model of a cascade would have decided otherwise.
 
     Both models scored the audit slice of the clear cases. With labels, also how many more of these the fast model
@@ -102,7 +101,7 @@ def regret(pipeline: str, archive: str | None, form: str) -> None:
         )
     topics = topics_of(settings.kafka.access, archive)
     found = regrets(_predictions(project, topics), model.threshold, _truth(project, settings, topics))
-    if form == "json":
+    if as_json:
         content = [{**asdict(one), "bound": one.audit.bound(_ALPHA)} for one in found]
         click.echo(json.dumps(content, indent=2))
         return

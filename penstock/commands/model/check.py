@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic import ValidationError
@@ -17,6 +19,7 @@ from rich.text import Text
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import model_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import source_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
@@ -69,13 +72,30 @@ _WORDS = {
     "missing": "must be two numbers",
     "too_long": "has too many values",
 }
-EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 10, Verdict.INCONCLUSIVE: 11}
+EXIT_CODES = {
+    Verdict.PASS: ExitCode.DONE,
+    Verdict.FAIL: ExitCode.REFUSED,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+}
 gates_option = click.option(
     "--gates",
     "limits",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A TOML file with other limits than the defaults.",
 )
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options ``--json``, ``--junit`` and ``--markdown`` of a report, given to the command as ``form``."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, form: str | None, **options: Any) -> Any:
+        return command(*arguments, form=form or "text", **options)
+
+    chosen: Callable[..., Any] = run
+    for form, text in (("markdown", "Markdown, for people"), ("junit", "JUnit's XML, for CI"), ("json", "JSON")):
+        chosen = click.option(f"--{form}", "form", flag_value=form, help=f"Print {text} in place of text.")(chosen)
+    return chosen
 
 
 @click.command()
@@ -94,7 +114,7 @@ gates_option = click.option(
 @source_option
 @gates_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
-@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
+@report_options
 def check(
     pipeline: str,
     folder: Path,
@@ -103,6 +123,7 @@ def check(
     archive: str | None,
     limits: Path | None,
     seed: int,
+    *,
     form: str,
 ) -> None:
     """Judge a version by the gates, on labelled events that it was not trained on.
@@ -115,9 +136,14 @@ def check(
 
     request = CheckRequest(version, against, limits_in(limits), seed, archive)
     now_ms = int(time.time() * 1_000)
-    report, _ = judge_version(open_project(pipeline), Settings(), read_backfill(folder), request, now_ms)
+    report, _ = judge_version(open_project(pipeline), Settings(), read_backfill(folder), request, now_ms, tell)
     FORMATS[form](report)
     sys.exit(EXIT_CODES[report.verdict])
+
+
+def tell(step: str) -> None:
+    """Say on standard error what takes a while."""
+    click.echo(f"{step} ...", err=True)
 
 
 def limits_in(file: Path | None) -> Limits:

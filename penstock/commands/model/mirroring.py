@@ -22,7 +22,7 @@ _SQLITE = "sqlite:///"
 @click.command("mirror")
 @model_argument
 @click.option(
-    "--to",
+    "--tracking-uri",
     "uri",
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
@@ -57,7 +57,7 @@ def mirror_command(pipeline: str, uri: str) -> None:
             f"MLflow does not take the mirror: {str(error).strip().splitlines()[0]}",
             where=uri,
             safe="the model repository is untouched; what was written stays, and is completed the next time",
-            next="penstock model mirror PIPELINE --to URL, of a server that answers",
+            next="penstock model mirror PIPELINE --tracking-uri URL, of a server that answers",
         ) from error
     click.echo(f"{counted(len(found), 'version')} of {model.name} mirrored to {uri}")
     for request in requests:

@@ -15,12 +15,12 @@ from rich.table import Table
 from backfill.parquet import read_backfill
 from penstock.commands.console import console_on
 from penstock.commands.errors import model_argument
-from penstock.commands.model.check import EXIT_CODES, FORMATS, gates_option, limits_in
+from penstock.commands.model.check import EXIT_CODES, FORMATS, gates_option, limits_in, report_options, tell
 from penstock.commands.model.manifests import about, print_line
 from penstock.commands.model.missing_band import warn_without_band
 from penstock.commands.model.serving import warn_under_policy
-from penstock.commands.model.versions import format_option, version_argument
-from penstock.commands.options import source_option
+from penstock.commands.model.versions import version_argument
+from penstock.commands.options import json_option, source_option
 from penstock.settings import Settings
 from scoring.alias_history import Cause, record_configured
 from scoring.gates.gates import Limits, Result, Verdict
@@ -68,9 +68,16 @@ def register_command(pipeline: str, folder: Path) -> None:
 )
 @source_option
 @gates_option
-@format_option
+@json_option
 def compare(
-    pipeline: str, one: int, other: int, folder: Path | None, archive: str | None, limits: Path | None, form: str
+    pipeline: str,
+    one: int,
+    other: int,
+    folder: Path | None,
+    archive: str | None,
+    limits: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Show two versions side by side: what each was made from, its metrics, its most useful inputs.
 
@@ -83,7 +90,7 @@ def compare(
     manifests = repository.manifest(name, one), repository.manifest(name, other)
     report = None if folder is None else _beside(pipeline, settings, folder, archive, (one, other), limits_in(limits))
     losses = [result for result in report.results if result.gate in ("quality", "cost")] if report else []
-    if form == "json":
+    if as_json:
         versions = {str(number): of.model_dump(mode="json") for number, of in zip((one, other), manifests, strict=True)}
         content = {"versions": versions, "losses": [result_content(result) for result in losses]}
         click.echo(json.dumps(content, indent=2))
@@ -111,7 +118,7 @@ def compare(
 @gates_option
 @click.option("--seed", type=int, default=0, show_default=True, help="For the intervals that are drawn.")
 @click.option("--override", metavar="REASON", help="Serve it although the gates do not pass, for this reason.")
-@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
+@report_options
 def promote(
     pipeline: str,
     version: int,
@@ -120,6 +127,7 @@ def promote(
     limits: Path | None,
     seed: int,
     override: str | None,
+    *,
     form: str,
 ) -> None:
     """Load a version if the gates pass, beside the version that is served.
@@ -133,7 +141,7 @@ def promote(
     project, settings = open_project(pipeline), Settings()
     request = CheckRequest(version, None, limits_in(limits), seed, archive)
     now_ms = int(time.time() * 1_000)
-    report, stored = judge_version(project, settings, read_backfill(folder), request, now_ms)
+    report, stored = judge_version(project, settings, read_backfill(folder), request, now_ms, tell)
     FORMATS[form](report)
     passed = report.verdict is Verdict.PASS
     if not passed and not override:
@@ -174,7 +182,7 @@ def _beside(
     # The gate of latency would call the Triton that serves, for a result that is not shown.
     losses_alone = limits.model_copy(update={"skip": (*limits.skip, "fairness", "latency")})
     request = CheckRequest(versions[1], versions[0], losses_alone, seed=0, archive=archive)
-    return check_version(open_project(pipeline), settings, read_backfill(folder), request)
+    return check_version(open_project(pipeline), settings, read_backfill(folder), request, tell)
 
 
 def _print_side_by_side(manifests: tuple[ModelManifest | ImportManifest, ...], versions: tuple[int, int]) -> None:

@@ -19,10 +19,11 @@ from backfill.resumable import StoppedError
 from backfill.run import run_backfill
 from backfill.run_again import plan_again
 from penstock.commands.errors import model_argument
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.model.made_again import Made, Sources, rebuild
 from penstock.commands.model.manifests import print_line
 from penstock.commands.model.versions import version_argument
-from penstock.commands.options import source_option
+from penstock.commands.options import json_option, source_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from scoring.rebuilding import Comparison, named
@@ -30,8 +31,6 @@ from scoring.recipe import DataRecipe
 from scoring.repository import ModelRepository
 from scoring.version_files import MANIFEST_FILE, write_hashes
 from streams.plan.project import Project, open_project
-
-_DIFFERS = 3
 
 
 def _file(name: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -52,7 +51,7 @@ def _file(name: str, text: str) -> Callable[[Callable[..., None]], Callable[...,
 @_file("--onnx", "The file that an imported version was made of.")
 @_file("--check-rows", "The rows that an imported version was checked with.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Keep what was made in this new folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def rebuild_command(
     pipeline: str,
     version: int,
@@ -81,7 +80,7 @@ def rebuild_command(
     elif out is not None:
         _keep(out, project.pipeline.model.name, version, made)
     _print(project.pipeline.model.name, version, comparison, out, as_json=as_json)
-    sys.exit(0 if comparison.is_same else _DIFFERS)
+    sys.exit(ExitCode.DONE if comparison.is_same else ExitCode.CHECK_FAILED)
 
 
 def _replay(project: Project, settings: Settings, data: DataRecipe, folder: Path, archive: str | None) -> None:
@@ -95,7 +94,7 @@ def _replay(project: Project, settings: Settings, data: DataRecipe, folder: Path
             run_backfill(project, settings, request, folder, progress, stop)
     except StoppedError:
         click.echo("\nstopped; nothing was made", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)

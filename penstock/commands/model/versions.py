@@ -13,7 +13,7 @@ from rich.table import Table
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import model_argument
 from penstock.commands.model.manifests import about, metrics, print_line
-from penstock.commands.options import NewFile
+from penstock.commands.options import NewFile, json_option
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
@@ -32,20 +32,19 @@ from scoring.trainings import as_content as as_training_content
 from streams.definitions.loading import load_pipeline
 
 version_argument = click.argument("version", type=click.IntRange(min=1))
-format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.command("list")
 @model_argument
-@format_option
-def list_command(pipeline: str, form: str) -> None:
+@json_option
+def list_command(pipeline: str, *, as_json: bool) -> None:
     """List all versions: how each was made, its metrics, its aliases, its gates, and its state on the model server."""
     settings = Settings()
     name, repository = load_pipeline(pipeline).model.name, ModelRepository(settings.model_repository)
     repository.newest(name)
     found = overviews(repository, name)
     server, states = _states(settings, name)
-    if form == "json":
+    if as_json:
         content = [
             {**as_content(one), "state": states[one.version].state if one.version in states else None} for one in found
         ]
@@ -73,13 +72,13 @@ def list_command(pipeline: str, form: str) -> None:
 @click.command()
 @model_argument
 @version_argument
-@format_option
-def show(pipeline: str, version: int, form: str) -> None:
+@json_option
+def show(pipeline: str, version: int, *, as_json: bool) -> None:
     """Show all that is known of a version; fails if one of its files has changed."""
     name, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
     one = _overview(repository, name, version)
     repository.verified(name, version)
-    if form == "json":
+    if as_json:
         click.echo(json.dumps(as_content(one), indent=2))
         return
     print_line("model", click.style(f"{name} version {version}", bold=True))
@@ -98,12 +97,12 @@ def show(pipeline: str, version: int, form: str) -> None:
 
 @click.command()
 @model_argument
-@format_option
-def history(pipeline: str, form: str) -> None:
+@json_option
+def history(pipeline: str, *, as_json: bool) -> None:
     """Show what was served when, and why: every change of champion and previous."""
     name, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
     changes = read_history(repository, name)
-    if form == "json":
+    if as_json:
         click.echo(json.dumps([change.model_dump(mode="json", by_alias=True) for change in changes], indent=2))
         return
     lost = lost_changes(repository, name, int(time.time() * 1_000))
@@ -117,12 +116,12 @@ def history(pipeline: str, form: str) -> None:
 
 @click.command()
 @model_argument
-@format_option
-def trainings(pipeline: str, form: str) -> None:
+@json_option
+def trainings(pipeline: str, *, as_json: bool) -> None:
     """Show every training, the newest first: what was asked for, and what came of it, also of one that failed."""
     name, repository = load_pipeline(pipeline).model.name, ModelRepository(Settings().model_repository)
     found = read_trainings(repository, name)[::-1]
-    if form == "json":
+    if as_json:
         click.echo(json.dumps([as_training_content(one) for one in found], indent=2))
         return
     if not found:

@@ -13,6 +13,8 @@ import click
 
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.exit_codes import ExitCode
+from penstock.commands.options import json_option
 from penstock.commands.rollout.wording import arms, content, difference, evidence, moves, print_line, signed, state
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -26,10 +28,6 @@ from scoring.rollout.policy_store import iterate_log, read_policy
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 
-# Not 1, which is that of errors: whoever runs it after every merge must tell the two apart.
-_DIFFERS = 3
-
-format_option = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 file_option = click.option(
     "-f",
     "--file",
@@ -77,8 +75,8 @@ def policy_in(file: Path, definition: Pipeline) -> RolloutPolicy:
 @click.option(
     "-f", "--file", "file", type=click.Path(path_type=Path), help="Also say how this file differs from the policy."
 )
-@format_option
-def show(pipeline: str, file: Path | None, form: str) -> None:
+@json_option
+def show(pipeline: str, file: Path | None, *, as_json: bool) -> None:
     """Show the policy that scorers follow, who published it and why, and which partitions have taken it up.
 
     A partition takes a policy up with its first new event. A scorer that cannot follow it goes on with the one before.
@@ -88,7 +86,7 @@ def show(pipeline: str, file: Path | None, form: str) -> None:
     present = read_policy(kafka, definition)
     found = overview(iterate_log(kafka, definition))
     differs = () if declared is None else difference(present, declared)
-    if form == "json":
+    if as_json:
         click.echo(json.dumps(_as_json(definition, present, found, None if declared is None else differs), indent=2))
         return
     if present is None:
@@ -112,12 +110,12 @@ def show(pipeline: str, file: Path | None, form: str) -> None:
 @click.command()
 @pipeline_argument
 @click.option("--evidence", "whole", is_flag=True, help="Print the evidence of each change whole.")
-@format_option
-def history(pipeline: str, form: str, *, whole: bool) -> None:
+@json_option
+def history(pipeline: str, *, whole: bool, as_json: bool) -> None:
     """Show every change of the policy, the oldest first: when, by whom, why, from what to what, on what evidence."""
     definition, kafka = load_pipeline(pipeline), Settings().kafka.access
     changes = list(changes_in(iterate_log(kafka, definition)))
-    if form == "json":
+    if as_json:
         click.echo(json.dumps([content(change) for change in changes], indent=2))
         return
     if not changes:
@@ -137,8 +135,8 @@ def history(pipeline: str, form: str, *, whole: bool) -> None:
 @pipeline_argument
 @click.argument("position", metavar="PARTITION@OFFSET", type=PositionType())
 @click.option("--entity", help="Also say which arm this entity has; of an event without one, give its event id.")
-@format_option
-def at(pipeline: str, position: Position, entity: str | None, form: str) -> None:
+@json_option
+def at(pipeline: str, position: Position, entity: str | None, *, as_json: bool) -> None:
     """Show the policy that was effective at an offset of the features topic, and the change that published it.
 
     A prediction names its place in the features topic. At offsets that are not scored yet, this is the policy that is
@@ -153,7 +151,7 @@ def at(pipeline: str, position: Position, entity: str | None, form: str) -> None
         )
     found = effective_at(iterate_log(kafka, definition), position.partition, position.offset)
     place = f"{definition.features_topic}[{position.partition}]@{position.offset}"
-    if form == "json":
+    if as_json:
         click.echo(json.dumps(_effective_json(found, entity), indent=2))
         return
     if found is None:
@@ -184,7 +182,7 @@ def diff_command(pipeline: str, file: Path) -> None:
     differs = difference(read_policy(Settings().kafka.access, definition), declared)
     for line in differs:
         click.echo(line)
-    sys.exit(_DIFFERS if differs else 0)
+    sys.exit(ExitCode.CHECK_FAILED if differs else ExitCode.DONE)
 
 
 def _print_followers(pipeline: Pipeline, present: PolicyChange, found: Overview) -> None:

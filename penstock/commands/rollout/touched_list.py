@@ -127,7 +127,7 @@ def print_table(found: Iterable[TouchedPrediction], limit: int, choice: Choice) 
     if table.row_count:
         console_on(highlight=False).print(table)
     if summary.total > table.row_count:
-        click.echo(f"{summary.total - table.row_count:,} more: --format csv lists all")
+        click.echo(f"{summary.total - table.row_count:,} more: --csv lists all")
 
 
 def cut_partitions(places: Sequence[Place]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import click
 from backfill.corrections import Outcome, rescore
 from penstock.commands.console import printable
 from penstock.commands.errors import pipeline_argument, warn
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import EventTime
 from penstock.commands.rollout.signing import by_now, signed_options
 from penstock.commands.rollout.touched_list import cut_partitions, print_table, write_csv, write_json
@@ -111,13 +113,14 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @pipeline_argument
 @_choosing
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--csv", "form", flag_value="csv", help="Print CSV in place of a table.")
+@click.option("--json", "form", flag_value="json", help="Print JSON in place of a table.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     help=f"List so many at most; all are counted (default: {_ROWS_OF_A_TABLE} in a table, else all).",
 )
-def touched(pipeline: str, asked: _Asked, form: str, limit: int | None) -> None:
+def touched(pipeline: str, asked: _Asked, form: str | None, limit: int | None) -> None:
     """List the predictions of PIPELINE that a bad version made: by default of what was rolled back last.
 
     These are the predictions of the arms that were rolled back, from the first policy that gave the version entities
@@ -148,7 +151,7 @@ def rescore_command(pipeline: str, asked: _Asked, reason: str | None, author: st
     """Score again what a bad version of PIPELINE touched, with the present champion, onto the corrections topic.
 
     The options choose as for `touched`. Each prediction is scored from the vector that it has. It gets one correction,
-    ever: the command may be killed, and run again.
+    ever: the command may be killed, and run again. Exits with 99 if all were corrected before.
     """
     if reason is None and not dry_run:
         raise click.UsageError("Missing option '--reason': why are they corrected?")
@@ -173,6 +176,8 @@ def rescore_command(pipeline: str, asked: _Asked, reason: str | None, author: st
         click.echo(f"next: penstock rollout rescore {shlex.quote(pipeline)}{asked.options} --reason TEXT")
     elif total.corrected:
         click.echo(f"the corrections are on {definition.corrections_topic}")
+    else:
+        sys.exit(ExitCode.NOTHING_TO_DO)
 
 
 def _find(reference: str, pipeline: Pipeline, kafka: KafkaAccess, asked: _Asked) -> tuple[Choice, list[Place]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import click
 
@@ -12,6 +13,8 @@ from penstock.time import readable
 from scoring.rollout.policy import PublishedPolicy, RolloutPolicy
 from scoring.rollout.policy_files import diff
 from scoring.rollout.policy_log import PolicyChange
+from streams.definitions.rollout import Step
+from streams.definitions.windows import duration_text
 
 _SHORT_EVIDENCE = 160
 
@@ -65,8 +68,8 @@ def moves(before: PolicyChange | None, change: PolicyChange) -> str:
         found.append("another salt: entities are shared out anew")
     if old.exploration != new.exploration:
         found.append("another exploration slice")
-    if old.steps != new.steps and old.mode == new.mode:
-        found.append("other steps")
+    if old.mode == new.mode:
+        found += _steps(old.steps, new.steps)
     return ", ".join(found) or "nothing"
 
 
@@ -99,6 +102,28 @@ def content(change: PolicyChange) -> dict[str, object]:
 def difference(present: PolicyChange | None, policy: RolloutPolicy) -> tuple[str, ...]:
     """How a file differs from what is published, a sentence each; empty if it is the same."""
     return ("no policy is published",) if present is None else diff(present.policy, policy)
+
+
+def _steps(old: Sequence[Step], new: Sequence[Step]) -> Iterator[str]:
+    """Which steps of a canary are others now, and in what."""
+    for number, (was, becomes) in enumerate(zip_longest(old, new), 1):
+        if becomes is None:
+            yield f"step {number} ({percent(was.weight)}) is gone"
+        elif was is None:
+            yield f"step {number} is new: {', '.join(f'{name} {text}' for name, text in _step(becomes).items())}"
+        elif was != becomes:
+            after = _step(becomes)
+            moved = [f"{name} {text} → {after[name]}" for name, text in _step(was).items() if text != after[name]]
+            yield f"step {number} {', '.join(moved)}"
+
+
+def _step(step: Step) -> dict[str, str]:
+    return {
+        "weight": percent(step.weight),
+        "least_events": f"{step.least_events:,}",
+        "least_time": duration_text(step.least_time),
+        "most_time": duration_text(step.most_time),
+    }
 
 
 def _weights(before: PublishedPolicy, after: PublishedPolicy) -> Iterator[str]:

@@ -152,7 +152,7 @@ def test_the_commands_report_and_exit_as_scripts_expect(tmp_path: Path, monkeypa
     finally:
         stopped = runner.invoke(down, home)
     assert "stopped 1 process" in stopped.output
-    assert runner.invoke(status, home).exit_code == 1
+    assert runner.invoke(status, home).exit_code == 3
 
 
 def test_every_program_of_the_shared_stack_is_healthy(stack: Stack) -> None:

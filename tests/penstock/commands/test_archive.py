@@ -102,7 +102,7 @@ def test_verify_does_not_praise_what_is_no_archive_or_no_topic(archive: str, tmp
 
 @pytest.mark.parametrize("option", [["--topics", "raw,others"], ["--every", "soon"]])
 def test_run_refuses_options_that_it_does_not_understand(option: list[str], tmp_path: Path) -> None:
-    assert penstock("run", "fraud", "--to", str(tmp_path), *option).exit_code == 2
+    assert penstock("run", "fraud", "--out", str(tmp_path), *option).exit_code == 2
 
 
 def test_an_archive_of_nothing_has_no_topics(tmp_path: Path) -> None:

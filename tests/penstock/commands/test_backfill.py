@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 from click.testing import CliRunner
 
+from backfill.manifest import Part
 from backfill.run import BackfillRequest
 from penstock.cli import cli
 from penstock.commands import backfill as command
@@ -124,3 +125,12 @@ def test_show_says_which_parts_are_in_which_cassandra_and_under_which_epoch(tmp_
     assert "cassandra   2 parts in 127.0.0.1:9042 penstock" in lines
     assert "epoch       -4,294,967,286" in lines
     assert json.loads(said("show", str(tmp_path / "out"), "--json"))["cassandra"] == {"127.0.0.1:9042 penstock": 2}
+
+
+def test_what_was_written_is_one_json_object_and_the_bar_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part(file="part-00000-00000.parquet", partition=0, rows=4, next_offset=6)
+    monkeypatch.setattr(command, "run_backfill", lambda *_: manifest(state="complete", parts=[part]))
+    written = json.loads(said("run", "fraud", *RANGE, "--out", str(tmp_path / "out"), "--json"))
+    assert (written["rows"], written["files"], written["views"]) == (4, 1, ["a@1"])

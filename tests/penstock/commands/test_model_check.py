@@ -17,14 +17,14 @@ from scoring.gates.statistics import Interval
 
 
 @pytest.mark.parametrize(("verdict", "code"), [(Verdict.PASS, 0), (Verdict.FAIL, 10), (Verdict.INCONCLUSIVE, 11)])
-@pytest.mark.parametrize("form", ["text", "json", "junit", "markdown"])
+@pytest.mark.parametrize("form", [(), ("--json",), ("--junit",), ("--markdown",)])
 def test_the_exit_code_is_the_verdict(
-    verdict: Verdict, code: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verdict: Verdict, code: int, form: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = Result("quality", "all events", verdict, 9, "loss", Interval(1, 0, 2), "at most 3")
     monkeypatch.setattr(judging, "judge_version", lambda *_: (Report("fraud", 2, 1, 9, (result,)), "hash"))
     monkeypatch.setattr(command, "read_backfill", lambda _: None)
-    done = CliRunner().invoke(cli, ["model", "check", "fraud", "--backfill", str(tmp_path), "--format", form])
+    done = CliRunner().invoke(cli, ["model", "check", "fraud", "--backfill", str(tmp_path), *form])
     assert done.exit_code == code
     assert "quality" in done.output
 

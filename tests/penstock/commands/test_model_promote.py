@@ -49,7 +49,7 @@ class World:
             monkeypatch.setattr(module, "open_server", lambda *_: FakeServer())
 
     def _check(self, *arguments: Any) -> Report:
-        request = arguments[-1]
+        request = arguments[-2]
         own = identity(self.repository.folder(self.name, request.version))
         result = gates.Result("quality", "slice 2 of 5", self.verdict, 9, "loss", Interval(3, 2, 4), "at most 1")
         ignored = gates.Result("calibration", "", Verdict.NOT_JUDGED, 9, "not for this", Interval(3, 2, 4), "any")
@@ -66,7 +66,7 @@ class World:
         return self.run("promote", "2", "--backfill", str(self.folder), *arguments)
 
     def listed(self) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = json.loads(self.run("list", "--format", "json").output)
+        found: list[dict[str, object]] = json.loads(self.run("list", "--json").output)
         return found
 
 
@@ -81,7 +81,7 @@ def test_a_version_whose_gates_pass_is_loaded_on_its_report(world: World) -> Non
     assert f"serves {world.name} version 2, version 1 stays loaded" in done.output
     (report,) = stored_reports(world.repository, world.name, 2).values()
     assert [one["aliases"] for one in world.listed()] == [["previous"], ["champion"]]
-    changes = json.loads(world.run("history", "--format", "json").output)
+    changes = json.loads(world.run("history", "--json").output)
     assert [(one["alias"], one["from"], one["to"], one["command"], one["report"]) for one in changes[1:]] == [
         ("champion", 1, 2, "promote", report["hash"]),
         ("previous", None, 1, "promote", report["hash"]),
@@ -178,8 +178,8 @@ def test_versions_are_compared_side_by_side(world: World) -> None:
     text = world.run("compare", "1", "2").output
     assert "version 1" in text
     assert "version 2" in text
-    assert json.loads(world.run("compare", "1", "2", "--format", "json").output)["losses"] == []
-    compared = json.loads(world.run("compare", "1", "2", "--format", "json").output)
+    assert json.loads(world.run("compare", "1", "2", "--json").output)["losses"] == []
+    compared = json.loads(world.run("compare", "1", "2", "--json").output)
     assert compared["versions"].keys() == {"1", "2"}
 
 
@@ -187,7 +187,7 @@ def test_a_comparison_asks_nothing_of_the_triton_that_serves(world: World, monke
     skipped: list[tuple[str, ...]] = []
 
     def check(*arguments: Any) -> Report:
-        skipped.append(arguments[-1].limits.skip)
+        skipped.append(arguments[-2].limits.skip)
         return world._check(*arguments)
 
     monkeypatch.setattr("backfill.model_check.check_version", check)

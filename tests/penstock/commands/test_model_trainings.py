@@ -56,7 +56,7 @@ class World:
         return CliRunner().invoke(cli, ["model", command, self.file, *options])
 
     def trainings(self) -> Any:
-        return json.loads(self.run("trainings", "--format", "json").output)
+        return json.loads(self.run("trainings", "--json").output)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_training_that_made_a_version_names_it_and_what_went_into_it(world: Wo
     done = world.train("good", "--seed", "7", "--until", "2026-03-01", "--author", "ada", "--incident", "[drift] 9")
     assert done.exit_code == 0, done.output
     (one,) = world.trainings()
-    manifest = json.loads(world.run("show", "1", "--format", "json").output)["manifest"]
+    manifest = json.loads(world.run("show", "1", "--json").output)["manifest"]
     assert (one["outcome"], one["version"], one["error"]) == ("made a version", 1, None)
     assert (one["seed"], one["until_ms"], one["backfill"]) == (7, 1_772_323_200_000, str(world.folder))
     assert (one["validation"], one["data_hash"]) == (manifest["validation"], manifest["data_hash"])
@@ -88,7 +88,7 @@ def test_a_training_whose_function_failed_is_kept_without_the_values_in_its_erro
     assert (one["outcome"], one["version"]) == ("failed", None)
     assert (one["error"], one["data_hash"]) == ("the training function failed: ValueError", "00ff")
     assert "failed: the training function failed: ValueError" in world.run("trainings").output
-    assert "person-0" not in world.run("trainings", "--format", "json").output
+    assert "person-0" not in world.run("trainings", "--json").output
 
 
 def test_a_training_without_labels_is_kept_and_the_newest_comes_first(world: World) -> None:

@@ -62,7 +62,7 @@ def run(*arguments: str) -> Result:
 def test_a_check_fails_until_the_schemas_are_exported(folder: Path) -> None:
     define(folder)
     before = run("check")
-    assert before.exit_code == 1
+    assert before.exit_code == 3
     assert "penstock schemas export visits" in before.output
     assert run("export", "visits").exit_code == 0
     after = run("check")
@@ -75,7 +75,7 @@ def test_a_check_names_the_field_of_a_view_that_changed(folder: Path) -> None:
     run("export", "visits")
     define(folder, window="2h")
     result = run("check", "visits")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "view.aggregates[count].windows[1h].size: was 3600000, is 7200000" in result.output
     assert "give View(name='seen') version=2" in result.output
 
@@ -97,7 +97,7 @@ def test_an_export_lists_the_files_that_it_wrote(folder: Path) -> None:
 @pytest.mark.parametrize("reference", ["visit", "visits"])
 def test_a_contract_is_found_by_its_name_or_its_pipeline(folder: Path, reference: str) -> None:
     define(folder)
-    assert json.loads(run("show", reference, "--format", "avro").output)["name"] == "visit"
+    assert json.loads(run("show", reference, "--avro").output)["name"] == "visit"
 
 
 def test_a_table_shows_type_constraints_and_roles(folder: Path) -> None:

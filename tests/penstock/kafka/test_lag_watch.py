@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 
+import pytest
 from confluent_kafka import OFFSET_BEGINNING
 
+from penstock.kafka import lag_watch
+from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Partition, Waiting
-from penstock.kafka.lag_watch import PartitionLag, deleted, lags
+from penstock.kafka.lag_watch import LagWatch, PartitionLag, deleted, lags
+from penstock.telemetry import ProgressTracker
 
 A, B = ("t", 0), ("t", 1)
 NOW = 5_000
@@ -84,3 +90,33 @@ def test_waiting_records_that_kafka_deleted_are_counted_apart() -> None:
 
 def test_a_new_consumer_waits_for_no_deleted_record() -> None:
     assert deleted({A: OFFSET_BEGINNING}, {A: 50}) == {A: 0}
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ("fa", ["INFO Kafka does not tell the lag yet"]),
+        ("ff", ["INFO Kafka does not tell the lag yet", "WARNING the lag cannot be measured"]),
+        ("afff", ["WARNING the lag cannot be measured"]),
+        ("afaf", ["WARNING the lag cannot be measured"] * 2),
+    ],
+)
+def test_no_answer_is_usual_at_the_start_and_later_a_warning_once(
+    answers: str, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = LagWatch(KafkaAccess(bootstrap="127.0.0.1:1"), "p", "scorer", ProgressTracker(lambda: 0.0), interval_s=0)
+    left = list(answers)
+
+    def measure(_lag: object) -> None:
+        answer = left.pop(0)
+        if not left:
+            watch._stop.set()
+        if answer == "f":
+            raise TimeoutError("no answer")
+
+    monkeypatch.setattr(watch, "_measure", measure)
+    monkeypatch.setattr(lag_watch, "Lag", lambda _: nullcontext())
+    with caplog.at_level(logging.INFO):
+        watch._run()
+    logged = [f"{one.levelname} {one.getMessage()}" for one in caplog.records]
+    assert [line[: len(text)] for line, text in zip(logged, said, strict=True)] == said

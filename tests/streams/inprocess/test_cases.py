@@ -100,11 +100,11 @@ def test_the_command_exits_with_0_if_every_case_passes(tmp_path: Path) -> None:
     file = str(write_file(tmp_path, cases=cases))
 
     all_of_them = CliRunner().invoke(cli, ["features", "test", file])
-    assert all_of_them.exit_code == 1
+    assert all_of_them.exit_code == 3
     assert "✓ good" in all_of_them.output
     assert "✗ bad" in all_of_them.output
     assert "1 failed, 1 passed" in all_of_them.output
 
     assert CliRunner().invoke(cli, ["features", "test", file, "-k", "good"]).exit_code == 0
     nothing = CliRunner().invoke(cli, ["features", "test", file, "-k", "nothing"])
-    assert nothing.exit_code == 1, "a run without any case must fail"
+    assert nothing.exit_code == 3, "a run without any case must fail"

@@ -54,7 +54,7 @@ class World:
         return done
 
     def shown(self, command: str, *arguments: str) -> Any:
-        return json.loads(self.run(command, *arguments, "--format", "json").output)
+        return json.loads(self.run(command, *arguments, "--json").output)
 
     def file(self, **changed: Any) -> str:
         path = self.folder / "rollout.yaml"

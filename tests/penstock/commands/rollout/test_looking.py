@@ -6,7 +6,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from scoring.rollout.policy_log import Refusal
-from tests.penstock.commands.rollout.conftest import SIGNED, World
+from tests.penstock.commands.rollout.conftest import CANARY, SIGNED, World
 
 
 def test_without_a_policy_all_commands_say_so(world: World) -> None:
@@ -71,6 +71,16 @@ def test_the_history_has_every_change_with_its_reason_and_what_it_changed(world:
     assert "the champion is version 2, no more 1, in shadow 3 → none\n" in output
     assert "because   it is better\n" in output
     assert [change["author"] for change in world.shown("history")] == ["ada", "bob"]
+
+
+def test_the_history_says_which_steps_are_others(world: World) -> None:
+    first, second = CANARY["steps"]
+    world.apply()
+    world.apply("--again", steps=[first, second | {"weight": 0.1, "most_time": "2h"}, second | {"weight": 0.5}])
+    changed = world.run("history").output.split("  changed")[-1]
+    assert "step 2 weight 5 % → 10 %, most_time 1h → 2h, step 3 is new: weight 50 %, least_events 10, " in changed
+    world.apply("--again", steps=[first])
+    assert "step 2 (10 %) is gone, step 3 (50 %) is gone" in world.run("history").output.split("  changed")[-1]
 
 
 def test_evidence_is_cut_unless_it_is_wanted_whole(world: World) -> None:

@@ -159,13 +159,13 @@ def test_a_table_counts_all_and_lists_the_first(world: World, reading: Reading) 
     assert "e-0-7  card\\x1b[2J  0@7       0.75   block" in output
     assert "e-0-8  card-8       0@8       0.75   pass (explored)" in output
     assert "e-0-9" not in output
-    assert "1 more: --format csv lists all\n" in output
+    assert "1 more: --csv lists all\n" in output
 
 
 def test_csv_has_a_row_for_each_prediction_and_the_counts_are_on_standard_error(world: World, reading: Reading) -> None:
     try_and_roll_back(world)
     reading.finds(prediction(7), prediction(8, entity=None))
-    done = apart(world, "touched", "--format", "csv")
+    done = apart(world, "touched", "--csv")
     first, second = csv.DictReader(io.StringIO(done.stdout))
     assert first == {
         "event_id": "e-0-7",
@@ -190,7 +190,7 @@ def test_json_has_the_list_and_the_counts_of_all(
 ) -> None:
     tried = try_and_roll_back(world)
     reading.finds(prediction(7), prediction(8, rollout=EXPLORED))
-    found = json.loads(world.run("touched", "--format", "json", *limit).stdout)
+    found = json.loads(world.run("touched", "--json", *limit).stdout)
     assert [one["event_id"] for one in found.pop("predictions")] == ["e-0-7", "e-0-8"][:listed]
     assert found.pop("chosen").startswith("version 2, rolled back ")
     assert found == {
@@ -212,7 +212,7 @@ def test_deleted_predictions_are_warned_of(world: World, reading: Reading) -> No
     try_and_roll_back(world)
     reading.cut = True
     assert "Kafka has deleted predictions of partition 0: some" in apart(world, "touched").stderr
-    assert json.loads(apart(world, "touched", "--format", "json").stdout)["incomplete_partitions"] == [0]
+    assert json.loads(apart(world, "touched", "--json").stdout)["incomplete_partitions"] == [0]
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
