@@ -57,6 +57,7 @@ backfill = LazyGroup(
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
+@click.option("--parallelism", type=click.IntRange(1, 128), default=1, show_default=True, help="Tasks of each stage of the job, and slots in Flink.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 def run(
     pipeline: str,
@@ -66,13 +67,15 @@ def run(
     out: Path,
     archive: str | None,
     max_rate: int | None,
+    parallelism: int,
     dry_run: bool,
 ) -> None:
     """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     """
-    project, request = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
+    project = open_project(pipeline)
+    request = BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive, parallelism)
     if dry_run:
         _show_plan(project, plan_backfill(project, Settings(), request))
         return

@@ -132,6 +132,7 @@ class Replay(Offsets):
         to_ms: Rows are published before this event time.
         max_ahead_ms: How far a partition may be read ahead of the others, by Kafka's timestamps.
         max_per_s: How many records to replay in a second at most; 0: as many as possible.
+        parallelism: Tasks of each stage. One task puts the records in order before them.
         restored: The topics that have copies of the records to read, in the plan's order; empty: the sources' own have
             them.
     """
@@ -142,6 +143,7 @@ class Replay(Offsets):
     to_ms: int
     max_ahead_ms: int
     max_per_s: int = 0
+    parallelism: int = 1
     restored: tuple[Restored, ...] = ()
 
     @property

@@ -12,6 +12,7 @@ import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.functions.FilterFunction;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.java.functions.KeySelector;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.DataStreamUtils;
 import org.apache.flink.streaming.api.datastream.KeyedStream;
@@ -41,11 +42,13 @@ import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.order.EventTimeSorter;
 import penstock.kernel.order.WatermarkSupplier;
 import penstock.kernel.plan.Plan;
+import penstock.kernel.replay.Numbering;
 import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
 import penstock.kernel.replay.RetainedSource;
 import penstock.kernel.replay.TimestampWatermarks;
+import penstock.kernel.replay.ViewsMerger;
 import penstock.kernel.stage.AcceptFunction;
 import penstock.kernel.stage.DeduplicationFunction;
 import penstock.kernel.stage.EntityKeySelector;
@@ -183,14 +186,17 @@ public final class JobGraph {
    * range follow.
    */
   public DataStream<Event> windows(DataStream<Event> events) {
-    boolean ordered = plan.source().isOrdered();
-    boolean refreshes =
-        request.replay() == null && plan.views().stream().anyMatch(Plan.View::refreshes);
     DataStream<Event> stream = events;
     if (AcceptFunction.isNeeded(plan)) {
       stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
     }
-    stream = ordered || refreshes ? withWatermarks(stream) : stream;
+    return request.replay() == null ? liveWindows(stream) : replayedWindows(stream);
+  }
+
+  private DataStream<Event> liveWindows(DataStream<Event> events) {
+    boolean ordered = plan.source().isOrdered();
+    boolean refreshes = plan.views().stream().anyMatch(Plan.View::refreshes);
+    DataStream<Event> stream = ordered || refreshes ? withWatermarks(events) : events;
     String sourceKey = plan.source().key();
     // The stage with the source's key comes first, whatever its place in a record, and
     // de-duplicates. Its de-duplication state is then kept when other entities are added.
@@ -201,46 +207,105 @@ public final class JobGraph {
     boolean firstDeduplicates =
         plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
     if (plan.needsDeduplication() && !firstDeduplicates) {
-      stream =
-          keyed(
-                  stream,
-                  sourceKey,
-                  new DeduplicationFunction(request.plan(), request.waitMs()).operator())
-              .name("de-duplicate")
-              .uid("deduplicate");
+      stream = deduplicated(stream);
     }
     for (int i = 0; i < stages.size(); i++) {
       Plan.Stage stage = stages.get(i);
-      boolean deduplicates = firstDeduplicates && i == 0;
       if (ordered) {
         stream =
             keyed(
                     stream,
-                    stage.key(),
+                    key(stage.key()),
                     new KeyedProcessOperator<>(new EventTimeSorter(request.plan(), i == 0)))
                 .name("event time of " + stage.entity())
                 .uid("order-" + stage.entity());
       }
-      StageFunction function =
-          new StageFunction(
-              request.plan(),
-              stage.entity(),
-              deduplicates,
-              request.submissionMs(),
-              request.waitMs(),
-              refreshes);
       stream =
-          keyed(stream, stage.key(), function.operator())
+          keyed(stream, key(stage.key()), stage(stage, firstDeduplicates && i == 0, refreshes))
               .name("windows of " + stage.entity())
               .uid("stage-" + stage.entity());
     }
-    if (plan.hasUpdates()) {
-      stream = stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering");
-    }
+    return plan.hasUpdates()
+        ? stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering")
+        : stream;
+  }
+
+  /**
+   * The stages of a replay side by side. A single task puts the events in order and sends each to
+   * every stage, so all tasks of a stage see the events of their entities in that order. What the
+   * stages have made of an event is put together in the order of the replay again, so the rows are
+   * the same with every number of tasks.
+   */
+  private DataStream<Event> replayedWindows(DataStream<Event> events) {
     Replay replay = request.replay();
-    return replay == null
-        ? stream
-        : stream.filter(event -> replay.includes(event.time)).name("in range").uid("in-range");
+    boolean ordered = plan.source().isOrdered();
+    DataStream<Event> stream = ordered ? withWatermarks(events) : events;
+    if (plan.needsDeduplication()) {
+      stream = deduplicated(stream);
+    }
+    if (ordered) {
+      // All entities at once: within an entity, that is the order of the live job.
+      stream =
+          keyed(
+                  stream,
+                  event -> "",
+                  new KeyedProcessOperator<>(new EventTimeSorter(request.plan(), true)))
+              .name("event time")
+              .uid("order");
+    }
+    stream =
+        stream.transform("number", eventType(false), new Numbering()).uid("number");
+    DataStream<Event> views = null;
+    for (Plan.Stage stage : plan.stages()) {
+      SingleOutputStreamOperator<Event> part =
+          stream
+              .keyBy(key(stage.key()), Types.STRING)
+              .transform(
+                  "windows of " + stage.entity(), eventType(false), stage(stage, false, false))
+              .setParallelism(replay.parallelism())
+              .uid("stage-" + stage.entity())
+              .filter(new PublishedFilter(plan, replay))
+              .setParallelism(replay.parallelism())
+              .name("in range");
+      if (views == null) {
+        views = part;
+      } else {
+        views =
+            views.union(
+                part.map(new ViewsMerger.ViewsOnly())
+                    .returns(eventType(false))
+                    .setParallelism(replay.parallelism())
+                    .name("views only"));
+      }
+    }
+    return views
+        .partitionCustom((partition, tasks) -> partition % tasks, event -> event.partition)
+        .transform("merge", eventType(false), new ViewsMerger())
+        .setParallelism(replay.parallelism())
+        .uid("merge");
+  }
+
+  private DataStream<Event> deduplicated(DataStream<Event> events) {
+    DeduplicationFunction function = new DeduplicationFunction(request.plan(), request.waitMs());
+    return keyed(events, key(plan.source().key()), function.operator())
+        .name("de-duplicate")
+        .uid("deduplicate");
+  }
+
+  private KeyedProcessOperator<String, Event, Event> stage(
+      Plan.Stage stage, boolean deduplicates, boolean refreshes) {
+    return new StageFunction(
+            request.plan(),
+            stage.entity(),
+            deduplicates,
+            request.submissionMs(),
+            request.waitMs(),
+            refreshes)
+        .operator();
+  }
+
+  private EntityKeySelector key(String column) {
+    return new EntityKeySelector(EntityKey.of(plan, layout, column));
   }
 
   /**
@@ -257,6 +322,7 @@ public final class JobGraph {
     DataStream<RowData> rows =
         events
             .map(new FeatureRows.EventToInputRow(request.plan()))
+            .setParallelism(events.getParallelism())
             .returns(InternalTypeInfo.of(FeatureRows.inputs(plan, eventSerializer(false))))
             .name("to features");
     return tables.fromDataStream(rows);
@@ -273,6 +339,7 @@ public final class JobGraph {
     DataType type = DataTypes.of(outputs).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
     return rows.map(new FeatureRows.OutputRowToEvent(request.plan()))
+        .setParallelism(rows.getParallelism())
         .returns(eventType(false))
         .name("from features");
   }
@@ -292,6 +359,7 @@ public final class JobGraph {
                     limits.features(),
                     limits.unpublished()))
             .returns(new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()))
+            .setParallelism(events.getParallelism())
             .name("encode")
             .uid("encode");
     if (request.replay() == null) {
@@ -303,6 +371,7 @@ public final class JobGraph {
     }
     records
         .sinkTo(KafkaConnectors.features(request, plan, kafka))
+        .setParallelism(records.getParallelism())
         .name(plan.featuresTopic())
         .uid("features");
   }
@@ -326,9 +395,8 @@ public final class JobGraph {
 
   private SingleOutputStreamOperator<Event> keyed(
       DataStream<Event> stream,
-      String column,
+      KeySelector<Event, String> key,
       KeyedProcessOperator<String, Event, Event> operator) {
-    EntityKeySelector key = new EntityKeySelector(EntityKey.of(plan, layout, column));
     // A single task needs no exchange: its stages are chained. State still has key groups, so that
     // the job can scale out later.
     KeyedStream<Event, String> keyed =
@@ -336,6 +404,24 @@ public final class JobGraph {
             ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
             : stream.keyBy(key, Types.STRING);
     return keyed.transform("keyed", eventType(false), operator);
+  }
+
+  /** Drops events that give no rows, after the stages. */
+  private static final class PublishedFilter implements FilterFunction<Event> {
+    private static final long serialVersionUID = 1;
+
+    private final TriggerFilter triggers;
+    private final Replay replay;
+
+    PublishedFilter(Plan plan, Replay replay) {
+      this.triggers = new TriggerFilter(plan);
+      this.replay = replay;
+    }
+
+    @Override
+    public boolean filter(Event event) {
+      return replay.includes(event.time) && triggers.filter(event);
+    }
   }
 
   /** Drops events of sources that only update windows, after the stages. */
