@@ -57,7 +57,9 @@ backfill = LazyGroup(
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
-@click.option("--parallelism", type=click.IntRange(1, 128), default=1, show_default=True, help="Tasks of each stage of the job, and slots in Flink.")
+@click.option(
+    "--parallelism", type=click.IntRange(1, 128), default=1, show_default=True, help="Tasks per stage: slots in Flink."
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 def run(
     pipeline: str,
@@ -176,4 +178,5 @@ def _show_plan(project: Project, manifest: BackfillManifest) -> None:
     click.echo(f"{counted(manifest.events, 'record')}, about {seconds:,.0f} s at {rate:,} events/s")
     with Flink(Settings().flink.rest) as flink:
         slots = flink.free_slots()
-    click.echo(f"{counted(slots, 'free slot')} in Flink, of which it takes one" if slots else "Flink has no free slot")
+    takes = manifest.replay.parallelism
+    click.echo(f"{counted(slots, 'free slot')} in Flink, of which it takes {takes}" if slots else "Flink has no free slot")

@@ -53,14 +53,15 @@ public final class ViewsMerger extends AbstractStreamOperator<Event>
 
   @Override
   public void processWatermark(Watermark mark) throws Exception {
-    // After the last one: what waits was sent since the last watermark but one.
-    for (; !waiting.isEmpty() && released < mark.getTimestamp(); released++) {
-      Event next = waiting.remove(released + 1);
+    long last = mark.getTimestamp();
+    // The final watermark is greater than any number.
+    while (released < last && !waiting.isEmpty()) {
+      Event next = waiting.remove(++released);
       if (next != null) {
         output.collect(new StreamRecord<>(next));
       }
     }
-    released = Math.max(released, mark.getTimestamp());
+    released = Math.max(released, last);
     super.processWatermark(mark);
   }
 
