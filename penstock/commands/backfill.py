@@ -179,4 +179,6 @@ def _show_plan(project: Project, manifest: BackfillManifest) -> None:
     with Flink(Settings().flink.rest) as flink:
         slots = flink.free_slots()
     takes = manifest.replay.parallelism
-    click.echo(f"{counted(slots, 'free slot')} in Flink, of which it takes {takes}" if slots else "Flink has no free slot")
+    click.echo(
+        f"{counted(slots, 'free slot')} in Flink, of which it takes {takes}" if slots else "Flink has no free slot"
+    )

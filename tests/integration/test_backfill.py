@@ -337,7 +337,7 @@ def part_files(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in parts}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_every_parallelism_on_one_or_two_task_managers_gives_the_same_bytes(
     environment: None, stack: Stack, suffix: str, tmp_path: Path
 ) -> None:
