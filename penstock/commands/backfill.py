@@ -32,6 +32,8 @@ from streams.plan.project import Project, open_project
 # For the estimate of a dry run: start-up, and the pace on two cores with 42 features an event.
 _START_UP_S = 6.0
 _USUAL_PER_S = 50_000
+# MAX_PARALLELISM in streams/flink/job_graph.py.
+_MOST_TASKS = 128
 
 
 # The image of jobs runs backfills, and has nothing to score with.
@@ -58,11 +60,16 @@ backfill = LazyGroup(
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
 @click.option(
-    "--parallelism", type=click.IntRange(1, 128), default=1, show_default=True, help="Tasks per stage: slots in Flink."
+    "--parallelism",
+    type=click.IntRange(1, _MOST_TASKS),
+    default=1,
+    show_default=True,
+    help="How many tasks each stage of the job has, and how many slots it takes in Flink; the rows are the same.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 def run(
     pipeline: str,
+    *,
     from_ms: int,
     to_ms: int,
     views: tuple[str, ...],

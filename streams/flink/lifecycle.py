@@ -123,7 +123,7 @@ def start_backfill(
         partitions=project.pipeline.source.partitions,
         pipeline=project.reference,
     )
-    # A single task reads all partitions, so that it can order them.
+    # A single task reads all partitions, so that it can order them; the replay says how many tasks a stage has.
     options = Options(parallelism=1, exactly_once=True, checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS)
     longest = largest_messages([replay.topic], settings.kafka.access)[replay.topic]
     # The live job has published the dead letters.
