@@ -53,10 +53,11 @@ final class Stages {
     if (AcceptFunction.isNeeded(plan)) {
       stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
     }
-    return request.replay() == null ? liveWindows(stream) : replayedWindows(stream);
+    return request.replay() == null ? oneAfterTheOther(stream) : sideBySide(stream);
   }
 
-  private DataStream<Event> liveWindows(DataStream<Event> events) {
+  /** The stages of a live job. A single task has them all without an exchange. */
+  private DataStream<Event> oneAfterTheOther(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
     boolean refreshes = plan.views().stream().anyMatch(Plan.View::refreshes);
     DataStream<Event> stream = ordered || refreshes ? withWatermarks(events) : events;
@@ -94,12 +95,12 @@ final class Stages {
   }
 
   /**
-   * The stages of a replay side by side. A single task puts the events in order and sends each to
+   * The stages of a replay. A single task puts the events in order and sends each to
    * every stage, so all tasks of a stage see the events of their entities in that order. What the
    * stages have made of an event is put together in the order of the replay again, so the rows are
    * the same with every number of tasks.
    */
-  private DataStream<Event> replayedWindows(DataStream<Event> events) {
+  private DataStream<Event> sideBySide(DataStream<Event> events) {
     Replay replay = request.replay();
     boolean ordered = plan.source().isOrdered();
     DataStream<Event> stream = ordered ? withWatermarks(events) : events;
