@@ -17,6 +17,7 @@ import org.apache.flink.streaming.api.datastream.DataStreamUtils;
 import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink;
 import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.Table;
@@ -38,6 +39,9 @@ import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.SerializerTypeInfo;
+import penstock.kernel.fill.Fill;
+import penstock.kernel.fill.HoldOpen;
+import penstock.kernel.fill.JoinFunction;
 import penstock.kernel.order.EventTimeSorter;
 import penstock.kernel.order.WatermarkSupplier;
 import penstock.kernel.plan.Plan;
@@ -132,13 +136,37 @@ public final class JobGraph {
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
     ReplaySource source = new ReplaySource(KafkaConnectors.source(request, plan, kafka));
-    return env.fromSource(source, byTimestamp, topics())
-        .uid("source")
-        .transform(
-            "replay order",
-            new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
-            new ReplaySorter(request.replay().maxPerS()))
-        .uid("replay-order");
+    Fill fill = request.fill();
+    TypeInformation<RawRecord> type =
+        new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer());
+    DataStream<RawRecord> records =
+        env.fromSource(source, byTimestamp, topics())
+            .uid(fill == null ? "source" : fill.uid("source"))
+            .transform("replay order", type, new ReplaySorter(request.replay().maxPerS()))
+            .uid(fill == null ? "replay-order" : fill.uid("replay-order"));
+    return fill == null ? records : records.union(heldOpen(env, type));
+  }
+
+  @SuppressWarnings("deprecation") // see HoldOpen
+  private static DataStream<RawRecord> heldOpen(
+      StreamExecutionEnvironment env, TypeInformation<RawRecord> type) {
+    return env.addSource(new HoldOpen(), "hold open", type).uid("hold-open");
+  }
+
+  /**
+   * Adds the work of joining savepoints, in place of everything else.
+   *
+   * @param live the savepoint of the live job
+   * @param filled the savepoint of a fill that ended at the positions of the live job
+   * @param target the path of the savepoint to write
+   */
+  public static void join(
+      StreamExecutionEnvironment env, String live, String filled, String target) {
+    env.fromData(target)
+        .map(new JoinFunction(live, filled))
+        .returns(Types.STRING)
+        .name("join savepoints")
+        .sinkTo(new DiscardingSink<>());
   }
 
   private String topics() {
@@ -198,8 +226,12 @@ public final class JobGraph {
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
     // With event-time order, de-duplicate before events are buffered: the first copy to arrive
     // counts.
+    // In a fill too: of its states, only those of the entities join the live job's.
     boolean firstDeduplicates =
-        plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
+        plan.needsDeduplication()
+            && !ordered
+            && request.fill() == null
+            && stages.get(0).key().equals(sourceKey);
     if (plan.needsDeduplication() && !firstDeduplicates) {
       stream =
           keyed(
@@ -228,7 +260,8 @@ public final class JobGraph {
               deduplicates,
               request.submissionMs(),
               request.waitMs(),
-              refreshes);
+              refreshes,
+              request.fill() == null ? null : request.fill().stateName());
       stream =
           keyed(stream, stage.key(), function.operator())
               .name("windows of " + stage.entity())
@@ -238,7 +271,7 @@ public final class JobGraph {
       stream = stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering");
     }
     Replay replay = request.replay();
-    return replay == null
+    return replay == null || request.fill() != null
         ? stream
         : stream.filter(event -> replay.includes(event.time)).name("in range").uid("in-range");
   }
@@ -279,9 +312,13 @@ public final class JobGraph {
 
   /**
    * Publishes the features of events that have passed all stages. A record that is too long becomes
-   * a dead letter, except in a replay.
+   * a dead letter, except in a replay. A fill publishes nothing.
    */
   public void write(DataStream<Event> events) {
+    if (request.fill() != null) {
+      events.sinkTo(new DiscardingSink<>()).name("nothing").uid("nothing");
+      return;
+    }
     JobRequest.Limits limits = request.limits();
     SingleOutputStreamOperator<OutgoingRecord> records =
         events
