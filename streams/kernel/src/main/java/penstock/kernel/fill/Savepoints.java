@@ -16,8 +16,6 @@ import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.runtime.checkpoint.StateObjectCollection;
 import org.apache.flink.runtime.checkpoint.metadata.CheckpointMetadata;
 import org.apache.flink.runtime.jobgraph.OperatorID;
-import org.apache.flink.runtime.state.KeyGroupRange;
-import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.runtime.state.KeyGroupsSavepointStateHandle;
 import org.apache.flink.runtime.state.KeyGroupsStateHandle;
 import org.apache.flink.runtime.state.KeyedStateHandle;
@@ -89,51 +87,38 @@ public final class Savepoints {
     }
   }
 
-  /** Both states of an operator: each subtask of the live one also gets its part of the other. */
+  /**
+   * Both states of an operator, as those of different subtasks: a savepoint has one state for each.
+   * When a job begins from it, its subtasks take their key groups out of all of them, unless it has
+   * just as many subtasks. So their number is one that no job has.
+   */
   private static OperatorState joined(OperatorState live, OperatorState filled) {
-    if (live.getMaxParallelism() != filled.getMaxParallelism()) {
-      throw new IllegalStateException("the states have different numbers of key groups");
+    int subtasks = live.getMaxParallelism() - 1;
+    if (live.getMaxParallelism() != filled.getMaxParallelism()
+        || live.getParallelism() + filled.getParallelism() > subtasks) {
+      throw new IllegalStateException(
+          "%d and %d subtasks, or %d and %d key groups, cannot be joined"
+              .formatted(
+                  live.getParallelism(),
+                  filled.getParallelism(),
+                  live.getMaxParallelism(),
+                  filled.getMaxParallelism()));
     }
-    OperatorState joined = emptyCopy(live);
-    for (int i = 0; i < live.getParallelism(); i++) {
-      KeyGroupRange range =
-          KeyGroupRangeAssignment.computeKeyGroupRangeForOperatorIndex(
-              live.getMaxParallelism(), live.getParallelism(), i);
-      OperatorSubtaskState own = live.getState(i);
-      List<KeyedStateHandle> keyed = new ArrayList<>();
-      List<OperatorStateHandle> operator = new ArrayList<>();
-      if (own != null) {
-        keyed.addAll(own.getManagedKeyedState());
-        operator.addAll(own.getManagedOperatorState());
-      }
-      for (OperatorSubtaskState part : filled.getStates()) {
-        for (KeyedStateHandle handle : part.getManagedKeyedState()) {
-          KeyedStateHandle inRange = handle.getIntersection(range);
-          if (inRange != null) {
-            keyed.add(inRange);
-          }
-        }
-        if (i == 0) {
-          operator.addAll(part.getManagedOperatorState());
-        }
-      }
-      joined.putState(
-          i,
-          (own == null ? OperatorSubtaskState.builder() : own.toBuilder())
-              .setManagedKeyedState(new StateObjectCollection<>(keyed))
-              .setManagedOperatorState(new StateObjectCollection<>(operator))
-              .build());
-    }
+    OperatorState joined = emptyCopy(live, subtasks);
+    live.getSubtaskStates().forEach(joined::putState);
+    filled
+        .getSubtaskStates()
+        .forEach((subtask, state) -> joined.putState(live.getParallelism() + subtask, state));
     return joined;
   }
 
-  private static OperatorState emptyCopy(OperatorState of) {
+  private static OperatorState emptyCopy(OperatorState of, int subtasks) {
     OperatorState copy =
         new OperatorState(
             of.getOperatorName().orElse(null),
             of.getOperatorUid().orElse(null),
             of.getOperatorID(),
-            of.getParallelism(),
+            subtasks,
             of.getMaxParallelism());
     copy.setCoordinatorState(of.getCoordinatorState());
     return copy;
@@ -144,7 +129,7 @@ public final class Savepoints {
     if (of.isFullyFinished()) {
       return of;
     }
-    OperatorState copy = emptyCopy(of);
+    OperatorState copy = emptyCopy(of, of.getParallelism());
     of.getSubtaskStates()
         .forEach(
             (subtask, state) ->
