@@ -239,11 +239,10 @@ def _replay(
     progress: ProgressBar,
     stop: threading.Event,
 ) -> None:
-    folder = fill_folder(settings, project.name)
     rate = request.max_per_s if fill.live_savepoint is None else 0
-    with SegmentJob(project, settings, fill, request.archive, rate, folder, flink, progress, stop) as job:
+    with SegmentJob(project, settings, fill, request.archive, rate, flink, progress, stop) as job:
         fill.segments[-1].savepoint = job.run()
-    fill.save(folder)
+    fill.save(fill_folder(settings, project.name))
 
 
 def _committed(project: Project, settings: Settings) -> list[dict[int, int]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaException
 
 from backfill import scratch
-from backfill.live.manifest import FillManifest
+from backfill.live.manifest import FillManifest, fill_folder
 from backfill.live.planning import filling_plan
 from backfill.manifest import scratch_topic
 from backfill.progress_bar import ProgressBar
@@ -48,7 +47,6 @@ class SegmentJob:
         manifest: The fill; its last segment is replayed.
         archive: The archive of a first segment, whose URL may hold keys.
         max_per_s: How many events to replay in a second at most; 0: as many as possible.
-        folder: The fill's folder.
         flink: The cluster.
         progress: Shows what happens.
         stop: Ends every wait.
@@ -61,14 +59,14 @@ class SegmentJob:
         manifest: FillManifest,
         archive: str | None,
         max_per_s: int,
-        folder: Path,
         flink: Flink,
         progress: ProgressBar,
         stop: threading.Event,
     ) -> None:
         self._project, self._settings, self._manifest = project, settings, manifest
         self._archive, self._max_per_s = archive, max_per_s
-        self._folder, self._flink, self._progress, self._stop = folder, flink, progress, stop
+        self._folder = fill_folder(settings, project.name)
+        self._flink, self._progress, self._stop = flink, progress, stop
         self._number = len(manifest.segments) - 1
         self._segment = manifest.segments[-1]
         self._name = f"{manifest.group}-{self._number}"

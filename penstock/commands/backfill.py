@@ -85,13 +85,9 @@ def run(
     into: str,
     from_ms: int | None,
     to_ms: int | None,
-    views: tuple[str, ...],
     out: Path | None,
-    archive: str | None,
-    max_rate: int | None,
-    allow_incomplete: bool,
-    discard: bool,
     dry_run: bool,
+    **given: Any,
 ) -> None:
     """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
 
@@ -100,17 +96,18 @@ def run(
     With --into live, it fills the views that the running job lacks with their history, and replaces the job by one that
     has them.
     """
+    views, archive, max_per_s = given["views"], given["archive"], given["max_rate"] or 0
     if into == "live":
         if to_ms is not None or out is not None:
             raise click.UsageError("--into live takes neither --to nor --out")
-        request = FillRequest(views, from_ms, archive, max_rate or 0, allow_incomplete)
-        fill_live(pipeline, request, discard=discard, dry_run=dry_run)
+        request = FillRequest(views, from_ms, archive, max_per_s, given["allow_incomplete"])
+        fill_live(pipeline, request, discard=given["discard"], dry_run=dry_run)
         return
     if from_ms is None or to_ms is None or out is None:
         raise click.UsageError("give --from, --to and --out; or --into live")
-    if allow_incomplete or discard:
+    if given["allow_incomplete"] or given["discard"]:
         raise click.UsageError("--allow-incomplete and --discard are for --into live")
-    project, wanted = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
+    project, wanted = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_per_s, archive)
     if dry_run:
         _show_plan(project, plan_backfill(project, Settings(), wanted))
         return

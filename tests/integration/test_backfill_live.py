@@ -1,4 +1,4 @@
-"""New views of a running pipeline get their history and take over, whatever is killed: no gap, nothing counted twice."""
+"""New views of a running pipeline get their history and take over, whatever is killed: no gap, nothing twice."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from backfill.live.manifest import fill_folder, load_fill
+from backfill.live.run import discard_fill
 from deploy.local.stack import Stack
-from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.committed import export
@@ -29,8 +29,12 @@ from streams.oracle.reference import Timed, accept_events, agrees, tolerance, ve
 from streams.plan.project import Project, open_project
 from tests.streams.job_bench import KEY, JobBench, define, payments, prepared, row
 
-PACE_PER_S = 80
-_NEW_VIEWS = '''
+PACE_PER_S = 20
+BEFORE, AFTER, MOST = 400, 60, 12_000
+PHASES = (
+    "planned", "replaying", "replayed", "stopping", "stopped", "reading the rest", "filled", "joined", "started",
+)  # fmt: skip
+_NEW_VIEWS = """
 paid = View(
     name="paid",
     version=1,
@@ -45,7 +49,7 @@ paid = View(
 sold = View(name="sold", version=1, entity=shop, aggregates=(count(over="7d"), max_("amount", over="7d")))
 pair = Entity(name="pair", key=("card", "shop"))
 pairs = View(name="pairs", version=1, entity=pair, aggregates=(count(over="7d"), sum_("cents", over="1h")))
-'''
+"""
 
 
 @dataclass
@@ -59,8 +63,8 @@ class World:
     outputs: list[str] = field(default_factory=list)
 
     def send(self, events: list[dict[str, Any]]) -> None:
-        # One in fifty comes twice.
-        doubled = [event for number, event in enumerate(events) for _ in range(2 if number % 50 == 0 else 1)]
+        # Some come twice.
+        doubled = [event for event in events for _ in range(2 if event["id"].endswith("7") else 1)]
         self.bench.send(doubled)
         self.sent += doubled
 
@@ -68,18 +72,42 @@ class World:
         command = [sys.executable, "-m", "penstock", "backfill", "run", self.wanted.reference, "--into", "live", *more]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def fill(self, *more: str, kill_after: tuple[float, ...] = ()) -> None:
-        """Run the command until it succeeds; kill it with SIGKILL after these times before."""
-        for seconds in kill_after:
-            process = self.command(*more)
-            try:
-                self.outputs.append(process.communicate(timeout=seconds)[0])
-            except subprocess.TimeoutExpired:
-                process.kill()
-                self.outputs.append(process.communicate()[0] + f"killed after {seconds:.1f} s")
+    def fill(self, more: tuple[str, ...] = (), *, kill_at: tuple[str, ...] = ()) -> None:
+        """Run the command until it succeeds; before, kill it with SIGKILL at the beginning of each of these phases."""
+        for phase in kill_at:
+            self.outputs.append(self._killed(self.command(*more), phase))
         process = self.command(*more)
-        self.outputs.append(process.communicate(timeout=240)[0])
+        self.outputs.append(process.communicate(timeout=400)[0])
         assert process.returncode == 0, "\n---\n".join(self.outputs)
+
+    def _killed(self, process: subprocess.Popen[str], phase: str) -> str:
+        deadline = time.monotonic() + 240
+        while process.poll() is None and not self.is_in(phase):
+            assert time.monotonic() < deadline, f"{phase} was not reached"
+            time.sleep(0.01)
+        assert process.poll() is None, f"it ended before {phase}: {process.communicate()[0]}"
+        time.sleep(random.Random(f"{self.seed} {phase}").random())
+        process.kill()
+        return process.communicate()[0] + f"killed after it reached: {phase}"
+
+    def is_in(self, phase: str) -> bool:
+        """Whether a fill has come to a phase, or beyond."""
+        fill = load_fill(fill_folder(self.bench.settings, self.wanted.name))
+        if fill is None:
+            return False
+        with Flink(self.bench.settings.flink.rest) as flink:
+            jobs = [job.name for job in flink.every_job()]
+        return {
+            "planned": True,
+            "replaying": f"{fill.group}-0" in jobs,
+            "replayed": fill.segments[0].savepoint is not None,
+            "stopping": fill.live_job is not None,
+            "stopped": fill.live_savepoint is not None,
+            "reading the rest": f"{fill.group}-1" in jobs,
+            "filled": fill.segments[-1].live_savepoint is not None and fill.segments[-1].savepoint is not None,
+            "joined": fill.joined is not None,
+            "started": jobs.count(f"penstock-{self.wanted.name}") > 1,
+        }[phase]
 
 
 @pytest.fixture
@@ -106,20 +134,19 @@ def world(
                 flink.cancel(job.id)
 
 
-def run(world: World, *, before: int = 600, meanwhile: int = 1_200, parallelism: int = 1, **fill: Any) -> Counter[str]:
+def run(world: World, *, parallelism: int = 1, **fill: Any) -> Counter[str]:
     """Fill while events come, and check everything that the features topic then has."""
-    events = payments(before + meanwhile + 60, world.seed)
+    events = payments(BEFORE + MOST, world.seed)
     lifecycle.start(world.bench.project, world.bench.settings, parallelism=parallelism, checkpoint_interval_ms=500)
-    world.send(events[:before])
-    world.bench.await_committed(before)
+    world.send(events[:BEFORE])
+    world.bench.await_committed(BEFORE)
     is_filled = threading.Event()
 
     def produce() -> None:
-        for begin in range(before, before + meanwhile, PACE_PER_S // 4):
-            world.send(events[begin : min(begin + PACE_PER_S // 4, before + meanwhile)])
-            if not is_filled.wait(0.25):
-                continue
-            return
+        for event in events[BEFORE:-AFTER]:
+            world.send([event])
+            if is_filled.wait(1 / PACE_PER_S):
+                return
 
     sender = threading.Thread(target=produce)
     sender.start()
@@ -128,8 +155,7 @@ def run(world: World, *, before: int = 600, meanwhile: int = 1_200, parallelism:
     finally:
         is_filled.set()
         sender.join()
-    rest = [event for event in events if event["id"] not in {e["id"] for e in world.sent}]
-    world.send(rest[:60])
+    world.send(events[-AFTER:])
     return check(world)
 
 
@@ -194,6 +220,49 @@ def entity_of(entity: str, r: dict[str, Any]) -> str | None:
 def test_after_the_takeover_new_views_have_the_values_of_all_events(world: World, parallelism: int) -> None:
     filled = run(world, parallelism=parallelism)
 
-    assert filled["by_card"] > filled["paid"] > 60, filled
+    assert filled["by_card"] > BEFORE + AFTER, filled
+    assert min(filled["paid"], filled["sold"], filled["pairs"]) >= AFTER // 2, filled
     assert load_fill(fill_folder(world.bench.settings, world.wanted.name)) is None
-    assert lifecycle.status(world.wanted, world.bench.settings).state == "RUNNING"
+    found = lifecycle.status(world.wanted, world.bench.settings)
+    assert found is not None
+    assert found.state == "RUNNING"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("victim", ["taskmanager", "jobmanager"])
+def test_kills_of_the_command_and_of_flink_change_no_value(world: World, stack: Stack, victim: str) -> None:
+    """The command is killed at the beginning of phases, and Flink in the middle of the history."""
+    phases = PHASES[0::2] if victim == "taskmanager" else PHASES[1::2]
+
+    def kill() -> None:
+        while not world.is_in("replaying"):
+            time.sleep(0.05)
+        time.sleep(2)
+        os.kill(stack.pid(victim), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    filled = run(world, more=("--max-rate", "40"), kill_at=phases)
+    killer.join()
+
+    assert min(filled["paid"], filled["sold"], filled["pairs"]) >= AFTER // 2, filled
+    assert len(world.outputs) == len(phases) + 1
+
+
+@pytest.mark.timeout(300)
+def test_a_fill_is_given_up_and_the_running_job_goes_on(world: World) -> None:
+    lifecycle.start(world.bench.project, world.bench.settings)
+    world.send(payments(200, world.seed))
+    world.bench.await_committed(200)
+    command = world.command("--max-rate", "5")
+    while not world.is_in("replaying"):
+        time.sleep(0.1)
+    command.send_signal(signal.SIGINT)
+    assert command.wait(60) == 130
+
+    assert discard_fill(world.wanted, world.bench.settings) is not None
+
+    assert load_fill(fill_folder(world.bench.settings, world.wanted.name)) is None
+    found = lifecycle.status(world.bench.project, world.bench.settings)
+    assert found is not None
+    assert found.state == "RUNNING"
