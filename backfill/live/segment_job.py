@@ -34,6 +34,8 @@ _STOP_TIMEOUT_S = 300.0
 _CANCEL_TIMEOUT_S = 30.0
 # So many restarts without a checkpoint between them mean that the job will not recover.
 _MAX_RESTARTS = 5
+# A TaskManager that was killed takes a while to come back, and the job restarts meanwhile.
+_NO_SLOT = "NoResourceAvailableException"
 # A part of the names of the tasks that end when everything was read; see JobGraph.java.
 _READERS = "replay order"
 
@@ -128,7 +130,7 @@ class SegmentJob:
             self._checkpoints, self._restarts = job.checkpoints, job.restarts
         if not job.is_active:
             raise self._failed(job, "was cancelled" if job.state == "CANCELED" else "fails")
-        if job.restarts - self._restarts >= _MAX_RESTARTS:
+        if job.restarts - self._restarts >= _MAX_RESTARTS and _NO_SLOT not in (job.failure or ""):
             self._flink.cancel(job.id)
             raise self._failed(job, "fails")
         self._progress.update(read)

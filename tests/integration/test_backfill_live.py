@@ -77,11 +77,11 @@ class World:
         for phase in kill_at:
             self.outputs.append(self._killed(self.command(*more), phase))
         process = self.command(*more)
-        self.outputs.append(process.communicate(timeout=400)[0])
+        self.outputs.append(process.communicate(timeout=600)[0])
         assert process.returncode == 0, "\n---\n".join(self.outputs)
 
     def _killed(self, process: subprocess.Popen[str], phase: str) -> str:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while process.poll() is None and not self.is_in(phase):
             assert time.monotonic() < deadline, f"{phase} was not reached"
             time.sleep(0.01)
@@ -215,7 +215,7 @@ def entity_of(entity: str, r: dict[str, Any]) -> str | None:
     return r[entity]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("parallelism", [1, 2])
 def test_after_the_takeover_new_views_have_the_values_of_all_events(world: World, parallelism: int) -> None:
     filled = run(world, parallelism=parallelism)
@@ -228,7 +228,7 @@ def test_after_the_takeover_new_views_have_the_values_of_all_events(world: World
     assert found.state == "RUNNING"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("victim", ["taskmanager", "jobmanager"])
 def test_kills_of_the_command_and_of_flink_change_no_value(world: World, stack: Stack, victim: str) -> None:
     """The command is killed at the beginning of phases, and Flink in the middle of the history."""
@@ -249,7 +249,7 @@ def test_kills_of_the_command_and_of_flink_change_no_value(world: World, stack: 
     assert len(world.outputs) == len(phases) + 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_fill_is_given_up_and_the_running_job_goes_on(world: World) -> None:
     lifecycle.start(world.bench.project, world.bench.settings)
     world.send(payments(200, world.seed))
