@@ -27,10 +27,13 @@ from streams.flink import lifecycle
 from streams.flink.rest import Flink
 from streams.oracle.reference import Timed, accept_events, agrees, tolerance, vector
 from streams.plan.project import Project, open_project
+from tests.published import published
 from tests.streams.job_bench import KEY, JobBench, define, payments, prepared, row
+from verify.check_features import check_features
+from verify.judged_sources import judged_source
 
-PACE_PER_S = 20
-BEFORE, AFTER, MOST = 400, 60, 12_000
+PACE_PER_S = 5
+BEFORE, AFTER, MOST = 400, 60, 6_000
 PHASES = (
     "planned", "replaying", "replayed", "stopping", "stopped", "reading the rest", "filled", "joined", "started",
 )  # fmt: skip
@@ -206,6 +209,11 @@ def check(world: World) -> Counter[str]:
                     wanted = expected.features[feature.name]
                     assert agrees(got[feature.name], wanted, allowed), (view.id, r["id"], feature.name, wanted)
                 filled[view.name] += 1
+    judged = judged_source(project, 0, world.bench.settings)
+    topic = published(read_topic(kafka, plan.features_topic), decoder)
+    found = check_features(plan, judged.events, topic, arrivals=judged.arrivals())
+    assert (found.mismatches, found.unverifiable) == (0, 0), found.examples
+    assert found.checked > 0
     return filled
 
 
