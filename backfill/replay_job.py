@@ -212,7 +212,7 @@ class ReplayJob:
         manifest, settings = self._manifest, self._settings
         if before is not None:
             self._save_checkpoint(self._flink.with_details(before))
-        checkpoint = _newest_checkpoint(manifest.checkpoint)
+        checkpoint = newest_checkpoint(manifest.checkpoint)
         if checkpoint is not None and self._has_all_records():
             self._progress.note(f"the job continues from its checkpoint {checkpoint}")
         else:
@@ -300,7 +300,7 @@ class ReplayJob:
         )
 
 
-def _newest_checkpoint(checkpoint: str | None) -> str | None:
+def newest_checkpoint(checkpoint: str | None) -> str | None:
     """Return the newest complete checkpoint of the same job as ``checkpoint``; None if there is none.
 
     Only local files are searched. On another file system, such as an object store, ``checkpoint`` is returned as is.

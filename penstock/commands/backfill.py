@@ -12,11 +12,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from backfill.live.run import FillRequest
 from backfill.manifest import BackfillManifest
 from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, plan_backfill, run_backfill
+from penstock.commands.backfill_live import fill_live
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.lazy import Entry, LazyGroup
@@ -42,7 +44,9 @@ backfill = LazyGroup(
     "backfill",
     help="Write the features of past events to Parquet, computed by the code of the live job; score past events.",
     entries={
-        "run": Entry(f"{_HERE}:run", "Write the features of past events to Parquet files."),
+        "run": Entry(
+            f"{_HERE}:run", "Write the features of past events to Parquet files; or fill new views of a running job."
+        ),
         "list": Entry(f"{_HERE}:list_backfills", "Show backfills and their jobs."),
         "show": Entry(f"{_HERE}:show", "Show what a backfill replays, and how far it is."),
         "cancel": Entry(f"{_HERE}:cancel", "Cancel the job of a backfill."),
@@ -53,10 +57,22 @@ backfill = LazyGroup(
 
 @click.command()
 @pipeline_argument
-@click.option("--from", "from_ms", type=EventTime(), required=True, help="Write rows from this event time on.")
-@click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
+@click.option(
+    "--into",
+    type=click.Choice(["parquet", "live"]),
+    default="parquet",
+    show_default=True,
+    help="Write rows to files; or fill the views that the running job lacks, and let them take over.",
+)
+@click.option(
+    "--from",
+    "from_ms",
+    type=EventTime(),
+    help="Write rows from this event time on. With --into live: values as of then or later must be complete.",
+)
+@click.option("--to", "to_ms", type=EventTime(), help="Write rows before this event time.")
 @click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
 @click.option(
@@ -66,32 +82,51 @@ backfill = LazyGroup(
     show_default=True,
     help="How many tasks each stage of the job has, and how many slots it takes in Flink; the rows are the same.",
 )
+@click.option(
+    "--allow-incomplete",
+    is_flag=True,
+    help="With --into live: fill with what there is if it is less than the longest window.",
+)
+@click.option("--discard", is_flag=True, help="With --into live: give up what has begun; the running job goes on.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 def run(
     pipeline: str,
-    *,
-    from_ms: int,
-    to_ms: int,
-    views: tuple[str, ...],
-    out: Path,
-    archive: str | None,
-    max_rate: int | None,
-    parallelism: int,
+    into: str,
+    from_ms: int | None,
+    to_ms: int | None,
+    out: Path | None,
     dry_run: bool,
+    **given: Any,
 ) -> None:
     """Write the features of past events of PIPELINE, computed by the code of the live job, to Parquet files.
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
+
+    With --into live, it fills the views that the running job lacks with their history, and replaces the job by one that
+    has them.
     """
+    views, archive, max_per_s = given["views"], given["archive"], given["max_rate"] or 0
+    if into == "live":
+        if to_ms is not None or out is not None:
+            raise click.UsageError("--into live takes neither --to nor --out")
+        if given["parallelism"] != 1:
+            raise click.UsageError("--parallelism is for files")
+        request = FillRequest(views, from_ms, archive, max_per_s, given["allow_incomplete"])
+        fill_live(pipeline, request, discard=given["discard"], dry_run=dry_run)
+        return
+    if from_ms is None or to_ms is None or out is None:
+        raise click.UsageError("give --from, --to and --out; or --into live")
+    if given["allow_incomplete"] or given["discard"]:
+        raise click.UsageError("--allow-incomplete and --discard are for --into live")
     project = open_project(pipeline)
-    request = BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive, parallelism)
+    wanted = BackfillRequest(from_ms, to_ms, views, max_per_s, archive, given["parallelism"])
     if dry_run:
-        _show_plan(project, plan_backfill(project, Settings(), request))
+        _show_plan(project, plan_backfill(project, Settings(), wanted))
         return
     stop = stop_event()
     try:
         with ProgressBar(Console()) as progress:
-            manifest = run_backfill(project, Settings(), request, out, progress, stop)
+            manifest = run_backfill(project, Settings(), wanted, out, progress, stop)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
         click.echo(

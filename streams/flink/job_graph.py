@@ -25,6 +25,7 @@ from streams.flink.submission import (
     DESCRIPTION_PARAMETER,
     KAFKA_VARIABLE,
     PII_KEY_VARIABLE,
+    Join,
     Submission,
     SubmissionResult,
 )
@@ -67,9 +68,13 @@ def submit(submission: Submission, kafka: str, personal_key: bytes) -> str | Non
 
 def assemble(environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes) -> None:
     """Add the job's operators to ``environment``: read, SQL, windows, SQL, write."""
+    new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
+    if isinstance(submission.kernel, Join):
+        join = submission.kernel
+        new_graph.join(environment._j_stream_execution_environment, join.live, join.filled, join.target)
+        return
     plan = PipelinePlan.model_validate_json(submission.kernel.plan)
     # JVM classes of the kernel; secrets go into serialized operators, never into the configuration that Flink shows.
-    new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
     graph = new_graph(submission.kernel.model_dump_json(), kafka, personal_key)
     events = graph.read(environment._j_stream_execution_environment)
     if graph.computesColumns():
@@ -147,7 +152,8 @@ def _remote_environment(submission: Submission) -> StreamExecutionEnvironment:
 
 def job_settings(submission: Submission) -> dict[str, str]:
     """The job's configuration, as Flink's option names and values."""
-    options, backfill = submission.description.options, submission.kernel.replay is not None
+    options, kernel = submission.description.options, submission.kernel
+    backfill = not isinstance(kernel, Join) and kernel.replay is not None and kernel.fill is None
     settings = {
         "pipeline.jars": ";".join(submission.jars),
         "pipeline.name": submission.name,
@@ -180,7 +186,8 @@ def job_settings(submission: Submission) -> dict[str, str]:
     if submission.savepoint is not None:
         settings["execution.state-recovery.path"] = submission.savepoint
         # NO_CLAIM: Flink never deletes the savepoint, and the user can start from it again.
-        # CLAIM: only the backfill uses its checkpoint, so Flink deletes it once a newer one exists.
+        # CLAIM: only the backfill uses its checkpoint, so Flink deletes it once a newer one exists. A fill may begin a
+        # segment again.
         settings["execution.state-recovery.ignore-unclaimed-state"] = str(submission.drop_state).lower()
         settings["execution.state-recovery.claim-mode"] = "CLAIM" if backfill else "NO_CLAIM"
     return settings

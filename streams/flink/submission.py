@@ -55,6 +55,7 @@ class Description(BaseModel):
         optional: The types of the optional fields that no hash has; see :func:`streams.plan.hashing.optional_fields`.
         entities: The entity of each stage.
         form: The fingerprint of its feature records' schema, in hexadecimal.
+        filled: The fill whose views the job took over when it started; see :class:`Fill`. None: it took over none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +66,7 @@ class Description(BaseModel):
     optional: dict[str, str]
     entities: tuple[str, ...]
     form: str
+    filled: str | None = None
 
 
 class Submission(BaseModel):
@@ -78,7 +80,7 @@ class Submission(BaseModel):
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
         drop_state: Whether the savepoint may have state of stages that the job no longer has.
         python_files: Folders with the modules of Python columns, for the Python path of Flink's workers.
-        kernel: The kernel's part; see ``penstock.kernel.graph.JobRequest``.
+        kernel: The kernel's part; see ``penstock.kernel.graph.JobRequest``. Or two savepoints that it joins.
         dry_run: Whether to assemble the job without submitting it.
     """
 
@@ -91,7 +93,7 @@ class Submission(BaseModel):
     savepoint: str | None
     drop_state: bool
     python_files: tuple[str, ...]
-    kernel: KernelRequest
+    kernel: KernelRequest | Join
     dry_run: bool
 
 
@@ -152,6 +154,38 @@ class Replay(Offsets):
         return (self, *self.additional_sources)
 
 
+class Fill(BaseModel):
+    """What makes a replay one that fills views of a running pipeline; see ``penstock.kernel.fill.Fill``.
+
+    Args:
+        run: The id of the fill.
+        segment: The number of the segment that the job replays, from 0.
+        end_savepoint: The savepoint at whose positions it ends; None: at those of the replay.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    segment: int
+    end_savepoint: str | None = None
+
+
+class Join(BaseModel):
+    """Savepoints to join; see ``penstock.kernel.fill.Savepoints``.
+
+    Args:
+        live: The savepoint of the running job.
+        filled: The savepoint of a fill that ended at its positions.
+        target: The path of the savepoint to write.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    live: str
+    filled: str
+    target: str
+
+
 class Limits(BaseModel):
     """Bytes of the longest record that each topic of a job takes.
 
@@ -205,6 +239,7 @@ class KernelRequest(BaseModel):
     unpublished_topic: str
     limits: Limits
     replay: Replay | None = None
+    fill: Fill | None = None
 
 
 class SubmissionResult(BaseModel):

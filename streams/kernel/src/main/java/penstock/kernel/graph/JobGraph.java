@@ -7,9 +7,11 @@ import java.util.Properties;
 import java.util.stream.Collectors;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.Table;
 import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
@@ -29,6 +31,9 @@ import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.SerializerTypeInfo;
+import penstock.kernel.fill.Fill;
+import penstock.kernel.fill.HoldOpen;
+import penstock.kernel.fill.JoinFunction;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
@@ -116,13 +121,37 @@ public final class JobGraph {
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
     ReplaySource source = new ReplaySource(KafkaConnectors.source(request, plan, kafka));
-    return env.fromSource(source, byTimestamp, topics())
-        .uid("source")
-        .transform(
-            "replay order",
-            new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
-            new ReplaySorter(request.replay().maxPerS()))
-        .uid("replay-order");
+    Fill fill = request.fill();
+    TypeInformation<RawRecord> type =
+        new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer());
+    DataStream<RawRecord> records =
+        env.fromSource(source, byTimestamp, topics())
+            .uid(fill == null ? "source" : fill.uid("source"))
+            .transform("replay order", type, new ReplaySorter(request.replay().maxPerS()))
+            .uid(fill == null ? "replay-order" : fill.uid("replay-order"));
+    return fill == null ? records : records.union(heldOpen(env, type));
+  }
+
+  @SuppressWarnings("deprecation") // see HoldOpen
+  private static DataStream<RawRecord> heldOpen(
+      StreamExecutionEnvironment env, TypeInformation<RawRecord> type) {
+    return env.addSource(new HoldOpen(), "hold open", type).uid("hold-open");
+  }
+
+  /**
+   * Adds the work of joining savepoints, in place of everything else.
+   *
+   * @param live the savepoint of the live job
+   * @param filled the savepoint of a fill that ended at the positions of the live job
+   * @param target the path of the savepoint to write
+   */
+  public static void join(
+      StreamExecutionEnvironment env, String live, String filled, String target) {
+    env.fromData(target)
+        .map(new JoinFunction(live, filled))
+        .returns(Types.STRING)
+        .name("join savepoints")
+        .sinkTo(new DiscardingSink<>());
   }
 
   private String topics() {
@@ -208,9 +237,13 @@ public final class JobGraph {
 
   /**
    * Publishes the features of events that have passed all stages. A record that is too long becomes
-   * a dead letter, except in a replay.
+   * a dead letter, except in a replay. A fill publishes nothing.
    */
   public void write(DataStream<Event> events) {
+    if (request.fill() != null) {
+      events.sinkTo(new DiscardingSink<>()).name("nothing").uid("nothing");
+      return;
+    }
     JobRequest.Limits limits = request.limits();
     SingleOutputStreamOperator<OutgoingRecord> records =
         events

@@ -53,13 +53,16 @@ final class Stages {
     if (AcceptFunction.isNeeded(plan)) {
       stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
     }
-    return request.replay() == null ? oneAfterTheOther(stream) : sideBySide(stream);
+    // The state of a fill joins that of the live job, so its stages are those.
+    boolean isLive = request.replay() == null || request.fill() != null;
+    return isLive ? oneAfterTheOther(stream) : sideBySide(stream);
   }
 
   /** The stages of a live job. A single task has them all without an exchange. */
   private DataStream<Event> oneAfterTheOther(DataStream<Event> events) {
     boolean ordered = plan.source().isOrdered();
-    boolean refreshes = plan.views().stream().anyMatch(Plan.View::refreshes);
+    boolean refreshes =
+        request.replay() == null && plan.views().stream().anyMatch(Plan.View::refreshes);
     DataStream<Event> stream = ordered || refreshes ? withWatermarks(events) : events;
     String sourceKey = plan.source().key();
     // The stage with the source's key comes first, whatever its place in a record, and
@@ -68,8 +71,12 @@ final class Stages {
     stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
     // With event-time order, de-duplicate before events are buffered: the first copy to arrive
     // counts.
+    // In a fill too: of its states, only those of the entities join the live job's.
     boolean firstDeduplicates =
-        plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
+        plan.needsDeduplication()
+            && !ordered
+            && request.fill() == null
+            && stages.get(0).key().equals(sourceKey);
     if (plan.needsDeduplication() && !firstDeduplicates) {
       stream = deduplicated(stream);
     }
@@ -162,7 +169,8 @@ final class Stages {
             deduplicates,
             request.submissionMs(),
             request.waitMs(),
-            refreshes)
+            refreshes,
+            request.fill() == null ? null : request.fill().stateName())
         .operator();
   }
 
