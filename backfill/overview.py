@@ -15,7 +15,7 @@ from penstock.settings import Settings
 from penstock.time import iso
 from streams.flink.rest import Flink, Job
 
-_JOB = re.compile(r"penstock-(?P<pipeline>.+)-backfill-(?P<run>[0-9a-f]{8})")
+_JOB = re.compile(r"penstock-(?P<pipeline>.+)-backfill-(?P<run>[0-9a-f]{8})(?:-\d+)?")
 _CANCEL_TIMEOUT_S = 60.0
 
 

@@ -134,7 +134,7 @@ def plan_replay(
             safe="nothing was started",
             next="keep the whole topic (retention.ms = -1), or back-fill with a version whose windows all end",
         )
-    earliest, latest = max(_earliest_from(lookback or 0, retained) for retained in topics), topic.newest_ms + 1
+    earliest, latest = max(earliest_from(lookback or 0, retained) for retained in topics), topic.newest_ms + 1
     possible = (
         f"--from {iso(max(earliest, topic.oldest_ms))} --to {iso(latest)}, or less"
         if earliest < latest
@@ -171,7 +171,7 @@ def plan_replay(
         additional_sources=tuple(others),
         from_ms=from_ms,
         to_ms=to_ms,
-        max_ahead_ms=_max_ahead_ms(replayed, replay_start_ms(plan, from_ms), newest),
+        max_ahead_ms=max_ahead_ms(replayed, replay_start_ms(plan, from_ms), newest),
     )
 
 
@@ -183,7 +183,7 @@ def _offsets(topic: RetainedTopic) -> Offsets:
     )
 
 
-def _earliest_from(lookback: int, topic: RetainedTopic) -> int:
+def earliest_from(lookback: int, topic: RetainedTopic) -> int:
     """Return the first ``from`` that depends on no deleted record; one that is never reached if no time is known."""
     first_timestamps = [
         p.first_timestamp if p.first_timestamp is not None else topic.newest_timestamp
@@ -195,7 +195,7 @@ def _earliest_from(lookback: int, topic: RetainedTopic) -> int:
     return max((timestamp + lookback + 1 for timestamp in first_timestamps), default=-(2**63))
 
 
-def _max_ahead_ms(partitions: list[RetainedPartition], start_ms: int, newest_timestamp: int) -> int:
+def max_ahead_ms(partitions: Sequence[RetainedPartition], start_ms: int, newest_timestamp: int) -> int:
     """Return how far a partition may be read ahead: the average time in which :data:`_AHEAD_RECORDS` came."""
     first = min((max(start_ms, p.first_timestamp or 0) for p in partitions), default=start_ms)
     records = sum(p.end - p.start for p in partitions)

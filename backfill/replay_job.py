@@ -17,6 +17,7 @@ from backfill.manifest import BackfillManifest
 from backfill.progress_bar import ProgressBar
 from backfill.restored import restore
 from backfill.resumable import StoppedError
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
@@ -99,11 +100,23 @@ class ReplayJob:
         """
         job = self._find_job() if self._manifest.job is None else self._await_job()
         if job is None or job.state in ("FAILED", "CANCELED"):
+            self._require_slots()
             # Without one in the manifest, a job is of topics that were about to be made anew: its checkpoint is, too.
             self._submit(job if self._manifest.job is not None else None)
         elif job.is_active:
             self._progress.note(f"attached to job {job.id}, which is running")
         self._progress.start_step("replay", self._manifest.events, self._replayed_records())
+
+    def _require_slots(self) -> None:
+        """Check that the job could run, which would wait for minutes, and fail without a word of the option."""
+        wanted = self._manifest.replay.parallelism
+        if wanted > 1 and wanted > (free := self._flink.free_slots()):
+            raise PenstockError(
+                f"Flink has {counted(free, 'free slot')}, not {wanted}",
+                where=self._flink.url,
+                safe="no job was started",
+                next=f"run the same command with --parallelism {max(1, free)}; it changes no row",
+            )
 
     def has_finished(self) -> bool:
         """Look at the job: whether it has finished. A lost one is submitted again.
@@ -199,7 +212,7 @@ class ReplayJob:
         manifest, settings = self._manifest, self._settings
         if before is not None:
             self._save_checkpoint(self._flink.with_details(before))
-        checkpoint = _newest_checkpoint(manifest.checkpoint)
+        checkpoint = newest_checkpoint(manifest.checkpoint)
         if checkpoint is not None and self._has_all_records():
             self._progress.note(f"the job continues from its checkpoint {checkpoint}")
         else:
@@ -287,7 +300,7 @@ class ReplayJob:
         )
 
 
-def _newest_checkpoint(checkpoint: str | None) -> str | None:
+def newest_checkpoint(checkpoint: str | None) -> str | None:
     """Return the newest complete checkpoint of the same job as ``checkpoint``; None if there is none.
 
     Only local files are searched. On another file system, such as an object store, ``checkpoint`` is returned as is.

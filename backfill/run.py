@@ -52,6 +52,7 @@ class BackfillRequest:
         views: The views whose features the rows have; empty for all.
         max_per_s: How many events to replay in a second at most; 0: as many as possible.
         archive: Has the records that Kafka has deleted; None: only those that Kafka still has are replayed.
+        parallelism: How many tasks of a stage, and so slots in Flink, the job has. It changes no row.
     """
 
     from_ms: int
@@ -59,6 +60,7 @@ class BackfillRequest:
     views: tuple[str, ...]
     max_per_s: int = 0
     archive: str | None = None
+    parallelism: int = 1
 
 
 def run_backfill(
@@ -99,7 +101,7 @@ def run_backfill(
             _require_same_source(manifest, request, folder)
         if manifest.state == "running":
             # For a job that is submitted from now on.
-            manifest.replay = manifest.replay.model_copy(update={"max_per_s": request.max_per_s})
+            manifest.replay = manifest.replay.model_copy(update=_pace(request))
             _write_rows(project, settings, manifest, request.archive, folder, progress, stop)
             if manifest.rows == 0:
                 scratch.delete(settings.kafka.access, manifest.replay.topic, manifest.job_name)
@@ -136,9 +138,14 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
         views=views,
         plan=plan_hash(plan),
         run=run,
-        replay=replay.model_copy(update={"max_per_s": request.max_per_s}),
+        replay=replay.model_copy(update=_pace(request)),
         archive=None if request.archive is None else without_secrets(request.archive),
     )
+
+
+def _pace(request: BackfillRequest) -> dict[str, int]:
+    """What of a replay changes no row, so that it may be another one each time."""
+    return {"max_per_s": request.max_per_s, "parallelism": request.parallelism}
 
 
 def _require_same_source(manifest: BackfillManifest, request: BackfillRequest, folder: Path) -> None:

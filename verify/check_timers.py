@@ -19,10 +19,12 @@ from streams.oracle.derived_features import derived_features
 from streams.oracle.reference import Timed, agrees
 from streams.plan.model import PipelinePlan, ViewPlan
 from verify.check_features import (
+    ORDER_FREE,
     compare_values,
     emissions_by_entity,
     emitted_values,
     is_in_offset_order,
+    positions_without,
     source_of,
     sql_values_agree,
 )
@@ -31,8 +33,6 @@ from verify.emissions import FeatureFindings, JudgedEvent, by_entity, emission_i
 from verify.published import Place, Position, Published
 from verify.window_engine import ChainValues
 
-# What the events in a window give in any order.
-_ORDER_FREE = frozenset({"count", "sum", "mean", "min", "max", "variance", "std", "distinct", "approx_distinct"})
 # The time that the job has to publish what is due.
 _PUBLISHING_MS = 5_000
 
@@ -147,7 +147,7 @@ def _changed(view: ViewPlan, part: Mapping[str, Any], rows: Sequence[Timed], as_
     values = ChainValues(view, rows, [len(rows) - 1], [as_of])
     found = []
     for feature in view.features:
-        if feature.operation not in _ORDER_FREE:
+        if feature.operation not in ORDER_FREE:
             continue
         expected = values.expected(feature)
         if not agrees(part[feature.name], expected.values[0], expected.allowed[0]):
@@ -171,6 +171,7 @@ def _check_view(
         if record.is_timer and part is not None:
             timers[part["entity"], part["epoch"]].append(record)
     emissions = emissions_by_entity(view, records, of_entity, FeatureFindings()) if timers else {}
+    without = positions_without(view, records)
     if timers and not view.refresh_ms:
         findings.unchecked.append(f"view {view.id} has timers, and no refresh in this definition")
     compared = []
@@ -183,7 +184,13 @@ def _check_view(
         of_both = [*of_entity[entity], *updates.get(entity, [])]
         ordered = is_in_offset_order(plan, view)
         chains = entity_chains(
-            of_epoch, of_both, FeatureFindings(), entity, ordered=ordered, without_value=without_value
+            of_epoch,
+            of_both,
+            FeatureFindings(),
+            entity,
+            ordered=ordered,
+            without_value=without_value,
+            silent=without,
         )
         known = {event.place: event for event in updates.get(entity, [])}
         compared += _check_entity(plan, view, chains.attempts, known, of_timers, latest, findings)

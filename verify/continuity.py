@@ -6,6 +6,9 @@ they give, the chain, is compared with the raw events: in every epoch it must be
 gaps, and the epochs together must have all of them. An attempt continues the chain of the attempts before it from its
 restored checkpoint; what it drops it must emit again.
 
+A view that was filled with its history before it took over has counted events of which no record has the view. In an
+epoch that begins so, they are the first events of the chain: in offset order, or else in the order of a replay.
+
 Events that only update windows give no record. The entity's next record names them, so they are in the chain too. Those
 after the entity's last record are in no chain.
 """
@@ -18,18 +21,20 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
-from verify.published import Place, Position
+from verify.published import Place, Position, clocks
 
 
 class Chain(NamedTuple):
     """Events in the order in which a view saw them, and the emissions that follow from it, with their indexes.
 
-    ``attempt`` is the attempt that emitted them.
+    ``attempt`` is the attempt that emitted them. ``is_sure`` is false if the order of its first events, for which the
+    view gave no record, may have been another one.
     """
 
     attempt: int
     events: list[JudgedEvent]
     emissions: list[tuple[int, ViewEmission]]
+    is_sure: bool = True
 
 
 class Chains(NamedTuple):
@@ -51,6 +56,7 @@ def entity_chains(
     *,
     ordered: bool,
     without_value: AbstractSet[Position] = frozenset(),
+    silent: AbstractSet[Position] = frozenset(),
 ) -> Chains:
     """The chains of one entity in one epoch.
 
@@ -61,13 +67,14 @@ def entity_chains(
         name: The view and the entity, for messages.
         ordered: Whether the view must see the events of a partition in offset order.
         without_value: Events that have neither a record nor an excerpt of it (:mod:`verify.unpublished`).
+        silent: Events whose records lack the view, as another definition wrote them.
     """
     if ordered and len({(event.source, event.position.partition) for event in events}) == 1:
-        return _chains_in_offset_order(emissions, events, findings, name, without_value)
+        return _chains_in_offset_order(emissions, events, findings, name, without_value | silent)
     if any(event.position in without_value for event in events if not event.source):
         findings.unverifiable += len(emissions)
         return Chains([], [], is_whole=False)
-    return chains_of(emissions, {event.place: event for event in events}, findings, name)
+    return chains_of(emissions, {event.place: event for event in events}, findings, name, silent)
 
 
 def chains_of(
@@ -75,6 +82,7 @@ def chains_of(
     events: Mapping[Place, JudgedEvent],
     findings: FeatureFindings,
     name: str,
+    silent: AbstractSet[Position] = frozenset(),
 ) -> Chains:
     """The chains of one entity in one epoch, from its ``seq`` numbers and the updating events that records name.
 
@@ -86,7 +94,16 @@ def chains_of(
     if not by_attempt:
         return Chains([], [])
     chain: list[JudgedEvent] = []
-    found = []
+    found: list[Chain] = []
+    first = next(iter(by_attempt.values()))[0]
+    before = first.seq - 1 - len(first.updates or ())
+    is_filled = before > 0 and bool(silent)
+    if is_filled and any(event.source for event in events.values()):
+        # Updating events that were counted in silence are named nowhere.
+        findings.unverifiable += len(emissions)
+        return Chains([], [], is_whole=False)
+    if is_filled:
+        chain = _in_replay_order(event for event in events.values() if event.position in silent)[-before:]
     for attempt, own in by_attempt.items():
         judged: list[tuple[int, ViewEmission]] = []
         for number, emission in enumerate(own):
@@ -105,8 +122,15 @@ def chains_of(
                 break
             chain += [*(events[place] for place in updates), events[Place(0, emission.position)]]
             judged.append((emission.seq - 1, emission))
-        found.append(Chain(attempt, chain, judged))
+        found.append(Chain(attempt, chain, judged, is_sure=not is_filled))
     return Chains(found, found[-1].events, all(emission.updates is not None for emission in emissions))
+
+
+def _in_replay_order(events: Iterable[JudgedEvent]) -> list[JudgedEvent]:
+    """Events of several partitions by the greatest Kafka timestamp of their partition so far, partition and offset."""
+    ordered = sorted(events, key=lambda event: event.position)
+    clocks_of = clocks((event.position, event.timestamp) for event in ordered)
+    return sorted(ordered, key=lambda event: (clocks_of[event.position], event.position))
 
 
 def _chains_in_offset_order(
@@ -170,7 +194,7 @@ def check_continuity(
     Args:
         epochs: The final chain of each epoch.
         events: All events of the entity, in offset order within each partition.
-        without: The events for which the view did not exist, because of an upgrade.
+        without: The events whose records lack the view, because another definition wrote them.
         findings: Collects mismatches.
         name: The view and the entity, for messages.
         ordered: Whether the view must see the events of a partition in offset order.
@@ -179,7 +203,9 @@ def check_continuity(
     counted: set[Position] = set()
     ends: dict[int, int] = {}
     for epoch in sorted(epochs):
-        for partition, seen in _by_partition(epochs[epoch]).items():
+        # What it counted in silence is as it must be if the values are.
+        spoken = (event for event in epochs[epoch] if event.position not in without)
+        for partition, seen in _by_partition(spoken).items():
             begin, end = min(seen), max(seen)
             run = [offset for offset in offsets[partition] if begin <= offset <= end]
             where = f"{name}, epoch {epoch}, partition {partition}"

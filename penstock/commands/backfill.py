@@ -13,11 +13,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from backfill.live.run import FillRequest
 from backfill.manifest import BackfillManifest, load_manifest
 from backfill.overview import backfill_of, cancel_backfill, find_backfills
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError, exclusive_lock
 from backfill.run import BackfillRequest, plan_backfill, run_backfill
+from penstock.commands.backfill_live import fill_live
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 # For the estimate of a dry run: start-up, and the pace on two cores with 42 features an event.
 _START_UP_S = 6.0
 _USUAL_PER_S = 50_000
+# MAX_PARALLELISM in streams/flink/job_graph.py.
+_MOST_TASKS = 128
 
 
 # The image of jobs runs backfills, and has nothing to score with.
@@ -45,7 +49,9 @@ backfill = LazyGroup(
     "backfill",
     help="Write the features of past events to Parquet, computed by the code of the live job; score past events.",
     entries={
-        "run": Entry(f"{_HERE}:run", "Write the features of past events to Parquet files."),
+        "run": Entry(
+            f"{_HERE}:run", "Write the features of past events to Parquet files; or fill new views of a running job."
+        ),
         "list": Entry(f"{_HERE}:list_backfills", "Show backfills and their jobs."),
         "show": Entry(f"{_HERE}:show", "Show what a backfill replays, and how far it is."),
         "cancel": Entry(f"{_HERE}:cancel", "Cancel the job of a backfill."),
@@ -56,31 +62,52 @@ backfill = LazyGroup(
 
 @click.command()
 @pipeline_argument
-@click.option("--from", "from_ms", type=EventTime(), required=True, help="Write rows from this event time on.")
-@click.option("--to", "to_ms", type=EventTime(), required=True, help="Write rows before this event time.")
-@click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @click.option(
     "--into",
-    type=click.Choice(["parquet", "cassandra"]),
+    type=click.Choice(["parquet", "cassandra", "live"]),
     default="parquet",
     show_default=True,
-    help="Where to bring the rows, beside the Parquet files in the folder.",
+    help="Write rows to files, and to the history, too; or fill views that the running job lacks, which take over.",
 )
+@click.option(
+    "--from",
+    "from_ms",
+    type=EventTime(),
+    help="Write rows from this event time on. With --into live: values as of then or later must be complete.",
+)
+@click.option("--to", "to_ms", type=EventTime(), help="Write rows before this event time.")
+@click.option("--view", "views", multiple=True, metavar="NAME", help="A view to write; may be repeated (default: all).")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @source_option
 @click.option("--max-rate", type=click.IntRange(1), metavar="N", help="Replay at most this many events per second.")
+@click.option(
+    "--parallelism",
+    type=click.IntRange(1, _MOST_TASKS),
+    default=1,
+    show_default=True,
+    help="How many tasks each stage of the job has, and how many slots it takes in Flink; the rows are the same.",
+)
+@click.option(
+    "--allow-incomplete",
+    is_flag=True,
+    help="With --into live: fill with what there is if it is less than the longest window.",
+)
+@click.option("--discard", is_flag=True, help="With --into live: give up what has begun; the running job goes on.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be replayed; start and write nothing.")
 @json_option
 def run(
     pipeline: str,
-    from_ms: int,
-    to_ms: int,
-    views: tuple[str, ...],
-    out: Path,
     *,
     into: str,
+    from_ms: int | None,
+    to_ms: int | None,
+    views: tuple[str, ...],
+    out: Path | None,
     archive: str | None,
     max_rate: int | None,
+    parallelism: int,
+    allow_incomplete: bool,
+    discard: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -90,12 +117,28 @@ def run(
 
     The live job is not affected. Ctrl-C cancels the backfill and keeps its progress; the same command continues it.
     Exits with 99 if the folder has the complete backfill already.
+
+    With --into live, it fills the views that the running job lacks with their history, and replaces the job by one that
+    has them.
     """
+    if into == "live":
+        if to_ms is not None or out is not None or as_json:
+            raise click.UsageError("--into live takes none of --to, --out and --json")
+        if parallelism != 1:
+            raise click.UsageError("--parallelism is for files")
+        request = FillRequest(views, from_ms, archive, max_rate or 0, allow_incomplete)
+        fill_live(pipeline, request, discard=discard, dry_run=dry_run)
+        return
+    if from_ms is None or to_ms is None or out is None:
+        raise click.UsageError("give --from, --to and --out; or --into live")
+    if allow_incomplete or discard:
+        raise click.UsageError("--allow-incomplete and --discard are for --into live")
     if dry_run and as_json:
         raise click.UsageError("--dry-run prints text: leave --json out")
-    project, request = open_project(pipeline), BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive)
+    project = open_project(pipeline)
+    wanted = BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive, parallelism)
     if dry_run:
-        _show_plan(project, plan_backfill(project, Settings(), request))
+        _show_plan(project, plan_backfill(project, Settings(), wanted))
         return
     settings, upserted = Settings(), None
     stop, before = stop_event(), load_manifest(out)
@@ -103,9 +146,9 @@ def run(
         _require_history(project, settings)
     try:
         with ProgressBar(Console(stderr=as_json)) as progress:
-            manifest = run_backfill(project, settings, request, out, progress, stop)
+            manifest = run_backfill(project, settings, wanted, out, progress, stop)
             if into == "cassandra":
-                upserted = _upsert(project, settings, out, manifest, progress, stop, request.max_per_s)
+                upserted = _upsert(project, settings, out, manifest, progress, stop, wanted.max_per_s)
     except StoppedError:
         click.echo("\nstopped; the progress is kept, and the same command continues", err=True)
         click.echo(
@@ -244,4 +287,7 @@ def _show_plan(project: Project, manifest: BackfillManifest) -> None:
     click.echo(f"{counted(manifest.events, 'record')}, about {seconds:,.0f} s at {rate:,} events/s")
     with Flink(Settings().flink.rest) as flink:
         slots = flink.free_slots()
-    click.echo(f"{counted(slots, 'free slot')} in Flink, of which it takes one" if slots else "Flink has no free slot")
+    takes = manifest.replay.parallelism
+    click.echo(
+        f"{counted(slots, 'free slot')} in Flink, of which it takes {takes}" if slots else "Flink has no free slot"
+    )

@@ -9,10 +9,11 @@ import click
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import skip_deleted_option
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import readable
 from streams.flink import lifecycle
-from streams.flink.upgrade import ReplacedJob
+from streams.flink.upgrade import ReplacedJob, UpgradePlan, plan_upgrade
 from streams.flink.upgrade import rescale as rescale_job
 from streams.flink.upgrade import upgrade as upgrade_job
 from streams.plan.project import open_project
@@ -100,17 +101,47 @@ def stop(pipeline: str) -> None:
 
 @job.command()
 @pipeline_argument
-def upgrade(pipeline: str) -> None:
+@click.option("--empty", is_flag=True, help="Begin new views with empty windows.")
+@click.option("--dry-run", is_flag=True, help="Only say what would become of each view; change nothing.")
+def upgrade(pipeline: str, empty: bool, dry_run: bool) -> None:
     """Replace the running job by one with the current definitions and release, from a savepoint.
 
-    The job keeps its options. Unchanged views keep their state, new views start empty. First restart the sinks, the
-    scorers and the drift app, so that they can read the new records.
+    The job keeps its options, and unchanged views their state. If there are new views, it is refused without --empty:
+    `penstock backfill run PIPELINE --into live` replaces the job, too, and fills them with their history first. Before,
+    restart the sinks, the scorers and the drift app, so that they can read the new records.
     """
-    replaced = upgrade_job(open_project(pipeline), Settings())
+    project, settings = open_project(pipeline), Settings()
+    plan = plan_upgrade(project, settings)
+    if dry_run:
+        _print_plan(pipeline, plan)
+        return
+    if plan.added and not empty:
+        raise PenstockError(
+            f"new views would begin empty, and count too little until their windows have filled: "
+            f"{', '.join(plan.added)}",
+            where=f"{settings.flink.rest}, job {plan.job.id}",
+            safe="the job keeps running unchanged",
+            next=f"penstock backfill run {pipeline} --into live, which fills them with their history; "
+            f"or penstock job upgrade {pipeline} --empty",
+        )
+    replaced = upgrade_job(project, settings)
     _print_change(pipeline, replaced)
     for what, views in (("started empty", replaced.added), ("removed, with their state", replaced.removed)):
         if views:
             click.echo(f"{what}: {', '.join(views)}")
+
+
+def _print_plan(pipeline: str, plan: UpgradePlan) -> None:
+    kept = [view for view in plan.target.views if view in plan.running.views]
+    for what, views in (
+        ("kept, with their state", kept),
+        ("would begin empty", plan.added),
+        ("would be removed, with their state", plan.removed),
+    ):
+        if views:
+            click.echo(f"{what}: {', '.join(views)}")
+    if plan.added:
+        click.echo(f"to fill them with their history: penstock backfill run {pipeline} --into live")
 
 
 @job.command()

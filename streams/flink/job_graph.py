@@ -25,6 +25,7 @@ from streams.flink.submission import (
     DESCRIPTION_PARAMETER,
     KAFKA_VARIABLE,
     PII_KEY_VARIABLE,
+    Join,
     Submission,
     SubmissionResult,
 )
@@ -67,9 +68,13 @@ def submit(submission: Submission, kafka: str, personal_key: bytes) -> str | Non
 
 def assemble(environment: StreamExecutionEnvironment, submission: Submission, kafka: str, personal_key: bytes) -> None:
     """Add the job's operators to ``environment``: read, SQL, windows, SQL, write."""
+    new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
+    if isinstance(submission.kernel, Join):
+        join = submission.kernel
+        new_graph.join(environment._j_stream_execution_environment, join.live, join.filled, join.target)
+        return
     plan = PipelinePlan.model_validate_json(submission.kernel.plan)
     # JVM classes of the kernel; secrets go into serialized operators, never into the configuration that Flink shows.
-    new_graph = get_gateway().jvm.penstock.kernel.graph.JobGraph
     graph = new_graph(submission.kernel.model_dump_json(), kafka, personal_key)
     events = graph.read(environment._j_stream_execution_environment)
     if graph.computesColumns():
@@ -147,7 +152,8 @@ def _remote_environment(submission: Submission) -> StreamExecutionEnvironment:
 
 def job_settings(submission: Submission) -> dict[str, str]:
     """The job's configuration, as Flink's option names and values."""
-    options = submission.description.options
+    options, kernel = submission.description.options, submission.kernel
+    backfill = not isinstance(kernel, Join) and kernel.replay is not None and kernel.fill is None
     settings = {
         "pipeline.jars": ";".join(submission.jars),
         "pipeline.name": submission.name,
@@ -156,8 +162,8 @@ def job_settings(submission: Submission) -> dict[str, str]:
         "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "parallelism.default": str(options.parallelism),
         "execution.attached": "false",
-        # Records do not wait for a network buffer to fill.
-        "execution.buffer-timeout.interval": "1 ms",
+        # Records do not wait for a network buffer to fill. Nobody waits for those of a backfill.
+        "execution.buffer-timeout.interval": "100 ms" if backfill else "1 ms",
         "state.backend.type": {"heap": "hashmap", "rocksdb": "rocksdb"}[options.state_backend],
         "execution.checkpointing.interval": f"{options.checkpoint_interval_ms} ms",
         # If a snapshot takes longer than the interval, the job still runs for one interval without a snapshot.
@@ -172,13 +178,16 @@ def job_settings(submission: Submission) -> dict[str, str]:
         "python.execution-mode": options.python_mode,
         "python.fn-execution.bundle.time": "5",
     }
+    if backfill:
+        # Nothing waits in the operators of a replay when a checkpoint begins: ViewsMerger.java.
+        settings["execution.checkpointing.unaligned.enabled"] = "false"
     if options.state_backend == "rocksdb":
         settings["execution.checkpointing.incremental"] = "true"
     if submission.savepoint is not None:
         settings["execution.state-recovery.path"] = submission.savepoint
         # NO_CLAIM: Flink never deletes the savepoint, and the user can start from it again.
-        # CLAIM: only the backfill uses its checkpoint, so Flink deletes it once a newer one exists.
-        backfill = submission.kernel.replay is not None
+        # CLAIM: only the backfill uses its checkpoint, so Flink deletes it once a newer one exists. A fill may begin a
+        # segment again.
         settings["execution.state-recovery.ignore-unclaimed-state"] = str(submission.drop_state).lower()
         settings["execution.state-recovery.claim-mode"] = "CLAIM" if backfill else "NO_CLAIM"
     return settings

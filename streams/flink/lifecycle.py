@@ -20,7 +20,7 @@ from penstock.settings import Settings
 from schemas.committed import require_unchanged
 from streams.flink.rest import Flink, Job
 from streams.flink.starting import deleted_error, starts
-from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Limits, Options, Replay
+from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Fill, Limits, Options, Replay
 from streams.flink.submit import submit_job
 from streams.plan.pipeline_topics import room_of_job
 from streams.plan.project import Project
@@ -53,6 +53,7 @@ def start(
     empty: bool = False,
     drop_state: bool = False,
     skip_deleted: bool = False,
+    filled: str | None = None,
     **options: Any,
 ) -> Job:
     """Submit the pipeline's job and return once all its tasks run.
@@ -67,6 +68,7 @@ def start(
         drop_state: Start even if the savepoint has state of stages that the pipeline no longer has.
         skip_deleted: Go on where Kafka deleted records before the job read them. Ends a job that restarts because of
             them.
+        filled: The fill whose views the savepoint has; the job's description names it.
         **options: The fields of :class:`streams.flink.submission.Options`.
 
     Raises:
@@ -96,8 +98,9 @@ def start(
             drop_state=drop_state,
             starts=from_offsets,
             skip_deleted=skip_deleted,
+            filled=filled,
         )
-        return _await_running(flink, job_id, project, settings, command)
+        return await_running(flink, job_id, project, settings, command)
 
 
 def start_backfill(
@@ -123,12 +126,56 @@ def start_backfill(
         partitions=project.pipeline.source.partitions,
         pipeline=project.reference,
     )
-    # A single task reads all partitions, so that it can order them.
+    # A single task reads all partitions, so that it can order them; the replay says how many tasks a stage has.
     options = Options(parallelism=1, exactly_once=True, checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS)
     longest = largest_messages([replay.topic], settings.kafka.access)[replay.topic]
     # The live job has published the dead letters.
     limits = Limits(features=longest, dead_letters=(0,) * len(project.plan.sources), unpublished=0)
     return submit_job(project, settings, options, limits, name=name, group=name, savepoint=checkpoint, replay=replay)
+
+
+def start_fill(
+    project: Project,
+    settings: Settings,
+    options: Options,
+    *,
+    name: str,
+    group: str,
+    replay: Replay,
+    fill: Fill,
+    savepoint: str | None,
+) -> str:
+    """Submit a segment of a fill; returns the job's id without waiting for it to run. It publishes nothing.
+
+    Args:
+        project: The pipeline, with a plan of the views to fill alone.
+        settings: The addresses of Kafka and Flink, and the key of personal data.
+        options: Those of the running job; a fill has a single task, whatever they say.
+        name: The name of the job.
+        group: Its consumer group.
+        replay: The offsets to read.
+        fill: Which segment it is.
+        savepoint: That of the segment before, or a checkpoint of this one; None for a first segment.
+
+    Raises:
+        PenstockError: as :func:`start`.
+    """
+    options = options.model_copy(
+        update={"parallelism": 1, "exactly_once": False, "checkpoint_interval_ms": _BACKFILL_CHECKPOINT_MS}
+    )
+    limits = Limits(features=0, dead_letters=(0,) * len(project.plan.sources), unpublished=0)
+    return submit_job(
+        project,
+        settings,
+        options,
+        limits,
+        name=name,
+        group=group,
+        savepoint=savepoint,
+        drop_state=True,  # of the source of the segment before
+        replay=replay,
+        fill=fill,
+    )
 
 
 def stop(project: Project, settings: Settings) -> str:
@@ -139,10 +186,21 @@ def stop(project: Project, settings: Settings) -> str:
     """
     with Flink(settings.flink.rest) as flink:
         path = flink.stop(require_running(flink, project).id, _STOP_TIMEOUT_S)
+    record_latest(project, settings, path)
+    return path
+
+
+def record_latest(project: Project, settings: Settings, path: str) -> None:
+    """Make a savepoint the one that :data:`LATEST` means."""
     path_file = _latest_savepoint_file(project, settings)
     path_file.parent.mkdir(parents=True, exist_ok=True)
     path_file.write_text(path + "\n", encoding="utf-8")
-    return path
+
+
+def latest(project: Project, settings: Settings) -> str | None:
+    """The savepoint that :data:`LATEST` means; None if there is none."""
+    path_file = _latest_savepoint_file(project, settings)
+    return path_file.read_text(encoding="utf-8").strip() if path_file.is_file() else None
 
 
 def cancel(project: Project, settings: Settings) -> None:
@@ -165,8 +223,8 @@ def failure_of(project: Project, settings: Settings, job: Job) -> PenstockError 
             options = Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION_PARAMETER, "")).options
         except ValidationError:  # another release submitted it
             options = Options()
-    latest = LATEST if _latest_savepoint_file(project, settings).is_file() else None
-    return deleted_error(job, settings, _start_command(project, options, job.checkpoint or latest))
+    last = None if latest(project, settings) is None else LATEST
+    return deleted_error(job, settings, _start_command(project, options, job.checkpoint or last))
 
 
 def status(project: Project, settings: Settings) -> Job | None:
@@ -268,14 +326,14 @@ def _savepoint_path(project: Project, settings: Settings, savepoint: str | None)
         return savepoint  # as Flink takes it: a path on its machines, or a URL
     if savepoint != LATEST:
         return _local_savepoint(project, savepoint)
-    path_file = _latest_savepoint_file(project, settings)
-    if not path_file.is_file():
+    found = latest(project, settings)
+    if found is None:
         raise PenstockError(
             f"no latest savepoint of {project.name} is recorded",
-            where=str(path_file),
+            where=str(_latest_savepoint_file(project, settings)),
             next=f"penstock job start {project.reference} --from-savepoint PATH, or --empty",
         )
-    return path_file.read_text(encoding="utf-8").strip()
+    return found
 
 
 def _local_savepoint(project: Project, savepoint: str) -> str:
@@ -297,7 +355,12 @@ def _latest_savepoint_file(project: Project, settings: Settings) -> Path:
     return settings.flink.state / "latest-savepoints" / project.name
 
 
-def _await_running(flink: Flink, job_id: str, project: Project, settings: Settings, command: str) -> Job:
+def await_running(flink: Flink, job_id: str, project: Project, settings: Settings, command: str) -> Job:
+    """Wait until all tasks of a job run; ``command`` starts it, for messages.
+
+    Raises:
+        PenstockError: if it does not run after two minutes, or keeps restarting; see :func:`start`.
+    """
     deadline = time.monotonic() + _RUNNING_TIMEOUT_S
     while True:
         job = flink.with_details(flink.job(job_id))

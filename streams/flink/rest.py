@@ -130,6 +130,23 @@ class Flink:
             f"the savepoint was not complete after {timeout_s:.0f} s", where=f"{self.url}, job {job_id}"
         )
 
+    def savepoint(self, job_id: str) -> str | None:
+        """The path of the newest complete savepoint of a job; None if it has none."""
+        newest = (self._get(f"/jobs/{job_id}/checkpoints").get("latest") or {}).get("savepoint") or {}
+        return newest.get("external_path")
+
+    def has_ended(self, job_id: str, part: str) -> bool:
+        """Whether the tasks of a job whose name has ``part`` have ended, while others may run on."""
+        return all(
+            vertex["status"] == "FINISHED"
+            for vertex in self._get(f"/jobs/{job_id}")["vertices"]
+            if part in vertex["name"]
+        )
+
+    def dispose(self, savepoint: str) -> None:
+        """Request that Flink deletes a savepoint."""
+        self._send("POST", "/savepoint-disposal", json={"savepoint-path": savepoint})
+
     def parameters(self, job_id: str) -> dict[str, str]:
         """The parameters that the job was submitted with; Flink shows them to all users."""
         parameters: dict[str, str] = self._get(f"/jobs/{job_id}/config")["execution-config"]["user-config"]

@@ -55,6 +55,7 @@ class Description(BaseModel):
         optional: The types of the optional fields that no hash has; see :func:`streams.plan.hashing.optional_fields`.
         entities: The entity of each stage.
         form: The fingerprint of its feature records' schema, in hexadecimal.
+        filled: The fill whose views the job took over when it started; see :class:`Fill`. None: it took over none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +66,7 @@ class Description(BaseModel):
     optional: dict[str, str]
     entities: tuple[str, ...]
     form: str
+    filled: str | None = None
 
 
 class Submission(BaseModel):
@@ -78,7 +80,7 @@ class Submission(BaseModel):
         savepoint: Path of the savepoint or retained checkpoint to continue from; None starts without state.
         drop_state: Whether the savepoint may have state of stages that the job no longer has.
         python_files: Folders with the modules of Python columns, for the Python path of Flink's workers.
-        kernel: The kernel's part; see ``penstock.kernel.graph.JobRequest``.
+        kernel: The kernel's part; see ``penstock.kernel.graph.JobRequest``. Or two savepoints that it joins.
         dry_run: Whether to assemble the job without submitting it.
     """
 
@@ -91,7 +93,7 @@ class Submission(BaseModel):
     savepoint: str | None
     drop_state: bool
     python_files: tuple[str, ...]
-    kernel: KernelRequest
+    kernel: KernelRequest | Join
     dry_run: bool
 
 
@@ -132,6 +134,7 @@ class Replay(Offsets):
         to_ms: Rows are published before this event time.
         max_ahead_ms: How far a partition may be read ahead of the others, by Kafka's timestamps.
         max_per_s: How many records to replay in a second at most; 0: as many as possible.
+        parallelism: Tasks of each stage. One task puts the records in order before them.
         restored: The topics that have copies of the records to read, in the plan's order; empty: the sources' own have
             them.
     """
@@ -142,12 +145,45 @@ class Replay(Offsets):
     to_ms: int
     max_ahead_ms: int
     max_per_s: int = 0
+    parallelism: int = 1
     restored: tuple[Restored, ...] = ()
 
     @property
     def sources(self) -> tuple[Offsets, ...]:
         """The offsets of all sources, in the plan's order."""
         return (self, *self.additional_sources)
+
+
+class Fill(BaseModel):
+    """What makes a replay one that fills views of a running pipeline; see ``penstock.kernel.fill.Fill``.
+
+    Args:
+        run: The id of the fill.
+        segment: The number of the segment that the job replays, from 0.
+        end_savepoint: The savepoint at whose positions it ends; None: at those of the replay.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    segment: int
+    end_savepoint: str | None = None
+
+
+class Join(BaseModel):
+    """Savepoints to join; see ``penstock.kernel.fill.Savepoints``.
+
+    Args:
+        live: The savepoint of the running job.
+        filled: The savepoint of a fill that ended at its positions.
+        target: The path of the savepoint to write.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    live: str
+    filled: str
+    target: str
 
 
 class Limits(BaseModel):
@@ -203,6 +239,7 @@ class KernelRequest(BaseModel):
     unpublished_topic: str
     limits: Limits
     replay: Replay | None = None
+    fill: Fill | None = None
 
 
 class SubmissionResult(BaseModel):

@@ -28,6 +28,8 @@ from streams.flink.submission import (
     KAFKA_VARIABLE,
     PII_KEY_VARIABLE,
     Description,
+    Fill,
+    Join,
     KernelRequest,
     Limits,
     Options,
@@ -62,6 +64,8 @@ def submit_job(
     starts: tuple[SourceStart, ...] = (),
     skip_deleted: bool = False,
     replay: Replay | None = None,
+    fill: Fill | None = None,
+    filled: str | None = None,
 ) -> str:
     """Submit a job and return its id without waiting for it to run.
 
@@ -77,6 +81,8 @@ def submit_job(
         starts: Where a live job begins to read its sources.
         skip_deleted: Whether it goes on where Kafka deleted records before it read them.
         replay: The offsets of a backfill; None runs the live job.
+        fill: What makes the replay fill views of a running pipeline.
+        filled: The fill whose views the job takes over from the savepoint.
 
     Raises:
         PenstockError: if a jar, the key or Flink is missing, or Flink refuses the job.
@@ -93,6 +99,8 @@ def submit_job(
         starts=starts,
         skip_deleted=skip_deleted,
         replay=replay,
+        fill=fill,
+        filled=filled,
     )
     assert job_id is not None
     return job_id
@@ -107,6 +115,29 @@ def dry_run_job(
         PenstockError: as :func:`submit_job`, apart from the errors of a running Flink.
     """
     _build_and_submit(project, settings, options, name, group, limits=limits, dry_run=True)
+
+
+def submit_join(project: Project, settings: Settings, join: Join, *, name: str) -> str:
+    """Submit a job that joins two savepoints; returns its id without waiting for it to run.
+
+    Raises:
+        PenstockError: as :func:`submit_job`.
+    """
+    options = Options()
+    submission = Submission(
+        name=name,
+        flink_rest=settings.flink.rest,
+        jars=_jars(settings),
+        description=description_of(project, options),
+        savepoint=None,
+        drop_state=False,
+        python_files=(),
+        kernel=join,
+        dry_run=False,
+    )
+    job_id = _run_job_graph(submission, "", settings)
+    assert job_id is not None
+    return job_id
 
 
 def description_of(project: Project, options: Options) -> Description:
@@ -144,6 +175,8 @@ def _build_and_submit(
     starts: tuple[SourceStart, ...] = (),
     skip_deleted: bool = False,
     replay: Replay | None = None,
+    fill: Fill | None = None,
+    filled: str | None = None,
     dry_run: bool = False,
 ) -> str | None:
     plan = project.plan
@@ -166,13 +199,14 @@ def _build_and_submit(
         unpublished_topic=dead_letters_of(plan.features_topic),
         limits=limits,
         replay=replay,
+        fill=fill,
     )
     with _python_files(project.pipeline) as python_files:
         submission = Submission(
             name=name,
             flink_rest=settings.flink.rest,
             jars=jars,
-            description=description_of(project, options),
+            description=description_of(project, options).model_copy(update={"filled": filled}),
             savepoint=savepoint,
             drop_state=drop_state,
             python_files=python_files,

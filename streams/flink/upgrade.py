@@ -41,22 +41,61 @@ class ReplacedJob:
     removed: tuple[str, ...]
 
 
-def upgrade(project: Project, settings: Settings) -> ReplacedJob:
-    """Replace the running job by a job with the current definitions and release, and the same options.
+@dataclass(frozen=True)
+class UpgradePlan:
+    """What an upgrade would do, checked as far as it can be without a change.
 
-    Unchanged views keep their state, new views start empty, and the state of removed views is dropped.
+    Args:
+        job: The running job.
+        running: Its description.
+        target: The description of the new job.
+    """
+
+    job: Job
+    running: Description
+    target: Description
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Views (``name@version``) that the running job lacks: they would begin empty."""
+        return tuple(view for view in self.target.views if view not in self.running.views)
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Views that the new job would no longer have: their state would be dropped."""
+        return tuple(view for view in self.running.views if view not in self.target.views)
+
+    @property
+    def drops_state(self) -> bool:
+        """Whether the state of a whole entity is dropped."""
+        return not set(self.running.entities) <= set(self.target.entities)
+
+
+def plan_upgrade(project: Project, settings: Settings) -> UpgradePlan:
+    """Say what an upgrade to the current definitions would do; changes nothing.
 
     Raises:
-        PenstockError: if no job runs, a view changed under an old version, a schema of feature records is not
-            committed, or the dry run of the new job fails: the old job keeps running then. Also if the new job does not
-            start: it is cancelled, and the error names the command that continues.
+        PenstockError: if no job runs, a view changed under an old version, or a schema of feature records is not
+            committed.
     """
     with Flink(settings.flink.rest) as flink:
         old_job, running = _running_job(flink, project)
     target = description_of(project, running.options)
     _require_unchanged_views(running, target, project)
     _require_committed_records(running, target, project)
-    return _replace_job(project, settings, old_job, running, target)
+    return UpgradePlan(old_job, running, target)
+
+
+def upgrade(project: Project, settings: Settings) -> ReplacedJob:
+    """Replace the running job by a job with the current definitions and release, and the same options.
+
+    Unchanged views keep their state, new views start empty, and the state of removed views is dropped.
+
+    Raises:
+        PenstockError: as :func:`plan_upgrade`, or if the dry run of the new job fails: the old job keeps running then.
+            Also if the new job does not start: it is cancelled, and the error names the command that continues.
+    """
+    return _replace_job(project, settings, plan_upgrade(project, settings))
 
 
 def rescale(project: Project, settings: Settings, parallelism: int) -> ReplacedJob:
@@ -85,7 +124,7 @@ def rescale(project: Project, settings: Settings, parallelism: int) -> ReplacedJ
             safe="the job keeps running unchanged",
             next="start more TaskManagers, or choose a lower parallelism",
         )
-    return _replace_job(project, settings, old_job, running, target)
+    return _replace_job(project, settings, UpgradePlan(old_job, running, target))
 
 
 def _running_job(flink: Flink, project: Project) -> tuple[Job, Description]:
@@ -144,13 +183,21 @@ def _require_committed_records(running: Description, target: Description, projec
             )
 
 
-def _replace_job(
-    project: Project, settings: Settings, old_job: Job, running: Description, target: Description
-) -> ReplacedJob:
-    options = target.options
+def require_startable(project: Project, settings: Settings, options: Options) -> None:
+    """Check what can be checked of a new job while the old one runs, its graph included.
+
+    Raises:
+        PenstockError: if it would not start.
+    """
     limits = lifecycle.require_ready(project, settings)
-    dry_run_job(project, settings, options, limits, name=old_job.name, group=lifecycle.job_group(project))
-    drop_state = not set(running.entities) <= set(target.entities)
+    dry_run_job(
+        project, settings, options, limits, name=lifecycle.job_name(project), group=lifecycle.job_group(project)
+    )
+
+
+def _replace_job(project: Project, settings: Settings, plan: UpgradePlan) -> ReplacedJob:
+    running, options, drop_state = plan.running, plan.target.options, plan.drops_state
+    require_startable(project, settings, options)
     savepoint = lifecycle.stop(project, settings)
     try:
         job = lifecycle.start(project, settings, savepoint=savepoint, drop_state=drop_state, **options.model_dump())
@@ -170,6 +217,6 @@ def _replace_job(
         job=job,
         savepoint=savepoint,
         options=options,
-        added=tuple(view for view in target.views if view not in running.views),
-        removed=tuple(view for view in running.views if view not in target.views),
+        added=plan.added,
+        removed=plan.removed,
     )

@@ -41,6 +41,9 @@ class FakeFlink:
     def with_details(self, job: Job) -> Job:
         return job
 
+    def free_slots(self) -> int:
+        return 3
+
     def checkpoint(self, job_id: str) -> None:
         self.requests.append(f"checkpoint {job_id}")
 
@@ -159,3 +162,14 @@ def test_a_process_that_is_killed_while_it_makes_the_topic_anew_leaves_no_checkp
     monkeypatch.setattr(replay_job, "start_backfill", lambda *_, checkpoint, **__: submitted.append(checkpoint))
     watched(flink, tmp_path, left).begin()
     assert submitted == [None]
+
+
+def test_more_tasks_than_free_slots_are_refused_before_anything_is_made(clock: list[float], tmp_path: Path) -> None:
+    wide = manifest()
+    wide.replay = wide.replay.model_copy(update={"parallelism": 4})
+    flink = FakeFlink()
+    flink.job = replace(RUNNING, state="CANCELED")
+    with pytest.raises(PenstockError, match="Flink has 3 free slots, not 4") as refused:
+        watched(flink, tmp_path, wide).begin()
+    assert "--parallelism 3" in str(refused.value.next)
+    assert flink.requests == []

@@ -134,8 +134,8 @@ class World:
         assert producer.flush(120) == 0, "the events could not be published"
         return cls(stack, project, file, parquet, events)
 
-    def backfill(self, code: Path, out: Path) -> Run:
-        """The backfill of all payments by the command of a working copy."""
+    def backfill(self, code: Path, out: Path, *more: str) -> Run:
+        """The backfill of all payments by the command of a working copy, with more arguments."""
         arguments = [
             "--from",
             str(START_MS),
@@ -143,6 +143,7 @@ class World:
             str(START_MS + (self.events - 1) * SPACING_MS + 1),
             "--out",
             str(out),
+            *more,
         ]
         own = {"PYTHONPATH": str(code), "PENSTOCK_JARS": str(code / "build" / "jars")}
         pids = {"task manager": self.stack.pid("taskmanager"), "broker": self.stack.pid("kafka")}
@@ -252,6 +253,9 @@ def measure(stack: BenchStack, size: Size, before: Path) -> dict[str, Any]:
     world = World.make(stack, size.events)
     runs = {"now": world.backfill(ROOT, folder / "now")}
     say("now", runs["now"])
+    runs["parallelism 2"] = world.backfill(ROOT, folder / "wide", "--parallelism", "2")
+    say("parallelism 2", runs["parallelism 2"])
+    assert rows_of(folder / "now").equals(rows_of(folder / "wide"))
     runs["before"] = world.backfill(before, folder / "before_out")
     say("before", runs["before"])
     assert rows_of(folder / "now").equals(rows_of(folder / "before_out"))

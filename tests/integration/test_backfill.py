@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -31,6 +33,10 @@ from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
 from backfill.run import BackfillRequest, run_backfill
 from backfill.run_again import plan_again
+from deploy.local.ports import Ports
+from deploy.local.services.flink import TASK_SLOTS, taskmanager
+from deploy.local.services.flink import environment as environment_of_flink
+from deploy.local.services.service import Layout
 from deploy.local.stack import Stack
 from penstock.cassandra_client import connect_cassandra
 from penstock.commands.options import EventTime
@@ -230,8 +236,11 @@ def test_with_a_source_in_order_of_event_time_all_entities_and_timer_records_equ
         assert time.monotonic() < deadline
     lifecycle.stop(bench.project, bench.settings)
 
-    backfill(bench, BackfillRequest(START_MS + 1_000_000, history.end_ms, ()), tmp_path / "out")
+    wanted = BackfillRequest(START_MS + 1_000_000, history.end_ms, ())
+    backfill(bench, wanted, tmp_path / "out")
+    backfill(bench, dataclasses.replace(wanted, parallelism=3), tmp_path / "wide")
 
+    assert part_files(tmp_path / "wide") == part_files(tmp_path / "out")
     findings = checked(bench, tmp_path / "out")
     assert findings.mismatches == 0, findings.examples
     assert findings.order_differences == 0, "shops come from all partitions, and yet in one order"
@@ -242,6 +251,7 @@ def command(bench: JobBench, wanted: BackfillRequest, folder: Path, *also: str) 
     file = folder.parent / f"{bench.pipeline.name}.py"
     arguments = [str(file), "--from", str(wanted.from_ms), "--to", str(wanted.to_ms), "--out", str(folder)]
     arguments += [part for view in wanted.views for part in ("--view", view)]
+    arguments += ["--parallelism", str(wanted.parallelism)]
     return subprocess.Popen(
         [sys.executable, "-m", "penstock", "backfill", "run", *arguments, *also],
         stdout=subprocess.PIPE,
@@ -389,6 +399,71 @@ def test_a_backfill_killed_on_its_way_into_cassandra_is_there_once_and_the_verif
     assert [text for text in verified().examples if "differs in event_id" in text]
     session.execute(f"DELETE FROM {table} WHERE {key}", broken)
     assert [text for text in verified().examples if "is missing" in text]
+
+
+@contextmanager
+def second_task_manager(stack: Stack) -> Iterator[None]:
+    """A TaskManager with as many slots beside the stack's, which is killed at the end."""
+    layout = Layout(stack.home, Ports.free(), "second")
+    with Flink(Settings().flink.rest) as flink, (stack.home / "second-taskmanager.log").open("w") as log:
+        before = flink.free_slots()
+        # Its configuration is the stack's, its port of metrics its own.
+        variables = {**environment_of_flink(layout), "FLINK_PID_DIR": str(layout.data("flink") / "second")}
+        process = subprocess.Popen(taskmanager(layout), env=variables, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 90
+            while flink.free_slots() < before + TASK_SLOTS:
+                assert process.poll() is None, log.name
+                assert time.monotonic() < deadline, log.name
+                time.sleep(0.2)
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def part_files(folder: Path) -> dict[str, str]:
+    """The digest of each part of a complete backfill."""
+    parts = [part.file for part in read_backfill(folder).manifest.parts]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in parts}
+
+
+@pytest.mark.timeout(600)
+def test_every_parallelism_on_one_or_two_task_managers_gives_the_same_bytes(
+    environment: None, stack: Stack, suffix: str, tmp_path: Path
+) -> None:
+    bench = prepared(define(tmp_path, suffix, python=True), Settings())
+    history = History(bench, 4_000, seed=7)
+    wanted = BackfillRequest(START_MS + 3_600_000, history.end_ms, ())
+    with Flink(bench.settings.flink.rest) as flink:
+        more_than_one_has = flink.free_slots() + 1
+    for parallelism in (1, 2, 4):
+        backfill(bench, dataclasses.replace(wanted, parallelism=parallelism), tmp_path / str(parallelism))
+    on_two = dataclasses.replace(wanted, parallelism=more_than_one_has)
+    with pytest.raises(PenstockError, match=f"Flink has .* not {more_than_one_has}"):
+        backfill(bench, on_two, tmp_path / "refused")
+    harmed = tmp_path / "harmed"
+    with second_task_manager(stack):
+        backfill(bench, on_two, tmp_path / "on two")
+        # Slow enough to be killed in the middle.
+        (tmp_path / "gate").touch()
+        process = command(bench, on_two, harmed)
+        await_checkpoint(process, harmed)
+    # The second TaskManager is gone for good: the job goes on with what is left.
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    (tmp_path / "gate").unlink()
+    process = command(bench, dataclasses.replace(wanted, parallelism=2), harmed)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "the job continues from its checkpoint" in said
+
+    rows = part_files(tmp_path / "1")
+    assert read_backfill(tmp_path / "1").manifest.rows > 3_000
+    assert {name: part_files(tmp_path / name) for name in ("2", "4", "on two", "harmed")} == dict.fromkeys(
+        ("2", "4", "on two", "harmed"), rows
+    )
 
 
 def test_an_impossible_backfill_is_refused_before_anything_starts(bench: JobBench, tmp_path: Path) -> None:

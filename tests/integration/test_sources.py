@@ -206,7 +206,9 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
         assert last[event["id"]]["by_pair"]["entity"] == pair
 
     start, end = min(e.time for e in shown.events.values()), max(e.time for e in shown.events.values()) + 1
-    manifest = run_quietly(bench.project, bench.settings, BackfillRequest(start, end, ()), tmp_path / "backfill")
+    manifest = run_quietly(
+        bench.project, bench.settings, BackfillRequest(start, end, (), parallelism=2), tmp_path / "backfill"
+    )
     assert manifest.rows == len(shown.events)
     replayed = check_backfill(
         bench.plan,

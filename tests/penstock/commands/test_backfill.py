@@ -106,14 +106,17 @@ def test_a_dry_run_shows_offsets_time_and_slots_and_writes_nothing(
     def planned(_project: object, _settings: object, request: BackfillRequest) -> object:
         requests.append(request)
         found = manifest()
-        return found.model_copy(update={"replay": found.replay.model_copy(update={"max_per_s": request.max_per_s})})
+        pace = {"max_per_s": request.max_per_s, "parallelism": request.parallelism}
+        return found.model_copy(update={"replay": found.replay.model_copy(update=pace)})
 
     monkeypatch.setattr(command, "plan_backfill", planned)
-    text = said("run", "fraud", *RANGE, "--out", str(tmp_path / "o"), "--max-rate", "2", "--dry-run")
-    assert requests == [BackfillRequest(7, 9, (), 2)]
+    text = said(
+        "run", "fraud", *RANGE, "--out", str(tmp_path / "o"), "--max-rate", "2", "--parallelism", "4", "--dry-run"
+    )
+    assert requests == [BackfillRequest(7, 9, (), 2, parallelism=4)]
     assert text.splitlines()[-2:] == [
         "8 records, about 10 s at 2 events/s",
-        "7 free slots in Flink, of which it takes one",
+        "7 free slots in Flink, of which it takes 4",
     ]
     assert "[0] 3 to 10" in text
     assert not (tmp_path / "o").exists()

@@ -3,21 +3,15 @@ package penstock.kernel.graph;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.List;
 import java.util.Properties;
 import java.util.stream.Collectors;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
-import org.apache.flink.api.common.functions.FilterFunction;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.streaming.api.datastream.DataStream;
-import org.apache.flink.streaming.api.datastream.DataStreamUtils;
-import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
-import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
+import org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.Table;
 import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
@@ -34,22 +28,17 @@ import penstock.kernel.encode.FeatureEncoder;
 import penstock.kernel.encode.OutgoingRecord;
 import penstock.kernel.encode.OutgoingRecordSerializer;
 import penstock.kernel.event.ColumnLayout;
-import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventSerializer;
 import penstock.kernel.event.SerializerTypeInfo;
-import penstock.kernel.order.EventTimeSorter;
-import penstock.kernel.order.WatermarkSupplier;
+import penstock.kernel.fill.Fill;
+import penstock.kernel.fill.HoldOpen;
+import penstock.kernel.fill.JoinFunction;
 import penstock.kernel.plan.Plan;
-import penstock.kernel.replay.Replay;
 import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
 import penstock.kernel.replay.RetainedSource;
 import penstock.kernel.replay.TimestampWatermarks;
-import penstock.kernel.stage.AcceptFunction;
-import penstock.kernel.stage.DeduplicationFunction;
-import penstock.kernel.stage.EntityKeySelector;
-import penstock.kernel.stage.StageFunction;
 
 /**
  * The JVM part of the job. {@code streams/flink/job_graph.py} connects its pieces: raw topics to
@@ -132,13 +121,37 @@ public final class JobGraph {
             .withWatermarkAlignment(
                 "replay", Duration.ofMillis(request.replay().maxAheadMs()), ALIGNMENT_INTERVAL);
     ReplaySource source = new ReplaySource(KafkaConnectors.source(request, plan, kafka));
-    return env.fromSource(source, byTimestamp, topics())
-        .uid("source")
-        .transform(
-            "replay order",
-            new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer()),
-            new ReplaySorter(request.replay().maxPerS()))
-        .uid("replay-order");
+    Fill fill = request.fill();
+    TypeInformation<RawRecord> type =
+        new SerializerTypeInfo<>(RawRecord.class, new RawRecordSerializer());
+    DataStream<RawRecord> records =
+        env.fromSource(source, byTimestamp, topics())
+            .uid(fill == null ? "source" : fill.uid("source"))
+            .transform("replay order", type, new ReplaySorter(request.replay().maxPerS()))
+            .uid(fill == null ? "replay-order" : fill.uid("replay-order"));
+    return fill == null ? records : records.union(heldOpen(env, type));
+  }
+
+  @SuppressWarnings("deprecation") // see HoldOpen
+  private static DataStream<RawRecord> heldOpen(
+      StreamExecutionEnvironment env, TypeInformation<RawRecord> type) {
+    return env.addSource(new HoldOpen(), "hold open", type).uid("hold-open");
+  }
+
+  /**
+   * Adds the work of joining savepoints, in place of everything else.
+   *
+   * @param live the savepoint of the live job
+   * @param filled the savepoint of a fill that ended at the positions of the live job
+   * @param target the path of the savepoint to write
+   */
+  public static void join(
+      StreamExecutionEnvironment env, String live, String filled, String target) {
+    env.fromData(target)
+        .map(new JoinFunction(live, filled))
+        .returns(Types.STRING)
+        .name("join savepoints")
+        .sinkTo(new DiscardingSink<>());
   }
 
   private String topics() {
@@ -183,64 +196,7 @@ public final class JobGraph {
    * range follow.
    */
   public DataStream<Event> windows(DataStream<Event> events) {
-    boolean ordered = plan.source().isOrdered();
-    boolean refreshes =
-        request.replay() == null && plan.views().stream().anyMatch(Plan.View::refreshes);
-    DataStream<Event> stream = events;
-    if (AcceptFunction.isNeeded(plan)) {
-      stream = stream.filter(new AcceptFunction(request.plan())).name("accept").uid("accept");
-    }
-    stream = ordered || refreshes ? withWatermarks(stream) : stream;
-    String sourceKey = plan.source().key();
-    // The stage with the source's key comes first, whatever its place in a record, and
-    // de-duplicates. Its de-duplication state is then kept when other entities are added.
-    List<Plan.Stage> stages = new ArrayList<>(plan.stages());
-    stages.sort(Comparator.comparing(stage -> !stage.key().equals(sourceKey)));
-    // With event-time order, de-duplicate before events are buffered: the first copy to arrive
-    // counts.
-    boolean firstDeduplicates =
-        plan.needsDeduplication() && !ordered && stages.get(0).key().equals(sourceKey);
-    if (plan.needsDeduplication() && !firstDeduplicates) {
-      stream =
-          keyed(
-                  stream,
-                  sourceKey,
-                  new DeduplicationFunction(request.plan(), request.waitMs()).operator())
-              .name("de-duplicate")
-              .uid("deduplicate");
-    }
-    for (int i = 0; i < stages.size(); i++) {
-      Plan.Stage stage = stages.get(i);
-      boolean deduplicates = firstDeduplicates && i == 0;
-      if (ordered) {
-        stream =
-            keyed(
-                    stream,
-                    stage.key(),
-                    new KeyedProcessOperator<>(new EventTimeSorter(request.plan(), i == 0)))
-                .name("event time of " + stage.entity())
-                .uid("order-" + stage.entity());
-      }
-      StageFunction function =
-          new StageFunction(
-              request.plan(),
-              stage.entity(),
-              deduplicates,
-              request.submissionMs(),
-              request.waitMs(),
-              refreshes);
-      stream =
-          keyed(stream, stage.key(), function.operator())
-              .name("windows of " + stage.entity())
-              .uid("stage-" + stage.entity());
-    }
-    if (plan.hasUpdates()) {
-      stream = stream.filter(new TriggerFilter(plan)).name("triggering").uid("triggering");
-    }
-    Replay replay = request.replay();
-    return replay == null
-        ? stream
-        : stream.filter(event -> replay.includes(event.time)).name("in range").uid("in-range");
+    return new Stages(request, plan, layout).addTo(events);
   }
 
   /**
@@ -257,6 +213,7 @@ public final class JobGraph {
     DataStream<RowData> rows =
         events
             .map(new FeatureRows.EventToInputRow(request.plan()))
+            .setParallelism(events.getParallelism())
             .returns(InternalTypeInfo.of(FeatureRows.inputs(plan, eventSerializer(false))))
             .name("to features");
     return tables.fromDataStream(rows);
@@ -273,15 +230,20 @@ public final class JobGraph {
     DataType type = DataTypes.of(outputs).notNull().bridgedTo(RowData.class);
     DataStream<RowData> rows = tables.toDataStream(table, type);
     return rows.map(new FeatureRows.OutputRowToEvent(request.plan()))
+        .setParallelism(rows.getParallelism())
         .returns(eventType(false))
         .name("from features");
   }
 
   /**
    * Publishes the features of events that have passed all stages. A record that is too long becomes
-   * a dead letter, except in a replay.
+   * a dead letter, except in a replay. A fill publishes nothing.
    */
   public void write(DataStream<Event> events) {
+    if (request.fill() != null) {
+      events.sinkTo(new DiscardingSink<>()).name("nothing").uid("nothing");
+      return;
+    }
     JobRequest.Limits limits = request.limits();
     SingleOutputStreamOperator<OutgoingRecord> records =
         events
@@ -292,6 +254,7 @@ public final class JobGraph {
                     limits.features(),
                     limits.unpublished()))
             .returns(new SerializerTypeInfo<>(OutgoingRecord.class, new OutgoingRecordSerializer()))
+            .setParallelism(events.getParallelism())
             .name("encode")
             .uid("encode");
     if (request.replay() == null) {
@@ -303,58 +266,9 @@ public final class JobGraph {
     }
     records
         .sinkTo(KafkaConnectors.features(request, plan, kafka))
+        .setParallelism(records.getParallelism())
         .name(plan.featuresTopic())
         .uid("features");
-  }
-
-  /** Adds event times and watermarks. */
-  private DataStream<Event> withWatermarks(DataStream<Event> events) {
-    Replay replay = request.replay();
-    int partitions =
-        replay == null
-            ? plan.sources().stream().mapToInt(Plan.Source::partitions).sum()
-            : replay.start().size();
-    WatermarkSupplier watermarks =
-        new WatermarkSupplier(plan.source(), partitions, events.getParallelism(), replay != null);
-    return events
-        .assignTimestampsAndWatermarks(
-            WatermarkStrategy.forGenerator(watermarks)
-                .withTimestampAssigner((event, timestamp) -> event.time))
-        .name("event time")
-        .uid("event-time");
-  }
-
-  private SingleOutputStreamOperator<Event> keyed(
-      DataStream<Event> stream,
-      String column,
-      KeyedProcessOperator<String, Event, Event> operator) {
-    EntityKeySelector key = new EntityKeySelector(EntityKey.of(plan, layout, column));
-    // A single task needs no exchange: its stages are chained. State still has key groups, so that
-    // the job can scale out later.
-    KeyedStream<Event, String> keyed =
-        stream.getParallelism() == 1
-            ? DataStreamUtils.reinterpretAsKeyedStream(stream, key, Types.STRING)
-            : stream.keyBy(key, Types.STRING);
-    return keyed.transform("keyed", eventType(false), operator);
-  }
-
-  /** Drops events of sources that only update windows, after the stages. */
-  private static final class TriggerFilter implements FilterFunction<Event> {
-    private static final long serialVersionUID = 1;
-
-    private final boolean[] triggers;
-
-    TriggerFilter(Plan plan) {
-      triggers = new boolean[plan.sources().size()];
-      for (int i = 0; i < triggers.length; i++) {
-        triggers[i] = plan.sources().get(i).triggers();
-      }
-    }
-
-    @Override
-    public boolean filter(Event event) {
-      return triggers[event.source];
-    }
   }
 
   private static Properties properties(String json) {

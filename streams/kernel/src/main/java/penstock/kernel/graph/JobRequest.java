@@ -2,6 +2,7 @@ package penstock.kernel.graph;
 
 import java.util.List;
 import java.util.Map;
+import penstock.kernel.fill.Fill;
 import penstock.kernel.plan.Json;
 import penstock.kernel.replay.Replay;
 
@@ -21,6 +22,7 @@ import penstock.kernel.replay.Replay;
  * @param unpublishedTopic for the letters of feature records that are too long
  * @param limits the longest records that it publishes
  * @param replay the part of the raw topics that a backfill replays; null in a live job
+ * @param fill what makes the replay fill views of a running pipeline; null in any other job
  */
 public record JobRequest(
     String plan,
@@ -35,7 +37,8 @@ public record JobRequest(
     boolean exactlyOnce,
     String unpublishedTopic,
     Limits limits,
-    Replay replay) {
+    Replay replay,
+    Fill fill) {
   /**
    * Bytes of the longest record that is published to each topic: what the topic takes, or what a
    * producer takes if that is less.

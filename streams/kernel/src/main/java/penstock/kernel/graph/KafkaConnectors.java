@@ -22,6 +22,7 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.internals.Re
 import penstock.kernel.decode.RawRecord;
 import penstock.kernel.decode.RawRecordSchema;
 import penstock.kernel.encode.OutgoingRecord;
+import penstock.kernel.fill.SavepointOffsets;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.Replay;
 
@@ -44,7 +45,7 @@ final class KafkaConnectors {
   private KafkaConnectors() {}
 
   static KafkaSource<RawRecord> source(JobRequest request, Plan plan, Properties kafka) {
-    return (request.replay() == null ? endless(request, plan) : bounded(request.replay(), plan))
+    return (request.replay() == null ? endless(request, plan) : bounded(request, plan))
         .setProperties(kafka)
         .setGroupId(request.group())
         .setClientIdPrefix(request.group())
@@ -101,7 +102,8 @@ final class KafkaConnectors {
    * Fails the job if retention has deleted records of the range, so that none is skipped silently.
    */
   @SuppressWarnings("deprecation")
-  private static KafkaSourceBuilder<RawRecord> bounded(Replay replay, Plan plan) {
+  private static KafkaSourceBuilder<RawRecord> bounded(JobRequest request, Plan plan) {
+    Replay replay = request.replay();
     Map<TopicPartition, Long> start = new HashMap<>();
     Map<TopicPartition, Long> end = new HashMap<>();
     for (int i = 0; i < plan.sources().size(); i++) {
@@ -117,7 +119,10 @@ final class KafkaConnectors {
     return KafkaSource.<RawRecord>builder()
         .setPartitions(new HashSet<>(start.keySet()))
         .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
-        .setBounded(OffsetsInitializer.offsets(end));
+        .setBounded(
+            request.fill() == null || request.fill().endSavepoint() == null
+                ? OffsetsInitializer.offsets(end)
+                : new SavepointOffsets(request.fill().endSavepoint(), start));
   }
 
   static KafkaSink<OutgoingRecord> features(JobRequest request, Plan plan, Properties kafka) {

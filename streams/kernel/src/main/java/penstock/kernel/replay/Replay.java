@@ -17,6 +17,7 @@ import java.util.Map;
  * @param toMs event time at which publishing ends, exclusive
  * @param maxAheadMs how far, by Kafka timestamps, a partition may be read ahead of the others
  * @param maxPerS how many records to replay in a second at most; 0: as many as possible
+ * @param parallelism the number of tasks of each stage; a single one puts the events in order
  * @param restored per source, in the plan's order, the topic that has copies of the records to
  *     read; empty: they are read from the sources' own topics
  */
@@ -29,6 +30,7 @@ public record Replay(
     long toMs,
     long maxAheadMs,
     long maxPerS,
+    int parallelism,
     List<Restored> restored)
     implements Serializable {
 

@@ -32,6 +32,7 @@ public class StageFunction extends WriteBackFunction {
   private final long submissionMs;
   private final long waitMs;
   private final boolean refreshes;
+  private final String fillState;
 
   private transient StageSpec spec;
   private transient long[] epochs;
@@ -39,6 +40,10 @@ public class StageFunction extends WriteBackFunction {
   private transient TimerService timers;
   private transient ListState<Tuple2<String, Long>> epochState;
   private transient ValueState<EntityState> state;
+
+  /** The names of the states that a fill has computed and that have not joined this state yet. */
+  private transient ListState<String> filled;
+
   private transient Deduplicator deduplicator;
   private transient Refresher refresher;
   private transient Counter lateEvents;
@@ -55,6 +60,7 @@ public class StageFunction extends WriteBackFunction {
    * @param waitMs how long an event may wait in its topic; an entity's state lives that much longer
    *     than its longest window
    * @param refreshes whether timers refresh the views that ask for it; false in a replay
+   * @param fillState in a fill, the name of its entities' state; else null
    */
   public StageFunction(
       String planJson,
@@ -62,13 +68,15 @@ public class StageFunction extends WriteBackFunction {
       boolean deduplicates,
       long submissionMs,
       long waitMs,
-      boolean refreshes) {
+      boolean refreshes,
+      String fillState) {
     this.planJson = planJson;
     this.entity = entity;
     this.deduplicates = deduplicates;
     this.submissionMs = submissionMs;
     this.waitMs = waitMs;
     this.refreshes = refreshes;
+    this.fillState = fillState;
   }
 
   @Override
@@ -76,7 +84,7 @@ public class StageFunction extends WriteBackFunction {
     Plan plan = Plan.parse(planJson);
     spec = StageSpec.of(plan, entity);
     ValueStateDescriptor<EntityState> descriptor =
-        new ValueStateDescriptor<>("entity", new EntityStateSerializer(planJson, entity, spec));
+        descriptor(fillState == null ? "entity" : fillState);
     maxFutureMs = plan.sources().stream().mapToLong(Plan.Source::maxFutureMs).max().orElse(0);
     expiry = StateExpiry.of(maxFutureMs, spec.longestWindowMs(), waitMs);
     expiry.applyTo(descriptor);
@@ -86,7 +94,16 @@ public class StageFunction extends WriteBackFunction {
             .getOperatorStateStore()
             .getUnionListState(
                 new ListStateDescriptor<>("epochs", Types.TUPLE(Types.STRING, Types.LONG)));
+    filled =
+        context
+            .getOperatorStateStore()
+            .getUnionListState(new ListStateDescriptor<>("filled", Types.STRING));
     epochs = epochs();
+    if (fillState == null) {
+      for (String name : filled.get()) {
+        addFilled(name, context);
+      }
+    }
     Counters counters = new Counters(getRuntimeContext());
     if (deduplicates) {
       deduplicator =
@@ -105,6 +122,26 @@ public class StageFunction extends WriteBackFunction {
     ahead = counters.counter("entities_ahead_of_clock");
   }
 
+  private ValueStateDescriptor<EntityState> descriptor(String name) {
+    return new ValueStateDescriptor<>(name, new EntityStateSerializer(planJson, entity, spec));
+  }
+
+  /**
+   * Adds the views that a fill has computed to the states of their entities. It is done before the
+   * first event, and again after a failure before the first checkpoint.
+   */
+  private void addFilled(String name, FunctionInitializationContext context) throws Exception {
+    ValueState<EntityState> found = context.getKeyedStateStore().getState(descriptor(name));
+    forEachKey(
+        name,
+        () -> {
+          EntityState views = found.value();
+          found.clear();
+          EntityState before = state.value();
+          state.update(spec.withFilled(before == null ? spec.newState() : before, views));
+        });
+  }
+
   /** The epoch of a view that starts for an entity now. */
   private long epoch(int view) {
     return expiry.epoch(epochs[view], timers.currentProcessingTime());
@@ -114,7 +151,8 @@ public class StageFunction extends WriteBackFunction {
   private long[] epochs() throws Exception {
     Map<String, Long> restored = new HashMap<>();
     for (Tuple2<String, Long> epoch : epochState.get()) {
-      restored.put(epoch.f0, epoch.f1);
+      // A fill may have begun a view anew that the live job has, too.
+      restored.merge(epoch.f0, epoch.f1, Math::max);
     }
     ViewSpec[] views = spec.views();
     long[] epochs = new long[views.length];
@@ -128,9 +166,13 @@ public class StageFunction extends WriteBackFunction {
   public void snapshotState(FunctionSnapshotContext context) throws Exception {
     super.snapshotState(context);
     epochState.clear();
+    filled.clear();
     if (getRuntimeContext().getTaskInfo().getIndexOfThisSubtask() == 0) {
       for (int i = 0; i < epochs.length; i++) {
         epochState.add(Tuple2.of(spec.views()[i].key(), epochs[i]));
+      }
+      if (fillState != null) {
+        filled.add(fillState);
       }
     }
   }

@@ -3,6 +3,7 @@ package penstock.kernel.stage;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.ToLongFunction;
+import java.util.stream.Stream;
 import org.apache.flink.api.common.state.KeyedStateStore;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
@@ -10,9 +11,11 @@ import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.runtime.state.KeyedStateBackend;
 import org.apache.flink.runtime.state.StateBackendLoader;
 import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.streaming.api.operators.KeyedProcessOperator;
+import org.apache.flink.util.function.ThrowingRunnable;
 import penstock.kernel.event.Event;
 
 /** A keyed function whose states stay objects between snapshots, on every state backend. */
@@ -56,6 +59,18 @@ public abstract class WriteBackFunction extends KeyedProcessFunction<String, Eve
     WriteBackState<T> written = new WriteBackState<>(state, backend, bytes, capacity);
     states.add(written);
     return written;
+  }
+
+  /** Runs {@code action} for each key that has a state of this name, as the current key. */
+  final void forEachKey(String stateName, ThrowingRunnable<Exception> action) throws Exception {
+    List<String> keys;
+    try (Stream<String> found = backend.getKeys(stateName, VoidNamespace.INSTANCE)) {
+      keys = found.toList(); // the action may remove the state
+    }
+    for (String key : keys) {
+      backend.setCurrentKey(key);
+      action.run();
+    }
   }
 
   @Override

@@ -102,6 +102,18 @@ public final class StageSpec {
     return new EntityState(this, migrated);
   }
 
+  /** A state with the views of {@code filled} that have events, and the others of {@code state}. */
+  public EntityState withFilled(EntityState state, EntityState filled) {
+    ViewState[] joined = migrate(state).views().clone();
+    ViewState[] computed = migrate(filled).views();
+    for (int i = 0; i < joined.length; i++) {
+      if (computed[i].seq > 0) {
+        joined[i] = computed[i];
+      }
+    }
+    return new EntityState(this, joined);
+  }
+
   /**
    * Updates the state with an event of the entity, and writes the features into the event.
    *

@@ -34,7 +34,7 @@ class StageFunctionTest {
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, long submissionMs, OperatorSubtaskState state) throws Exception {
     return Plans.harness(
-        new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true),
+        new StageFunction(planJson, "e", true, submissionMs, WAIT_MS, true, null),
         planJson,
         state,
         1,
@@ -77,7 +77,7 @@ class StageFunctionTest {
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> onBytes(
       OperatorSubtaskState state) throws Exception {
     StageFunction function =
-        new StageFunction(ONE_VIEW, "e", true, 7, WAIT_MS, true) {
+        new StageFunction(ONE_VIEW, "e", true, 7, WAIT_MS, true, null) {
           @Override
           boolean keepsBytes(KeyedStateBackend<String> backend) {
             return true;
@@ -133,7 +133,7 @@ class StageFunctionTest {
 
   @Test
   void entitiesWhoseTimeIsAheadOfTheClockAreCounted() throws Exception {
-    StageFunction function = new StageFunction(ONE_VIEW, "e", true, 7, WAIT_MS, true);
+    StageFunction function = new StageFunction(ONE_VIEW, "e", true, 7, WAIT_MS, true, null);
     try (var harness = Plans.harness(function, ONE_VIEW, null, 1, 1, 0)) {
       harness.setProcessingTime(1_000);
       send(harness, ONE_VIEW, "1", 61_000, "k", 2.0);
