@@ -110,8 +110,7 @@ final class KafkaConnectors {
       Replay.Offsets offsets = replay.sources().get(i);
       Replay.Restored read =
           replay.restored().isEmpty()
-              ? new Replay.Restored(
-                  plan.sources().get(i).topic(), offsets.start(), offsets.end())
+              ? new Replay.Restored(plan.sources().get(i).topic(), offsets.start(), offsets.end())
               : replay.restored().get(i);
       read.start().forEach((n, at) -> start.put(new TopicPartition(read.topic(), n), at));
       read.end().forEach((n, at) -> end.put(new TopicPartition(read.topic(), n), at));
@@ -148,7 +147,8 @@ final class KafkaConnectors {
     Properties properties = new Properties();
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
-    // A record waits for others, and for the request before it, so requests grow with the load. Each
+    // A record waits for others, and for the request before it, so requests grow with the load.
+    // Each
     // request is also an answer to every consumer of the topic: they cost more than the records.
     properties.setProperty("linger.ms", "3");
     properties.setProperty("max.in.flight.requests.per.connection", "1");
