@@ -147,8 +147,7 @@ final class KafkaConnectors {
     Properties properties = new Properties();
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
-    // A record waits for others, and for the request before it, so requests grow with the load.
-    // Each
+    // A record waits for others, and for the request before it, so requests grow with the load. Each
     // request is also an answer to every consumer of the topic: they cost more than the records.
     properties.setProperty("linger.ms", "3");
     properties.setProperty("max.in.flight.requests.per.connection", "1");
