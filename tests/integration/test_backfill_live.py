@@ -309,7 +309,8 @@ def test_history_that_kafka_has_deleted_comes_from_an_archive(world: World, tmp_
     with Lag(kafka) as lag:
         ends = lag.end_offsets(topic)
     deleted = [TopicPartition(topic, number, end // 2) for number, end in ends.items()]
-    for future in AdminClient(kafka.client()).delete_records(deleted).values():
+    admin = AdminClient(kafka.client())
+    for future in admin.delete_records(deleted).values():
         future.result(30)
 
     process = world.command()
