@@ -187,7 +187,7 @@ def check(world: World, *, is_retained: bool = True) -> Counter[str]:
     kafka = world.bench.settings.kafka.access
     deadline = time.monotonic() + 60
     while True:
-        records = [decoder.decode(r.value) for r in read_topic(kafka, plan.features_topic)]
+        records = [decoder.decode(r.value or b"") for r in read_topic(kafka, plan.features_topic)]
         records = [record for record in records if record["trigger"] == "event"]
         if len({record["event_id"] for record in records}) >= len(accepted) or time.monotonic() > deadline:
             break
@@ -237,7 +237,8 @@ def check(world: World, *, is_retained: bool = True) -> Counter[str]:
 def entity_of(entity: str, r: dict[str, Any]) -> str | None:
     if entity == "pair":
         return None if r["shop"] is None else f"{r['card']}|{r['shop']}"
-    return r[entity]
+    found: str | None = r[entity]
+    return found
 
 
 @pytest.mark.timeout(900)
