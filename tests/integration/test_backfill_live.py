@@ -155,6 +155,8 @@ def run(world: World, *, parallelism: int = 1, backend: str = "heap", **fill: An
         parallelism=parallelism,
         state_backend=backend,
         checkpoint_interval_ms=500,
+        # Otherwise it publishes again what came after its last checkpoint, each time that Flink is killed.
+        exactly_once="kill_at" in fill,
     )
     world.send(events[:BEFORE])
     world.bench.await_committed(BEFORE)
