@@ -130,6 +130,7 @@ def run_fill(
             plan = plan_fill(project, settings, request)
             if plan is None:
                 return None
+            _require_slot(flink)
             require_startable(project, settings, plan.fill.options)
             fill = plan.fill
             fill.save(folder)
@@ -180,11 +181,22 @@ def discard_fill(project: Project, settings: Settings) -> str | None:
                 flink.cancel(job.id)
                 flink.await_end(job.id, 60.0)
         scratch.delete(settings.kafka.access, scratch_topic(fill.pipeline, fill.run), fill.group)
-        for segment in fill.segments:
+        # A job may have begun from a joined savepoint, which refers to the last one.
+        for segment in fill.segments if fill.joined is None else fill.segments[:-1]:
             if segment.savepoint is not None:
                 flink.dispose(segment.savepoint)
         forget_fill(folder)
         return fill.run
+
+
+def _require_slot(flink: Flink) -> None:
+    if flink.free_slots() < 1:
+        raise PenstockError(
+            "Flink has no free slot for the job that fills the views",
+            where=flink.url,
+            safe="nothing was changed",
+            next="start another TaskManager; then run the same command",
+        )
 
 
 def _require_same(fill: FillManifest, project: Project, request: FillRequest) -> None:

@@ -23,6 +23,9 @@ from streams.plan.project import Project
 
 _POLL_S = 0.1
 _JOIN_TIMEOUT_S = 120.0
+# Longer than a restart of the JobManager or a takeover by another one.
+_FLINK_DOWN_LIMIT_S = 180.0
+_JOB_UNKNOWN_LIMIT_S = 10.0
 _STOP_TIMEOUT_S = 300.0
 
 
@@ -213,8 +216,21 @@ class Takeover:
         fill.save(self._folder)
 
     def _active(self) -> Job | None:
-        jobs = self._flink.jobs(lifecycle.job_name(self._project))
-        return next((job for job in jobs if job.is_active), None)
+        """The pipeline's active job. A JobManager that starts or takes over needs some seconds to recover its jobs."""
+        started, unknown_since = time.monotonic(), None
+        while True:
+            now = time.monotonic()
+            try:
+                jobs = self._flink.jobs(lifecycle.job_name(self._project))
+            except PenstockError:
+                unknown_since = None
+                if now - started > _FLINK_DOWN_LIMIT_S:
+                    raise
+            else:
+                unknown_since = now if unknown_since is None else unknown_since
+                if jobs or now - unknown_since > _JOB_UNKNOWN_LIMIT_S:
+                    return next((job for job in jobs if job.is_active), None)
+            time.sleep(_POLL_S)
 
     def _description(self, job: Job) -> Description | None:
         try:

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,22 +123,17 @@ def run(
     has them.
     """
     if into == "live":
-        if to_ms is not None or out is not None or as_json:
-            raise click.UsageError("--into live takes none of --to, --out and --json")
-        if parallelism != 1:
-            raise click.UsageError("--parallelism is for files")
+        _require_none("--into live", {"--to": to_ms, "--out": out, "--json": as_json, "--parallelism": parallelism > 1})
         request = FillRequest(views, from_ms, archive, max_rate or 0, allow_incomplete)
         fill_live(pipeline, request, discard=discard, dry_run=dry_run)
         return
     if from_ms is None or to_ms is None or out is None:
         raise click.UsageError("give --from, --to and --out; or --into live")
-    if allow_incomplete or discard:
-        raise click.UsageError("--allow-incomplete and --discard are for --into live")
-    if dry_run and as_json:
-        raise click.UsageError("--dry-run prints text: leave --json out")
+    _require_none(f"--into {into}", {"--allow-incomplete": allow_incomplete, "--discard": discard})
     project = open_project(pipeline)
     wanted = BackfillRequest(from_ms, to_ms, views, max_rate or 0, archive, parallelism)
     if dry_run:
+        _require_none("--dry-run", {"--json": as_json})
         _show_plan(project, plan_backfill(project, Settings(), wanted))
         return
     settings, upserted = Settings(), None
@@ -155,6 +151,18 @@ def run(
             f"to discard it: penstock backfill cancel {shlex.quote(str(out))} --discard, and delete it", err=True
         )
         sys.exit(ExitCode.INTERRUPTED)
+    _tell(manifest, out, upserted, as_json=as_json)
+    if before is not None and before.state == "complete" and upserted is None:
+        sys.exit(ExitCode.NOTHING_TO_DO)
+
+
+def _require_none(what: str, given: Mapping[str, object]) -> None:
+    """Refuse options that do not go with another."""
+    if wrong := [name for name, value in given.items() if value]:
+        raise click.UsageError(f"{what} does not go with {' and '.join(wrong)}")
+
+
+def _tell(manifest: BackfillManifest, out: Path, upserted: Upserted | None, *, as_json: bool) -> None:
     begin, end = iso(manifest.replay.from_ms), iso(manifest.replay.to_ms)
     views_written = [f"{name}@{version.partition(':')[0]}" for name, version in manifest.views.items()]
     if as_json:
@@ -165,14 +173,10 @@ def run(
         rows, files = counted(manifest.rows, "row"), counted(len(manifest.parts), "file")
         click.echo(f"{rows} of {begin} to {end} in {files} under {out}")
         click.echo(f"views {', '.join(views_written)}")
-    if upserted is not None:
-        click.echo(
-            f"{counted(upserted.vectors, 'vector')} brought to cassandra, under epoch {manifest.epoch}", err=as_json
-        )
-        if upserted.left_out:
-            click.echo(f"{counted(upserted.left_out, 'vector')} left out: too long for a row or a key", err=True)
-    if before is not None and before.state == "complete" and upserted is None:
-        sys.exit(ExitCode.NOTHING_TO_DO)
+        if upserted is not None:
+            click.echo(f"{counted(upserted.vectors, 'vector')} brought to cassandra, under epoch {manifest.epoch}")
+    if upserted is not None and upserted.left_out:
+        click.echo(f"{counted(upserted.left_out, 'vector')} left out: too long for a row or a key", err=True)
 
 
 def _require_history(project: Project, settings: Settings) -> None:

@@ -134,4 +134,4 @@ def test_segments_end_where_the_running_job_has_been_and_leave_no_gap() -> None:
     assert second == (Offsets(start={0: 400_000, 1: 7, 2: 9}, end={0: 700_000, 1: 7, 2: 10}),)
 
     assert next_segment(first, [{0: 400_100}]) is None, "few records are left"
-    assert next_segment(second or (), [{0: 810_000}]) is None, "it comes no nearer"
+    assert next_segment(second, [{0: 810_000}]) is None, "it comes no nearer"

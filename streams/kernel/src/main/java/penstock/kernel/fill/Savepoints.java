@@ -12,7 +12,6 @@ import org.apache.flink.core.fs.FileSystem;
 import org.apache.flink.core.fs.Path;
 import org.apache.flink.runtime.checkpoint.Checkpoints;
 import org.apache.flink.runtime.checkpoint.OperatorState;
-import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.runtime.checkpoint.StateObjectCollection;
 import org.apache.flink.runtime.checkpoint.metadata.CheckpointMetadata;
 import org.apache.flink.runtime.jobgraph.OperatorID;
@@ -46,8 +45,7 @@ public final class Savepoints {
   static CheckpointMetadata read(String path) throws IOException {
     FsCompletedCheckpointStorageLocation place =
         AbstractFsCheckpointStorageAccess.resolveCheckpointPointer(path);
-    try (DataInputStream in =
-        new DataInputStream(place.getMetadataHandle().openInputStream())) {
+    try (DataInputStream in = new DataInputStream(place.getMetadataHandle().openInputStream())) {
       return Checkpoints.loadCheckpointMetadata(
           in, Savepoints.class.getClassLoader(), place.getExternalPointer());
     }

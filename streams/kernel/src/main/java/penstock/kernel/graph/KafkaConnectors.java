@@ -110,8 +110,7 @@ final class KafkaConnectors {
       Replay.Offsets offsets = replay.sources().get(i);
       Replay.Restored read =
           replay.restored().isEmpty()
-              ? new Replay.Restored(
-                  plan.sources().get(i).topic(), offsets.start(), offsets.end())
+              ? new Replay.Restored(plan.sources().get(i).topic(), offsets.start(), offsets.end())
               : replay.restored().get(i);
       read.start().forEach((n, at) -> start.put(new TopicPartition(read.topic(), n), at));
       read.end().forEach((n, at) -> end.put(new TopicPartition(read.topic(), n), at));

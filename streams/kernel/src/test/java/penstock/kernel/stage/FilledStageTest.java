@@ -29,8 +29,7 @@ class FilledStageTest {
       String planJson, long submissionMs, String fillState, OperatorSubtaskState state)
       throws Exception {
     return Plans.harness(
-        new StageFunction(
-            planJson, "e", fillState == null, submissionMs, 10_000, false, fillState),
+        new StageFunction(planJson, "e", fillState == null, submissionMs, 10_000, false, fillState),
         planJson,
         state,
         1,
@@ -63,7 +62,8 @@ class FilledStageTest {
   }
 
   /** As a savepoint that {@code Savepoints.join} has written gives it to a subtask. */
-  private static OperatorSubtaskState joined(OperatorSubtaskState live, OperatorSubtaskState filled) {
+  private static OperatorSubtaskState joined(
+      OperatorSubtaskState live, OperatorSubtaskState filled) {
     List<KeyedStateHandle> keyed = new ArrayList<>(live.getManagedKeyedState());
     keyed.addAll(filled.getManagedKeyedState());
     List<OperatorStateHandle> operator = new ArrayList<>(live.getManagedOperatorState());

@@ -35,7 +35,12 @@ class RefresherTest {
   private static KeyedOneInputStreamOperatorTestHarness<String, Event, Event> harness(
       String planJson, OperatorSubtaskState state) throws Exception {
     return Plans.harness(
-        new StageFunction(planJson, "e", true, 7, 86_400_000, true, null), planJson, state, 1, 1, 0);
+        new StageFunction(planJson, "e", true, 7, 86_400_000, true, null),
+        planJson,
+        state,
+        1,
+        1,
+        0);
   }
 
   private static Event send(
