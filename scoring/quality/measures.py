@@ -1,16 +1,16 @@
 """What histograms say of quality: estimates with 95 % intervals, and expectations before labels. Pure; seeded.
 
 A histogram keeps, for each bin, how many events are of each class and the sum of their scores. Scores of one bin count
-as ties, so an AUC may be off by half the share of pairs that share a bin; :func:`auc_resolution` gives it. A Brier score
-misses the variance of scores within a bin. Counts at the threshold are exact, for it is an edge.
+as ties, so an AUC may be off by half the share of pairs that share a bin; :func:`auc_resolution` gives it. A Brier
+score misses the variance of scores within a bin. Counts at the threshold are exact, for it is an edge.
 
 Where an exploration shows outcomes that others do not have, its events weigh as many as they stand for. Intervals then
 use the effective number of events (Kish 1965), which makes them wider.
 
-Intervals, by :data:`METHODS`: AUC by DeLong (1988), on the logit; rates by Wilson (1927); means of a loss, and the cost,
-by the normal approximation; average precision and calibration error by a bootstrap of 200 draws. The calibration error of
-few events is too great, for chance alone makes one; its interval reaches down by as much. All intervals take events as
-independent: where outcomes come in bursts, they are too narrow.
+Intervals, by :data:`METHODS`: AUC by DeLong (1988), on the logit; rates by Wilson (1927); means of a loss, and the
+cost, by the normal approximation; average precision and calibration error by a bootstrap of 200 draws. The calibration
+error of few events is too great, for chance alone makes one; its interval reaches down by as much. All intervals take
+events as independent: where outcomes come in bursts, they are too narrow.
 """
 
 from __future__ import annotations
@@ -156,13 +156,13 @@ def measure(
 def expect(histograms: Iterable[Histogram], first_positive: int) -> dict[str, Interval]:
     """What is to be expected of all scored events before their labels come, if scores are calibrated (CBPE).
 
-    An event of score p counts as p positive and 1 - p negative events (NannyML's estimator of the confusion matrix). The
-    intervals, by a bootstrap of events, have the chance of which events came, and not that of their outcomes.
+    An event of score p counts as p positive and 1 - p negative events (NannyML's estimator of the confusion matrix).
+    The intervals, by a bootstrap of events, have the chance of which events came, and not that of their outcomes.
     """
     sums: dict[int, Numbers] = {}
     for histogram in histograms:
         for bin_, cell in histogram.of("scored"):
-            sums[bin_] = sums.get(bin_, np.zeros(2)) + (cell.n, cell.units / UNITS)
+            sums[bin_] = sums.get(bin_, np.zeros(2)) + np.array([cell.n, cell.units / UNITS])
     bins = sorted(sums)
     table = np.array([sums[bin_] for bin_ in bins]).reshape(len(bins), 2)
     n, total = table[:, 0], float(table[:, 0].sum())
