@@ -79,7 +79,8 @@ class Book:
             PenstockError: if a declared group has so many values that it is none.
         """
         matured: list[Matured] = []
-        for one in (*predictions, *labels):
+        observed: tuple[Scored | KnownLabel, ...] = (*predictions, *labels)
+        for one in observed:
             event = self.queue.event_of(one)
             if event is None:
                 self.late += isinstance(one, Scored)

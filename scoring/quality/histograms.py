@@ -55,9 +55,9 @@ class Key(NamedTuple):
             ValueError: if it is no key.
         """
         try:
-            *texts, begin_ms = json.loads(content)
-            return cls(*map(str, texts), begin_ms=int(begin_ms))
-        except (TypeError, KeyError) as error:
+            version, policy, arm, route, stratum, group, value, begin_ms = json.loads(content)
+            return cls(version, policy, arm, route, stratum, group, value, int(begin_ms))
+        except TypeError as error:
             raise ValueError(f"no key of a histogram: {content!r}") from error
 
 

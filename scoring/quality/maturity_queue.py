@@ -83,16 +83,14 @@ class MaturityQueue:
         """Go on to these times; they never go back."""
         self.mature_ms = _later(self.mature_ms, mature_ms)
         self.forget_ms = _later(self.forget_ms, forget_ms)
-        matured, forgotten = [], []
         matured: dict[str, Event] = {}
         for event in self._due(self._maturing, self.mature_ms, self._matures_at):
             if not event.is_mature:
                 matured[event.event_id] = event
-        forgotten = []
-        for event in self._due(self._leaving, self.forget_ms, self._leaves_at):
-            # Forgetting comes after maturing: what is forgotten has been counted.
-            forgotten.append(self.events.pop(event.event_id))
-        return Moved(sorted(matured.values(), key=lambda event: (event.time_ms, event.event_id)), forgotten)
+        # Forgetting comes after maturing: what is forgotten has been counted.
+        leaving = self._due(self._leaving, self.forget_ms, self._leaves_at)
+        forgotten = [self.events.pop(event.event_id) for event in leaving]
+        return Moved(sorted(matured.values(), key=lambda event: (event.time_ms or 0, event.event_id)), forgotten)
 
     def _due(
         self, heap: list[tuple[int, str]], time_ms: int | None, due_at: Callable[[Event], int | None]

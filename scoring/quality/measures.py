@@ -98,10 +98,8 @@ class Classes:
     def means(self) -> Numbers:
         """The mean score of each class in each bin: [2, bins]; of none, that of the other class."""
         total = self.weights.sum(axis=0)
-        both = np.divide(self.scores.sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
-        return np.divide(
-            self.scores, self.weights, out=np.broadcast_to(both, self.weights.shape).copy(), where=self.weights > 0
-        )
+        both = _ratio(self.scores.sum(axis=0), total, np.zeros_like(total))
+        return _ratio(self.scores, self.weights, np.broadcast_to(both, self.weights.shape).copy())
 
 
 def weight_of(stratum: str) -> float | None:
@@ -205,6 +203,13 @@ def outcomes(histograms: Iterable[tuple[str, Histogram]]) -> dict[str, int]:
     return counts
 
 
+def _ratio(part: Numbers, whole: Numbers, empty: Numbers | None = None) -> Numbers:
+    """One divided by the other; of nothing NaN, or what ``empty`` says, which is overwritten."""
+    found = np.full_like(whole, nan) if empty is None else empty
+    np.divide(part, whole, out=found, where=whole > 0)
+    return found
+
+
 def _effective(weight: float, squares: Numbers) -> float:
     total = float(squares.sum())
     return float(weight) ** 2 / total if total else 0.0
@@ -215,7 +220,7 @@ def _auc(weights: Numbers) -> Numbers:
     negative, positive = weights[..., 0, :], weights[..., 1, :]
     below = np.cumsum(negative, axis=-1) - negative / 2
     pairs = negative.sum(axis=-1) * positive.sum(axis=-1)
-    return np.divide((positive * below).sum(axis=-1), pairs, out=np.full_like(pairs, nan), where=pairs > 0)
+    return _ratio((positive * below).sum(axis=-1), pairs)
 
 
 def _auc_interval(classes: Classes) -> Interval:
@@ -240,10 +245,8 @@ def _average_precision(weights: Numbers) -> Numbers:
     """The sum of precision over the steps of recall, from the highest bin down, of each set of weights."""
     falling = np.cumsum(weights[..., ::-1], axis=-1)
     flagged = falling.sum(axis=-2)
-    precision = np.divide(falling[..., 1, :], flagged, out=np.zeros_like(flagged), where=flagged > 0)
-    positives = weights[..., 1, :].sum(axis=-1)
-    summed = (weights[..., 1, ::-1] * precision).sum(axis=-1)
-    return np.divide(summed, positives, out=np.full_like(positives, nan), where=positives > 0)
+    precision = _ratio(falling[..., 1, :], flagged, np.zeros_like(flagged))
+    return _ratio((weights[..., 1, ::-1] * precision).sum(axis=-1), weights[..., 1, :].sum(axis=-1))
 
 
 def _calibration(classes: Classes, weights: Numbers) -> Numbers:
@@ -254,8 +257,7 @@ def _calibration(classes: Classes, weights: Numbers) -> Numbers:
     place = (np.cumsum(total) - total / 2) / total.sum() * _CALIBRATION_BINS
     of_group = np.eye(_CALIBRATION_BINS)[np.minimum(place.astype(np.intp), _CALIBRATION_BINS - 1)]
     distance = np.abs((weights[..., 1, :] - (weights * classes.means).sum(axis=-2)) @ of_group).sum(axis=-1)
-    all_ = weights.sum(axis=(-2, -1))
-    return np.divide(distance, all_, out=np.full_like(all_, nan), where=all_ > 0)
+    return _ratio(distance, weights.sum(axis=(-2, -1)))
 
 
 def _mean(classes: Classes, losses: Numbers) -> Interval:
@@ -272,15 +274,13 @@ def _mean(classes: Classes, losses: Numbers) -> Interval:
 
 def _draw(classes: Classes) -> Numbers:
     """The weights of samples of as many events, drawn with replacement: [draws, 2, bins]."""
-    counts = np.divide(
-        classes.weights**2, classes.squares, out=np.zeros_like(classes.weights), where=classes.squares > 0
-    )
+    counts = _ratio(classes.weights**2, classes.squares, np.zeros_like(classes.weights))
     n = round(counts.sum())
     if not n:
         return np.zeros((_DRAWS, *counts.shape))
     drawn = np.random.default_rng(_SEED).multinomial(n, counts.ravel() / counts.sum(), _DRAWS)
-    each = np.divide(classes.weights, counts, out=np.zeros_like(counts), where=counts > 0)
-    return drawn.reshape(_DRAWS, *counts.shape) * each
+    each = _ratio(classes.weights, counts, np.zeros_like(counts))
+    return np.asarray(drawn.reshape(_DRAWS, *counts.shape) * each, np.float64)
 
 
 def _by_draws(estimate: Numbers, draws: Numbers, *, is_biased: bool = False) -> Interval:
@@ -297,14 +297,10 @@ def _by_draws(estimate: Numbers, draws: Numbers, *, is_biased: bool = False) -> 
 
 def _expectations(mean: Numbers, above: NDArray[np.bool_]) -> dict[str, Callable[[Numbers], Numbers]]:
     """The measures of EXPECTED, of numbers of events by bin: [..., bins]."""
-
-    def ratio(part: Numbers, whole: Numbers) -> Numbers:
-        return np.divide(part, whole, out=np.full_like(whole, nan), where=whole > 0)
-
     return {
         "auc": lambda n: _auc(np.stack([n * (1 - mean), n * mean], axis=-2)),
-        "brier": lambda n: ratio((n * mean * (1 - mean)).sum(axis=-1), n.sum(axis=-1)),
-        "precision": lambda n: ratio((n * mean)[..., above].sum(axis=-1), n[..., above].sum(axis=-1)),
-        "recall": lambda n: ratio((n * mean)[..., above].sum(axis=-1), (n * mean).sum(axis=-1)),
-        "positive_rate": lambda n: ratio((n * mean).sum(axis=-1), n.sum(axis=-1)),
+        "brier": lambda n: _ratio((n * mean * (1 - mean)).sum(axis=-1), n.sum(axis=-1)),
+        "precision": lambda n: _ratio((n * mean)[..., above].sum(axis=-1), n[..., above].sum(axis=-1)),
+        "recall": lambda n: _ratio((n * mean)[..., above].sum(axis=-1), (n * mean).sum(axis=-1)),
+        "positive_rate": lambda n: _ratio((n * mean).sum(axis=-1), n.sum(axis=-1)),
     }

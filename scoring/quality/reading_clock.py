@@ -36,14 +36,27 @@ class ReadingClock:
     Args:
         labels: The partitions of labels.
         everything: All partitions.
-        reached: How far everything had come before.
+        reached: How far everything had come before; None if nothing had.
     """
 
-    def __init__(self, labels: Collection[Partition], everything: Iterable[Partition], reached: Reached) -> None:
+    def __init__(
+        self, labels: Collection[Partition], everything: Iterable[Partition], reached: Reached | None = None
+    ) -> None:
         self._labels = frozenset(labels)
         self._behind = set(everything)
         self._come: dict[Partition, int] = {}
-        self.reached = reached
+        self.reached = reached or Reached()
+
+    def ahead(self, by_ms: int) -> frozenset[Partition]:
+        """The partitions that have come further than the last one by more than this: they can wait for it.
+
+        What is read of them would only wait in memory.
+        """
+        held = [self._come.get(partition) for partition in self._behind]
+        if not held or None in held:
+            return frozenset()
+        last = min(time_ms for time_ms in held if time_ms is not None)
+        return frozenset(p for p, time_ms in self._come.items() if time_ms > last + by_ms)
 
     def read(self, come: Mapping[Partition, int], records: Iterable[Partition], ended: Iterable[Partition]) -> Self:
         """Take in a batch.
