@@ -78,6 +78,7 @@ class RunData:
         alerts: The drift topic.
         states: The topic of the drift app's states.
         labels: The labels topic.
+        quality: The topic of histograms of quality.
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
         backfills: The complete backfills that are judged.
@@ -102,6 +103,7 @@ class RunData:
     alerts: Sequence[Record] = ()
     states: Sequence[Record] = ()
     labels: Sequence[Record] = ()
+    quality: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     backfills: Sequence[BackfillData] = ()
