@@ -87,13 +87,17 @@ class Book:
                 self.unmatched += isinstance(one, KnownLabel)
                 continue
             was_mature = event.is_mature
-            self._count(event, -1)
+            # Labels of events that are not mature count nothing yet.
+            counts = was_mature or isinstance(one, Scored)
+            if counts:
+                self._count(event, -1)
             if isinstance(one, Scored):
                 event.add_prediction(one)
             else:
                 event.add_label(one)
             event.is_mature = self.queue.keep(event)
-            self._count(event, +1)
+            if counts:
+                self._count(event, +1)
             if event.is_mature and not was_mature:
                 matured += self._matured(event)
             self._changed(event)
@@ -104,9 +108,8 @@ class Book:
         moved = self.queue.advance(reached.mature_ms, reached.forget_ms)
         matured: list[Matured] = []
         for event in moved.matured:
-            self._count(event, -1)
             event.is_mature = True
-            self._count(event, +1)
+            self._count(event, +1, but="scored")  # that it has counted since it came
             matured += self._matured(event)
             self._changed(event)
         for event in moved.forgotten:
@@ -144,8 +147,10 @@ class Book:
         is_stored = self.changed_ids.get(event.event_id, False) or event.is_stored
         self.changed_ids[event.event_id] = is_stored
 
-    def _count(self, event: Event, times: int) -> None:
+    def _count(self, event: Event, times: int, *, but: Outcome | None = None) -> None:
         for key, entry in event.counts(self.facts):
+            if entry.outcome == but:
+                continue
             if self._oldest_ms is not None and key.begin_ms < self._oldest_ms:
                 continue
             histogram = self.histograms.get(key)

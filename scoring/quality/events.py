@@ -130,19 +130,19 @@ class Event:
             return
         stratum = _stratum(live, facts)
         truth = self.truth(facts.horizon_ms) if self.is_mature else None
+        hour, day = time_ms // HOUR_MS * HOUR_MS, time_ms // DAY_MS * DAY_MS
         for one in self.predictions.values():
             units = round(one.score * UNITS)
             rest = facts.bin_of(one.score), units, one.decision == facts.positive
             entries = [Entry("scored", *rest)]
             if self.is_mature:
                 entries.append(Entry(_outcome(truth, stratum, facts), *rest))
-            key = Key(one.version, one.policy, one.arm, one.route, stratum, "", "", time_ms // HOUR_MS * HOUR_MS)
-            day = time_ms // DAY_MS * DAY_MS
-            keys = [
-                key,
-                *(key._replace(group=g, value=v, begin_ms=day) for g, v in zip(facts.groups, one.groups, strict=True)),
-            ]
-            yield from ((each, entry) for each in keys for entry in entries)
+            of = one.version, one.policy, one.arm, one.route, stratum
+            keys = [Key(*of, "", "", hour)]
+            keys += [Key(*of, group, value, day) for group, value in zip(facts.groups, one.groups, strict=True)]
+            for key in keys:
+                for entry in entries:
+                    yield key, entry
 
     def encode(self) -> bytes:
         """As the value of a record."""

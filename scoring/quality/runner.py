@@ -37,7 +37,7 @@ _MOST_RECORDS = 5_000
 _SAVE_S = 2.0
 _MOST_UNSAVED = 20_000
 # Measures of all versions and arms take some tenths of a second.
-_REPORT_S = 10.0
+_REPORT_S, _REPORT_AT_LEAST_S = 10.0, 120.0
 _PAUSE_S = 0.5
 _LOGGED_UNREADABLE = 5
 
@@ -98,7 +98,7 @@ class QualityRunner:
         self._paused: frozenset[Partition] = frozenset()
         self._standing: _Standing | None = None  # None: to be taken up
         self._save_pace = Pace(clock, _SAVE_S, _SAVE_S)
-        self._report_pace = Pace(clock, _REPORT_S, _REPORT_S)
+        self._report_pace = Pace(clock, _REPORT_S, _REPORT_AT_LEAST_S)
 
     def run(self) -> None:
         """Count until told to stop.
