@@ -11,17 +11,20 @@ import json
 import math
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from penstock.counts import counted
 from penstock.kafka.reading import Record
 from streams.definitions.labels import Labels
 from streams.definitions.pipeline import Pipeline
+from streams.plan.project import Project
 from verify.check_predictions import policy_version
 from verify.findings import Findings
 from verify.labels import LabelHistory
 from verify.published import Published
+from verify.run_data import RunData
 
 _HOUR, _DAY = 3_600_000, 86_400_000
 _KEPT_DAYS = 90
@@ -43,18 +46,14 @@ class QualityFindings(Findings):
 
 
 def check_quality(
-    pipeline: Pipeline,
-    predictions: Sequence[Published],
-    shadows: Sequence[Published],
-    labels: LabelHistory,
-    quality: Iterable[Record],
+    project: Project, run: RunData, read_labels: Callable[[Sequence[Record]], LabelHistory]
 ) -> QualityFindings:
-    """Check the topic of histograms against all predictions and labels.
+    """Check the topic of histograms against the predictions and labels before the offsets that it names.
 
     Nothing is checked if nothing was counted, or if what was counted is of another definition.
     """
-    findings = QualityFindings()
-    latest = _latest(quality)
+    findings, pipeline = QualityFindings(), project.pipeline
+    latest = _latest(run.quality)
     note_text = latest.pop(_NOTE, None)
     if pipeline.labels is None or note_text is None:
         if latest:
@@ -64,20 +63,30 @@ def check_quality(
         note = json.loads(note_text)
         published = {tuple(json.loads(key)): _bins_of(json.loads(value)) for key, value in latest.items()}
         edges, horizon, mature_ms = note["edges"], note["horizon_ms"], note["reached"]["mature_ms"]
+        ends = {(topic, int(n)): offset for topic, of in note["positions"].items() for n, offset in of.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         findings.mismatch(f"quality: a record is no histogram: {error}")
         return findings
     if horizon != pipeline.labels.horizon or not _are_edges(edges, pipeline.model.threshold):
         findings.unchecked.append("histograms of quality: they are of another definition")
         return findings
+    (predictions, shadows, known), missing = _before(
+        ends,
+        (pipeline.predictions_topic, run.predictions),
+        (pipeline.shadow_topic, run.shadows),
+        (pipeline.labels.topic, run.labels),
+    )
+    if missing:
+        findings.unchecked.append(
+            f"histograms of quality: {counted(missing, 'record')} {'was' if missing == 1 else 'were'} not counted yet"
+        )
+    labels = read_labels(known)
     if mature_ms != labels.reached_ms:
-        # Behind is not wrong, but everything would differ; ahead, an event would have matured that is not.
-        text = f"quality: labels have reached {labels.reached_ms}, and were counted up to {mature_ms}"
+        text = f"labels have reached {labels.reached_ms}, and were taken for final up to {mature_ms}"
         if mature_ms is not None and (labels.reached_ms is None or mature_ms > labels.reached_ms):
-            findings.mismatch(text)
+            findings.mismatch(f"quality: {text}")
         else:
-            findings.unchecked.append(text)
-        return findings
+            findings.unchecked.append(f"histograms of quality: {text}")
     counter = _Counter(pipeline, labels, edges, mature_ms)
     if number := _too_late(predictions, labels, pipeline.labels):
         findings.unchecked.append(
@@ -91,6 +100,12 @@ def check_quality(
         if wanted != found:
             findings.mismatch(f"quality {json.dumps(key)}: {_difference(wanted, found)}")
     return findings
+
+
+def _before(ends: Mapping[tuple[str, int], int], *topics: tuple[str, Sequence[Any]]) -> tuple[list[list[Any]], int]:
+    """The records of each topic before these offsets, and how many are not."""
+    found = [[one for one in of if one.offset < ends.get((topic, one.partition), 0)] for topic, of in topics]
+    return found, sum(len(of) for _, of in topics) - sum(map(len, found))
 
 
 class _Counter:

@@ -156,7 +156,7 @@ def judge(
         trained = check_training(plan, folders, run.backfills, run.labels, read_labels)
     built = check_built_sets(project, run, read_labels)
     gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, read_labels, versions.scorer)
-    counted = check_quality(pipeline, run.predictions, run.shadows, read_labels(run.labels), run.quality)
+    counted = check_quality(project, run, read_labels)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:

@@ -271,6 +271,6 @@ def _why_anew(note: Note | None, book: Book, found: Found) -> str | None:
     if note.fingerprint != book.facts.fingerprint:
         return "labels, threshold, decisions or groups have changed"
     for topic, number in found.new:
-        if number < note.partitions.get(topic, 0):
+        if number in note.positions.get(topic, ()):
             return f"no offset is committed of {topic}[{number}]"
     return None

@@ -73,7 +73,7 @@ def run_quality(
     with closing(consumer), LagWatch(kafka, pipeline.name, PART, progress) as watch:
         components = QualityComponents(
             consumer=consumer,
-            store=QualityStore(pipeline, facts, partial(read_topic, kafka), producer, partitions),
+            store=QualityStore(pipeline, facts, partial(read_topic, kafka), producer),
             positions=Positions(kafka, consumer, pipeline, partitions),
             reader=reader,
             metrics=metrics,

@@ -46,7 +46,8 @@ class Note(Definition):
         reached: How far everything had come.
         late: How many predictions came after their events were forgotten.
         unmatched: How many events had labels and no prediction.
-        partitions: The number of partitions of each topic that it reads.
+        positions: The offset of the next record to read, of each partition of each topic that it reads: the counts are
+            of the records before.
     """
 
     format: Literal[1] = 1
@@ -56,7 +57,7 @@ class Note(Definition):
     reached: Reached = Reached()
     late: int = 0
     unmatched: int = 0
-    partitions: Mapping[str, int] = Field(default_factory=dict)
+    positions: Mapping[str, Mapping[int, int]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,19 +122,10 @@ class QualityStore:
         facts: What is counted.
         read: Reads a topic.
         producer: Writes under a transactional id of its own.
-        partitions: The number of partitions of each topic that the process reads.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        facts: QualityFacts,
-        read: ReadTopic,
-        producer: Writer,
-        partitions: Mapping[str, int],
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, facts: QualityFacts, read: ReadTopic, producer: Writer) -> None:
         self._pipeline, self._facts, self._read, self._producer = pipeline, facts, read, producer
-        self._partitions = dict(partitions)
         self._stale: dict[str, frozenset[bytes]] = {}
         self._keys: dict[str, frozenset[bytes]] = {}
 
@@ -192,6 +184,9 @@ class QualityStore:
             InstanceFencedError: another process has replaced this one.
             PenstockError: if Kafka refuses a record, or does not allow it.
         """
+        positions: dict[str, dict[int, int]] = {}
+        for (topic, number), offset in sorted(offsets.items()):
+            positions.setdefault(topic, {})[number] = offset
         note = Note(
             fingerprint=self._facts.fingerprint,
             edges=self._facts.edges,
@@ -199,7 +194,7 @@ class QualityStore:
             reached=reached,
             late=book.late,
             unmatched=book.unmatched,
-            partitions=self._partitions,
+            positions=positions,
         )
         histograms, events = book.records()
         histograms[NOTE] = note.model_dump_json().encode()

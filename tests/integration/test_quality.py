@@ -27,9 +27,10 @@ from streams.plan.pipeline_topics import pipeline_topics
 from tests.scoring.quality.quality_records import QualityRecords, define_quality, event_of, naive_counts, time_of
 from tests.scoring.rollout.crashing_controller import POINTS
 from tests.scoring.scorer_bench import wait_for
-from verify.check_quality import check_quality
+from verify.check_quality import QualityFindings, check_quality
 from verify.labels import label_history
 from verify.published import readable
+from verify.run_data import RunData
 
 
 class QualityBench:
@@ -105,6 +106,18 @@ class QualityBench:
         shown: dict[str, Any] = json.loads(done.stdout)
         return shown
 
+    def verified(self) -> QualityFindings:
+        pipeline, decoder = self.pipeline, record_decoder("prediction")
+        labels = pipeline.labels
+        assert labels is not None
+        live, shadows = (
+            readable(read_topic(self.kafka, topic), decoder, topic)[0]
+            for topic in (pipeline.predictions_topic, pipeline.shadow_topic)
+        )
+        known, quality = (list(read_topic(self.kafka, topic)) for topic in (labels.topic, pipeline.quality_topic))
+        run = RunData((), (), (), live, shadows=shadows, labels=known, quality=quality)
+        return check_quality(self.project, run, lambda of: label_history(labels, of, self.project.schemas))
+
     def served(self) -> list[dict[str, Any]]:
         decoder = record_decoder("prediction")
         return [decoder.decode(r.value or b"") for r in read_topic(self.kafka, self.pipeline.predictions_topic)]
@@ -142,17 +155,7 @@ def test_killed_at_any_point_it_shows_what_a_naive_computation_finds(bench: Qual
     assert sum(row["counts"]["scored"] for row in by_route) == 2 * len(served)
 
     # The verifier counts by its own code, and finds the same.
-    labels, kafka = bench.pipeline.labels, bench.kafka
-    assert labels is not None
-    decoder = record_decoder("prediction")
-    live_records, shadows = (
-        readable(read_topic(kafka, topic), decoder, topic)[0]
-        for topic in (bench.pipeline.predictions_topic, bench.pipeline.shadow_topic)
-    )
-    history = label_history(labels, list(read_topic(kafka, labels.topic)), bench.project.schemas)
-    found = check_quality(
-        bench.pipeline, live_records, shadows, history, list(read_topic(kafka, bench.pipeline.quality_topic))
-    )
+    found = bench.verified()
     assert (found.mismatches, found.unchecked) == (0, []), found.examples
     assert found.histograms > 10
 

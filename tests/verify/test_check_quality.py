@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,8 +77,9 @@ def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
     clock = ReadingClock({(topics[2], n) for n in range(PARTITIONS)}, ())
     book.advance(clock.read(read.come, (), ()).reached)
     writer = Writer()
-    store = QualityStore(pipeline, facts, lambda _topic, **_: iter(()), writer, {})
-    store.write(book, clock.reached, {(topics[0], 0): 1}, None, 1)
+    store = QualityStore(pipeline, facts, lambda _topic, **_: iter(()), writer)
+    ends = {(topic, number): len(of) for topic, of in kept.items() for number in range(PARTITIONS)}
+    store.write(book, clock.reached, ends, None, 1)
     quality = [record for record in writer.records if record.key is None or not record.key.startswith(b"event-")]
     decoder = record_decoder("prediction")
     live, shadows = (readable(kept[topic], decoder, topic)[0] for topic in topics[:2])
@@ -94,8 +96,7 @@ def recorded() -> tuple[Project, RunData]:
 def checked(project: Project, run: RunData) -> QualityFindings:
     labels = project.pipeline.labels
     assert labels is not None
-    history = label_history(labels, run.labels, project.schemas)
-    return check_quality(project.pipeline, run.predictions, run.shadows, history, run.quality)
+    return check_quality(project, run, lambda records: label_history(labels, records, project.schemas))
 
 
 def test_what_was_counted_is_what_the_verifier_counts() -> None:
@@ -114,8 +115,16 @@ def test_the_verifier_finds(mutant: Mutant) -> None:
 
 def test_a_run_without_a_count_is_nothing_to_check() -> None:
     project, run = recorded()
-    labels = label_history(project.pipeline.labels, run.labels, project.schemas)  # type: ignore[arg-type]
-    assert check_quality(project.pipeline, run.predictions, (), labels, ()) == QualityFindings()
+    assert checked(project, dataclasses.replace(run, quality=())) == QualityFindings()
+
+
+def test_what_was_not_read_yet_is_told_and_the_rest_compared() -> None:
+    project, run = recorded()
+    last = run.predictions[-1]
+    later = dataclasses.replace(last, offset=10_000, value={**last.value, "event_id": "later"})
+    found = checked(project, dataclasses.replace(run, predictions=[*run.predictions, later]))
+    assert found.mismatches == 0
+    assert found.unchecked == ["histograms of quality: 1 record was not counted yet"]
 
 
 def test_where_the_order_of_records_decides_it_says_that_it_cannot_check(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class World:
         )
         components = QualityComponents(
             consumer=FakeConsumer(self, most),  # type: ignore[arg-type]
-            store=QualityStore(self.project.pipeline, self.facts, self.read_topic, self, self.partitions),
+            store=QualityStore(self.project.pipeline, self.facts, self.read_topic, self),
             positions=self,  # type: ignore[arg-type]
             reader=QualityInput(self.project, self.facts),
             metrics=QualityMetrics(registry, self.project.name, [*self.partitions], lambda _version: 0.9),
