@@ -76,9 +76,13 @@ class QualityBench:
     def log(self) -> str:
         return (self.folder / "quality.log").read_text(encoding="utf-8", errors="replace")
 
-    def kill_at(self, point: str, number: int) -> None:
-        """A process that is killed (SIGKILL) at that point of its n-th transaction."""
-        assert self.start("save", point, str(number)).wait(90) == -signal.SIGKILL, self.log()
+    def kill_at(self, point: str) -> None:
+        """A process that is killed (SIGKILL) at that point of its first transaction."""
+        process = self.start("save", point, "1")
+        try:
+            assert process.wait(90) == -signal.SIGKILL, self.log()
+        finally:
+            process.kill()
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -131,7 +135,7 @@ def bench(settings: Settings, suffix: str, tmp_path: Path) -> QualityBench:
 def test_killed_at_any_point_it_shows_what_a_naive_computation_finds(bench: QualityBench) -> None:
     bench.write(range(400))
     for number, point in enumerate(POINTS):
-        bench.kill_at(point, 1 + number % 2)
+        bench.kill_at(point)
         bench.write(range(400 + 100 * number, 500 + 100 * number))
     with bench.counting():
         wait_for(bench.is_drained, 90, "everything to be counted")
@@ -163,10 +167,13 @@ def test_killed_at_any_point_it_shows_what_a_naive_computation_finds(bench: Qual
 def test_a_second_process_takes_the_place_of_the_first_which_says_so(bench: QualityBench) -> None:
     bench.write(range(300))
     first = bench.start()
-    wait_for(lambda: "events wait for their labels" in bench.log(), 60, "the first process")
-    with bench.counting():
-        assert first.wait(60) == 1, bench.log()
-        bench.write(range(300, 400))
-        wait_for(bench.is_drained, 60, "everything to be counted")
+    try:
+        wait_for(lambda: "events wait for their labels" in bench.log(), 60, "the first process")
+        with bench.counting():
+            assert first.wait(60) == 1, bench.log()
+            bench.write(range(300, 400))
+            wait_for(bench.is_drained, 60, "everything to be counted")
+    finally:
+        first.kill()
     assert "another process counts the quality of this pipeline" in bench.log()
     assert sum(row["counts"]["scored"] for row in bench.show()["rows"]) == 800
