@@ -178,6 +178,16 @@ def test_what_comes_and_goes_between_two_saves_is_never_written() -> None:
     assert book.records()[1] == {b"event-0": None}
 
 
+def test_an_id_that_comes_again_before_it_is_saved_that_it_was_forgotten_is_removed_in_the_end() -> None:
+    book = Book(facts())
+    book.observe([scored(0)], [])
+    book.saved()
+    book.advance(Reached(mature_ms=BEGIN_MS + 90_000, forget_ms=BEGIN_MS + 90_000))
+    book.observe([scored(0, event_time_ms=BEGIN_MS + 200_000)], [])
+    book.advance(Reached(mature_ms=BEGIN_MS + 900_000, forget_ms=BEGIN_MS + 900_000))
+    assert book.records()[1] == {b"event-0": None}
+
+
 # Properties: of any world, in any order, in any parts, with any restarts.
 
 _EVENTS = st.lists(
