@@ -224,6 +224,12 @@ def test_what_comes_later_is_added_and_corrected(world) -> None:
     assert world.counted() == world.expected() != before
 
 
+def test_a_process_that_is_told_to_stop_saves_what_it_has_read(world) -> None:
+    fill(world)
+    world.run(steps=5, most=25)  # the first takes up, and each other one reads 25 records
+    assert sum(world.committed.values()) == 100
+
+
 def test_labels_that_are_read_before_their_predictions_count_all_the_same(world) -> None:
     for number in range(0, 300, 4):
         world.label(number)
