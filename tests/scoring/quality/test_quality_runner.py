@@ -224,6 +224,16 @@ def test_what_comes_later_is_added_and_corrected(world) -> None:
     assert world.counted() == world.expected() != before
 
 
+def test_a_label_whose_producers_clock_is_ahead_makes_no_event_mature(world) -> None:
+    fill(world)
+    ahead = world.records.label(0, 1.0, age_ms=10**9)
+    world.add(world.labels, 0, ahead, timestamp_ms=time_of(100))
+    world.survive()
+    kept = read_quality(world.read_topic, world.project.pipeline)
+    assert kept.note is not None
+    assert kept.note.reached.mature_ms == time_of(296) + 600_000
+
+
 def test_a_process_that_is_told_to_stop_saves_what_it_has_read(world) -> None:
     fill(world)
     world.run(steps=5, most=25)  # the first takes up, and each other one reads 25 records
