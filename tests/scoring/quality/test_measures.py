@@ -138,3 +138,17 @@ def test_a_perfect_auc_of_few_events_has_a_wide_interval():
 def test_wilson_is_the_textbooks():
     interval = wilson(0.1, 100)
     assert interval == pytest.approx((0.1, 0.0552, 0.1744), abs=1e-4)
+
+
+def test_the_interval_of_the_auc_is_delongs_pair_by_pair():
+    rng = np.random.default_rng(3)
+    scores = rng.choice([0.1, 0.3, 0.8], 60)
+    truth = rng.random(60) < scores
+    positive, negative = scores[truth], scores[~truth]
+    pairs = (positive[:, None] > negative[None, :]) + (positive[:, None] == negative[None, :]) / 2
+    auc = pairs.mean()
+    error = np.sqrt(sum(pairs.mean(axis=axis).var(ddof=1) / pairs.shape[1 - axis] for axis in (0, 1)))
+    logit, reach = np.log(auc / (1 - auc)), 1.959964 * error / (auc * (1 - auc))
+    found = measure([("1", histogram(scores, truth))], FACTS.first_positive)["auc"]
+    expected = (auc, 1 / (1 + np.exp(reach - logit)), 1 / (1 + np.exp(-logit - reach)))
+    assert tuple(found) == pytest.approx(expected, abs=1e-6)
