@@ -25,6 +25,9 @@ COMMANDS = {
     "archive": Entry("penstock.commands.archive:archive", "Keep topics as Parquet, longer than Kafka does.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
+    "quality": Entry(
+        "penstock.commands.quality:quality", "Measure predictions as their labels become final.", _PIPELINE
+    ),
     "model": Entry(
         "penstock.commands.model.group:model", "Train, import, check and load a pipeline's model.", _PIPELINE
     ),

@@ -23,6 +23,7 @@ from verify.check_features import check_features
 from verify.check_gates import check_gates
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
+from verify.check_quality import check_quality
 from verify.check_replays import check_replays
 from verify.check_rollout import RolloutFindings, champion_of, check_rollout
 from verify.check_scores import ScoreCheck, Scored
@@ -164,6 +165,7 @@ def judge(
         trained = check_training(plan, folders, run.backfills, run.labels, read_labels)
     built = check_built_sets(project, run, read_labels)
     gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, read_labels, versions.scorer)
+    counted = check_quality(project, run, read_labels)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
     for place in run.unreadable:
@@ -190,6 +192,7 @@ def judge(
         trained,
         built,
         gates,
+        counted,
         drift,
     ]
     examples = [example for _, _, of_letters in letters for example in of_letters]
@@ -242,6 +245,8 @@ def judge(
         gate_reports=gates.reports,
         gate_reports_checked=gates.checked,
         gate_mismatches=gates.mismatches,
+        quality_histograms=counted.histograms,
+        quality_mismatches=counted.mismatches,
         drift_from_ms=drift_from_ms,
         drift_alerts=drift.alerts,
         false_alarms_before_drift=drift.false_alarms if drift_from_ms is not None else 0,
@@ -267,6 +272,7 @@ def judge(
             *cassandra.unchecked,
             *(text for one in replayed for text in one.unchecked),
             *built.unchecked,
+            *counted.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],

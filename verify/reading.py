@@ -101,6 +101,7 @@ def read_run(
             alerts=records(pipeline.drift_topic) if has_monitors else (),
             states=records(pipeline.drift_state_topic) if has_monitors else (),
             labels=() if labels is None else records(labels.topic),
+            quality=() if labels is None else records_if_any(pipeline.quality_topic),
             redis=vectors,
             backfills=[read_backfill_data(one) for one in backfills],
             built_sets=[read_built_set(one) for one in built_sets],
@@ -115,7 +116,7 @@ def read_run(
 
 
 def _records_if_any(kafka: KafkaAccess, topic: str) -> list[Record]:
-    """The records of a topic of rollouts; none if the pipeline's topics were created before there were rollouts."""
+    """The records of a topic; none if the pipeline's topics were created before there were such topics."""
     try:
         return list(read_topic(kafka, topic))
     except RecordsGoneError:

@@ -81,6 +81,8 @@ class PipelineReport(BaseModel):
     ``training_sets``: those of this backfill and these views. ``built_sets`` counts the folders of training sets that
     were given, ``built_sets_checked`` those of them that could be built a second time.
 
+    ``quality_histograms`` counts the histograms of scores by outcome that were counted again.
+
     ``cassandra_rows`` counts rows whose keys were compared; of ``cassandra_rows_compared`` every column was.
     ``cassandra_refused`` counts records that have a dead letter of the sink in place of their rows.
 
@@ -136,6 +138,8 @@ class PipelineReport(BaseModel):
     gate_reports: int = 0
     gate_reports_checked: int = 0
     gate_mismatches: int = 0
+    quality_histograms: int = 0
+    quality_mismatches: int = 0
     drift_from_ms: int | None
     drift_alerts: int
     false_alarms_before_drift: int
@@ -172,6 +176,7 @@ class PipelineReport(BaseModel):
             "training_mismatches": "models were not trained on the backfill and the labels known by then",
             "built_set_mismatches": "rows or hashes of training sets are not those of a second build",
             "gate_mismatches": "reports of gates or promotions do not hold",
+            "quality_mismatches": "histograms of quality are not those of the predictions and labels",
             "drift_alerts_missing": "drift alerts are missing",
             "drift_alerts_extra": "drift alerts are not given by a replay of the records",
             "drift_alert_duplicates": "drift alerts were published more than once",

@@ -83,6 +83,7 @@ class RunData:
         alerts: The drift topic.
         states: The topic of the drift app's states.
         labels: The labels topic.
+        quality: The topic of histograms of quality.
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
         keyspace: The keyspace that they are in.
@@ -108,6 +109,7 @@ class RunData:
     alerts: Sequence[Record] = ()
     states: Sequence[Record] = ()
     labels: Sequence[Record] = ()
+    quality: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     keyspace: str = ""

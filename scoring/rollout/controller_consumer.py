@@ -28,11 +28,13 @@ class Batch(NamedTuple):
         records: The records of each topic, in their order.
         positions: The offset of the next record to read, of each partition of which anything came.
         is_off: Whether a partition has no record at its offset, so that it must be placed anew.
+        ended: The partitions of which nothing more is to be read now.
     """
 
     records: dict[str, list[Message]]
     positions: dict[Partition, int]
     is_off: bool
+    ended: frozenset[Partition] = frozenset()
 
 
 def controller_config(kafka: KafkaAccess, group: str) -> dict[str, Any]:
@@ -54,19 +56,22 @@ def batch_of(messages: Iterable[Message]) -> Batch:
     """
     records: dict[str, list[Message]] = defaultdict(list)
     positions: dict[Partition, int] = {}
+    ended: set[Partition] = set()
     is_off = False
     for message in messages:
         error, partition = message.error(), (message.topic(), message.partition())
         if error is None:
             records[partition[0]].append(message)
             positions[partition] = message.offset() + 1
+            ended.discard(partition)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public, in spite of _
             positions[partition] = message.offset()
+            ended.add(partition)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             is_off = True
         else:
             _handle(error, message.topic())
-    return Batch(records, positions, is_off)
+    return Batch(records, positions, is_off, frozenset(ended))
 
 
 def _handle(error: KafkaError, topic: str | None) -> None:
@@ -77,13 +82,13 @@ def _handle(error: KafkaError, topic: str | None) -> None:
             f"the consumer cannot continue: {error.str()}",
             where=topic,
             safe="everything that was saved",
-            next="start the controller again",
+            next="start it again",
         )
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
         raise PenstockError(
             f"topic {topic} is gone",
             where=topic,
             safe="everything that was saved",
-            next="penstock topics create PIPELINE, then start the controller again",
+            next="penstock topics create PIPELINE, then start it again",
         )
     _log.warning("%s: %s", topic, error.str())

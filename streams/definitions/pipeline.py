@@ -138,6 +138,16 @@ class Pipeline(Definition):
         return f"rollout.{self.name}.state"
 
     @property
+    def quality_topic(self) -> str:
+        """The compacted topic of the histograms of scores by outcome."""
+        return f"quality.{self.name}"
+
+    @property
+    def quality_state_topic(self) -> str:
+        """The compacted topic of events whose labels may still come or change."""
+        return f"quality.{self.name}.state"
+
+    @property
     def drift_topic(self) -> str:
         """The topic of the monitors' alerts."""
         return f"drift.{self.name}"
@@ -236,6 +246,7 @@ class Pipeline(Definition):
         written += [self.shadow_topic, self.corrections_topic]
         written += [self.rollout_topic, self.rollout_log_topic, self.rollout_state_topic]
         written += [self.drift_topic, self.drift_state_topic, self.incidents_topic, self.retrain_topic]
+        written += [self.quality_topic, self.quality_state_topic]
         check_topics(read, written)
         return self
 

@@ -59,7 +59,11 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
         Topic(pipeline.retrain_topic, 1, _FOR_EVER),
     ]
     if pipeline.labels is not None:
-        topics.append(Topic(pipeline.labels.topic, partitions))
+        topics += [
+            Topic(pipeline.labels.topic, partitions),
+            Topic(pipeline.quality_topic, 1, _LATEST_STATE),
+            Topic(pipeline.quality_state_topic, 1, _LATEST_STATE),
+        ]
     if pipeline.monitors is not None:
         topics += [
             Topic(pipeline.drift_topic, partitions),

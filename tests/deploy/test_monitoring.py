@@ -73,7 +73,8 @@ def test_panels_fill_the_grid_without_overlap_and_have_descriptions() -> None:
 
 def test_the_dashboard_has_a_row_for_each_part() -> None:
     titles = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert titles == ["Overview", "Feature job", "Sinks", "Scorer", "Triton", "Drift", "Rollout", "Archive and parity"]
+    parts = ["Feature job", "Sinks", "Scorer", "Triton", "Drift", "Rollout", "Archive and parity", "Quality"]
+    assert titles == ["Overview", *parts]
 
 
 def test_every_variable_of_a_panel_is_one_of_the_dashboard() -> None:

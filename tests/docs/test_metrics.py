@@ -1,11 +1,13 @@
-"""The page on metrics has every metric that the scorer shows, and all that alerts and dashboard read."""
+"""The page on metrics has every metric of scorer and quality, and all that alerts and dashboard read."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
 from prometheus_client import CollectorRegistry
 
+from scoring.quality.quality_metrics import QualityMetrics
 from scoring.scorer_metrics import ScorerMetrics
 from tests.deploy.monitoring_files import expressions
 from tests.docs.pages import page, spans
@@ -21,9 +23,17 @@ def _documented() -> dict[str, set[str]]:
     return {metric[1]: {"pipeline", *filter(None, (metric[2] or "").split(","))} for metric in found if metric}
 
 
-def test_the_page_has_every_metric_of_the_scorer_with_its_labels() -> None:
+@pytest.mark.parametrize(
+    "of_service",
+    [
+        lambda registry: ScorerMetrics(registry, "fraud", 100),
+        lambda registry: QualityMetrics(registry, "fraud", ["labels.fraud"], lambda _version: None),
+    ],
+    ids=["scorer", "quality"],
+)
+def test_the_page_has_every_metric_of_a_service_with_its_labels(of_service) -> None:  # type: ignore[no-untyped-def]
     registry, documented = CollectorRegistry(), _documented()
-    ScorerMetrics(registry, "fraud", 100)
+    of_service(registry)
     for metric in registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         assert name in documented, f"docs/reference/metrics.md lacks {name}"

@@ -1,0 +1,196 @@
+"""Keeps the histograms of a pipeline's quality: what they count is the sum over all events, whatever came first. Pure.
+
+Each change of an event takes out how it counted before, and counts how it counts now: a prediction or label that comes,
+a label that is corrected or withdrawn, an event that matures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from penstock.errors import PenstockError
+from scoring.quality.events import LIVE, Event, KnownLabel, Scored
+from scoring.quality.facts import QualityFacts
+from scoring.quality.histograms import DAY_MS, Histogram, Key, Outcome
+from scoring.quality.maturity_queue import MaturityQueue
+from scoring.quality.reading_clock import Reached
+
+KEPT_MS = 90 * DAY_MS
+"""Histograms of older days are dropped, once no event of theirs can change any more."""
+_MOST_VALUES = 1_000
+
+
+class Matured(NamedTuple):
+    """What became known of a prediction that was served, when its label was final.
+
+    Detectors on labelled streams take these, in this order: of event time, then id. Corrections that come later are in
+    the histograms only.
+    """
+
+    event_id: str
+    event_time_ms: int
+    version: str
+    arm: str
+    score: float
+    outcome: Outcome
+
+
+class Book:
+    """All histograms, and the events that may still change them.
+
+    Args:
+        facts: The pipeline.
+        histograms: Those that were kept before.
+        events: Those that were kept before.
+        reached: How far everything had come.
+        late: How many predictions came after their events were forgotten.
+        unmatched: How many events had labels and no prediction when they were forgotten.
+
+    Attributes:
+        changed_keys: The keys of histograms that are not saved.
+        changed_ids: The ids of events that are not saved, each with whether the saved state has a former one of it.
+    """
+
+    def __init__(
+        self,
+        facts: QualityFacts,
+        histograms: dict[Key, Histogram] | None = None,
+        events: Iterable[Event] = (),
+        reached: Reached | None = None,
+        *,
+        late: int = 0,
+        unmatched: int = 0,
+    ) -> None:
+        reached = reached or Reached()
+        self.facts = facts
+        self.histograms = {} if histograms is None else histograms
+        self.queue = MaturityQueue(facts.horizon_ms, events, reached.mature_ms, reached.forget_ms)
+        self.late, self.unmatched = late, unmatched
+        self.changed_keys: set[Key] = set()
+        self.changed_ids: dict[str, bool] = {}
+        self._values = {(key.group, key.value) for key in self.histograms}
+        self._oldest_ms = self._oldest()
+
+    def observe(self, predictions: Iterable[Scored], labels: Iterable[KnownLabel]) -> list[Matured]:
+        """Take in what was read, in any order; returns what has matured by it at once.
+
+        Raises:
+            PenstockError: if a declared group has so many values that it is none.
+        """
+        matured: list[Matured] = []
+        observed: tuple[Scored | KnownLabel, ...] = (*predictions, *labels)
+        for one in observed:
+            event = self.queue.event_of(one)
+            if event is None:
+                self.late += isinstance(one, Scored)
+                self.unmatched += isinstance(one, KnownLabel)
+                continue
+            was_mature = event.is_mature
+            # Labels of events that are not mature count nothing yet.
+            counts = was_mature or isinstance(one, Scored)
+            if counts:
+                self._count(event, -1)
+            if isinstance(one, Scored):
+                event.add_prediction(one)
+            else:
+                event.add_label(one)
+            event.is_mature = self.queue.keep(event)
+            if counts:
+                self._count(event, +1)
+            if event.is_mature and not was_mature:
+                matured += self._matured(event)
+            self._changed(event)
+        return matured
+
+    def advance(self, reached: Reached) -> list[Matured]:
+        """Everything has come so far: returns what has matured by it, in order of event time and id."""
+        moved = self.queue.advance(reached.mature_ms, reached.forget_ms)
+        matured: list[Matured] = []
+        for event in moved.matured:
+            event.is_mature = True
+            self._count(event, +1, but="scored")  # that it has counted since it came
+            matured += self._matured(event)
+            self._changed(event)
+        for event in moved.forgotten:
+            self.unmatched += event.time_ms is None
+            self._changed(event)
+            if not self.changed_ids[event.event_id]:
+                del self.changed_ids[event.event_id]  # it came and went between two saves
+        self._drop_old()
+        return matured
+
+    def saved(self) -> None:
+        """All that has changed is saved."""
+        for event_id in self.changed_ids:
+            event = self.queue.events.get(event_id)
+            if event is not None:
+                event.is_stored = True
+        self.changed_ids.clear()
+        self.changed_keys.clear()
+
+    def records(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
+        """What is not saved of histograms and of events, by key; None for what is gone."""
+        histograms = {
+            key.encode(): self.histograms[key].encode() if key in self.histograms else None
+            for key in sorted(self.changed_keys)
+        }
+        events = self.queue.events
+        waiting = {
+            event_id.encode(): events[event_id].encode() if event_id in events else None
+            for event_id in self.changed_ids
+        }
+        return histograms, waiting
+
+    def _changed(self, event: Event) -> None:
+        # An event that was forgotten may come again before that is saved.
+        is_stored = self.changed_ids.get(event.event_id, False) or event.is_stored
+        self.changed_ids[event.event_id] = is_stored
+
+    def _count(self, event: Event, times: int, *, but: Outcome | None = None) -> None:
+        for key, entry in event.counts(self.facts):
+            if entry.outcome == but:
+                continue
+            if self._oldest_ms is not None and key.begin_ms < self._oldest_ms:
+                continue
+            histogram = self.histograms.get(key)
+            if histogram is None:
+                self._require_few(key)
+                histogram = self.histograms[key] = Histogram()
+            histogram.add(entry, times)
+            if not histogram:
+                del self.histograms[key]
+            self.changed_keys.add(key)
+
+    def _require_few(self, key: Key) -> None:
+        self._values.add((key.group, key.value))
+        if len(self._values) > _MOST_VALUES:
+            raise PenstockError(
+                f"the groups of model {self.facts.model} have more than {_MOST_VALUES:,} values, the last of "
+                f"{key.group}: groups are columns of few values",
+                safe="everything that was saved",
+                next=f"take {key.group} out of Model(groups=...), then start it again: it counts anew",
+            )
+
+    def _matured(self, event: Event) -> list[Matured]:
+        live = event.predictions.get(LIVE)
+        if live is None:
+            return []
+        entries = [entry for key, entry in event.counts(self.facts) if not key.group and key.arm == live.arm]
+        outcome = entries[1].outcome
+        return [Matured(event.event_id, live.event_time_ms, live.version, live.arm, live.score, outcome)]
+
+    def _oldest(self) -> int | None:
+        mature_ms = self.queue.mature_ms
+        if mature_ms is None:
+            return None
+        return (mature_ms - KEPT_MS - 2 * self.facts.horizon_ms) // DAY_MS * DAY_MS
+
+    def _drop_old(self) -> None:
+        oldest_ms = self._oldest()
+        if oldest_ms is None or oldest_ms == self._oldest_ms:
+            return
+        self._oldest_ms = oldest_ms
+        for key in [key for key in self.histograms if key.begin_ms < oldest_ms]:
+            del self.histograms[key]
+            self.changed_keys.add(key)

@@ -1,0 +1,108 @@
+"""What the counting of a pipeline's quality depends on. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import exp
+from typing import Self
+
+from penstock.errors import PenstockError
+from scoring.decision import Policy
+from streams.definitions.labels import Absent
+from streams.definitions.pipeline import Pipeline
+
+# Evenly spaced in the logit, because scores of rare classes are small: a tenth, or a hundredth, is as fine as a half.
+_STEPS, _STEPS_PER_LOGIT = 45, 5
+
+
+@dataclass(frozen=True)
+class QualityFacts:
+    """What is counted, and how. If any of it changes, everything is counted anew.
+
+    Attributes:
+        model: The name of the pipeline's model.
+        threshold: A score of at least this is positive; it is an edge of a bin.
+        positive: The decision for such a score.
+        policy: The version of threshold and decisions that the definition declares.
+        positive_class: Of several classes, the one whose probability is the score.
+        horizon_ms: When, after its event, a label is final.
+        absent: What no label means then.
+        hidden_by: The decision after which no outcome is seen.
+        groups: The declared groups that are inputs of the model.
+        places: The place of each of them in the vector of a prediction.
+    """
+
+    model: str
+    threshold: float
+    positive: str
+    policy: str
+    positive_class: str | None
+    horizon_ms: int
+    absent: Absent | None
+    hidden_by: str | None
+    groups: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Self:
+        """The facts of a pipeline.
+
+        Raises:
+            PenstockError: if its labels do not say when they are final, or are values.
+        """
+        labels, model, name = pipeline.labels, pipeline.model, pipeline.name
+        if labels is None:
+            raise PenstockError(f"pipeline {name} has no labels", next="declare Pipeline(labels=Labels(...))")
+        if labels.task == "regression":
+            raise PenstockError(
+                f"labels of pipeline {name} are values: the histograms are of scores of two classes",
+                next="penstock model check compares a regression with its labels",
+            )
+        if labels.horizon is None:
+            raise PenstockError(
+                f"labels of pipeline {name} have no horizon: nobody knows when one is final, and predictions would "
+                "wait for theirs for ever",
+                next="declare Labels(horizon=...), after which no label comes",
+            )
+        groups = tuple(one for one in model.groups if one in model.inputs)
+        return cls(
+            model=model.name,
+            threshold=model.threshold,
+            positive=model.positive,
+            policy=Policy.of(model).version,
+            positive_class=None if labels.positive is None else str(labels.positive),
+            horizon_ms=labels.horizon,
+            absent=labels.absent,
+            hidden_by=labels.hidden_by,
+            groups=groups,
+            places=tuple(map(model.inputs.index, groups)),
+        )
+
+    @cached_property
+    def edges(self) -> tuple[float, ...]:
+        """Where the bins of scores meet: 1 / (1 + exp(-n / 5)) for n from -45 to 45, and the threshold."""
+        steps = range(-_STEPS, _STEPS + 1)
+        return tuple(sorted({*(1 / (1 + exp(-n / _STEPS_PER_LOGIT)) for n in steps), self.threshold}))
+
+    def bin_of(self, score: float) -> int:
+        """The bin of a score: bin n has the scores from edge n - 1 up to, and without, edge n."""
+        return bisect_right(self.edges, score)
+
+    @property
+    def first_positive(self) -> int:
+        """The first bin whose scores are positive."""
+        return self.bin_of(self.threshold)
+
+    @property
+    def hides_positive(self) -> bool:
+        """Whether a positive decision hides the outcome."""
+        return self.hidden_by == self.positive
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits: the same if, and only if, the same is counted."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,114 @@
+"""Events that wait until their labels are final, and a while longer for corrections. Pure.
+
+An event matures when the labels have reached its time plus the horizon. It is kept for a second horizon, so that a
+label that arrives late, or in another order, still counts: what was counted is taken out and counted as it is now. Then
+it is forgotten. So memory is bounded by two horizons of events.
+
+Labels may come before their event. They wait as long: until labels and predictions are two horizons further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from scoring.quality.events import Event, KnownLabel, Scored
+
+
+class Moved(NamedTuple):
+    """What became of events as time went on.
+
+    Attributes:
+        matured: Those that are mature now, in order of event time and id; not marked as such yet.
+        forgotten: Those that are kept no longer.
+    """
+
+    matured: list[Event]
+    forgotten: list[Event]
+
+
+class MaturityQueue:
+    """Keeps events by id.
+
+    Args:
+        horizon_ms: How long after its event a label may come.
+        events: Those that were kept before.
+        mature_ms: The time that labels have reached: events are mature that are a horizon older.
+        forget_ms: The time that everything has reached: events are forgotten that are two horizons older.
+    """
+
+    def __init__(
+        self,
+        horizon_ms: int,
+        events: Iterable[Event] = (),
+        mature_ms: int | None = None,
+        forget_ms: int | None = None,
+    ) -> None:
+        self._horizon_ms = horizon_ms
+        self.events = {event.event_id: event for event in events}
+        self.mature_ms, self.forget_ms = mature_ms, forget_ms
+        self._maturing: list[tuple[int, str]] = []
+        self._leaving: list[tuple[int, str]] = []
+        for event in self.events.values():
+            if event.time_ms is not None and not event.is_mature:
+                self._maturing.append((event.time_ms + horizon_ms, event.event_id))
+            self._leaving.append((self._leaves_at(event), event.event_id))
+        heapify(self._maturing)
+        heapify(self._leaving)
+
+    def event_of(self, one: Scored | KnownLabel) -> Event | None:
+        """The event that a prediction or label is of, perhaps a new one; None if such an event would be forgotten."""
+        event = self.events.get(one.event_id)
+        if event is None:
+            time_ms = one.event_time_ms if isinstance(one, Scored) else one.known_at_ms
+            if self.forget_ms is not None and time_ms + 2 * self._horizon_ms <= self.forget_ms:
+                return None
+            event = Event(one.event_id)
+        return event
+
+    def keep(self, event: Event) -> bool:
+        """Keep a new or changed event; whether it is mature now, which it may be at once."""
+        self.events[event.event_id] = event
+        heappush(self._leaving, (self._leaves_at(event), event.event_id))
+        if event.time_ms is None:
+            return False
+        matures_at = event.time_ms + self._horizon_ms
+        is_mature = self.mature_ms is not None and matures_at <= self.mature_ms
+        if not is_mature:
+            heappush(self._maturing, (matures_at, event.event_id))
+        return is_mature
+
+    def advance(self, mature_ms: int | None, forget_ms: int | None) -> Moved:
+        """Go on to these times; they never go back."""
+        self.mature_ms = _later(self.mature_ms, mature_ms)
+        self.forget_ms = _later(self.forget_ms, forget_ms)
+        matured: dict[str, Event] = {}
+        for event in self._due(self._maturing, self.mature_ms, self._matures_at):
+            if not event.is_mature:
+                matured[event.event_id] = event
+        # Forgetting comes after maturing: what is forgotten has been counted.
+        leaving = self._due(self._leaving, self.forget_ms, self._leaves_at)
+        forgotten = [self.events.pop(event.event_id) for event in leaving]
+        return Moved(sorted(matured.values(), key=lambda event: (event.time_ms or 0, event.event_id)), forgotten)
+
+    def _due(
+        self, heap: list[tuple[int, str]], time_ms: int | None, due_at: Callable[[Event], int | None]
+    ) -> Iterator[Event]:
+        """The events whose time has come; a heap also has the former times of events that have changed."""
+        while time_ms is not None and heap and heap[0][0] <= time_ms:
+            event = self.events.get(heappop(heap)[1])
+            at = None if event is None else due_at(event)
+            if event is not None and at is not None and at <= time_ms:
+                yield event
+
+    def _matures_at(self, event: Event) -> int | None:
+        return None if event.time_ms is None else event.time_ms + self._horizon_ms
+
+    def _leaves_at(self, event: Event) -> int:
+        since = max(event.labels) if event.time_ms is None else event.time_ms
+        return since + 2 * self._horizon_ms
+
+
+def _later(held: int | None, time_ms: int | None) -> int | None:
+    return held if time_ms is None else time_ms if held is None else max(held, time_ms)

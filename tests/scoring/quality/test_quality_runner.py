@@ -1,0 +1,313 @@
+"""The process over a Kafka in memory: killed anywhere, it counts each record once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
+from penstock.kafka.retention import GapPolicy
+from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from scoring.quality.book import Book
+from scoring.quality.facts import QualityFacts
+from scoring.quality.histograms import Histogram
+from scoring.quality.quality_input import QualityInput
+from scoring.quality.quality_metrics import QualityMetrics
+from scoring.quality.reading_clock import ReadingClock
+from scoring.quality.runner import QualityComponents, QualityRunner
+from scoring.quality.store import NOTE, QualityStore, read_quality, require_counted
+from scoring.rollout.controller_positions import Found
+from tests.scoring.quality.quality_records import HORIZON_MS, QualityRecords, define_quality, time_of
+from tests.scoring.rollout.fake_kafka import FakeConsumer, Killed
+from tests.scoring.rollout.fake_messages import FakeMessage
+
+PARTITIONS = 2
+
+
+class World:
+    """A pipeline's topics, and processes that count them one after the other."""
+
+    def __init__(self, folder: Any) -> None:
+        self.folder = folder
+        self.use(define_quality(folder, "unit", PARTITIONS))
+        self.records = QualityRecords(self.project, PARTITIONS)
+        pipeline = self.project.pipeline
+        self.live, self.shadow, self.labels = QualityInput(self.project, self.facts).topics
+        self.partitions = dict.fromkeys((self.live, self.shadow, self.labels), PARTITIONS)
+        self.topics: dict[Any, list[FakeMessage]] = {
+            (topic, number): [] for topic in self.partitions for number in range(PARTITIONS)
+        }
+        self.earliest = dict.fromkeys(self.topics, 0)
+        self.committed: dict[Any, int] = {}
+        self.outcomes: list[str] = []
+        self.kept: dict[str, dict[bytes, bytes]] = {pipeline.quality_topic: {}, pipeline.quality_state_topic: {}}
+
+    def use(self, project: Any) -> None:
+        self.project = project
+        self.facts = QualityFacts.of(project.pipeline)
+
+    def add(self, topic: str, partition: int, value: bytes, **rest: Any) -> None:
+        of = self.topics[topic, partition]
+        of.append(FakeMessage(topic, partition, len(of), value, **rest))
+
+    def score(self, numbers: range, *, shadows: bool = False) -> None:
+        for number in numbers:
+            self.add(self.live, self.records.partition(number), self.records.live(number))
+            if shadows:
+                self.add(self.shadow, self.records.partition(number), self.records.shadow(number))
+
+    def label(self, number: int, value: float | None = 1.0, **rest: Any) -> None:
+        known_at = time_of(number) + rest.get("age_ms", 600_000)
+        content = self.records.label(number, value, **rest)
+        self.add(self.labels, self.records.partition(number), content, timestamp_ms=known_at)
+
+    # As the stores of the process see it.
+
+    def read_topic(self, topic: str, **_: Any) -> Iterator[Record]:
+        return (Record(0, n, 1, key, value, ()) for n, (key, value) in enumerate(self.kept[topic].items()))
+
+    def find(self) -> Found:
+        return Found.of(self.committed, self.earliest, {place: len(of) for place, of in self.topics.items()})
+
+    def start(self) -> bool:
+        return True
+
+    def serve(self) -> None:
+        pass
+
+    def write(self, records: list[Any], offsets: list[TopicPartition], _group: object, _timeout_s: float) -> None:
+        assert offsets, "only offsets tell the broker which process this is"
+        outcome = self.outcomes.pop(0) if self.outcomes else "written"
+        if outcome in ("written", "unknown_written", "killed_after"):
+            for record in records:
+                if record.value is None:
+                    self.kept[record.topic].pop(record.key, None)
+                else:
+                    self.kept[record.topic][record.key] = record.value
+            self.committed |= {(tp.topic, tp.partition): tp.offset for tp in offsets}
+        if outcome.startswith("killed"):
+            raise Killed
+        if outcome.startswith("unknown"):
+            raise OutcomeUnknownError("who knows")
+        if outcome == "aborted":
+            raise TransactionAbortedError("no")
+
+    # Processes.
+
+    def run(self, *, steps: int = 40, most: int = 25, skip: bool = False) -> CollectorRegistry:
+        now, left, registry = [0.0], [steps], CollectorRegistry()
+        watch = SimpleNamespace(
+            started=lambda: None, assigned=lambda _p: None, revoked=lambda _p: None, done=lambda _p: None
+        )
+        components = QualityComponents(
+            consumer=FakeConsumer(self, most),  # type: ignore[arg-type]
+            store=QualityStore(self.project.pipeline, self.facts, self.read_topic, self),
+            positions=self,  # type: ignore[arg-type]
+            reader=QualityInput(self.project, self.facts),
+            metrics=QualityMetrics(registry, self.project.name, [*self.partitions], lambda _version: 0.9),
+            watch=watch,  # type: ignore[arg-type]
+            gaps=GapPolicy(self.project.name, "quality", tuple(self.partitions), "", "run it", skip),
+        )
+
+        def stopping() -> bool:
+            left[0] -= 1
+            now[0] += 0.7
+            return left[0] < 0
+
+        QualityRunner(
+            self.partitions,
+            HORIZON_MS,
+            components,
+            now=lambda: 5,
+            clock=lambda: now[0],
+            wait=lambda _s: None,
+            stopping=stopping,
+        ).run()
+        return registry
+
+    def survive(self, **options: Any) -> CollectorRegistry:
+        """Run processes until all has happened that was to happen, and all is read."""
+        for _ in range(50):
+            try:
+                registry = self.run(**options)
+            except Killed:
+                continue
+            if not self.outcomes and self.committed == {place: len(of) for place, of in self.topics.items()}:
+                return registry
+        raise AssertionError("it does not come to an end")
+
+    def counted(self) -> dict[Any, Histogram]:
+        return read_quality(self.read_topic, self.project.pipeline).histograms
+
+    def expected(self) -> dict[Any, Histogram]:
+        """What a book counts that is given everything at once."""
+        messages: dict[str, list[FakeMessage]] = {topic: [] for topic in self.partitions}
+        for (topic, _), of in self.topics.items():
+            messages[topic] += of
+        read = QualityInput(self.project, self.facts).read(messages)
+        book = Book(self.facts)
+        book.observe(read.predictions, read.labels)
+        clock = ReadingClock({p for p in self.topics if p[0] == self.labels}, self.topics)
+        book.advance(clock.read(read.come, (), self.topics).reached)
+        return book.histograms
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def fill(world: World) -> None:
+    world.score(range(300), shadows=True)
+    for number in range(0, 300, 4):
+        world.label(number)
+    world.label(40, None, age_ms=700_000)
+    world.label(44, 0.0, age_ms=800_000)
+
+
+def value_of(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"penstock_quality_{name}", {"pipeline": "taps_unit", **labels})
+
+
+def test_everything_is_counted_once_and_shown(world) -> None:
+    fill(world)
+    registry = world.survive()
+    assert world.counted() == world.expected() != {}
+    kept = read_quality(world.read_topic, world.project.pipeline)
+    assert require_counted(kept, world.facts, world.project.pipeline).reached.mature_ms == time_of(296) + 600_000
+    assert value_of(registry, "matured_total", outcome="positive") > 20
+    assert value_of(registry, "estimate", version="1", arm="present", measure="auc") is not None
+    assert value_of(registry, "reference_auc", version="1") == 0.9
+    assert value_of(registry, "waiting") == len(world.kept[world.project.pipeline.quality_state_topic])
+
+
+@pytest.mark.parametrize("outcome", ["aborted", "unknown", "unknown_written", "killed", "killed_after"])
+@pytest.mark.parametrize("transaction", [0, 2])
+def test_whatever_becomes_of_a_transaction_everything_is_counted_once(world, outcome, transaction) -> None:
+    fill(world)
+    world.outcomes = ["written"] * transaction + [outcome]
+    world.survive()
+    assert world.counted() == world.expected()
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["written", "aborted", "unknown", "unknown_written", "killed", "killed_after"]), max_size=8
+    ),
+    st.integers(5, 60),
+)
+def test_any_run_of_failures_leaves_no_trace(tmp_path_factory, outcomes, most) -> None:
+    world = World(tmp_path_factory.mktemp("world"))
+    fill(world)
+    world.outcomes = outcomes
+    world.survive(most=most)
+    assert world.counted() == world.expected()
+
+
+def test_what_comes_later_is_added_and_corrected(world) -> None:
+    fill(world)
+    world.survive()
+    before = world.counted()
+    world.label(8, None, age_ms=900_000)
+    world.score(range(300, 340))
+    world.label(339)
+    world.survive()
+    assert world.counted() == world.expected() != before
+
+
+def test_a_label_whose_producers_clock_is_ahead_makes_no_event_mature(world) -> None:
+    fill(world)
+    ahead = world.records.label(0, 1.0, age_ms=10**9)
+    world.add(world.labels, 0, ahead, timestamp_ms=time_of(100))
+    world.survive()
+    kept = read_quality(world.read_topic, world.project.pipeline)
+    assert kept.note is not None
+    assert kept.note.reached.mature_ms == time_of(296) + 600_000
+
+
+def test_a_process_that_is_told_to_stop_saves_what_it_has_read(world) -> None:
+    fill(world)
+    world.run(steps=5, most=25)  # the first takes up, and each other one reads 25 records
+    assert sum(world.committed.values()) == 100
+
+
+def test_labels_that_are_read_before_their_predictions_count_all_the_same(world) -> None:
+    for number in range(0, 300, 4):
+        world.label(number)
+    world.survive()
+    world.score(range(300))
+    world.survive()
+    assert world.counted() == world.expected()
+
+
+def test_garbage_is_passed_over_and_told(world) -> None:
+    fill(world)
+    for topic in world.partitions:
+        world.add(topic, 1, b"garbage")
+    world.add(world.live, 0, world.records.live(500, score=float("nan")))
+    world.add(world.live, 0, world.records.live(501, score=2.5))
+    registry = world.survive()
+    assert value_of(registry, "unreadable_total", topic=world.live) == 3
+    assert value_of(registry, "unreadable_total", topic=world.labels) == 1
+    assert world.counted() == world.expected()
+
+
+def test_another_definition_counts_anew_from_the_oldest_records(world) -> None:
+    fill(world)
+    world.survive()
+    before = world.counted()
+    again = world.folder / "again"
+    again.mkdir()
+    world.use(define_quality(again, "unit", PARTITIONS, 'horizon="1h", absent="excluded"'))
+    with pytest.raises(PenstockError, match="the definition has changed"):
+        require_counted(read_quality(world.read_topic, world.project.pipeline), world.facts, world.project.pipeline)
+    world.survive()
+    assert world.counted() == world.expected() != before
+
+
+@pytest.mark.parametrize("lost", ["note", "offsets", "state"])
+def test_without_a_note_or_offsets_it_counts_anew(world, lost) -> None:
+    fill(world)
+    world.survive()
+    if lost == "note":
+        del world.kept[world.project.pipeline.quality_topic][NOTE]
+    elif lost == "offsets":
+        world.committed.clear()
+    else:
+        world.kept[world.project.pipeline.quality_state_topic][b"event-9"] = b"[]"
+    world.survive()
+    assert world.counted() == world.expected()
+
+
+def test_records_that_kafka_has_deleted_unread_stop_it_unless_they_are_to_be_skipped(world) -> None:
+    fill(world)
+    world.survive()
+    world.score(range(300, 310))
+    world.earliest[world.live, 0] = len(world.topics[world.live, 0]) - 1
+    with pytest.raises(PenstockError, match="deleted"):
+        world.run()
+    world.survive(skip=True)
+
+
+def test_nothing_was_counted_yet_is_said(world) -> None:
+    kept = read_quality(world.read_topic, world.project.pipeline)
+    with pytest.raises(PenstockError, match="never counted"):
+        require_counted(kept, world.facts, world.project.pipeline)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [('task="regression", horizon="1h"', "are values"), ("", "have no horizon")],
+)
+def test_labels_that_are_never_final_or_are_values_are_refused(tmp_path, labels, message) -> None:
+    with pytest.raises(PenstockError, match=message):
+        QualityFacts.of(define_quality(tmp_path, "unit", 1, labels).pipeline)

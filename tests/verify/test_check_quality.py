@@ -1,0 +1,133 @@
+"""The verifier finds every way in which histograms of quality can be wrong, and agrees with those that are right."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from penstock.kafka.reading import Record
+from schemas.history import record_decoder
+from scoring.quality.book import Book
+from scoring.quality.facts import QualityFacts
+from scoring.quality.quality_input import QualityInput
+from scoring.quality.reading_clock import ReadingClock
+from scoring.quality.store import QualityStore
+from streams.plan.project import Project
+from tests.scoring.quality.quality_records import QualityRecords, define_quality, time_of
+from tests.scoring.rollout.fake_messages import FakeMessage
+from tests.verify.sabotage.catalogue import Mutant
+from tests.verify.sabotage.quality import QUALITY_MUTANTS
+from verify.check_quality import QualityFindings, check_quality
+from verify.labels import label_history
+from verify.published import readable
+from verify.run_data import RunData
+
+PARTITIONS = 2
+
+
+class Writer:
+    """Keeps what a store writes."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def start(self):
+        return True
+
+    def serve(self):
+        pass
+
+    def write(self, records, _offsets, _group, _timeout_s):
+        self.records += [Record(0, n, 1, r.key, r.value, ()) for n, r in enumerate(records)]
+
+
+def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
+    """Predictions, labels that are corrected and withdrawn, and what a store has written of them."""
+    project = define_quality(folder, "verified", PARTITIONS)
+    pipeline, made = project.pipeline, QualityRecords(project, PARTITIONS)
+    assert pipeline.labels is not None
+    topics = pipeline.predictions_topic, pipeline.shadow_topic, pipeline.labels.topic
+    kept: dict[str, list[Record]] = {topic: [] for topic in topics}
+
+    def add(topic: str, number: int, value: bytes, timestamp: int) -> None:
+        of = kept[topic]
+        of.append(Record(made.partition(number), len(of), timestamp, None, value, ()))
+
+    for number in range(400):
+        add(topics[0], number, made.live(number), time_of(number))
+        add(topics[1], number, made.shadow(number), time_of(number))
+    labels = [(number, 1.0, 600_000) for number in range(0, 400, 4)]
+    labels += [(40, None, 700_000), (44, 0.0, 800_000), (48, 0.0, 3_600_001)]
+    labels += [(8, 1.0, 600_000)] if late else []
+    for place, (number, value, age_ms) in enumerate(labels):
+        received = time_of(399) + 600_000 if late and place == len(labels) - 1 else time_of(number) + age_ms
+        add(topics[2], number, made.label(number, value, age_ms=age_ms), received)
+
+    facts = QualityFacts.of(pipeline)
+    messages = {
+        topic: [FakeMessage(topic, r.partition, r.offset, r.value, timestamp_ms=r.timestamp) for r in of]
+        for topic, of in kept.items()
+    }
+    book, read = Book(facts), QualityInput(project, facts).read(messages)
+    book.observe(read.predictions, read.labels)
+    clock = ReadingClock({(topics[2], n) for n in range(PARTITIONS)}, ())
+    book.advance(clock.read(read.come, (), ()).reached)
+    writer = Writer()
+    store = QualityStore(pipeline, facts, lambda _topic, **_: iter(()), writer)
+    ends = {(topic, number): len(of) for topic, of in kept.items() for number in range(PARTITIONS)}
+    store.write(book, clock.reached, ends, None, 1)
+    quality = [record for record in writer.records if record.key is None or not record.key.startswith(b"event-")]
+    decoder = record_decoder("prediction")
+    live, shadows = (readable(kept[topic], decoder, topic)[0] for topic in topics[:2])
+    run = RunData((), (), (), live, shadows=shadows, labels=kept[topics[2]], quality=quality)
+    return project, run
+
+
+@cache
+def recorded() -> tuple[Project, RunData]:
+    with TemporaryDirectory() as folder:
+        return record_run(Path(folder))
+
+
+def checked(project: Project, run: RunData) -> QualityFindings:
+    labels = project.pipeline.labels
+    assert labels is not None
+    return check_quality(project, run, lambda records: label_history(labels, records, project.schemas))
+
+
+def test_what_was_counted_is_what_the_verifier_counts() -> None:
+    found = checked(*recorded())
+    assert (found.mismatches, found.unchecked) == (0, []), found.examples
+    assert found.histograms > 20
+
+
+@pytest.mark.parametrize("mutant", QUALITY_MUTANTS, ids=[mutant.name for mutant in QUALITY_MUTANTS])
+def test_the_verifier_finds(mutant: Mutant) -> None:
+    project, run = recorded()
+    found = checked(project, mutant.change(project, run))
+    says = {"quality_mismatches": bool(found.mismatches), "not_checked": bool(found.unchecked)}
+    assert [says[name] for name in mutant.found_by] == [True], found
+
+
+def test_a_run_without_a_count_is_nothing_to_check() -> None:
+    project, run = recorded()
+    assert checked(project, dataclasses.replace(run, quality=())) == QualityFindings()
+
+
+def test_what_was_not_read_yet_is_told_and_the_rest_compared() -> None:
+    project, run = recorded()
+    last = run.predictions[-1]
+    later = dataclasses.replace(last, offset=10_000, value={**last.value, "event_id": "later"})
+    found = checked(project, dataclasses.replace(run, predictions=[*run.predictions, later]))
+    assert found.mismatches == 0
+    assert found.unchecked == ["histograms of quality: 1 record was not counted yet"]
+
+
+def test_where_the_order_of_records_decides_it_says_that_it_cannot_check(tmp_path: Path) -> None:
+    found = checked(*record_run(tmp_path, late=True))
+    assert found.mismatches == 0
+    assert "two horizons after their event" in found.unchecked[0]
