@@ -25,6 +25,7 @@ from verify.drift_replay import (
     counted,
     counted_offsets,
     differences,
+    incidents,
     read_reference,
     replay_monitor,
 )
@@ -187,12 +188,24 @@ def _replay(
     observed = counted(list(_observations(pipeline, key, names, in_range)), reference["until_ms"])
     newest = np.maximum.accumulate([0, *(one.event_time for one in observed)])[1:]
     monitors = {monitor["name"]: monitor for monitor in reference["monitors"]}
-    alerts = []
+    replays = {}
     for place, name in enumerate(names):
-        replayed = replay_monitor(monitors[name], reference["window"], [one.values[place] for one in observed])
+        replayed = replays[name] = replay_monitor(
+            monitors[name], reference["window"], [one.values[place] for one in observed]
+        )
         for field in differences(state["monitors"].get(name, {}), replayed.state):
             findings.mismatch(f"{where}: {field} of monitor {name} differs from a replay")
-        alerts += [_alert(key, name, firing, observed, newest.tolist()) for firing in replayed.firings]
+    firsts, latest = incidents(replays, reference["window"], newest.tolist())
+    alerts = [
+        _alert(key, name, firing, observed, newest.tolist())
+        | {"incident": _alert_id(key, firsts[firing.place, name, firing.detector], observed)}
+        for name, replayed in replays.items()
+        for firing in replayed.firings
+    ]
+    if latest is not None:
+        latest = {"id": _alert_id(key, latest.pop("first"), observed), **latest}
+    if state.get("incident") != latest:
+        findings.mismatch(f"{where}: its incident is {state.get('incident')}, a replay gives {latest}")
     _check_counts(state, observed, newest.tolist(), len(alerts), where, findings)
     yield from alerts
 
@@ -224,7 +237,7 @@ def _alert(
 ) -> dict[str, Any]:
     offset = observed[firing.place].offset
     return {
-        "alert_id": f"{key.topic}-{key.partition}-{offset}:{monitor}:{firing.detector}",
+        "alert_id": _alert_id(key, (firing.place, monitor, firing.detector), observed),
         "monitor": monitor,
         "detector": firing.detector,
         "statistic": firing.statistic,
@@ -238,6 +251,11 @@ def _alert(
         "model": key.model,
         "model_version": key.version,
     }
+
+
+def _alert_id(key: _Key, firing: tuple[int, str, str], observed: Sequence[Observed]) -> str:
+    place, monitor, detector = firing
+    return f"{key.topic}-{key.partition}-{observed[place].offset}:{monitor}:{detector}"
 
 
 def _compare(alert: Mapping[str, Any], published: Mapping[str, Any] | None, findings: DriftFindings) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,13 @@ REFERENCE_FILE = "drift.json"
 
 DetectorName = Literal["adwin", "page_hinkley", "psi", "kl", "missing"]
 DETECTORS: tuple[DetectorName, ...] = ("adwin", "page_hinkley", "psi", "kl", "missing")
+# Those that evaluate a window of the latest records: they stay over their threshold until they clear.
+WINDOWED: tuple[DetectorName, ...] = ("psi", "kl", "missing")
 
 # In standard deviations. A single outlier is no drift, and ADWIN's bound assumes bounded values.
 CLIP = 5.0
+# The threshold of a refused detector: never reached, and JSON has no infinity.
+NEVER = 1e300
 
 
 class _Frozen(BaseModel):
@@ -34,7 +38,10 @@ class _Frozen(BaseModel):
 
 
 class Thresholds(_Frozen):
-    """When each detector fires. ``adwin_delta`` is a probability, ``page_hinkley`` is in standard deviations."""
+    """When each detector fires. ``adwin_delta`` is a probability, ``page_hinkley`` is in standard deviations.
+
+    A refused detector never fires: its threshold is ``NEVER``, or an ``adwin_delta`` of 0.
+    """
 
     adwin_delta: float
     page_hinkley: float
@@ -52,6 +59,9 @@ class MonitorReference(_Frozen):
 
     ``edges`` (ascending) are the inclusive upper bounds of all bins but the last. ``shares`` are the fractions of rows
     per bin, then the fraction of nulls. ``mean`` and ``std`` are over the non-null rows.
+
+    ``refused`` detectors never fire, because the reference is too short for the budget of false alarms: its values stay
+    correlated for ``correlation_ms``, and it would have to be ``needs_ms`` long.
     """
 
     name: str
@@ -61,6 +71,9 @@ class MonitorReference(_Frozen):
     edges: tuple[float, ...]
     shares: tuple[float, ...]
     thresholds: Thresholds
+    refused: tuple[DetectorName, ...] = ()
+    correlation_ms: int = 0
+    needs_ms: int = 0
 
     @cached_property
     def _edges(self) -> Floats:
@@ -108,12 +121,16 @@ class DriftReference(_Frozen):
     @cached_property
     def hash(self) -> str:
         """Content hash. A detector state belongs to exactly one reference and carries its hash."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def artifacts(self) -> dict[str, str]:
         """The model version's files: name to text. :func:`read_reference` reads them."""
-        return {REFERENCE_FILE: self.model_dump_json(indent=2) + "\n"}
+        return {REFERENCE_FILE: json.dumps(self._content(), indent=2) + "\n"}
+
+    def _content(self) -> dict[str, Any]:
+        # Without defaults: a reference of an earlier release, which lacks newer fields, keeps its hash.
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def monitor(self, name: str) -> MonitorReference:
         """The reference of a monitor; KeyError if there is none with that name."""

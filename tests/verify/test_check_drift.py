@@ -39,7 +39,7 @@ class Run:
         version = folder / PIPELINE.model.name / "1"
         version.mkdir(parents=True)
         (version / "model.onnx").touch()
-        (version / REFERENCE_FILE).write_text(self.reference.model_dump_json())
+        (version / REFERENCE_FILE).write_text(self.reference.artifacts()[REFERENCE_FILE])
         self.models = folder
         self.predictions = [prediction(n, rng.gauss(10 if n < MID else 14, 2)) for n in range(800)]
         self.track = Track(self.reference, monitors_by_topic(PIPELINE)[TOPIC], TOPIC, 0, 0)

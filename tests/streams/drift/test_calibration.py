@@ -12,13 +12,13 @@ from streams.definitions.monitors import Monitors
 from streams.drift.calibration import (
     BINS,
     MonitorSeries,
-    _page_hinkley_peak,
     bin_edges,
     calibrate,
     return_level,
 )
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, MonitorDetectors, page_hinkley_statistic
 from streams.drift.drift_reference import DriftReference, MonitorReference
+from streams.drift.resampling import page_hinkley_peak
 
 DAY_MS = 86_400_000
 PER_DAY = 250
@@ -194,4 +194,4 @@ def test_the_peak_of_page_hinkley_is_that_of_river():
         detector.update(value)
         if number >= detector.min_instances:
             peak = max(peak, page_hinkley_statistic(detector))
-    assert _page_hinkley_peak(values) == pytest.approx(peak)
+    assert page_hinkley_peak(values) == pytest.approx(peak)
