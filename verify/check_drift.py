@@ -191,7 +191,7 @@ def _replay(
     replays = {}
     for place, name in enumerate(names):
         replayed = replays[name] = replay_monitor(
-            monitors[name], reference["window"], [one.values[place] for one in observed]
+            monitors[name], reference["window"], _less_rhythm(monitors[name], place, observed)
         )
         for field in differences(state["monitors"].get(name, {}), replayed.state):
             findings.mismatch(f"{where}: {field} of monitor {name} differs from a replay")
@@ -208,6 +208,14 @@ def _replay(
         findings.mismatch(f"{where}: its incident is {state.get('incident')}, a replay gives {latest}")
     _check_counts(state, observed, newest.tolist(), len(alerts), where, findings)
     yield from alerts
+
+
+def _less_rhythm(monitor: Mapping[str, Any], place: int, observed: Sequence[Observed]) -> list[float]:
+    """The values less what training had at their hour of the week, if that is the reference."""
+    hours = monitor.get("hours")
+    if not hours:
+        return [one.values[place] for one in observed]
+    return [one.values[place] - hours[one.event_time // 3_600_000 % 168] for one in observed]
 
 
 def _check_counts(

@@ -27,11 +27,13 @@ from streams.drift.dependence import Support, support
 from streams.drift.drift_reference import (
     CLIP,
     DETECTORS,
+    HOURS_OF_WEEK,
     NEVER,
     DetectorName,
     DriftReference,
     MonitorReference,
     Thresholds,
+    hour_of_week,
 )
 from streams.drift.resampling import (
     ADWIN_MAX,
@@ -49,6 +51,8 @@ BINS = 10
 # Weeks of history do not show everything that years will: aim at a tenth of the allowed false alarms.
 SAFETY_FACTOR = 10.0
 _MIN_ROWS = 100
+# Four of each hour of the week, and so many rows' worth of doubt of each.
+_HOUR_OF_WEEK_DAYS, _HOUR_PRIOR = 28, 5
 # Never more sensitive than river's default.
 _ADWIN_MIN = math.log(1 / 0.002)
 # A Page-Hinkley sum below this is a few outliers.
@@ -79,7 +83,7 @@ def calibrate(
         seed: The same data and seed give the same reference.
 
     Raises:
-        PenstockError: if there are too few rows.
+        PenstockError: if there are too few rows, or too few days for each hour of the week.
     """
     by_name = {monitor_series.name: monitor_series for monitor_series in series}
     references = []
@@ -91,9 +95,10 @@ def calibrate(
                 where=f"monitors of pipeline {pipeline}",
                 next=f"train on at least {_MIN_ROWS} events, or remove the monitor",
             )
+        settled, hours = _less_rhythm(settled, pipeline) if monitors.same_hour_of_week else (settled, ())
         return_period = monitors.false_alarm_every * len(monitors.names()) * len(DETECTORS) * SAFETY_FACTOR
         references.append(
-            _monitor_reference(settled, monitors.window, return_period, np.random.default_rng([seed, number]))
+            _monitor_reference(settled, hours, monitors.window, return_period, np.random.default_rng([seed, number]))
         )
     return DriftReference(
         pipeline=pipeline,
@@ -103,6 +108,7 @@ def calibrate(
         false_alarm_every=monitors.false_alarm_every,
         seed=seed,
         monitors=tuple(references),
+        same_hour_of_week=monitors.same_hour_of_week,
     )
 
 
@@ -143,8 +149,32 @@ def _without_warm_up(series: MonitorSeries, warm_up_ms: int) -> MonitorSeries:
     return MonitorSeries(series.name, series.times[kept], series.partitions[kept], series.values[kept], series.held_out)
 
 
+def _less_rhythm(series: MonitorSeries, pipeline: str) -> tuple[MonitorSeries, tuple[float, ...]]:
+    """The series less what is usual at each value's hour of the week, and that: differences from the mean."""
+    span_days = float(np.ptp(series.times)) / DAY_MS
+    if span_days < _HOUR_OF_WEEK_DAYS:
+        raise PenstockError(
+            f"{span_days:.0f} days are too few to know each hour of the week of the monitor {series.name}",
+            where=f"monitors of pipeline {pipeline}",
+            next=f"train on at least {_HOUR_OF_WEEK_DAYS} days, or leave same_hour_of_week off",
+        )
+    known = np.isfinite(series.values)
+    places, values = hour_of_week(series.times[known]), series.values[known]
+    counts = np.bincount(places, minlength=HOURS_OF_WEEK)
+    # As if each hour had also been seen some times as the mean: an hour of few rows knows little.
+    sums = np.bincount(places, values - values.mean() if len(values) else values, minlength=HOURS_OF_WEEK)
+    hours = sums / (counts + _HOUR_PRIOR)
+
+    def less(one: MonitorSeries) -> MonitorSeries:
+        held_out = None if one.held_out is None else less(one.held_out)
+        adjusted = one.values - hours[hour_of_week(one.times)]
+        return MonitorSeries(one.name, one.times, one.partitions, adjusted, held_out)
+
+    return less(series), tuple(hours.tolist())
+
+
 def _monitor_reference(
-    series: MonitorSeries, window: int, return_period: float, rng: np.random.Generator
+    series: MonitorSeries, hours: tuple[float, ...], window: int, return_period: float, rng: np.random.Generator
 ) -> MonitorReference:
     known = series.values[np.isfinite(series.values)]
     mean, std = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
@@ -188,6 +218,7 @@ def _monitor_reference(
         edges=edges,
         shares=tuple((counts / counts.sum()).tolist()),
         thresholds=thresholds,
+        hours=hours,
         refused=refused,
         correlation_ms=round(max(of_values.correlation_ms, of_nulls.correlation_ms)),
         needs_ms=round(max((one.needs_ms for one in (of_values, of_nulls) if not one.suffices), default=0.0)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
+from schemas.columns import Integers
 
 Floats = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.uint8]
@@ -31,6 +33,10 @@ WINDOWED: tuple[DetectorName, ...] = ("psi", "kl", "missing")
 CLIP = 5.0
 # The threshold of a refused detector: never reached, and JSON has no infinity.
 NEVER = 1e300
+
+
+HOURS_OF_WEEK = 168
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
 class _Frozen(BaseModel):
@@ -60,6 +66,9 @@ class MonitorReference(_Frozen):
     ``edges`` (ascending) are the inclusive upper bounds of all bins but the last. ``shares`` are the fractions of rows
     per bin, then the fraction of nulls. ``mean`` and ``std`` are over the non-null rows.
 
+    With the same hour of the week as the reference, ``hours`` are the differences of the 168 hours' means from the
+    mean, and all else is of values less their hour's difference; else it is empty.
+
     ``refused`` detectors never fire, because the reference is too short for the budget of false alarms: its values stay
     correlated for ``correlation_ms``, and it would have to be ``needs_ms`` long.
     """
@@ -71,6 +80,7 @@ class MonitorReference(_Frozen):
     edges: tuple[float, ...]
     shares: tuple[float, ...]
     thresholds: Thresholds
+    hours: tuple[float, ...] = ()
     refused: tuple[DetectorName, ...] = ()
     correlation_ms: int = 0
     needs_ms: int = 0
@@ -78,6 +88,14 @@ class MonitorReference(_Frozen):
     @cached_property
     def _edges(self) -> Floats:
         return np.array(self.edges, np.float64)
+
+    @cached_property
+    def _hours(self) -> Floats:
+        return np.array(self.hours, np.float64)
+
+    def less_rhythm(self, values: Floats, event_times: Integers) -> Floats:
+        """The values [N] less what is usual at their event times' hour of the week, epoch ms [N]."""
+        return values - self._hours[hour_of_week(event_times)] if self.hours else values
 
     @property
     def missing(self) -> float:
@@ -107,7 +125,7 @@ class DriftReference(_Frozen):
     """All monitors' references and thresholds, for one model version of one pipeline.
 
     Events up to and including event time ``until_ms`` were available to training and are not monitored. ``window`` and
-    ``false_alarm_every`` are the monitors' settings at training.
+    ``false_alarm_every`` are the monitors' settings at training, as is ``same_hour_of_week``.
     """
 
     pipeline: str
@@ -117,6 +135,7 @@ class DriftReference(_Frozen):
     false_alarm_every: int
     seed: int
     monitors: tuple[MonitorReference, ...]
+    same_hour_of_week: bool = False
 
     @cached_property
     def hash(self) -> str:
@@ -132,12 +151,30 @@ class DriftReference(_Frozen):
         # Without defaults: a reference of an earlier release, which lacks newer fields, keeps its hash.
         return self.model_dump(mode="json", exclude_defaults=True)
 
+    def refusals(self) -> tuple[str, ...]:
+        """What the reference is too short for, one sentence per monitor that lacks a detector for it."""
+        return tuple(_refusal(monitor) for monitor in self.monitors if monitor.refused)
+
     def monitor(self, name: str) -> MonitorReference:
         """The reference of a monitor; KeyError if there is none with that name."""
         for monitor in self.monitors:
             if monitor.name == name:
                 return monitor
         raise KeyError(name)
+
+
+def _refusal(monitor: MonitorReference) -> str:
+    lasts, names = f"{monitor.correlation_ms / _DAY_MS:.2g} days", ", ".join(monitor.refused)
+    if not monitor.needs_ms:
+        return f"{monitor.name} by {names} (correlated for {lasts}, beyond what ADWIN's delta can express)"
+    needs = math.ceil(monitor.needs_ms / _DAY_MS)
+    return f"{monitor.name} by {names} (correlated for {lasts}; that takes a reference of at least {needs:,} days)"
+
+
+def hour_of_week(event_times: Integers) -> Integers:
+    """The hour of the week (UTC, counted from the epoch's) of event times in epoch ms."""
+    hours: Integers = event_times // _HOUR_MS % HOURS_OF_WEEK
+    return hours
 
 
 def read_reference(folder: Path) -> DriftReference:

@@ -173,8 +173,9 @@ class Track:
         rows = self._count(np.flatnonzero(new).tolist(), observations.sources)
         if not rows:
             return []
+        event_times = observations.event_times[rows]
         offsets, values = observations.offsets[rows].tolist(), observations.values[rows]
-        newest = np.maximum.accumulate(observations.event_times[rows]).tolist()
+        newest = np.maximum.accumulate(event_times).tolist()
         newest = [max(self.newest_event_time, event_time) for event_time in newest]
         before = self.observed
         self.observed += len(rows)
@@ -182,7 +183,7 @@ class Track:
         # The place of what fired or cleared, with its monitor; of one place, what cleared comes first.
         found: list[tuple[int, str, Crossing | str]] = []
         for column, (name, detectors) in zip(values.T, self.detectors.items(), strict=True):
-            crossings = detectors.update(column)
+            crossings = detectors.update(self._reference.monitor(name).less_rhythm(column, event_times))
             found += [(place, name, detector) for place, detector in detectors.cleared]
             found += [(place, name, crossing) for place, crossing in crossings]
         # Stable: the alerts of one record stay in the order of the monitors.

@@ -94,3 +94,40 @@ KINDS: dict[str, Draw] = {
     "rare_categories": _rare,
 }
 """By name, the least surprising first. ``half_noise``: only half of the variance is correlated."""
+
+
+class Change(NamedTuple):
+    """A change at a record: of a stream of kind ``stream``, whose further values ``of`` makes others."""
+
+    stream: str
+    of: Draw
+
+
+def _shift(by: float) -> Draw:
+    return lambda values, _: values + by
+
+
+def _rarer_categories(values: Floats, rng: np.random.Generator) -> Floats:
+    return np.where(rng.random(len(values)) < 0.02, 3.0, values)
+
+
+def _nulls(values: Floats, rng: np.random.Generator) -> Floats:
+    return np.where(rng.random(len(values)) < 0.1, np.nan, values)
+
+
+CHANGES: dict[str, Change] = {
+    "mean by a quarter of a deviation": Change("independent", _shift(0.25)),
+    "mean by one deviation": Change("independent", _shift(1.0)),
+    "spread by half": Change("independent", lambda values, _: values * 1.5),
+    "mean by three deviations, correlated for 6 hours": Change("ar1_6h", _shift(3.0)),
+    "mean by one deviation, seasonal": Change("seasonal", _shift(1.5)),
+    "a tenth of nulls": Change("independent", _nulls),
+    "rare category six times as frequent": Change("rare_categories", _rarer_categories),
+}
+
+
+def change(name: str, live: Stream, at: int, seed: int) -> Stream:
+    """The stream with one of the ``CHANGES`` from row ``at`` on."""
+    rng = np.random.default_rng([seed, at])
+    values = np.concatenate([live.values[:at], CHANGES[name].of(live.values[at:], rng)])
+    return Stream(live.times, values)

@@ -88,6 +88,10 @@ def shares(counts: Sequence[float]) -> list[float]:
     return [(count + PRIOR) / total for count in counts]
 
 
+def usual(reference: MonitorReference, event_time: int) -> float:
+    return reference.hours[event_time // 3_600_000 % 168] if reference.hours else 0.0
+
+
 def alerts_per_record(
     reference: DriftReference,
     monitors: Sequence[str],
@@ -109,7 +113,7 @@ def alerts_per_record(
         crossings = [
             (name, crossing)
             for (name, found), value in zip(detectors.items(), observation.values, strict=True)
-            for crossing in found.update(value)
+            for crossing in found.update(value - usual(reference.monitor(name), observation.event_time))
         ]
         fired = {(name, crossing.detector) for name, crossing in crossings}
         still_over = {(name, one) for name, found in detectors.items() for one in found.over} - fired
