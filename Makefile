@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-drift lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -67,6 +67,9 @@ bench-pipeline: setup ## Measure every part of a pipeline, half an hour: build/b
 
 bench-backfill: setup ## Measure backfills beside DuckDB and an earlier commit: build/bench/backfill.json (QUICK=1)
 	@$(BIN)/python -m tests.bench.backfill $(if $(QUICK),--quick) $(ARGS)
+
+bench-drift: setup ## False incidents and delays of the drift detectors, beside peers: build/bench/drift.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.drift $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

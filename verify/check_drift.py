@@ -22,6 +22,7 @@ from streams.plan.feature_records import is_absent
 from verify.drift_replay import (
     Firing,
     Observed,
+    count_incidents,
     counted,
     counted_offsets,
     differences,
@@ -39,7 +40,8 @@ class DriftFindings(Findings):
 
     ``alerts`` counts published alerts; ``missing`` alerts that only the replay gives, ``extra`` alerts that only the
     topic has, ``twice`` repeated alerts. ``unfollowed`` counts records beyond the positions of the saved states.
-    ``false_alarms`` counts alerts before the injected drift, or all alerts if no drift was injected. A mismatch is an
+    ``false_incidents`` counts incidents before the injected drift, or all if no drift was injected; ``incidents`` those
+    before it and those from it on. An incident is what alerts of one change are together. A mismatch is an
     alert or a saved state whose content differs from the replay's.
     """
 
@@ -49,7 +51,8 @@ class DriftFindings(Findings):
     extra: int = 0
     twice: int = 0
     unfollowed: int = 0
-    false_alarms: int = 0
+    incidents: int = 0
+    false_incidents: int = 0
 
     @property
     def held(self) -> bool:
@@ -94,7 +97,10 @@ def check_drift(
         findings.ran = pipeline.monitors is None
         return findings
     findings.alerts = len(published)
-    findings.false_alarms = sum(injected_ms is None or alert["event_time"] < injected_ms for alert in published)
+    early = [alert for alert in published if injected_ms is None or alert["event_time"] < injected_ms]
+    late = [alert for alert in published if injected_ms is not None and alert["event_time"] >= injected_ms]
+    findings.false_incidents = count_incidents(early)
+    findings.incidents = findings.false_incidents + count_incidents(late)
     by_id = {(alert["model_version"], alert["alert_id"]): alert for alert in published}
     for (_, name), times in Counter((a["model_version"], a["alert_id"]) for a in published).items():
         if times > 1:

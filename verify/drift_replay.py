@@ -149,6 +149,24 @@ def incidents(
     return found, state
 
 
+def count_incidents(alerts: Sequence[Mapping[str, Any]]) -> int:
+    """How many changes the alerts tell of: those of one partition's incident, and all within a day of another, are one.
+
+    Alerts of different model versions are never one.
+    """
+    parts: dict[tuple[str, str], list[int]] = {}
+    for alert in alerts:
+        parts.setdefault((alert["model_version"], alert["incident"] or alert["alert_id"]), []).append(
+            alert["event_time"]
+        )
+    reached: dict[str, int] = {}
+    number = 0
+    for (version, _), times in sorted(parts.items(), key=lambda part: min(part[1])):
+        number += version not in reached or min(times) - reached[version] > _QUIET_MS
+        reached[version] = max(reached.get(version, 0), *times)
+    return number
+
+
 def counted_offsets(state: Mapping[str, Any]) -> tuple[int, set[int]]:
     """The offset from which a saved memory of counted raw events reaches, and the offsets in it."""
     bits = np.frombuffer(zlib.decompress(base64.b64decode(state["bits"])), dtype=np.uint8)

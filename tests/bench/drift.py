@@ -158,6 +158,7 @@ def delay_of(found: Sequence[int | None]) -> dict[str, Any]:
 
 _WINDOW, _DELAY_EVERY, _PER_DAY = 500, 10_000, 500
 _CALM_RECORDS, _CHANGED_RECORDS = 2_000, 10_000
+_DELAY_SEEDS = _PEER_SEEDS = 10
 
 
 def changed(name: str, seed: int) -> tuple[Stream, Stream, int]:
@@ -184,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
         parsed.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
     for name in CHANGES:
-        report["delays"][name] = delays(name, 2 if parsed.quick else 10)
+        report["delays"][name] = delays(name, 2 if parsed.quick else _DELAY_SEEDS)
         write()
         print(f"{name}: {report['delays'][name]}", flush=True)
     courses: dict[str, list[Calm]] = {name: [] for name in names}
@@ -197,7 +198,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name, numbers in report["kinds"].items():
         print(f"{name}: {numbers}")
     if not parsed.quick:
-        report["peers"] = drift_peers.measured()
+        report["peers"] = drift_peers.measured(
+            _PEER_SEEDS, _DELAY_EVERY, _WINDOW, _PER_DAY, REFERENCE_DAYS, _CALM_RECORDS
+        )
         write()
     return 0
 
