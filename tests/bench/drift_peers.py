@@ -1,8 +1,8 @@
 """Evidently's default and alibi-detect's online detector on the streams of the drift benchmark.
 
-They run in an environment of their own, ``build/bench/drift-peers``. Each is driven as its documentation shows, with its
-defaults, and then once more with its threshold moved so that it gives, on calm streams of the same kind, as many false
-incidents as Penstock may: equal false alarms. Penstock's thresholds are set before it sees any of these streams.
+They run in an environment of their own, ``build/bench/drift-peers``. Each is driven as its documentation shows, with
+its defaults, and then once more with its threshold moved so that it gives, on calm streams of the same kind, as many
+false incidents as Penstock may: equal false alarms. Penstock's thresholds are set before it sees any of these streams.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def install() -> str | None:
     python = ENVIRONMENT / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-    done = subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], capture_output=True, text=True)
+    install = [str(python), "-m", "pip", "install", "-q", *PACKAGES]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 

@@ -15,7 +15,7 @@ from tests.bench.drift_streams import DAY_MS, stream
         ("independent", 0, 0),
         ("heavy_tails", 0, 0),
         ("rare_categories", 0, 0),
-        ("ar1_6h", 0.15, 0.5),
+        ("ar1_6h", 0.15, 0.75),  # coarse intervals may make it seem longer
         ("ar1_1d", 0.5, 2.5),
         ("ar1_2d", 1, 4.5),
         ("ar1_2d_half_noise", 1, 4.5),
