@@ -104,7 +104,8 @@ def _without_rhythm(times: Ints, values: Floats) -> Floats:
             places = times // unit % period
             counts = np.maximum(np.bincount(places, minlength=period), 1)
             rest = rest - (np.bincount(places, rest, minlength=period) / counts)[places]
-    return rest
+    without: Floats = rest
+    return without
 
 
 def _at_scale(times: Ints, values: Floats, intervals: int) -> float:
@@ -144,4 +145,5 @@ def _correlations(series: Floats) -> Floats:
     rest, n = series - series.mean(), len(series)
     spectrum = np.fft.rfft(rest, 2 * n)
     products: Floats = np.fft.irfft(spectrum * spectrum.conj())[: n // 2 + 1]
-    return products / products[0]
+    correlations: Floats = products / products[0]
+    return correlations
