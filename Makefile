@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -71,6 +71,9 @@ bench-backfill: setup ## Measure backfills beside DuckDB, Polars, Feast, an earl
 
 bench-causes: setup ## Name the causes of injected worlds: build/bench/causes.json
 	@nice $(BIN)/python -m tests.bench.causes $(ARGS)
+
+bench-drift: setup ## False incidents and delays of the drift detectors, beside peers: build/bench/drift.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.drift $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

@@ -242,5 +242,11 @@ DRIFT_SCHEMA: dict[str, Any] = {
         {"name": "model", "type": "string"},
         {"name": "model_version", "type": "string", "doc": "whose training data is the reference"},
         {"name": "message", "type": "string", "doc": "the same for a person"},
+        {
+            "name": "incident",
+            "type": ["null", "string"],
+            "default": None,
+            "doc": "alert id of the first alert of the partition's incident",
+        },
     ],
 }

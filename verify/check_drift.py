@@ -22,9 +22,11 @@ from streams.plan.feature_records import is_absent
 from verify.drift_replay import (
     Firing,
     Observed,
+    count_incidents,
     counted,
     counted_offsets,
     differences,
+    incidents,
     read_reference,
     replay_monitor,
 )
@@ -38,7 +40,8 @@ class DriftFindings(Findings):
 
     ``alerts`` counts published alerts; ``missing`` alerts that only the replay gives, ``extra`` alerts that only the
     topic has, ``twice`` repeated alerts. ``unfollowed`` counts records beyond the positions of the saved states.
-    ``false_alarms`` counts alerts before the injected drift, or all alerts if no drift was injected. A mismatch is an
+    ``false_incidents`` counts incidents before the injected drift, or all if no drift was injected; ``incidents`` those
+    before it and those from it on. An incident is what alerts of one change are together. A mismatch is an
     alert or a saved state whose content differs from the replay's.
     """
 
@@ -48,7 +51,8 @@ class DriftFindings(Findings):
     extra: int = 0
     twice: int = 0
     unfollowed: int = 0
-    false_alarms: int = 0
+    incidents: int = 0
+    false_incidents: int = 0
 
     @property
     def held(self) -> bool:
@@ -93,7 +97,10 @@ def check_drift(
         findings.ran = pipeline.monitors is None
         return findings
     findings.alerts = len(published)
-    findings.false_alarms = sum(injected_ms is None or alert["event_time"] < injected_ms for alert in published)
+    early = [alert for alert in published if injected_ms is None or alert["event_time"] < injected_ms]
+    late = [alert for alert in published if injected_ms is not None and alert["event_time"] >= injected_ms]
+    findings.false_incidents = count_incidents(early)
+    findings.incidents = findings.false_incidents + count_incidents(late)
     by_id = {(alert["model_version"], alert["alert_id"]): alert for alert in published}
     for (_, name), times in Counter((a["model_version"], a["alert_id"]) for a in published).items():
         if times > 1:
@@ -187,14 +194,34 @@ def _replay(
     observed = counted(list(_observations(pipeline, key, names, in_range)), reference["until_ms"])
     newest = np.maximum.accumulate([0, *(one.event_time for one in observed)])[1:]
     monitors = {monitor["name"]: monitor for monitor in reference["monitors"]}
-    alerts = []
+    replays = {}
     for place, name in enumerate(names):
-        replayed = replay_monitor(monitors[name], reference["window"], [one.values[place] for one in observed])
+        replayed = replays[name] = replay_monitor(
+            monitors[name], reference["window"], _less_rhythm(monitors[name], place, observed)
+        )
         for field in differences(state["monitors"].get(name, {}), replayed.state):
             findings.mismatch(f"{where}: {field} of monitor {name} differs from a replay")
-        alerts += [_alert(key, name, firing, observed, newest.tolist()) for firing in replayed.firings]
+    firsts, latest = incidents(replays, reference["window"], newest.tolist())
+    alerts = [
+        _alert(key, name, firing, observed, newest.tolist())
+        | {"incident": _alert_id(key, firsts[firing.place, name, firing.detector], observed)}
+        for name, replayed in replays.items()
+        for firing in replayed.firings
+    ]
+    if latest is not None:
+        latest = {"id": _alert_id(key, latest.pop("first"), observed), **latest}
+    if state.get("incident") != latest:
+        findings.mismatch(f"{where}: its incident is {state.get('incident')}, a replay gives {latest}")
     _check_counts(state, observed, newest.tolist(), len(alerts), where, findings)
     yield from alerts
+
+
+def _less_rhythm(monitor: Mapping[str, Any], place: int, observed: Sequence[Observed]) -> list[float]:
+    """The values less what training had at their hour of the week, if that is the reference."""
+    hours = monitor.get("hours")
+    if not hours:
+        return [one.values[place] for one in observed]
+    return [one.values[place] - hours[one.event_time // 3_600_000 % 168] for one in observed]
 
 
 def _check_counts(
@@ -224,7 +251,7 @@ def _alert(
 ) -> dict[str, Any]:
     offset = observed[firing.place].offset
     return {
-        "alert_id": f"{key.topic}-{key.partition}-{offset}:{monitor}:{firing.detector}",
+        "alert_id": _alert_id(key, (firing.place, monitor, firing.detector), observed),
         "monitor": monitor,
         "detector": firing.detector,
         "statistic": firing.statistic,
@@ -238,6 +265,11 @@ def _alert(
         "model": key.model,
         "model_version": key.version,
     }
+
+
+def _alert_id(key: _Key, firing: tuple[int, str, str], observed: Sequence[Observed]) -> str:
+    place, monitor, detector = firing
+    return f"{key.topic}-{key.partition}-{observed[place].offset}:{monitor}:{detector}"
 
 
 def _compare(alert: Mapping[str, Any], published: Mapping[str, Any] | None, findings: DriftFindings) -> None:

@@ -26,6 +26,7 @@ _EVALUATIONS_PER_WINDOW = 50
 _CLEAR_FRACTION = 0.5
 _PRIOR = 0.5
 _SEEN_OFFSETS, _SEEN_BLOCK = 1 << 18, 1 << 12
+_QUIET_WINDOWS, _QUIET_MS = 2, 86_400_000
 _WINDOWED = ("psi", "kl", "missing")
 
 _Floats = npt.NDArray[np.float64]
@@ -52,10 +53,14 @@ class Firing(NamedTuple):
 
 
 class MonitorReplay(NamedTuple):
-    """One monitor's firings in order, and the numbers of its state after the last observation."""
+    """One monitor's firings in order, and the numbers of its state after the last observation.
+
+    ``cleared`` has the place at which each firing of psi, kl and missing cleared, with the detector.
+    """
 
     firings: list[Firing]
     state: dict[str, Any]
+    cleared: list[tuple[int, str]]
 
 
 def read_reference(folder: Path) -> tuple[dict[str, Any], str]:
@@ -99,11 +104,67 @@ def replay_monitor(monitor: Mapping[str, Any], window: int, values: Sequence[flo
     column = np.asarray(values, dtype=np.float64)
     means, adwin_firings, adwin_state = _run_adwin(monitor, column)
     page_hinkley_firings, page_hinkley_state = _run_page_hinkley(monitor, column, means)
-    windowed_firings, windowed_state = _run_windowed(monitor, window, column, means)
+    windowed_firings, cleared, windowed_state = _run_windowed(monitor, window, column, means)
     firings = [*adwin_firings, *page_hinkley_firings, *windowed_firings]
     order = ("adwin", "page_hinkley", *_WINDOWED)
     firings.sort(key=lambda one: (one.place, order.index(one.detector)))
-    return MonitorReplay(firings, adwin_state | page_hinkley_state | windowed_state)
+    return MonitorReplay(firings, adwin_state | page_hinkley_state | windowed_state, cleared)
+
+
+def incidents(
+    replays: Mapping[str, MonitorReplay], window: int, newest: Sequence[int]
+) -> tuple[dict[tuple[int, str, str], tuple[int, str, str]], dict[str, Any] | None]:
+    """The first firing of the incident of each firing, both as (place, monitor, detector), and the latest incident.
+
+    An incident is over once nothing is over its threshold, and nothing has fired or cleared for two windows of records
+    and for a day. ``newest`` are the greatest event times so far, one per observation.
+    """
+    order = ("adwin", "page_hinkley", *_WINDOWED)
+    changes = [
+        (place, 0, number, order.index(detector), name, detector)
+        for number, (name, replay) in enumerate(replays.items())
+        for place, detector in replay.cleared
+    ] + [
+        (firing.place, 1, number, order.index(firing.detector), name, firing.detector)
+        for number, (name, replay) in enumerate(replays.items())
+        for firing in replay.firings
+    ]
+    first: tuple[int, str, str] | None = None
+    over: set[str] = set()
+    latest, found = -1, {}
+    for place, is_firing, _, _, name, detector in sorted(changes):
+        if is_firing:
+            quiet = place - latest > _QUIET_WINDOWS * window and newest[place] - newest[latest] > _QUIET_MS
+            if first is None or (quiet and not over):
+                first = (place, name, detector)
+            found[place, name, detector] = first
+            if detector in _WINDOWED:
+                over.add(f"{name}:{detector}")
+        else:
+            over.discard(f"{name}:{detector}")
+        latest = place
+    state = None
+    if first is not None:
+        state = {"first": first, "over": sorted(over), "count": latest + 1, "event_time": newest[latest]}
+    return found, state
+
+
+def count_incidents(alerts: Sequence[Mapping[str, Any]]) -> int:
+    """How many changes the alerts tell of: those of one partition's incident, and all within a day of another, are one.
+
+    Alerts of different model versions are never one.
+    """
+    parts: dict[tuple[str, str], list[int]] = {}
+    for alert in alerts:
+        parts.setdefault((alert["model_version"], alert["incident"] or alert["alert_id"]), []).append(
+            alert["event_time"]
+        )
+    reached: dict[str, int] = {}
+    number = 0
+    for (version, _), times in sorted(parts.items(), key=lambda part: min(part[1])):
+        number += version not in reached or min(times) - reached[version] > _QUIET_MS
+        reached[version] = max(reached.get(version, 0), *times)
+    return number
 
 
 def counted_offsets(state: Mapping[str, Any]) -> tuple[int, set[int]]:
@@ -175,7 +236,7 @@ def _run_page_hinkley(
 
 def _run_windowed(
     monitor: Mapping[str, Any], window: int, column: _Floats, means: _Floats
-) -> tuple[list[Firing], dict[str, Any]]:
+) -> tuple[list[Firing], list[tuple[int, str]], dict[str, Any]]:
     """PSI, KL and the share of nulls, evaluated some 50 times per window once it is full."""
     null_bin = len(monitor["edges"]) + 1
     # edges are inclusive upper bounds
@@ -185,7 +246,7 @@ def _run_windowed(
     stride = max(1, window // _EVALUATIONS_PER_WINDOW)
     expected = _shares(np.array(monitor["shares"]) * monitor["rows"])
     over: set[str] = set()
-    firings = []
+    firings, cleared = [], []
     for end in range(stride, len(column) + 1, stride):
         if end < window:
             continue
@@ -202,17 +263,22 @@ def _run_windowed(
             if detector in over:
                 if statistic < _CLEAR_FRACTION * limit:
                     over.discard(detector)
+                    cleared.append((end - 1, detector))
             elif statistic > limit:
                 over.add(detector)
                 of_nulls = float(monitor["shares"][-1]), statistic
                 pair = of_nulls if detector == "missing" else (monitor["mean"], float(means[end - 1]))
                 firings.append(Firing(end - 1, detector, statistic, limit, *pair))
     latest = bins[-window:].astype(np.uint8).tobytes()
-    return firings, {
-        "bins": base64.b64encode(latest).decode(),
-        "evaluate_in": stride - len(column) % stride,
-        "over": sorted(over),
-    }
+    return (
+        firings,
+        cleared,
+        {
+            "bins": base64.b64encode(latest).decode(),
+            "evaluate_in": stride - len(column) % stride,
+            "over": sorted(over),
+        },
+    )
 
 
 def _shares(counts: npt.NDArray[Any]) -> _Floats:

@@ -142,7 +142,8 @@ class PipelineReport(BaseModel):
     quality_mismatches: int = 0
     drift_from_ms: int | None
     drift_alerts: int
-    false_alarms_before_drift: int
+    drift_incidents: int
+    false_incidents_before_drift: int
     drift_alerts_missing: int
     drift_alerts_extra: int
     drift_alert_duplicates: int
@@ -194,7 +195,7 @@ class PipelineReport(BaseModel):
             found.append(f"{counted(self.predictions, 'prediction')} for {scorable} valid events")
         if self.dead_letters != self.events_invalid:
             found.append(f"{self.dead_letters} dead letters for {self.events_invalid} invalid events")
-        if self.drift_from_ms is not None and self.drift_alerts <= self.false_alarms_before_drift:
+        if self.drift_from_ms is not None and self.drift_incidents <= self.false_incidents_before_drift:
             found.append("drift was injected, and no alert reported it")
         without = None if self.model is None else self.model.auc_without_windows
         if self.model is not None and without is not None and self.model.auc <= without:

@@ -30,6 +30,7 @@ from examples.demo.plots import (
     whisker,
 )
 from examples.demo.timeline import Timeline
+from streams.drift.incidents import QUIET_MS
 
 _STAGES = {"produced": "c3", "features": "c1", "predictions": "c2"}
 _CONSUMERS = {
@@ -288,7 +289,7 @@ def drift(evidence: Evidence) -> Figure:
         paint,
         (
             *(LegendEntry(_DETECTORS[d][0], _DETECTORS[d][2], _DETECTORS[d][1]) for d in detectors),
-            *((LegendEntry("false alarm", "bad", "o", hollow=True),) if false_alarms(evidence) else ()),
+            *((LegendEntry("false alarm", "bad", "o", hollow=True),) if false_incidents(evidence) else ()),
         ),
         height=64 + 30 * max(1, len(evidence.monitors)),
         narrow_height=64 + 46 * max(1, len(evidence.monitors)),
@@ -296,10 +297,11 @@ def drift(evidence: Evidence) -> Figure:
     )
 
 
-def false_alarms(evidence: Evidence) -> int:
-    """The number of alerts before the injected drift; 0 without injected drift."""
+def false_incidents(evidence: Evidence) -> int:
+    """The number of incidents before the injected drift, alerts within a day of another being one; 0 without drift."""
     since = evidence.drift_from_ms
-    return sum(alert.at_ms < since for alert in evidence.alerts) if since is not None else 0
+    times = sorted(alert.at_ms for alert in evidence.alerts if since is not None and alert.at_ms < since)
+    return bool(times) + sum(after - before > QUIET_MS for before, after in pairwise(times))
 
 
 def _alert(ax: Axes, y: float, alert: ReportedAlert, since: int | None) -> None:
@@ -319,14 +321,15 @@ def _drift_caption(evidence: Evidence) -> str:
         return f"{len(alerts):,} alerts. The data are real and no drift was injected, so no alert counts as false."
     after = [alert for alert in alerts if alert.at_ms >= since]
     if not after:
-        return f"Drift was injected on {day(since)}. Alerts after it: none; false alarms: {false_alarms(evidence):,}."
+        false = false_incidents(evidence)
+        return f"Drift was injected on {day(since)}. Alerts after it: none; false incidents: {false:,}."
     first = min(after, key=lambda alert: alert.at_ms)
     hours = (first.at_ms - since) / 3_600_000
     delay = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.0f} hours"
     return (
         f"Drift was injected on {day(since)}. The first alert came {delay} of event time later ({first.monitor}, "
-        f"{_DETECTORS[first.detector][0]}). Alerts after the drift: {len(after):,}; false alarms before: "
-        f"{false_alarms(evidence):,}."
+        f"{_DETECTORS[first.detector][0]}). Alerts after the drift: {len(after):,}; false incidents before: "
+        f"{false_incidents(evidence):,}."
     )
 
 

@@ -225,7 +225,7 @@ def _drift_number(one: PipelineReport) -> Element:
     if any(wrong.values()):
         return _number("drift alerts", f"{one.drift_alerts:,}", *_count_note(wrong))
     note = (
-        f"false alarms before the injected drift: {one.false_alarms_before_drift:,}"
+        f"false incidents before the injected drift: {one.false_incidents_before_drift:,}"
         if one.drift_from_ms is not None
         else "real data, no drift injected"
     )

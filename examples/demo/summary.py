@@ -70,7 +70,7 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("  rows · wrong", _checked(one.backfill_rows, one.backfill_mismatches)),
         ("drift", Text()),
         ("  alerts · lost, extra, wrong", _checked(one.drift_alerts, _drift_errors(one))),
-        ("  false alarms before drift", _false_alarms(one)),
+        ("  false incidents before drift", _false_incidents(one)),
         ("raw → prediction", Text()),
         ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
         (
@@ -107,8 +107,8 @@ def _drift_errors(one: PipelineReport) -> int:
     return lost_or_extra + one.drift_unfollowed + one.drift_mismatches
 
 
-def _false_alarms(one: PipelineReport) -> Text:
-    return _count(one.false_alarms_before_drift) if one.drift_from_ms is not None else Text("none injected")
+def _false_incidents(one: PipelineReport) -> Text:
+    return _count(one.false_incidents_before_drift) if one.drift_from_ms is not None else Text("none injected")
 
 
 def _share(checked: int, total: int) -> Text:

@@ -23,7 +23,7 @@ from penstock.time import readable
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.drift.drift_records import monitors_by_topic
-from streams.drift.drift_reference import DriftReference
+from streams.drift.drift_reference import NEVER, DriftReference
 from streams.drift.state_store import NotSavedError, read_latest_states, resume_point
 from streams.drift.track import Track
 from streams.plan.project import open_project
@@ -97,6 +97,8 @@ def status(pipeline: str, alerts: int) -> None:
         f"compared with the training data of {reference.model} version {version}, until {_minute(reference.until_ms)}"
     )
     console.print(_monitor_table(reference, tracks))
+    for refusal in reference.refusals():
+        console.print(f"not watched: {refusal}", soft_wrap=True)
     decoder = record_decoder("drift_alert")
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)
@@ -130,6 +132,8 @@ def _monitor_table(reference: DriftReference, tracks: list[Track]) -> Table:
 
 
 def _against_limit(value: float, limit: float) -> Text:
+    if limit >= NEVER:
+        return Text(f"{value:.2f}/refused", style="dim")
     return Text(f"{value:.2f}/{limit:.2f}", style="red" if value > limit else "")
 
 

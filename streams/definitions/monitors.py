@@ -18,13 +18,16 @@ class Monitors(Definition):
     ``inputs`` must be model inputs (``view.feature`` or ``event.column``), because they are compared with the training
     set. ``window`` is the number of a partition's latest records that are compared with it as a histogram.
     ``false_alarm_every`` is the expected number of events per false alarm, over all monitors, detectors and partitions
-    together; training sets the detectors' thresholds accordingly.
+    together; training sets the detectors' thresholds accordingly. With ``same_hour_of_week`` a value is compared with
+    those of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four
+    weeks of training data.
     """
 
     inputs: tuple[str, ...] = ()
     score: bool = True
     window: int = Field(default=1_000, ge=100, le=100_000)
     false_alarm_every: int = Field(default=1_000_000, ge=10_000)
+    same_hour_of_week: bool = False
 
     def names(self) -> tuple[str, ...]:
         """The names of all monitors: the inputs in their order, then the score."""

@@ -28,7 +28,7 @@ from scoring.repository import ModelRepository
 from scoring.training_set import view_versions
 from streams.drift.drift_metrics import DriftMetrics
 from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observation_reader
-from streams.drift.drift_reference import DriftReference, read_reference
+from streams.drift.drift_reference import DETECTORS, DriftReference, read_reference
 from streams.drift.faust_consumer import OutOfRange, Positions, StatefulTransport
 from streams.drift.partition_follower import PartitionFollower
 from streams.drift.state_store import TrackStore
@@ -57,11 +57,9 @@ def serving_reference(project: Project, repository: ModelRepository) -> tuple[Dr
     folder = repository.folder(name, version)
     reference = read_reference(folder)
     trained = tuple(monitor.name for monitor in reference.monitors)
-    if (trained, reference.window, reference.false_alarm_every) != (
-        monitors.names(),
-        monitors.window,
-        monitors.false_alarm_every,
-    ):
+    settings = (reference.window, reference.false_alarm_every, reference.same_hour_of_week)
+    declared = (monitors.window, monitors.false_alarm_every, monitors.same_hour_of_week)
+    if (trained, settings) != (monitors.names(), declared):
         raise PenstockError(
             "the pipeline's monitors have changed since the model was trained", where=str(folder), next=train
         )
@@ -77,6 +75,23 @@ def serving_reference(project: Project, repository: ModelRepository) -> tuple[Dr
     return reference, version
 
 
+def check_budget(reference: DriftReference, where: str) -> None:
+    """Log which detectors are refused, because the reference is too short for the budget of false alarms.
+
+    Raises:
+        PenstockError: if no detector is left that watches values.
+    """
+    for refusal in reference.refusals():
+        _log.warning("not watched: %s", refusal)
+    if all({*one.refused} >= {*DETECTORS} - {"missing"} for one in reference.monitors):
+        raise PenstockError(
+            "the reference is too short to promise at most one false incident in "
+            f"{reference.false_alarm_every:,} events on any monitor: {'; '.join(reference.refusals())}",
+            where=where,
+            next="train on a longer time, or lower false_alarm_every of the monitors and train again",
+        )
+
+
 def run_drift(
     project: Project, settings: Settings, instance: str, progress: ProgressTracker, *, skip_deleted: bool = False
 ) -> None:
@@ -89,6 +104,7 @@ def run_drift(
     """
     pipeline = project.pipeline
     reference, version = serving_reference(project, ModelRepository(settings.model_repository))
+    check_budget(reference, f"{reference.model} version {version}")
     monitors = monitors_by_topic(pipeline)
     topics = [*monitors, *map(dead_letters_of, monitors), pipeline.drift_topic, pipeline.drift_state_topic]
     require_topics(topics, settings.kafka.access, partitions=pipeline.source.partitions, pipeline=project.reference)

@@ -90,6 +90,8 @@ class MonitorDetectors:
         self._over: set[DetectorName] = set()
         # The latest values of psi, kl and missing; empty until the window is full.
         self.statistics: Mapping[DetectorName, float] = {}
+        # Where, in the latest block, which windowed detectors cleared: fell well below their threshold after firing.
+        self.cleared: list[tuple[int, DetectorName]] = []
 
     def update(self, values: Floats) -> list[tuple[int, Crossing]]:
         """Process values in order (NaN for null); returns the detectors that fired, each with the index of its value.
@@ -184,6 +186,7 @@ class MonitorDetectors:
 
     def _evaluate_windows(self, values: Floats) -> Iterator[tuple[int, DetectorName, float]]:
         """Add the values to the histogram; yields the windowed detectors that fire: where, and with which statistic."""
+        self.cleared = []
         stops = range(self._evaluate_in, len(values) + 1, self._stride)
         self._evaluate_in = (self._evaluate_in - len(values) - 1) % self._stride + 1
         full_at, counts = self._histogram.add(self._reference.bins_of(values), stops)
@@ -194,6 +197,7 @@ class MonitorDetectors:
                 if detector in self._over:
                     if statistic < CLEAR_FRACTION * limit:
                         self._over.discard(detector)
+                        self.cleared.append((stop - 1, detector))
                 elif statistic > limit:
                     self._over.add(detector)
                     yield stop - 1, detector, statistic

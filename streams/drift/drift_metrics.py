@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from streams.drift.drift_reference import DETECTORS, DriftReference
+from streams.drift.drift_reference import DETECTORS, NEVER, DriftReference
 from streams.drift.track import DriftAlert, Track
 
 _SAVE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)
@@ -64,7 +64,8 @@ class DriftMetrics:
             for detector in DETECTORS:
                 self._alerts.labels(pipeline, monitor.name, detector)
             for detector, limit in monitor.thresholds.windowed().items():
-                thresholds.labels(pipeline, monitor.name, detector).set(limit)
+                if limit < NEVER:
+                    thresholds.labels(pipeline, monitor.name, detector).set(limit)
 
     def records(self, topic: str, outcome: str, number: int) -> None:
         """Count processed records."""

@@ -212,6 +212,7 @@ class DriftRecordBuilder:
                 "model": self._reference.model,
                 "model_version": self._version,
                 "message": describe_alert(alert, self._reference.monitor(alert.monitor)),
+                "incident": alert.incident,
             }
         )
         key = alert.monitor.encode()

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
+from schemas.columns import Integers
 
 Floats = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.uint8]
@@ -24,9 +26,17 @@ REFERENCE_FILE = "drift.json"
 
 DetectorName = Literal["adwin", "page_hinkley", "psi", "kl", "missing"]
 DETECTORS: tuple[DetectorName, ...] = ("adwin", "page_hinkley", "psi", "kl", "missing")
+# Those that evaluate a window of the latest records: they stay over their threshold until they clear.
+WINDOWED: tuple[DetectorName, ...] = ("psi", "kl", "missing")
 
 # In standard deviations. A single outlier is no drift, and ADWIN's bound assumes bounded values.
 CLIP = 5.0
+# The threshold of a refused detector: never reached, and JSON has no infinity.
+NEVER = 1e300
+
+
+HOURS_OF_WEEK = 168
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
 class _Frozen(BaseModel):
@@ -34,7 +44,10 @@ class _Frozen(BaseModel):
 
 
 class Thresholds(_Frozen):
-    """When each detector fires. ``adwin_delta`` is a probability, ``page_hinkley`` is in standard deviations."""
+    """When each detector fires. ``adwin_delta`` is a probability, ``page_hinkley`` is in standard deviations.
+
+    A refused detector never fires: its threshold is ``NEVER``, or an ``adwin_delta`` of 0.
+    """
 
     adwin_delta: float
     page_hinkley: float
@@ -52,6 +65,12 @@ class MonitorReference(_Frozen):
 
     ``edges`` (ascending) are the inclusive upper bounds of all bins but the last. ``shares`` are the fractions of rows
     per bin, then the fraction of nulls. ``mean`` and ``std`` are over the non-null rows.
+
+    With the same hour of the week as the reference, ``hours`` are the differences of the 168 hours' means from the
+    mean, and all else is of values less their hour's difference; else it is empty.
+
+    ``refused`` detectors never fire, because the reference is too short for the budget of false alarms: its values stay
+    correlated for ``correlation_ms``, and it would have to be ``needs_ms`` long.
     """
 
     name: str
@@ -61,10 +80,22 @@ class MonitorReference(_Frozen):
     edges: tuple[float, ...]
     shares: tuple[float, ...]
     thresholds: Thresholds
+    hours: tuple[float, ...] = ()
+    refused: tuple[DetectorName, ...] = ()
+    correlation_ms: int = 0
+    needs_ms: int = 0
 
     @cached_property
     def _edges(self) -> Floats:
         return np.array(self.edges, np.float64)
+
+    @cached_property
+    def _hours(self) -> Floats:
+        return np.array(self.hours, np.float64)
+
+    def less_rhythm(self, values: Floats, event_times: Integers) -> Floats:
+        """The values [N] less what is usual at their event times' hour of the week, epoch ms [N]."""
+        return values - self._hours[hour_of_week(event_times)] if self.hours else values
 
     @property
     def missing(self) -> float:
@@ -94,7 +125,7 @@ class DriftReference(_Frozen):
     """All monitors' references and thresholds, for one model version of one pipeline.
 
     Events up to and including event time ``until_ms`` were available to training and are not monitored. ``window`` and
-    ``false_alarm_every`` are the monitors' settings at training.
+    ``false_alarm_every`` are the monitors' settings at training, as is ``same_hour_of_week``.
     """
 
     pipeline: str
@@ -104,16 +135,25 @@ class DriftReference(_Frozen):
     false_alarm_every: int
     seed: int
     monitors: tuple[MonitorReference, ...]
+    same_hour_of_week: bool = False
 
     @cached_property
     def hash(self) -> str:
         """Content hash. A detector state belongs to exactly one reference and carries its hash."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def artifacts(self) -> dict[str, str]:
         """The model version's files: name to text. :func:`read_reference` reads them."""
-        return {REFERENCE_FILE: self.model_dump_json(indent=2) + "\n"}
+        return {REFERENCE_FILE: json.dumps(self._content(), indent=2) + "\n"}
+
+    def _content(self) -> dict[str, Any]:
+        # Without defaults: a reference of an earlier release, which lacks newer fields, keeps its hash.
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def refusals(self) -> tuple[str, ...]:
+        """What the reference is too short for, one sentence per monitor that lacks a detector for it."""
+        return tuple(_refusal(monitor) for monitor in self.monitors if monitor.refused)
 
     def monitor(self, name: str) -> MonitorReference:
         """The reference of a monitor; KeyError if there is none with that name."""
@@ -121,6 +161,20 @@ class DriftReference(_Frozen):
             if monitor.name == name:
                 return monitor
         raise KeyError(name)
+
+
+def _refusal(monitor: MonitorReference) -> str:
+    lasts, names = f"{monitor.correlation_ms / _DAY_MS:.2g} days", ", ".join(monitor.refused)
+    if not monitor.needs_ms:
+        return f"{monitor.name} by {names} (correlated for {lasts}, beyond what ADWIN's delta can express)"
+    needs = math.ceil(monitor.needs_ms / _DAY_MS)
+    return f"{monitor.name} by {names} (correlated for {lasts}; that takes a reference of at least {needs:,} days)"
+
+
+def hour_of_week(event_times: Integers) -> Integers:
+    """The hour of the week (UTC, counted from the epoch's) of event times in epoch ms."""
+    hours: Integers = event_times // _HOUR_MS % HOURS_OF_WEEK
+    return hours
 
 
 def read_reference(folder: Path) -> DriftReference:

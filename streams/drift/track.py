@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib.metadata import version
-from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from penstock.errors import PenstockError
 from schemas.columns import Integers
 from streams.drift.detectors import Crossing, MonitorDetectors, MonitorState, UnreadableStateError
-from streams.drift.drift_reference import DriftReference, Floats, MonitorReference
+from streams.drift.drift_reference import WINDOWED, DriftReference, Floats, MonitorReference
+from streams.drift.incidents import PartitionIncident, fired
 from streams.drift.recent_events import RecentEvents, SeenState
 
 # The version that wrote ADWIN's binary state.
@@ -72,13 +72,17 @@ class Observations(NamedTuple):
 
 
 class DriftAlert(NamedTuple):
-    """A change that one detector found. ``event_time``: the greatest event time of the partition so far, epoch ms."""
+    """A change that one detector found. ``event_time``: the greatest event time of the partition so far, epoch ms.
+
+    ``incident`` is the id of the first alert of the partition's incident (:mod:`streams.drift.incidents`).
+    """
 
     alert_id: str
     monitor: str
     crossing: Crossing
     event_time: int
     offset: int
+    incident: str
 
 
 class TrackState(BaseModel):
@@ -95,6 +99,7 @@ class TrackState(BaseModel):
     newest_event_time: int
     seen: dict[str, SeenState]
     monitors: dict[str, MonitorState]
+    incident: PartitionIncident | None = None
 
 
 class Track:
@@ -115,6 +120,7 @@ class Track:
         self.position = self._start = start
         self.observed = self.alerts = 0
         self.newest_event_time = 0
+        self._incident: PartitionIncident | None = None
         self._reference = reference
         self._seen: dict[str, RecentEvents] = {}
         self.detectors = {
@@ -145,7 +151,16 @@ class Track:
             raise unreadable_state_error(f"{topic}[{partition}]", str(error)) from error
         track.position, track.observed, track.alerts = state.position, state.observed, state.alerts
         track.newest_event_time = state.newest_event_time
+        track._incident = state.incident
         return track
+
+    @property
+    def open_incident(self) -> str | None:
+        """The id of this partition's incident, if it is not over."""
+        incident = self._incident
+        if incident is None or not incident.is_open(self._reference.window, self.observed, self.newest_event_time):
+            return None
+        return incident.id
 
     def process(self, end: int, observations: Observations) -> list[DriftAlert]:
         """Process the records up to offset ``end``, exclusive; returns their alerts in the order of the records.
@@ -158,29 +173,45 @@ class Track:
         rows = self._count(np.flatnonzero(new).tolist(), observations.sources)
         if not rows:
             return []
+        event_times = observations.event_times[rows]
         offsets, values = observations.offsets[rows].tolist(), observations.values[rows]
-        newest = np.maximum.accumulate(observations.event_times[rows]).tolist()
+        newest = np.maximum.accumulate(event_times).tolist()
         newest = [max(self.newest_event_time, event_time) for event_time in newest]
+        before = self.observed
         self.observed += len(rows)
         self.newest_event_time = newest[-1]
-        found = [
-            (place, name, crossing)
-            for column, (name, detectors) in zip(values.T, self.detectors.items(), strict=True)
-            for place, crossing in detectors.update(column)
-        ]
+        # The place of what fired or cleared, with its monitor; of one place, what cleared comes first.
+        found: list[tuple[int, str, Crossing | str]] = []
+        for column, (name, detectors) in zip(values.T, self.detectors.items(), strict=True):
+            crossings = detectors.update(self._reference.monitor(name).less_rhythm(column, event_times))
+            found += [(place, name, detector) for place, detector in detectors.cleared]
+            found += [(place, name, crossing) for place, crossing in crossings]
         # Stable: the alerts of one record stay in the order of the monitors.
-        found.sort(key=itemgetter(0))
-        self.alerts += len(found)
-        return [
-            DriftAlert(
-                f"{self.topic}-{self.partition}-{offsets[place]}:{name}:{crossing.detector}",
-                name,
-                crossing,
-                newest[place],
-                offsets[place],
-            )
-            for place, name, crossing in found
-        ]
+        found.sort(key=lambda one: (one[0], not isinstance(one[2], str)))
+        alerts = []
+        for place, name, change in found:
+            count = before + place + 1
+            if isinstance(change, str):
+                if self._incident is not None:
+                    self._incident = self._incident.cleared(f"{name}:{change}", count, newest[place])
+            else:
+                alerts.append(self._alert(name, change, offsets[place], count, newest[place]))
+        self.alerts += len(alerts)
+        return alerts
+
+    def _alert(self, monitor: str, crossing: Crossing, offset: int, count: int, event_time: int) -> DriftAlert:
+        name = f"{monitor}:{crossing.detector}"
+        alert_id = f"{self.topic}-{self.partition}-{offset}:{name}"
+        self._incident = fired(
+            self._incident,
+            alert_id,
+            name,
+            self._reference.window,
+            count,
+            event_time,
+            stays_over=crossing.detector in WINDOWED,
+        )
+        return DriftAlert(alert_id, monitor, crossing, event_time, offset, self._incident.id)
 
     def _count(self, rows: list[int], sources: Sequence[tuple[str, int, int]]) -> list[int]:
         """Those of the rows whose raw event was not counted before."""
@@ -208,6 +239,7 @@ class Track:
             newest_event_time=self.newest_event_time,
             seen={name: seen.state() for name, seen in self._seen.items()},
             monitors={name: detectors.state() for name, detectors in self.detectors.items()},
+            incident=self._incident,
         )
 
 

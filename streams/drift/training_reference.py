@@ -7,8 +7,9 @@ import numpy as np
 from scoring.trained_model import NewVersion
 from scoring.training_set import TrainingSet
 from streams.definitions.monitors import SCORE
-from streams.drift.calibration import MonitorSeries, calibrate
+from streams.drift.calibration import calibrate
 from streams.drift.drift_reference import DriftReference
+from streams.drift.resampling import MonitorSeries
 from streams.plan.project import Project
 
 

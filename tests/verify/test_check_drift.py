@@ -11,12 +11,16 @@ import pytest
 from examples.fraud.pipeline import pipeline as fraud
 from penstock import Monitors
 from penstock.kafka.reading import Record
+from schemas.codec import Encoder
+from schemas.history import record_decoder
+from schemas.records import DRIFT_SCHEMA
 from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observer_of
 from streams.drift.drift_reference import REFERENCE_FILE, DriftReference
 from streams.drift.state_store import state_key
 from streams.drift.track import Observations, Track
 from tests.streams.drift.references import UNTIL_MS, reference
 from verify.check_drift import DriftFindings, check_drift
+from verify.drift_replay import count_incidents
 from verify.published import Published
 
 PIPELINE = fraud.model_copy(update={"monitors": Monitors(inputs=())})
@@ -39,7 +43,7 @@ class Run:
         version = folder / PIPELINE.model.name / "1"
         version.mkdir(parents=True)
         (version / "model.onnx").touch()
-        (version / REFERENCE_FILE).write_text(self.reference.model_dump_json())
+        (version / REFERENCE_FILE).write_text(self.reference.artifacts()[REFERENCE_FILE])
         self.models = folder
         self.predictions = [prediction(n, rng.gauss(10 if n < MID else 14, 2)) for n in range(800)]
         self.track = Track(self.reference, monitors_by_topic(PIPELINE)[TOPIC], TOPIC, 0, 0)
@@ -68,11 +72,40 @@ def test_a_run_as_it_should_be_holds(run):
     findings = run.check(injected_ms=UNTIL_MS + 1 + MID)
     assert findings.held, findings.examples
     assert findings.alerts == len(run.alerts) > 0
-    assert findings.false_alarms == 0
+    assert findings.false_incidents == 0
 
 
-def test_alerts_before_the_injection_are_false_alarms(run):
-    assert run.check(injected_ms=10**12).false_alarms == len(run.alerts)
+def test_alerts_before_the_injection_are_one_false_incident_if_they_are_of_one_change(run):
+    findings = run.check(injected_ms=10**12)
+    assert (findings.false_incidents, findings.incidents) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "incidents", "expected"),
+    [
+        ([], [], 0),
+        ([0, 86_400_000], ["a", "b"], 1),
+        ([0, 86_400_001], ["a", "b"], 2),
+        ([0, 10**9], ["a", "a"], 1),
+        ([0, 10**9, 5], [None, None, None], 2),
+    ],
+)
+def test_alerts_of_one_incident_or_within_a_day_count_once(times, incidents, expected):
+    alerts = [
+        {"model_version": "1", "alert_id": str(number), "incident": incident, "event_time": time}
+        for number, (time, incident) in enumerate(zip(times, incidents, strict=True))
+    ]
+    assert count_incidents(alerts) == expected
+
+
+def test_an_alert_and_a_state_of_another_incident_than_a_replay_gives_are_found(run):
+    run.state = run.state.model_copy(update={"incident": None})
+    findings = run.check()
+    assert findings.mismatches == 1
+    assert "its incident is None" in findings.examples[0]
+    alert = record_decoder("drift_alert").decode(run.alerts[-1])
+    forged = Encoder(DRIFT_SCHEMA).encode(alert | {"incident": "another"})
+    assert run.check([*run.alerts[:-1], forged]).mismatches == 2
 
 
 def test_an_alert_that_is_missing_is_found(run):

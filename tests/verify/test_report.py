@@ -40,7 +40,8 @@ HELD: dict[str, Any] = {
     "backfill_mismatches": 0,
     "drift_from_ms": None,
     "drift_alerts": 3,
-    "false_alarms_before_drift": 0,
+    "drift_incidents": 0,
+    "false_incidents_before_drift": 0,
     "drift_alerts_missing": 0,
     "drift_alerts_extra": 0,
     "drift_alert_duplicates": 0,
@@ -102,7 +103,7 @@ def test_a_model_that_windows_do_not_help_fails_the_run() -> None:
 
 
 def test_an_injected_drift_that_nothing_noticed_fails_the_run() -> None:
-    (failure,) = PipelineReport(**HELD | {"drift_from_ms": 5, "false_alarms_before_drift": 3}).failures()
+    (failure,) = PipelineReport(**HELD | {"drift_from_ms": 5, "false_incidents_before_drift": 3}).failures()
     assert "no alert" in failure
 
 

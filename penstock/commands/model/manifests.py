@@ -54,7 +54,8 @@ def about(manifest: ModelManifest | ImportManifest) -> list[tuple[str, str]]:
 def calibration_of(reference: DriftReference) -> str:
     """How many monitors a version has, and what they are calibrated to."""
     monitors, every = counted(len(reference.monitors), "monitor"), f"{reference.false_alarm_every:,}"
-    return f"{monitors}, calibrated to one false alarm in {every} events"
+    refused = "".join(f"; not watched: {refusal}" for refusal in reference.refusals())
+    return f"{monitors}, calibrated to one false incident in {every} events{refused}"
 
 
 def origin_of(manifest: ImportManifest) -> str:

@@ -117,7 +117,8 @@ def report(*, gaps: int = 0) -> Report:
         backfill_mismatches=0,
         drift_from_ms=DRIFT_MS,
         drift_alerts=31,
-        false_alarms_before_drift=1,
+        drift_incidents=2,
+        false_incidents_before_drift=1,
         drift_alerts_missing=0,
         drift_alerts_extra=0,
         drift_alert_duplicates=0,
@@ -132,7 +133,7 @@ def report(*, gaps: int = 0) -> Report:
         pipelines={
             "fraud": fraud,
             "flights": fraud.model_copy(
-                update={"prediction_gaps": 0, "examples": [], "drift_from_ms": None, "false_alarms_before_drift": 0}
+                update={"prediction_gaps": 0, "examples": [], "drift_from_ms": None, "false_incidents_before_drift": 0}
             ),
         },
         versions={"python": "3.11.7", "kafka": "4.1.2"},

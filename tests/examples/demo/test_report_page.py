@@ -131,14 +131,14 @@ def test_it_lists_failures_and_escapes_examples() -> None:
     assert "<script>" not in broken
 
 
-def test_the_caption_of_drift_states_the_delay_and_the_false_alarms(tree: ET.Element) -> None:
+def test_the_caption_of_drift_states_the_delay_and_the_false_incidents(tree: ET.Element) -> None:
     fraud, flights = (
         next(f for f in section.iter("figure") if f.findtext("figcaption/h3") == "Drift")
         for section in tree.iterfind(".//section[@class='pipeline']")
     )
     caption = fraud.findtext("figcaption/p", "")
     assert "The first alert came 24 hours of event time later (event.amount_eur, ADWIN)" in caption
-    assert "false alarms before: 3" in caption
+    assert "false incidents before: 1" in caption
     assert "no drift was injected" in flights.findtext("figcaption/p", "")
 
 

@@ -51,7 +51,7 @@ def test_labels_are_read_from_where_the_command_is_told(
         raise PenstockError(f"read from {archive}")
 
     def check_version(
-        _project: object, _settings: object, _backfill: object, request: model_check.CheckRequest
+        _project: object, _settings: object, _backfill: object, request: model_check.CheckRequest, _tell: object
     ) -> None:
         topics_of(None, request.archive)
 

@@ -28,7 +28,8 @@ from scoring.repository import ModelRepository
 from scoring.trained_model import TrainedModel
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
-from streams.drift.calibration import MonitorSeries, calibrate
+from streams.drift.calibration import calibrate
+from streams.drift.resampling import MonitorSeries
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.pipeline_topics import pipeline_topics

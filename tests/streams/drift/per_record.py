@@ -20,6 +20,8 @@ from streams.drift.detectors import (
 from streams.drift.drift_reference import CLIP, DetectorName, DriftReference, MonitorReference
 from streams.drift.track import DriftAlert, Observation
 
+DAY_MS = 86_400_000
+
 
 class PerRecordDetectors:
     """The five detectors of one monitor."""
@@ -31,7 +33,7 @@ class PerRecordDetectors:
         self._page_hinkley = PageHinkley(delta=PAGE_HINKLEY_DELTA, threshold=limits.page_hinkley, alpha=1.0)
         self._latest: deque[int] = deque(maxlen=window)
         self._window, self._seen = window, 0
-        self._over: set[DetectorName] = set()
+        self.over: set[DetectorName] = set()
 
     def update(self, value: float) -> Iterator[Crossing]:
         reference = self._reference
@@ -67,11 +69,11 @@ class PerRecordDetectors:
         statistics: dict[DetectorName, float] = {"psi": psi, "kl": kl, "missing": missing}
         for detector, statistic in statistics.items():
             limit = reference.thresholds.windowed()[detector]
-            if detector in self._over:
+            if detector in self.over:
                 if statistic < CLEAR_FRACTION * limit:
-                    self._over.discard(detector)
+                    self.over.discard(detector)
             elif statistic > limit:
-                self._over.add(detector)
+                self.over.add(detector)
                 means = reference.mean, self._to_unit(self._adwin.estimation)
                 if detector == "missing":
                     means = reference.missing, statistic
@@ -86,6 +88,10 @@ def shares(counts: Sequence[float]) -> list[float]:
     return [(count + PRIOR) / total for count in counts]
 
 
+def usual(reference: MonitorReference, event_time: int) -> float:
+    return reference.hours[event_time // 3_600_000 % 168] if reference.hours else 0.0
+
+
 def alerts_per_record(
     reference: DriftReference,
     monitors: Sequence[str],
@@ -97,13 +103,27 @@ def alerts_per_record(
     detectors = {name: PerRecordDetectors(reference.monitor(name), reference.window) for name in monitors}
     seen: set[tuple[str, int, int]] = set()
     newest, alerts = 0, []
+    incident, stirred = "", (0, 0)
     for offset, observation in records:
         if observation is None or observation.event_time <= reference.until_ms or observation.source in seen:
             continue
         seen.add(observation.source)
         newest = max(newest, observation.event_time)
-        for (name, found), value in zip(detectors.items(), observation.values, strict=True):
-            for crossing in found.update(value):
-                alert_id = f"{topic}-{partition}-{offset}:{name}:{crossing.detector}"
-                alerts.append(DriftAlert(alert_id, name, crossing, newest, offset))
+        was_over = {(name, one) for name, found in detectors.items() for one in found.over}
+        crossings = [
+            (name, crossing)
+            for (name, found), value in zip(detectors.items(), observation.values, strict=True)
+            for crossing in found.update(value - usual(reference.monitor(name), observation.event_time))
+        ]
+        fired = {(name, crossing.detector) for name, crossing in crossings}
+        still_over = {(name, one) for name, found in detectors.items() for one in found.over} - fired
+        if was_over - still_over:
+            stirred = len(seen), newest
+        for number, (name, crossing) in enumerate(crossings):
+            alert_id = f"{topic}-{partition}-{offset}:{name}:{crossing.detector}"
+            is_quiet = len(seen) - stirred[0] > 2 * reference.window and newest - stirred[1] > DAY_MS
+            if not incident or (number == 0 and is_quiet and not still_over):
+                incident = alert_id
+            stirred = len(seen), newest
+            alerts.append(DriftAlert(alert_id, name, crossing, newest, offset, incident))
     return alerts

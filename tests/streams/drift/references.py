@@ -41,5 +41,5 @@ def reference(*names: str) -> DriftReference:
 def add_reference(repository: ModelRepository, reference: DriftReference) -> None:
     """Put a reference into version 1 of its model, as if training had written it there."""
     folder = repository.folder(reference.model, 1)
-    (folder / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
+    (folder / REFERENCE_FILE).write_text(reference.artifacts()[REFERENCE_FILE], encoding="utf-8")
     write_hashes(folder)

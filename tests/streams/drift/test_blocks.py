@@ -22,6 +22,8 @@ from tests.streams.drift.references import UNTIL_MS, WINDOW, monitor_reference, 
 
 NAMES = ("x", "y", "z")
 TOPIC = "features.p"
+# Long enough for several incidents: a quiet day has 144 records.
+STEP_MS = 600_000
 # At the edges of the bins, beyond the range of float32, and on the mean.
 SPECIAL = (8.0, 10.0, 12.0, math.inf, -math.inf, 3e38, -0.0, math.nan)
 
@@ -46,7 +48,7 @@ def stream(seed: int, count: int, partition: int = 0) -> Records:
             else float(np.float32(rng.gauss(level, 2.0)))
             for _ in NAMES
         ]
-        event_time = UNTIL_MS + 20 + number - rng.randrange(60)
+        event_time = UNTIL_MS + (20 + number - rng.randrange(60)) * STEP_MS
         records.append((offset, Observation(event_time, ("events", number % 2, number // 2), values)))
         if rng.random() < 0.1:  # emitted again
             offset += 1
@@ -55,6 +57,13 @@ def stream(seed: int, count: int, partition: int = 0) -> Records:
             offset += 1
             records.append((offset, None))
     return records
+
+
+def by_hour() -> DriftReference:
+    """The reference, of which the last monitor compares with the same hour of the week."""
+    *others, last = reference(*NAMES).monitors
+    hours = tuple(0.25 * (hour % 7) for hour in range(168))
+    return reference(*NAMES).model_copy(update={"monitors": (*others, last.model_copy(update={"hours": hours}))})
 
 
 def in_blocks(
@@ -83,8 +92,9 @@ def published(alerts: list[DriftAlert], shared: DriftReference, partition: int) 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_blocks_with_restarts_give_the_alerts_of_single_records(seed: int) -> None:
-    rng, shared = random.Random(seed), reference(*NAMES)
+    rng, shared = random.Random(seed), by_hour()
     found: Counter[str] = Counter()
+    incidents = set()
     for partition in range(3):
         records = stream(seed, 2_500, partition)
         expected = alerts_per_record(shared, NAMES, TOPIC, partition, records)
@@ -98,7 +108,9 @@ def test_random_blocks_with_restarts_give_the_alerts_of_single_records(seed: int
         assert alerts == expected
         assert published(alerts, shared, partition) == published(expected, shared, partition)
         found += Counter(alert.crossing.detector for alert in alerts)
+        incidents |= {alert.incident for alert in alerts}
     assert set(found) == set(DETECTORS)
+    assert len(incidents) > 3  # more than one on a partition
 
 
 def test_a_block_may_end_at_any_record() -> None:

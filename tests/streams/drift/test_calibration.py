@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,13 +15,13 @@ from streams.definitions.monitors import Monitors
 from streams.drift.calibration import (
     BINS,
     MonitorSeries,
-    _page_hinkley_peak,
     bin_edges,
     calibrate,
     return_level,
 )
 from streams.drift.detectors import PAGE_HINKLEY_DELTA, MonitorDetectors, page_hinkley_statistic
 from streams.drift.drift_reference import DriftReference, MonitorReference
+from streams.drift.resampling import page_hinkley_peak
 
 DAY_MS = 86_400_000
 PER_DAY = 250
@@ -194,4 +197,61 @@ def test_the_peak_of_page_hinkley_is_that_of_river():
         detector.update(value)
         if number >= detector.min_instances:
             peak = max(peak, page_hinkley_statistic(detector))
-    assert _page_hinkley_peak(values) == pytest.approx(peak)
+    assert page_hinkley_peak(values) == pytest.approx(peak)
+
+
+def ar1(days: int, correlated_days: float, seed: int) -> npt.NDArray[np.float64]:
+    rng, kept = np.random.default_rng(seed), np.exp(-1 / (correlated_days * PER_DAY))
+    values = rng.normal(size=days * PER_DAY)
+    for at in range(1, len(values)):
+        values[at] = kept * values[at - 1] + np.sqrt(1 - kept**2) * values[at]
+    return values
+
+
+def reference_of_one(values: npt.NDArray[np.float64], *, same_hour_of_week: bool = False) -> DriftReference:
+    times = np.arange(len(values)) * (DAY_MS // PER_DAY)
+    series = [MonitorSeries("score", times, np.zeros(len(values), dtype=np.int64), values)]
+    monitors = Monitors(window=200, false_alarm_every=10_000, same_hour_of_week=same_hour_of_week)
+    return calibrate("p", "m", monitors, series, until_ms=0, warm_up_ms=0, seed=0)
+
+
+def test_values_correlated_for_days_are_refused_with_the_reference_that_they_take_and_never_fire():
+    found = reference_of_one(ar1(30, 2.0, 1))
+    (monitor,) = found.monitors
+    assert {*monitor.refused} == {"adwin", "page_hinkley", "psi", "kl"}
+    assert monitor.needs_ms > 30 * DAY_MS
+    assert alarms(monitor, 200, np.full(2_000, 50.0)) == []
+    assert "missing" in alarms(monitor, 200, np.full(2_000, np.nan))  # that no value was ever null is well known
+    (refusal,) = found.refusals()
+    assert "score by adwin, page_hinkley, psi, kl" in refusal
+    assert "a reference of at least" in refusal
+
+
+def test_the_reference_file_has_the_hash_that_the_reference_has_and_old_files_keep_theirs():
+    for found in (reference_of_one(ar1(30, 2.0, 1)), reference_of_one(np.arange(2_000.0) % 7)):
+        content = json.loads(found.artifacts()["drift.json"])
+        assert DriftReference.model_validate(content).hash == found.hash
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] == found.hash
+    assert "refused" not in content["monitors"][0]
+
+
+def test_with_the_same_hour_of_the_week_as_reference_a_rhythm_is_no_drift_and_its_loss_is():
+    rng = np.random.default_rng(1)
+    times = np.arange(63 * PER_DAY) * (DAY_MS // PER_DAY)
+    rhythm = 4 * np.sin(2 * np.pi * times / DAY_MS)
+    values = rhythm + rng.normal(size=len(times))
+    before, live = values[: 42 * PER_DAY], slice(42 * PER_DAY, None)
+    plain, by_hour = reference_of_one(before).monitors[0], reference_of_one(before, same_hour_of_week=True).monitors[0]
+    assert by_hour.std == pytest.approx(1, abs=0.1)
+    assert by_hour.thresholds.psi < plain.thresholds.psi / 2
+    assert alarms(by_hour, 200, by_hour.less_rhythm(values[live], times[live])) == []
+    # What is usual at noon, at night: within the range that training saw.
+    flat = by_hour.less_rhythm(values[live] - rhythm[live], times[live])
+    assert "psi" in alarms(by_hour, 200, flat)
+
+
+def test_less_than_four_weeks_are_refused_for_the_same_hour_of_the_week():
+    with pytest.raises(PenstockError, match="27 days are too few") as caught:
+        reference_of_one(np.zeros(27 * PER_DAY + 1), same_hour_of_week=True)
+    assert "28 days" in caught.value.next

@@ -16,13 +16,15 @@ from scoring.trained_model import TrainedModel
 from scoring.training import train
 from scoring.training_set import Counts, TrainingSet
 from streams.definitions.pipeline import Pipeline
-from streams.drift.app import serving_reference
+from streams.drift.app import check_budget, serving_reference
 from streams.drift.drift_reference import REFERENCE_FILE, read_reference
 from streams.drift.training_reference import build_reference
 from streams.plan.project import Project
+from tests.streams.drift.references import monitor_reference, reference
 
 INPUTS = ("event.amount_eur", "card_spend.amount_eur_mean_7d")
 ROWS = 1_500
+DAY_MS = 86_400_000
 
 
 def pipeline_of(monitors: Monitors | None) -> Any:
@@ -106,3 +108,14 @@ def test_a_version_without_a_reference_is_an_error_with_the_next_command(trained
         read_reference(repository.folder("fraud", version))
     assert caught.value.where.endswith(REFERENCE_FILE)
     assert "--backfill FOLDER" in caught.value.next
+
+
+def test_the_app_starts_as_long_as_one_monitor_is_watched_and_says_which_are_not(caplog):
+    refused = {"refused": ("adwin", "psi", "kl", "page_hinkley"), "correlation_ms": 2 * DAY_MS, "needs_ms": 90 * DAY_MS}
+    partly = reference("x").model_copy(update={"monitors": (monitor_reference("x"), monitor_reference("y", **refused))})
+    check_budget(partly, "here")
+    assert "y by adwin, psi, kl, page_hinkley (correlated for 2 days" in caplog.text
+    nothing = reference("y").model_copy(update={"monitors": (monitor_reference("y", **refused),)})
+    with pytest.raises(PenstockError, match="at least 90 days") as caught:
+        check_budget(nothing, "here")
+    assert "lower false_alarm_every" in caught.value.next

@@ -1,0 +1,133 @@
+"""Watches labelled predictions: alarms when outcomes stop agreeing with the probabilities that the model gave.
+
+An e-detector (Shin, Ramdas and Rinaldo, *E-detectors: a nonparametric framework for sequential change detection*, New
+England J. Statist. Data Sci. 2023) of Shiryaev-Roberts form. For each of some alternatives, the odds of a positive
+become θ times what the model said, it keeps the sum M ← (M + 1) · L with
+
+    L = y · q / p + (1 - y) · (1 - q) / (1 - p),    q = θp / (1 - p + θp).
+
+L is 1 + λ(y - p) with λ = (θ - 1) / (1 - p + θp): a bet on y - p, and for y of 0 or 1 the likelihood ratio. While the
+model's probabilities hold (the mean of y is p, given all that came before), the mean of L is 1, whatever the dependence
+of features, scores and outcomes on the past. So M - n is a martingale, also for the weighted mean of the alternatives,
+and by optional stopping the mean number of labels before it first reaches c is at least c. That is a theorem, not a
+calibration: no reference is needed, and no stream is too correlated for it.
+
+What it asks for: the probabilities are calibrated, each event counts once, and labels arrive in an order that does not
+depend on their outcome (at maturity, in event order). Pure: no I/O, no clock, no randomness.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+# What the odds may become, both ways: from a change that takes thousands of labels to find to one that takes dozens.
+ODDS = (0.25, 0.5, 1 / 1.5, 1.5, 2.0, 4.0)
+# Probabilities nearer to 0 or 1 are taken for this near: no single outcome is infinitely surprising.
+_LEAST = 1e-6
+
+
+class EDetectorState(BaseModel):
+    """The exact state: labels seen since the beginning or the latest alarm, and the sum of each alternative."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: Annotated[int, Field(ge=0)]
+    sums: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
+
+
+@dataclass(frozen=True)
+class LabelAlarm:
+    """The probabilities did not hold: after ``labels`` labels the statistic reached ``threshold``.
+
+    ``odds`` is the alternative that fits best: by how much the odds of a positive changed, as one of ``ODDS``.
+    """
+
+    labels: int
+    statistic: float
+    threshold: float
+    odds: float
+
+
+class EDetector:
+    """Finds a lasting change of the outcomes' odds; starts over after each alarm.
+
+    Args:
+        false_alarm_every: The mean number of labels before a false alarm is at least this.
+
+    Raises:
+        ValueError: if it is less than 2.
+
+    >>> detector = EDetector(10_000)
+    >>> all(detector.update(float(n % 100 == 0), 0.01) is None for n in range(1_000))
+    True
+    >>> alarms = [detector.update(float(n % 20 == 0), 0.01) for n in range(1_000)]
+    >>> next(alarm.odds for alarm in alarms if alarm)
+    4.0
+    """
+
+    def __init__(self, false_alarm_every: float) -> None:
+        if not false_alarm_every >= 2:
+            raise ValueError(f"false_alarm_every is {false_alarm_every}, and must be at least 2")
+        self.threshold = float(false_alarm_every)
+        self.labels = 0
+        self._sums = [0.0] * len(ODDS)
+
+    @property
+    def statistic(self) -> float:
+        """The mean of the alternatives' sums; it alarms at the threshold."""
+        return math.fsum(self._sums) / len(ODDS)
+
+    def update(self, y: float, p: float) -> LabelAlarm | None:
+        """Take one matured label.
+
+        Args:
+            y: The outcome, 0 or 1; anything between for an outcome that is itself a share.
+            p: The probability that the model gave, from 0 to 1.
+
+        Raises:
+            ValueError: if one of them is not from 0 to 1; the state is as it was.
+        """
+        if not (0.0 <= y <= 1.0 and 0.0 <= p <= 1.0):
+            raise ValueError(f"y is {y} and p is {p}: both must be from 0 to 1")
+        self.labels += 1
+        self._sums = [(total + 1) * _evidence(y, p, odds) for total, odds in zip(self._sums, ODDS, strict=True)]
+        statistic = self.statistic
+        if statistic < self.threshold:
+            return None
+        best = ODDS[max(range(len(ODDS)), key=self._sums.__getitem__)]
+        alarm = LabelAlarm(self.labels, statistic, self.threshold, best)
+        self.labels, self._sums = 0, [0.0] * len(ODDS)
+        return alarm
+
+    def state(self) -> EDetectorState:
+        """The state to save; restoring it continues exactly from here."""
+        return EDetectorState(labels=self.labels, sums=tuple(self._sums))
+
+    def restore(self, state: EDetectorState) -> None:
+        """Continue from a saved state; ValueError if it is of other alternatives."""
+        if len(state.sums) != len(ODDS):
+            raise ValueError(f"the state has {len(state.sums)} sums, and there are {len(ODDS)} alternatives")
+        self.labels, self._sums = state.labels, list(state.sums)
+
+
+def read_state(value: bytes | str) -> EDetectorState:
+    """Parse a saved state; ValueError if it is not one."""
+    try:
+        return EDetectorState.model_validate_json(value)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from error
+
+
+def _evidence(y: float, p: float, odds: float) -> float:
+    """The likelihood ratio L, whose mean is at most 1 while the mean of y is p.
+
+    Beyond ``_LEAST``, p is moved inwards for the alternative for which that lowers the mean; the other learns nothing.
+    """
+    inner = min(max(p, _LEAST), 1 - _LEAST)
+    if (p < inner and odds < 1) or (p > inner and odds > 1):
+        return 1.0
+    return 1 + (odds - 1) * (y - inner) / (1 - inner + odds * inner)
