@@ -10,6 +10,7 @@ from rich.console import Console
 from backfill.live.run import FillPlan, FillRequest, discard_fill, plan_fill, run_fill
 from backfill.progress_bar import ProgressBar
 from backfill.resumable import StoppedError
+from penstock.commands.exit_codes import ExitCode
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.settings import Settings
@@ -38,7 +39,7 @@ def fill_live(pipeline: str, request: FillRequest, *, discard: bool = False, dry
     except StoppedError:
         click.echo("\nstopped; the running job goes on, and the same command continues", err=True)
         click.echo(f"to give it up: penstock backfill run {pipeline} --into live --discard", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     if job is None:
         click.echo("nothing to fill: the running job has every view")
         return

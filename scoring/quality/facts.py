@@ -60,7 +60,7 @@ class QualityFacts:
         if labels.task == "regression":
             raise PenstockError(
                 f"labels of pipeline {name} are values: the histograms are of scores of two classes",
-                next="penstock model check compares a regression with its labels",
+                next="penstock model check PIPELINE --backfill FOLDER, whose gates know the losses of values",
             )
         if labels.horizon is None:
             raise PenstockError(

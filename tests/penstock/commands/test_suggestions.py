@@ -123,7 +123,7 @@ def test_a_suggested_command_is_one_that_runs_as_typed(place: str, words: list[s
 
 
 def test_a_suggestion_without_a_required_option_is_found() -> None:
-    words = arguments("backfill run PIPELINE --out FOLDER")
-    assert words == ["backfill", "run", "fraud", "--out", "docs"]
+    words = arguments("training-set build PIPELINE --out FOLDER")
+    assert words == ["training-set", "build", "fraud", "--out", "docs"]
     with pytest.raises(click.MissingParameter):
         parse(words)

@@ -575,7 +575,7 @@ def test_a_fence_in_a_transaction_is_left_to_the_consumer_to_explain(world):
     world.add(range(100))
     world.kafka.outcomes = ["fenced"]
     world.run()
-    assert without_places(world.seen()) == world.expected(range(100))
+    assert without_places(world.kafka.state) == world.expected(range(100))
 
 
 def test_events_of_arms_are_counted_when_they_are_saved(world):
