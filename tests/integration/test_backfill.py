@@ -119,7 +119,7 @@ def backfill(bench: JobBench, wanted: BackfillRequest, folder: Path) -> Backfill
 def archived(bench: JobBench, folder: Path) -> None:
     """Archive the raw topic."""
     file = folder.parent / f"{bench.pipeline.name}.py"
-    options = ("--to", str(folder), "--topics", "raw", "--until-caught-up")
+    options = ("--out", str(folder), "--topics", "raw", "--until-caught-up")
     subprocess.run([sys.executable, "-m", "penstock", "archive", "run", str(file), *options], check=True, timeout=120)
 
 

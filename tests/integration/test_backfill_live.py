@@ -306,7 +306,7 @@ def test_history_that_kafka_has_deleted_comes_from_an_archive(world: World, tmp_
     world.send(events[:300])
     bench.await_committed(300)
     archive = tmp_path / "archive"
-    options = ("--to", str(archive), "--topics", "raw", "--until-caught-up")
+    options = ("--out", str(archive), "--topics", "raw", "--until-caught-up")
     command = [sys.executable, "-m", "penstock", "archive", "run", bench.project.reference, *options]
     subprocess.run(command, check=True, timeout=300)
     with Lag(kafka) as lag:
