@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from rich.text import Text
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
-from penstock.commands.options import DurationType, EventTime, source_option
+from penstock.commands.options import DurationType, EventTime, json_option, source_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -37,7 +39,7 @@ _STYLES = {"same": "green", "changed": "red", "unsure": "yellow"}
 
 @click.group()
 def labels() -> None:
-    """Say what has become of a pipeline's labels."""
+    """Say what has become of a pipeline's labels, and ask people for more."""
 
 
 @labels.command()
@@ -94,6 +96,80 @@ def status(
         sys.exit(ExitCode.NOTHING_TO_DO)
     if found.is_changed or found.reached_ms is None:
         sys.exit(ExitCode.CHECK_FAILED)
+
+
+@labels.command()
+@pipeline_argument
+@click.option("--from", "from_ms", type=EventTime(), help="Choose of events from this event time on (default: all).")
+@click.option("--to", "to_ms", type=EventTime(), help="Choose of events before this event time (default: all).")
+@click.option("--events", "number", type=click.IntRange(1), default=100, show_default=True, help="How many to ask for.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Draws the ordinary ones.")
+@click.option("--dry-run", is_flag=True, help="Only show which would be chosen.")
+@source_option
+@json_option
+def sample(
+    pipeline: str,
+    *,
+    from_ms: int | None,
+    to_ms: int | None,
+    number: int,
+    seed: int,
+    dry_run: bool,
+    archive: str | None,
+    as_json: bool,
+) -> None:
+    """Put events that are worth a label into the review queue, from which a case tool takes them.
+
+    They are those whose scores are next to the threshold, on which versions in shadow say something else, that were let
+    through by chance, ordinary ones, and some that have a label already, to learn how far people agree. No event is
+    asked for twice. Exits with 99 if there is none left.
+    """
+    from backfill.topic_reading import topics_of  # noqa: PLC0415 - slow to import
+    from loop.review import choose  # noqa: PLC0415
+    from loop.review_queue import ask, asked, candidates  # noqa: PLC0415
+
+    from_ms, to_ms = _BEGIN if from_ms is None else from_ms, _END if to_ms is None else to_ms
+    if from_ms >= to_ms:
+        raise click.UsageError("--from is not before --to")
+    project, settings = open_project(pipeline), Settings()
+    topics = topics_of(settings.kafka.access, archive)
+    events = candidates(project, topics, from_ms, to_ms, registry_schemas(settings.schema_registry_url))
+    if dry_run:
+        taken = {one.event_id for one in asked(topics.read(project.pipeline.review_topic))}
+        chosen = choose(events, taken, number, threshold=project.pipeline.model.threshold, seed=seed)
+    else:
+        chosen = ask(project, settings.kafka.access, events, number, seed, time.time_ns() // 1_000_000)
+    counts = Counter(one.why for one in chosen)
+    if as_json:
+        click.echo(json.dumps({"topic": project.pipeline.review_topic, "events": len(chosen), "why": dict(counts)}))
+    else:
+        what = ", ".join(f"{count} {why}" for why, count in counts.most_common()) or "no event is left"
+        verb = "would ask for" if dry_run else "asked for"
+        click.echo(f"{verb} {counted(len(chosen), 'label')} on {project.pipeline.review_topic}: {what}")
+    if not chosen:
+        sys.exit(ExitCode.NOTHING_TO_DO)
+
+
+@labels.command("agreement")
+@pipeline_argument
+@source_option
+@json_option
+def agreement_command(pipeline: str, *, archive: str | None, as_json: bool) -> None:
+    """Say how far people agree on events of the review queue that had a label before."""
+    from backfill.topic_reading import topics_of  # noqa: PLC0415 - slow to import
+    from loop.review_queue import agreed  # noqa: PLC0415
+
+    project, settings = open_project(pipeline), Settings()
+    topics = topics_of(settings.kafka.access, archive)
+    found = agreed(project, topics, registry_schemas(settings.schema_registry_url))
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    if not found.answered:
+        click.echo(f"{counted(found.asked, 'event')} asked again, and none answered yet")
+        return
+    kappa = "" if found.kappa is None else f", Cohen's kappa {found.kappa:.2f}"
+    click.echo(f"{found.agree} of {found.answered} labels are as before ({found.agree / found.answered:.0%}{kappa})")
 
 
 def _status(

@@ -168,6 +168,11 @@ class Pipeline(Definition):
         return f"retrain.{self.name}"
 
     @property
+    def review_topic(self) -> str:
+        """The topic of events that people should label."""
+        return f"review.{self.name}"
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """All sources; the one whose events are scored comes first."""
         return (self.source, *self.additional_sources)
@@ -246,6 +251,7 @@ class Pipeline(Definition):
         written += [self.shadow_topic, self.corrections_topic]
         written += [self.rollout_topic, self.rollout_log_topic, self.rollout_state_topic]
         written += [self.drift_topic, self.drift_state_topic, self.incidents_topic, self.retrain_topic]
+        written.append(self.review_topic)
         written += [self.quality_topic, self.quality_state_topic]
         check_topics(read, written)
         return self

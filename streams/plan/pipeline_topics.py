@@ -59,6 +59,7 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
         Topic(pipeline.retrain_topic, 1, _FOR_EVER),
     ]
     if pipeline.labels is not None:
+        topics.append(Topic(pipeline.review_topic, 1, _FOR_EVER))
         topics += [
             Topic(pipeline.labels.topic, partitions),
             Topic(pipeline.quality_topic, 1, _LATEST_STATE),

@@ -203,6 +203,16 @@ _ENDS = [
         module="penstock.commands.job",
         replaced={"lifecycle": Nothing(status=_give(None))},
     ),
+    End(
+        "labels sample",
+        ExitCode.NOTHING_TO_DO,
+        module="penstock.commands.labels",
+        replaced={
+            "loop.review_queue.candidates": _give([]),
+            "loop.review_queue.ask": _give([]),
+            "backfill.topic_reading.topics_of": Nothing(),
+        },
+    ),
     *(
         End(
             "labels status",

@@ -1,0 +1,132 @@
+"""The review queue of a pipeline in Kafka: what is asked for, and what people have answered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from backfill.labels import LabelReader
+from backfill.topic_reading import Topics
+from loop.review import Agreement, Asked, Candidate, Chosen, agreement, choose, decode, encode
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.names import group_of
+from penstock.kafka.reading import Record, read_topic
+from penstock.kafka.records import Produced
+from penstock.kafka.single_writer import start_writer
+from penstock.kafka.topics import require_topics
+from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from schemas.codec import Registry, Undecodable, UnknownSchema
+from schemas.history import record_decoder
+from scoring.training_set import LabelRow
+from streams.plan.project import Project
+
+_WRITE_S = 20.0
+
+
+def candidates(
+    project: Project, topics: Topics, from_ms: int, to_ms: int, registry: Registry | None
+) -> list[Candidate]:
+    """The scored events of a range of event times, with what versions in shadow say, and whether they have a label.
+
+    Raises:
+        PenstockError: if the pipeline has no labels, or a topic cannot be read.
+    """
+    pipeline = project.pipeline
+    labelled = {one for one, rows in _labels(project, topics, registry).items() if rows[-1].value is not None}
+    start = topics.starts(pipeline.predictions_topic, from_ms)
+    found: dict[str, Candidate] = {}
+    for one in _decoded(topics.read(pipeline.predictions_topic, start=start), pipeline.model.name):
+        if from_ms <= one["event_time"] < to_ms:
+            source, rollout = one["source"], one["rollout"]
+            found[one["event_id"]] = Candidate(
+                one["event_id"],
+                one["event_time"],
+                f"{source['topic']}[{source['partition']}]@{source['offset']}",
+                one["score"],
+                one["decision"],
+                one["model_version"],
+                rollout is not None and rollout["explored"],
+                is_labelled=one["event_id"] in labelled,
+            )
+    others = defaultdict[str, list[float]](list)
+    start = topics.starts(pipeline.shadow_topic, from_ms)
+    for one in _decoded(topics.read(pipeline.shadow_topic, start=start), pipeline.model.name):
+        if one["event_id"] in found:
+            others[one["event_id"]].append(one["score"])
+    return [replace(one, others=tuple(others.get(name, ()))) for name, one in found.items()]
+
+
+def ask(
+    project: Project, kafka: KafkaAccess, events: Iterable[Candidate], number: int, seed: int, now_ms: int
+) -> list[Chosen]:
+    """Put events into the queue that are not there yet, in one transaction; returns them.
+
+    Raises:
+        PenstockError: if the topic is missing, Kafka does not answer, or another process asks at the same time.
+    """
+    pipeline, events = project.pipeline, list(events)
+    require_topics([pipeline.review_topic], kafka, partitions=1, pipeline=project.reference)
+    # Whoever starts the writer has fenced all others, so nothing is asked for twice.
+    writer = start_writer(kafka, group_of(pipeline.name, "review"))
+    taken = {one.event_id for one in asked(read_topic(kafka, pipeline.review_topic))}
+    chosen = choose(events, taken, number, threshold=pipeline.model.threshold, seed=seed)
+    records = [
+        Produced(pipeline.review_topic, 0, one.candidate.event_id.encode(), encode(one, now_ms), [], now_ms, one.why)
+        for one in chosen
+    ]
+    if records:
+        try:
+            writer.write(records, [], None, _WRITE_S)
+        except (TransactionAbortedError, OutcomeUnknownError) as error:
+            raise PenstockError(
+                f"the queue was not extended, or it is not known whether it was: {error}",
+                where=f"{pipeline.review_topic} at {kafka}",
+                safe="all of these events are in the queue, or none",
+                next=f"penstock labels sample {project.reference}, which asks for none twice",
+            ) from error
+    return chosen
+
+
+def agreed(project: Project, topics: Topics, registry: Registry | None) -> Agreement:
+    """How far people agree on what they were asked again.
+
+    Raises:
+        PenstockError: if the pipeline has no labels, or a topic cannot be read.
+    """
+    known = {
+        name: [(row.known_at_ms, row.value) for row in rows]
+        for name, rows in _labels(project, topics, registry).items()
+    }
+    return agreement(asked(topics.read(project.pipeline.review_topic)), known)
+
+
+def asked(records: Iterable[Record]) -> Iterator[Asked]:
+    """What the records of a queue ask for; what is no such record is passed over."""
+    return (found for record in records if (found := decode(record.value)) is not None)
+
+
+def _labels(project: Project, topics: Topics, registry: Registry | None) -> dict[str, list[LabelRow]]:
+    labels = project.pipeline.labels
+    if labels is None:
+        raise PenstockError(
+            f"pipeline {project.name} declares no labels",
+            next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
+        )
+    found = defaultdict[str, list[LabelRow]](list)
+    for row in LabelReader(labels, project.schemas, registry).rows(topics.read(labels.topic)):
+        found[row.event_id].append(row)
+    return {name: sorted(rows, key=lambda row: row.rank) for name, rows in found.items()}
+
+
+def _decoded(records: Iterable[Record], model: str) -> Iterator[dict[str, Any]]:
+    decoder = record_decoder("prediction")
+    for record in records:
+        try:
+            found = decoder.decode(record.value or b"")
+        except (Undecodable, UnknownSchema):
+            continue
+        if found["model"] == model:
+            yield found
