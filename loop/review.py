@@ -18,6 +18,8 @@ Why = Literal["uncertain", "disputed", "explored", "ordinary", "again"]
 SHARES: Mapping[Why, float] = {"uncertain": 0.4, "disputed": 0.25, "explored": 0.1, "ordinary": 0.2, "again": 0.05}
 """The share of the queue that each reason gets, as far as there are such events; what is left goes to ``ordinary``."""
 
+_AGAIN = "penstock.again"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -112,8 +114,13 @@ def encode(chosen: Chosen, asked_ms: int) -> bytes:
         "why": chosen.why,
         "asked_ms": asked_ms,
     }
-    # People should not know what others have found.
-    return json.dumps(content | ({"why": "ordinary", "blind": True} if chosen.why == "again" else {})).encode()
+    # People should not know that others have labelled the event: a header says so, and the content does not.
+    return json.dumps(content | ({"why": "ordinary"} if chosen.why == "again" else {})).encode()
+
+
+def headers(chosen: Chosen) -> list[tuple[str, bytes | None]]:
+    """The headers of the record."""
+    return [(_AGAIN, b"1")] if chosen.why == "again" else []
 
 
 class Asked(NamedTuple):
@@ -124,11 +131,11 @@ class Asked(NamedTuple):
     again: bool
 
 
-def decode(value: bytes | None) -> Asked | None:
-    """What a record of the queue asks for; None if it is none."""
+def decode(value: bytes | None, found: Iterable[tuple[str, bytes | None]] = ()) -> Asked | None:
+    """What a record of the queue, with the headers ``found``, asks for; None if it is none."""
     try:
         content = json.loads(value or b"")
-        return Asked(str(content["event_id"]), int(content["asked_ms"]), content.get("blind") is True)
+        return Asked(str(content["event_id"]), int(content["asked_ms"]), (_AGAIN, b"1") in found)
     except (ValueError, TypeError, KeyError):
         return None
 

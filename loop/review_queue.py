@@ -9,7 +9,7 @@ from typing import Any
 
 from backfill.labels import LabelReader
 from backfill.topic_reading import Topics
-from loop.review import Agreement, Asked, Candidate, Chosen, agreement, choose, decode, encode
+from loop.review import Agreement, Asked, Candidate, Chosen, agreement, choose, decode, encode, headers
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import group_of
@@ -74,7 +74,15 @@ def ask(
     taken = {one.event_id for one in asked(read_topic(kafka, pipeline.review_topic))}
     chosen = choose(events, taken, number, threshold=pipeline.model.threshold, seed=seed)
     records = [
-        Produced(pipeline.review_topic, 0, one.candidate.event_id.encode(), encode(one, now_ms), [], now_ms, one.why)
+        Produced(
+            pipeline.review_topic,
+            0,
+            one.candidate.event_id.encode(),
+            encode(one, now_ms),
+            headers(one),
+            now_ms,
+            one.why,
+        )
         for one in chosen
     ]
     if records:
@@ -105,7 +113,7 @@ def agreed(project: Project, topics: Topics, registry: Registry | None) -> Agree
 
 def asked(records: Iterable[Record]) -> Iterator[Asked]:
     """What the records of a queue ask for; what is no such record is passed over."""
-    return (found for record in records if (found := decode(record.value)) is not None)
+    return (found for record in records if (found := decode(record.value, record.headers)) is not None)
 
 
 def _labels(project: Project, topics: Topics, registry: Registry | None) -> dict[str, list[LabelRow]]:

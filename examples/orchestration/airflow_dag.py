@@ -54,11 +54,13 @@ with DAG(
     check_days = "--from {{ macros.ds_add(ds, -7) }} --to {{ ds }}"
     backfill = BashOperator(
         task_id="backfill",
-        bash_command=f"penstock backfill run fraud {train_days} --out {DATA}/{{{{ ds }}}}/train --source '{ARCHIVE}'",
+        bash_command=f"penstock backfill run fraud {train_days} --out {DATA}/{{{{ ds }}}}/train --source '{ARCHIVE}'"
+        " || [ $? -eq 99 ]",  # complete already: what follows goes on
     )
     later = BashOperator(
         task_id="later",
-        bash_command=f"penstock backfill run fraud {check_days} --out {DATA}/{{{{ ds }}}}/check --source '{ARCHIVE}'",
+        bash_command=f"penstock backfill run fraud {check_days} --out {DATA}/{{{{ ds }}}}/check --source '{ARCHIVE}'"
+        " || [ $? -eq 99 ]",
     )
     training_set = BashOperator(
         task_id="training_set",

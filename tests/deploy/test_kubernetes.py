@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ def _environment(container: Resource) -> dict[str, str]:
 def _command_line(container: Resource) -> list[str]:
     """The command line with variables substituted, as Kubernetes does it."""
     arguments = container["command"][1:] if "command" in container else container["args"]
+    if container.get("command") == ["sh", "-c"]:
+        arguments = shlex.split(container["args"][0].partition("||")[0])[1:]
     values = _environment(container) | {"POD_NAME": "pod-0"}
     return [re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], argument) for argument in arguments]
 

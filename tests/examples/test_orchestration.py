@@ -17,8 +17,9 @@ from penstock.paths import ROOT
 from tests.deploy.commands import parse
 
 FOLDER = ROOT / "examples" / "orchestration"
-_EXIT_99 = ("archive run", "archive compact", "training-set build")
+_EXIT_99 = ("archive run", "archive compact", "backfill run", "training-set build")
 """What exits with 99 where there was nothing to do."""
+_TAKES_99 = "[ $? -eq 99 ]"
 
 
 def _module(name: str) -> tuple[ast.Module, dict[str, str]]:
@@ -62,7 +63,9 @@ def _airflow() -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "BashOperator":
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             skips = given.get("skip_on_exit_code")
-            yield _text(given["bash_command"], names), isinstance(skips, ast.Constant) and skips.value == 99
+            command, _, otherwise = _text(given["bash_command"], names).partition("||")
+            is_skipped = isinstance(skips, ast.Constant) and skips.value == 99
+            yield command, is_skipped or otherwise.strip() == _TAKES_99
 
 
 def _dagster() -> Iterator[tuple[str, bool]]:
@@ -82,7 +85,7 @@ def _argo() -> Iterator[tuple[str, bool]]:
     for template in spec["templates"]:
         if "container" in template:
             command, _, otherwise = template["container"]["args"][0].partition("||")
-            yield command, otherwise.strip() == "[ $? -eq 99 ]"
+            yield command, otherwise.strip() == _TAKES_99
 
 
 _ALL = [
