@@ -45,6 +45,7 @@ class Training:
         judged: The share of the events, by time, on which the gates judge the new version.
         steps: The steps of the rollout, as a policy has them; None for those that the pipeline declares.
         gates: A file of gates, or None for the defaults.
+        source: The folder or URL of an archive that has what Kafka has deleted, or None.
     """
 
     project: Project
@@ -55,6 +56,7 @@ class Training:
     judged: float = 0.25
     steps: Sequence[object] | None = None
     gates: Path | None = None
+    source: str | None = None
 
     @property
     def backfill(self) -> Path:
@@ -86,17 +88,18 @@ class Training:
         reference, proposal = self.project.reference, self.proposal
         reason = f"{proposal.proposal}: {proposal.cause} of incident {proposal.incident}"
         backfill, version = str(self.backfill), str(self.version() or "N")
+        source = [] if self.source is None else ["--source", self.source]
         match step:
             case "backfill":
                 period = ["--from", iso(proposal.from_ms), "--to", iso(proposal.to_ms)]
-                return ["backfill", "run", reference, *period, "--out", backfill]
+                return ["backfill", "run", reference, *period, "--out", backfill, *source]
             case "training":
                 until, signed = ["--until", iso(self.until_ms)], ["--author", AUTHOR, "--incident", proposal.proposal]
-                return ["model", "train", reference, "--backfill", backfill, *until, *signed]
+                return ["model", "train", reference, "--backfill", backfill, *until, *signed, *source]
             case "gates":
                 gates = [] if self.gates is None else ["--gates", str(self.gates)]
                 against = ["--version", version, "--against", str(self.champion)]
-                return ["model", "check", reference, "--backfill", backfill, *against, *gates]
+                return ["model", "check", reference, "--backfill", backfill, *against, *gates, *source]
             case "rollout":
                 signed = ["--author", AUTHOR, "--reason", reason]
                 return ["rollout", "apply", reference, "-f", str(self.policy), *signed]

@@ -152,7 +152,7 @@ def run(
         )
         sys.exit(ExitCode.INTERRUPTED)
     _tell(manifest, out, upserted, as_json=as_json)
-    if before is not None and before.state == "complete" and upserted is None:
+    if before is not None and before.state == "complete" and not (upserted and upserted.vectors):
         sys.exit(ExitCode.NOTHING_TO_DO)
 
 

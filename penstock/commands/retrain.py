@@ -24,7 +24,7 @@ from loop.retraining import STEPS, Training, carry_out
 from loop.store import extend, read_entries
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
-from penstock.commands.options import EventTime
+from penstock.commands.options import EventTime, source_option
 from penstock.commands.rollout.signing import signed_options
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -75,7 +75,7 @@ def list_command(pipeline: str, *, as_json: bool) -> None:
 )
 @signed_options("it stays in the log for ever")
 def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -> None:
-    """Propose a training without an incident, as a schedule does. The same period is proposed once."""
+    """Propose a training without an incident, as a schedule does. The same period with the same reason is proposed once."""
     if from_ms >= to_ms:
         raise click.UsageError("--from is not before --to")
     project, settings = open_project(pipeline), Settings()
@@ -146,6 +146,7 @@ def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A YAML file whose `steps` the rollout takes (default: those of the pipeline).",
 )
+@source_option
 @click.option("--gates", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A TOML file of gates.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
@@ -156,6 +157,7 @@ def run(
     folder: Path | None,
     judged: float,
     template: Path | None,
+    archive: str | None,
     gates: Path | None,
     *,
     dry_run: bool,
@@ -185,6 +187,7 @@ def run(
         judged=judged,
         steps=None if template is None else _steps_in(template),
         gates=gates,
+        source=archive,
     )
     if dry_run:
         for step in STEPS:

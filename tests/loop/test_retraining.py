@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,7 +131,7 @@ def test_the_latest_quarter_is_judged_and_not_trained_on(tmp_path):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_each_command_has_the_options_that_it_is_given(tmp_path, step):
-    training = World(tmp_path).training
+    training = replace(World(tmp_path).training, source="archive")
     training.backfill.mkdir(parents=True)
     training.write_policy(1)
     name, sub, *rest = [argument if argument != "N" else "2" for argument in training.command(step)]
@@ -143,5 +144,5 @@ def test_steps_of_a_template_are_the_policys(tmp_path):
     training = World(tmp_path).training
     steps = [{"weight": 0, "least_events": 5, "least_time": "1s", "most_time": "9s"}]
     training.folder.mkdir()
-    Training(**{**training.__dict__, "steps": steps}).write_policy(2)
+    replace(training, steps=steps).write_policy(2)
     assert yaml.safe_load(training.policy.read_text())["steps"] == steps
