@@ -73,18 +73,7 @@ def ask(
     writer = start_writer(kafka, group_of(pipeline.name, "review"))
     taken = {one.event_id for one in asked(read_topic(kafka, pipeline.review_topic))}
     chosen = choose(events, taken, number, threshold=pipeline.model.threshold, seed=seed)
-    records = [
-        Produced(
-            pipeline.review_topic,
-            0,
-            one.candidate.event_id.encode(),
-            encode(one, now_ms),
-            headers(one),
-            now_ms,
-            one.why,
-        )
-        for one in chosen
-    ]
+    records = [_record(pipeline.review_topic, one, now_ms) for one in chosen]
     if records:
         try:
             writer.write(records, [], None, _WRITE_S)
@@ -96,6 +85,11 @@ def ask(
                 next=f"penstock labels sample {project.reference}, which asks for none twice",
             ) from error
     return chosen
+
+
+def _record(topic: str, chosen: Chosen, now_ms: int) -> Produced:
+    key = chosen.candidate.event_id.encode("utf-8", "surrogatepass")
+    return Produced(topic, 0, key, encode(chosen, now_ms), headers(chosen), now_ms, chosen.why)
 
 
 def agreed(project: Project, topics: Topics, registry: Registry | None) -> Agreement:
