@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from penstock.errors import PenstockError
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import Record
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.quality.book import Book
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import Histogram
@@ -26,7 +27,7 @@ from scoring.quality.runner import QualityComponents, QualityRunner
 from scoring.quality.store import NOTE, QualityStore, read_quality, require_counted
 from scoring.rollout.controller_positions import Found
 from tests.scoring.quality.quality_records import HORIZON_MS, QualityRecords, define_quality, time_of
-from tests.scoring.rollout.fake_kafka import FakeConsumer, Killed
+from tests.scoring.rollout.fake_kafka import FakeConsumer, FencedConsumer, Killed
 from tests.scoring.rollout.fake_messages import FakeMessage
 
 PARTITIONS = 2
@@ -99,16 +100,20 @@ class World:
             raise OutcomeUnknownError("who knows")
         if outcome == "aborted":
             raise TransactionAbortedError("no")
+        if outcome == "fenced":
+            raise InstanceFencedError("fenced")
 
     # Processes.
 
-    def run(self, *, steps: int = 40, most: int = 25, skip: bool = False) -> CollectorRegistry:
+    def run(
+        self, *, steps: int = 40, most: int = 25, skip: bool = False, consumer: FakeConsumer | None = None
+    ) -> CollectorRegistry:
         now, left, registry = [0.0], [steps], CollectorRegistry()
         watch = SimpleNamespace(
             started=lambda: None, assigned=lambda _p: None, revoked=lambda _p: None, done=lambda _p: None
         )
         components = QualityComponents(
-            consumer=FakeConsumer(self, most),  # type: ignore[arg-type]
+            consumer=consumer or FakeConsumer(self, most),  # type: ignore[arg-type]
             store=QualityStore(self.project.pipeline, self.facts, self.read_topic, self),
             positions=self,  # type: ignore[arg-type]
             reader=QualityInput(self.project, self.facts),
@@ -189,7 +194,13 @@ def test_everything_is_counted_once_and_shown(world) -> None:
     assert value_of(registry, "waiting") == len(world.kept[world.project.pipeline.quality_state_topic])
 
 
-@pytest.mark.parametrize("outcome", ["aborted", "unknown", "unknown_written", "killed", "killed_after"])
+@pytest.mark.parametrize(("lost_before", "error"), [(False, InstanceFencedError), (True, MembershipLostError)])
+def test_who_is_fenced_because_the_membership_was_lost_is_not_replaced_and_joins_again(world, lost_before, error):
+    with pytest.raises(error):
+        world.run(consumer=FencedConsumer(world, lost_before=lost_before))
+
+
+@pytest.mark.parametrize("outcome", ["aborted", "fenced", "unknown", "unknown_written", "killed", "killed_after"])
 @pytest.mark.parametrize("transaction", [0, 2])
 def test_whatever_becomes_of_a_transaction_everything_is_counted_once(world, outcome, transaction) -> None:
     fill(world)
