@@ -2,19 +2,20 @@
 
 Each step is a command that a person could type. It is done once: the log of incidents has what is done, a version says
 which proposal it answers, and applying a policy that is applied already does nothing. So a training that was killed
-goes on where it was.
+goes on where it was. What was done is done again if what it made is gone: features, or a version, whose successor must
+pass the gates itself.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from loop.entries import Outcome, Proposed, Step
+from loop.entries import Outcome, Proposed, Step, Stepped
 from loop.incidents import Incident
 from penstock.errors import PenstockError
 from penstock.time import iso
@@ -74,11 +75,32 @@ class Training:
 
     def version(self) -> int | None:
         """The version that answers the proposal; None if there is none yet."""
+        made = self._answer()
+        return None if made is None else made[0]
+
+    def done(self, steps: Iterable[Stepped]) -> set[Step]:
+        """The steps that are done, and need not be done again; ``steps`` has those of the incident."""
+        made = self._answer()
+        found = {
+            one.step
+            for one in steps
+            if one.proposal == self.proposal.proposal
+            and one.outcome == "done"
+            # A version may have been deleted since, and another one made.
+            and (one.step not in ("gates", "rollout") or (made is not None and one.time_ms >= made[1]))
+        }
+        found = found - {"training"} if made is None else found | {"training"}
+        if "gates" not in found and not self.backfill.is_dir():  # perhaps another machine has it
+            found.discard("backfill")
+        return found
+
+    def _answer(self) -> tuple[int, int] | None:
+        """The version that answers the proposal, and when its training began, epoch ms."""
         name = self.project.pipeline.model.name
         for version in reversed(self.repository.versions(name)):
             provenance = self.repository.manifest(name, version).provenance
             if provenance is not None and provenance.incident == self.proposal.proposal:
-                return version
+                return version, provenance.made_ms
         return None
 
     def command(self, step: Step) -> list[str]:
@@ -120,7 +142,13 @@ class Training:
 STEPS: tuple[Step, ...] = ("backfill", "training", "gates", "rollout")
 
 
-def carry_out(training: Training, incident: Incident, run: Run, tell: Callable[[Step, Outcome, str], None]) -> Outcome:
+def carry_out(
+    training: Training,
+    incident: Incident,
+    run: Run,
+    tell: Callable[[Step, Outcome, str], None],
+    require_wanted: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Do the steps that are not done; returns how it ended.
 
     Args:
@@ -128,18 +156,18 @@ def carry_out(training: Training, incident: Incident, run: Run, tell: Callable[[
         incident: The incident, whose steps say what is done.
         run: Runs a command.
         tell: Is told of each step that ended: what it made, or why it failed.
+        require_wanted: Called before the rollout, hours after the proposal perhaps; raises if it must not begin now.
 
     Raises:
-        PenstockError: if a command fails. What is done stays done.
+        PenstockError: if a command fails, or the rollout must not begin. What is done stays done.
     """
     training.folder.mkdir(parents=True, exist_ok=True)
-    done = {
-        step.step for step in incident.steps if step.proposal == training.proposal.proposal and step.outcome == "done"
-    }
+    done = training.done(incident.steps)
     for step in STEPS:
-        if step in done or (step == "training" and training.version() is not None):
+        if step in done:
             continue
         if step == "rollout":
+            require_wanted()
             training.write_policy(_require_version(training))
         code = run(training.command(step))
         if step == "gates" and code in _GATES:

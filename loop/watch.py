@@ -79,7 +79,9 @@ def _look_at(
     since_ms = min(signal.event_time_ms for signal in incident.signals)
     gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry)
     periods = None if gathered is None else gathered.periods
-    diagnosed = None if periods is None else _diagnosed(project, incident, periods, now_ms)
+    diagnosed = None
+    if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain
+        diagnosed = _diagnosed(project, incident, periods, now_ms)
 
     def decide(log: Sequence[Entry]) -> list[Entry]:
         present = incidents_of(log).get(incident.id)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from loop import gathering, watch
-from loop.entries import Diagnosed, Entry, Proposed
-from loop.incidents import Incident, incidents_of
+from loop.entries import Diagnosed, Entry, Opened, Proposed, Signal
+from loop.incidents import SCHEDULED, Incident, incidents_of
 from loop.watch import WatchLimits
 from penstock.kafka.access import KafkaAccess
 from tests.loop.taps import HORIZON_MS, FakeTopics, Taps, define, time_of
@@ -136,3 +136,14 @@ def test_only_the_events_that_are_compared_are_kept_in_memory(watched, monkeypat
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_training_that_a_schedule_has_proposed_is_not_explained_and_ends_when_another_version_scores(watched):
+    signal = Signal(
+        id=f"{SCHEDULED}1", what="schedule", text="weekly", event_time_ms=time_of(4_000), place="", model_version="1"
+    )
+    watched.log.append(Opened(incident="inc-1", time_ms=1, signals=(signal,)))
+    watched.taps.write(1_500, unit=100)
+    assert watched.look().diagnosis is None
+    watched.taps.write(600, version="2")
+    assert not watched.look().is_open
