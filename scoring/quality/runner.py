@@ -147,7 +147,7 @@ class QualityRunner:
             self._save(self._standing)
         if self._standing is not None and self._report_pace.is_due():
             with self._report_pace.measured():
-                self._metrics.report(book, self._standing.clock.reached)
+                self._metrics.report(book, book.reached(self._standing.clock.reached))
 
     # Beginning, and beginning again.
 
@@ -208,7 +208,7 @@ class QualityRunner:
         self._metrics.matured(matured)
         later = {place: at for place, at in batch.positions.items() if at > standing.positions[place]}
         standing.positions |= later
-        if later or clock.reached != before or matured:
+        if later or clock.reached != before or matured or book.changed_ids:
             standing.is_saved = False
         self._wait_for_the_last(clock)
         return True
@@ -235,7 +235,8 @@ class QualityRunner:
         group = self._consumer.consumer_group_metadata()
         self._save_pace.done(_SAVE_S)
         try:
-            components.store.write(standing.book, standing.clock.reached, standing.positions, group, self._now())
+            reached = standing.book.reached(standing.clock.reached)
+            components.store.write(standing.book, reached, standing.positions, group, self._now())
         # Whether another process has replaced this one, the consumer finds out: its heartbeats are fenced, too.
         except (TransactionAbortedError, InstanceFencedError, OutcomeUnknownError) as error:
             outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "aborted"

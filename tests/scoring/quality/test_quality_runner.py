@@ -17,6 +17,7 @@ from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import Record
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
+from scoring.quality import maturity_queue, runner, store
 from scoring.quality.book import Book
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import Histogram
@@ -49,6 +50,7 @@ class World:
         self.earliest = dict.fromkeys(self.topics, 0)
         self.committed: dict[Any, int] = {}
         self.outcomes: list[str] = []
+        self.sizes: list[int] = []
         self.kept: dict[str, dict[bytes, bytes]] = {pipeline.quality_topic: {}, pipeline.quality_state_topic: {}}
 
     def use(self, project: Any) -> None:
@@ -87,6 +89,7 @@ class World:
     def write(self, records: list[Any], offsets: list[TopicPartition], _group: object, _timeout_s: float) -> None:
         assert offsets, "only offsets tell the broker which process this is"
         outcome = self.outcomes.pop(0) if self.outcomes else "written"
+        self.sizes.append(len(records))
         if outcome in ("written", "unknown_written", "killed_after"):
             for record in records:
                 if record.value is None:
@@ -283,6 +286,36 @@ def test_another_definition_counts_anew_from_the_oldest_records(world) -> None:
         require_counted(read_quality(world.read_topic, world.project.pipeline), world.facts, world.project.pipeline)
     world.survive()
     assert world.counted() == world.expected() != before
+
+
+@pytest.mark.parametrize("outcome", ["written", "aborted", "unknown_written", "killed", "killed_after"])
+@pytest.mark.parametrize("transaction", [0, 1, 3])
+def test_no_transaction_has_more_records_than_can_be_written_in_time(world, monkeypatch, outcome, transaction) -> None:
+    monkeypatch.setattr(store, "_MOST_REMOVED", 40)
+    monkeypatch.setattr(runner, "_MOST_UNSAVED", 60)
+    fill(world)
+    world.survive()
+    again = world.folder / "again"
+    again.mkdir()
+    world.use(define_quality(again, "unit", PARTITIONS, 'horizon="1h", absent="excluded"'))
+    world.sizes.clear()
+    world.outcomes = ["written"] * transaction + [outcome]
+    world.survive()
+    assert world.counted() == world.expected()
+    assert max(world.sizes) < 2 * 40 + 60 + 25 + 10
+
+
+@pytest.mark.parametrize("outcome", ["written", "unknown_written", "killed", "killed_after"])
+def test_many_events_that_mature_at_once_do_so_over_several_transactions(world, monkeypatch, outcome) -> None:
+    fill(world)
+    expected = world.expected()
+    monkeypatch.setattr(maturity_queue, "_MOST_AT_ONCE", 10)
+    world.outcomes = ["written", outcome] * 3
+    world.survive(most=1_000)
+    world.run(steps=100)
+    assert world.counted() == expected
+    kept = read_quality(world.read_topic, world.project.pipeline)
+    assert kept.note.reached.mature_ms == time_of(296) + 600_000
 
 
 @pytest.mark.parametrize("lost", ["note", "offsets", "state"])
