@@ -81,14 +81,16 @@ class Training:
     def done(self, steps: Iterable[Stepped]) -> set[Step]:
         """The steps that are done, and need not be done again; ``steps`` has those of the incident."""
         made = self._answer()
-        found = {
-            one.step
-            for one in steps
-            if one.proposal == self.proposal.proposal
-            and one.outcome == "done"
-            # A version may have been deleted since, and another one made.
-            and (one.step not in ("gates", "rollout") or (made is not None and one.time_ms >= made[1]))
-        }
+        found: set[Step] = set()
+        for one in steps:
+            if one.proposal != self.proposal.proposal or one.outcome != "done":
+                continue
+            # A version may have been deleted since, and another one made; or another one may have become the champion.
+            if one.step in ("gates", "rollout") and (made is None or one.time_ms < made[1]):
+                continue
+            if one.step == "gates" and made is not None and one.detail != _passes(made[0], self.champion):
+                continue
+            found.add(one.step)
         found = found - {"training"} if made is None else found | {"training"}
         if "gates" not in found and not self.backfill.is_dir():  # perhaps another machine has it
             found.discard("backfill")
@@ -195,9 +197,13 @@ def _made(training: Training, step: Step) -> str:
         case "training":
             return f"version {_require_version(training)}, trained until {iso(training.until_ms)}"
         case "gates":
-            return f"version {_require_version(training)} passes against version {training.champion}"
+            return _passes(_require_version(training), training.champion)
         case "rollout":
             return f"version {_require_version(training)} begins in shadow"
+
+
+def _passes(version: int, champion: int) -> str:
+    return f"version {version} passes against version {champion}"
 
 
 def _require_version(training: Training) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -126,6 +127,16 @@ def test_the_successor_of_a_version_that_was_deleted_must_pass_the_gates_itself(
         world.kill_after = None
     assert world.carry_out() == "done"
     assert world.ran == [*ALL[:3], *ALL[1:]]
+
+
+def test_a_version_must_pass_the_gates_against_the_champion_that_it_is_tried_beside(tmp_path):
+    world = World(tmp_path)
+    world.unwanted = "another rollout runs"
+    with pytest.raises(PenstockError, match="another rollout runs"):
+        world.carry_out()
+    world.unwanted, world.training = None, replace(world.training, champion=7)
+    assert world.carry_out() == "done"
+    assert world.ran == [*ALL[:3], *ALL[2:]]
 
 
 def test_features_that_another_machine_has_made_are_made_again(tmp_path):
