@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,13 @@ _MOST_NOW, _MOST_BEFORE = 20_000, 40_000
 _GUARD = 0.2
 # Kafka's timestamps may be behind event times by so much, and predictions come later than their events.
 _SLACK_MS = 10 * 60_000
+# So many of the latest events say who scores now.
+_LATEST = 500
+_INPUT = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Periods:
     """The two periods of an incident.
 
     Attributes:
@@ -36,14 +39,25 @@ class Gathered:
         now: The time since.
         places: ``topic[partition]@offset`` of the raw event of each present event.
         begin_ms: The first event time of the reference, epoch ms.
-        end_ms: The event time up to which the topic has come, epoch ms.
-        others: The share of the latest events that other versions have scored.
     """
 
     before: Sample
     now: Sample
     places: list[str]
     begin_ms: int
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What predictions and labels say of an incident.
+
+    Attributes:
+        periods: Its two periods; None if one of them is empty.
+        end_ms: The event time up to which the topic has come, epoch ms.
+        others: The share of the latest events that other versions have scored.
+    """
+
+    periods: Periods | None
     end_ms: int
     others: float
 
@@ -56,20 +70,36 @@ class _Scored:
     event_time: int
     score: float
     version: str
-    vector: NDArray[np.float32]
+    vector: bytes
     place: tuple[str, int, int]
     is_hidden: bool
+
+
+class _Latest:
+    """The latest predictions by event time, at most so many: the others are let go as more come."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: list[_Scored] = []
+
+    def add(self, one: _Scored) -> None:
+        self._held.append(one)
+        if len(self._held) >= 2 * self._most:
+            self._held = self.ordered()
+
+    def ordered(self) -> list[_Scored]:
+        return sorted(self._held, key=lambda one: (one.event_time, one.place))[-self._most :]
 
 
 def gather(
     project: Project, topics: Topics, version: str, since_ms: int, span_ms: int, registry: Registry | None = None
 ) -> Gathered | None:
-    """Read both periods; None if one of them is empty.
+    """Read both periods, in memory for no more events than are compared; None if there is no prediction.
 
     Args:
         project: The pipeline.
         topics: Where topics are read.
-        version: The version whose predictions count.
+        version: The version whose predictions count, if they have the inputs of the definition.
         since_ms: The event time of the first alarm, epoch ms.
         span_ms: How long before it the reference may begin, in ms of event time.
         registry: Finds the schemas of Confluent-framed labels.
@@ -79,27 +109,43 @@ def gather(
     """
     pipeline = project.pipeline
     start = topics.starts(pipeline.predictions_topic, since_ms - span_ms - _SLACK_MS)
-    records = topics.read(pipeline.predictions_topic, start=start)
-    scored = sorted(_predictions(project, records), key=lambda one: (one.event_time, one.place))
-    of_version = [one for one in scored if one.version == version and one.event_time >= since_ms - span_ms]
-    now = [one for one in of_version if one.event_time >= since_ms][-_MOST_NOW:]
-    earlier = [one for one in of_version if one.event_time < since_ms][-_MOST_BEFORE:]
-    before = earlier[: len(earlier) - int(_GUARD * len(earlier))]
+    present, earlier, latest = _Latest(_MOST_NOW), _Latest(_MOST_BEFORE), _Latest(_LATEST)
+    width = len(pipeline.model.inputs) * _INPUT.itemsize
+    for one in _predictions(project, topics.read(pipeline.predictions_topic, start=start)):
+        latest.add(one)
+        # A version that was trained for an earlier definition has other inputs, whose names are not known here.
+        if one.version == version and len(one.vector) == width:
+            if one.event_time >= since_ms:
+                present.add(one)
+            elif one.event_time >= since_ms - span_ms:
+                earlier.add(one)
+    last = latest.ordered()
+    if not last:
+        return None
+    return Gathered(
+        periods=_periods(project, topics, registry, earlier.ordered(), present.ordered()),
+        end_ms=last[-1].event_time,
+        others=sum(one.version != version for one in last) / len(last),
+    )
+
+
+def _periods(
+    project: Project, topics: Topics, registry: Registry | None, earlier: list[_Scored], now: list[_Scored]
+) -> Periods | None:
+    before, labels = earlier[: len(earlier) - int(_GUARD * len(earlier))], project.pipeline.labels
     if not now or not before:
         return None
-    truths = _Truths(pipeline.labels, project, topics, registry) if pipeline.labels is not None else None
-    latest = scored[-500:]
-    return Gathered(
+    wanted = {one.event_id for one in (*before, *now)}
+    truths = _Truths(labels, project, topics, registry, wanted) if labels is not None else None
+    return Periods(
         before=_sample(project, before, truths),
         now=_sample(project, now, truths),
         places=[f"{topic}[{partition}]@{offset}" for topic, partition, offset in (one.place for one in now)],
         begin_ms=before[0].event_time,
-        end_ms=scored[-1].event_time,
-        others=sum(one.version != version for one in latest) / len(latest),
     )
 
 
-def _predictions(project: Project, records: Iterable[Record]) -> Iterable[_Scored]:
+def _predictions(project: Project, records: Iterable[Record]) -> Iterator[_Scored]:
     """The predictions in records; one that cannot be read says nothing of a shift."""
     decoder, labels = record_decoder("prediction"), project.pipeline.labels
     hidden_by = None if labels is None else labels.hidden_by
@@ -116,19 +162,28 @@ def _predictions(project: Project, records: Iterable[Record]) -> Iterable[_Score
             found["event_time"],
             found["score"],
             found["model_version"],
-            np.frombuffer(found["vector"], "<f4"),
+            found["vector"],
             (source["topic"], source["partition"], source["offset"]),
             hidden_by is not None and found["decision"] == hidden_by,
         )
 
 
 class _Truths:
-    """The labels, as known now."""
+    """The labels of some events, as known now."""
 
-    def __init__(self, labels: Labels, project: Project, topics: Topics, registry: Registry | None) -> None:
-        rows = list(LabelReader(labels, project.schemas, registry).rows(topics.read(labels.topic)))
-        self.reached_ms = reached((row.known_at_ms, row.received_ms) for row in rows)
-        self.by_event: Mapping[str, list[LabelRow]] = by_event(rows)
+    def __init__(
+        self, labels: Labels, project: Project, topics: Topics, registry: Registry | None, wanted: Container[str]
+    ) -> None:
+        kept: list[LabelRow] = []
+
+        def times() -> Iterator[tuple[int, int | None]]:
+            for row in LabelReader(labels, project.schemas, registry).rows(topics.read(labels.topic)):
+                if row.event_id in wanted:
+                    kept.append(row)
+                yield row.known_at_ms, row.received_ms
+
+        self.reached_ms = reached(times())
+        self.by_event: Mapping[str, list[LabelRow]] = by_event(kept)
         self.positive = True if labels.positive is None else str(labels.positive)
         self.maturity = Maturity.of(labels)
         self.is_class = labels.task != "regression"
@@ -152,7 +207,7 @@ class _Truths:
 
 def _sample(project: Project, scored: list[_Scored], truths: _Truths | None) -> Sample:
     inputs, categories = project.pipeline.model.inputs, project.pipeline.categories
-    matrix = np.stack([one.vector for one in scored]).astype(float)
+    matrix = np.frombuffer(b"".join(one.vector for one in scored), _INPUT).reshape(-1, len(inputs)).astype(float)
     columns = {name: matrix[:, number] for number, name in enumerate(inputs)}
     known = [(np.nan, np.nan, False) if truths is None else truths.of(one) for one in scored]
     labels, delays, mature = zip(*known, strict=True)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from loop.entries import Closed, Diagnosed, Entry, Joined, Opened, Proposed, Signal, Stepped
 
+SCHEDULED = "proposed:"
+"""How the id of what opens an incident begins that is no alarm, but a training that a schedule has proposed."""
+
 
 @dataclass
 class Incident:
@@ -35,6 +38,11 @@ class Incident:
     def is_open(self) -> bool:
         """Whether it has not ended."""
         return self.closed is None
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether no alarm has opened it, but a training that was proposed without one."""
+        return self.signals[0].id.startswith(SCHEDULED)
 
     @property
     def model_version(self) -> str:
@@ -70,8 +78,9 @@ def _add(incident: Incident, entry: Entry) -> None:
 def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now_ms: int) -> list[Entry]:
     """What to add to the log for alarms that it does not know.
 
-    An alarm belongs to the incident that is open for its version. After an incident was closed, alarms of up to
-    ``quiet_ms`` of event time after its last one belong to what has been closed, and open nothing.
+    An alarm belongs to the incident that an alarm has opened for its version, and that is open still. After an incident
+    was closed, alarms of up to ``quiet_ms`` of event time after its last one belong to what has been closed, and open
+    nothing.
 
     Args:
         entries: The log.
@@ -81,7 +90,7 @@ def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now
     """
     incidents = incidents_of(entries)
     known = {signal.id for incident in incidents.values() for signal in incident.signals}
-    last = {incident.model_version: incident for incident in incidents.values()}
+    last = {incident.model_version: incident for incident in incidents.values() if not incident.is_scheduled}
     opened: dict[str, list[Signal]] = {}
     joined: dict[str, list[Signal]] = {}
     for signal in signals:

@@ -65,10 +65,9 @@ def open_proposals(entries: Sequence[Entry]) -> list[Proposed]:
 
 
 def is_ended(incident: Incident, proposal: str) -> bool:
-    """Whether a proposal was carried out, or did not pass the gates."""
+    """Whether a proposal was carried out, or refused by a gate; gates that cannot tell end nothing."""
     return any(
-        step.proposal == proposal
-        and (step.outcome in ("refused", "undecided") or (step.step, step.outcome) == ("rollout", "done"))
+        step.proposal == proposal and (step.outcome == "refused" or (step.step, step.outcome) == ("rollout", "done"))
         for step in incident.steps
     )
 

@@ -2,19 +2,20 @@
 
 Each step is a command that a person could type. It is done once: the log of incidents has what is done, a version says
 which proposal it answers, and applying a policy that is applied already does nothing. So a training that was killed
-goes on where it was.
+goes on where it was. What was done is done again if what it made is gone: features, or a version, whose successor must
+pass the gates itself.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from loop.entries import Outcome, Proposed, Step
+from loop.entries import Outcome, Proposed, Step, Stepped
 from loop.incidents import Incident
 from penstock.errors import PenstockError
 from penstock.time import iso
@@ -28,7 +29,7 @@ AUTHOR = "penstock retrain"
 _NOTHING_TO_DO = 99  # the exit code of commands that were done before
 _GATES: Mapping[int, tuple[Outcome, str]] = {
     10: ("refused", "a gate refuses it"),
-    11: ("undecided", "the gates cannot tell: there are too few labelled events"),
+    11: ("undecided", "the gates cannot tell yet: too few labels are final"),
 }
 
 
@@ -76,11 +77,34 @@ class Training:
 
     def version(self) -> int | None:
         """The version that answers the proposal; None if there is none yet."""
+        made = self._answer()
+        return None if made is None else made[0]
+
+    def done(self, steps: Iterable[Stepped]) -> set[Step]:
+        """The steps that are done, and need not be done again; ``steps`` has those of the incident."""
+        made = self._answer()
+        found: set[Step] = set()
+        for one in steps:
+            if one.proposal != self.proposal.proposal or one.outcome != "done":
+                continue
+            # A version may have been deleted since, and another one made; or another one may have become the champion.
+            if one.step in ("gates", "rollout") and (made is None or one.time_ms < made[1]):
+                continue
+            if one.step == "gates" and made is not None and one.detail != _passes(made[0], self.champion):
+                continue
+            found.add(one.step)
+        found = found - {"training"} if made is None else found | {"training"}
+        if "gates" not in found and not self.backfill.is_dir():  # perhaps another machine has it
+            found.discard("backfill")
+        return found
+
+    def _answer(self) -> tuple[int, int] | None:
+        """The version that answers the proposal, and when its training began, epoch ms."""
         name = self.project.pipeline.model.name
         for version in reversed(self.repository.versions(name)):
             provenance = self.repository.manifest(name, version).provenance
             if provenance is not None and provenance.incident == self.proposal.proposal:
-                return version
+                return version, provenance.made_ms
         return None
 
     def command(self, step: Step) -> list[str]:
@@ -123,7 +147,13 @@ class Training:
 STEPS: tuple[Step, ...] = ("backfill", "training", "gates", "rollout")
 
 
-def carry_out(training: Training, incident: Incident, run: Run, tell: Callable[[Step, Outcome, str], None]) -> Outcome:
+def carry_out(
+    training: Training,
+    incident: Incident,
+    run: Run,
+    tell: Callable[[Step, Outcome, str], None],
+    require_wanted: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Do the steps that are not done; returns how it ended.
 
     Args:
@@ -131,18 +161,18 @@ def carry_out(training: Training, incident: Incident, run: Run, tell: Callable[[
         incident: The incident, whose steps say what is done.
         run: Runs a command.
         tell: Is told of each step that ended: what it made, or why it failed.
+        require_wanted: Called before the rollout, hours after the proposal perhaps; raises if it must not begin now.
 
     Raises:
-        PenstockError: if a command fails. What is done stays done.
+        PenstockError: if a command fails, or the rollout must not begin. What is done stays done.
     """
     training.folder.mkdir(parents=True, exist_ok=True)
-    done = {
-        step.step for step in incident.steps if step.proposal == training.proposal.proposal and step.outcome == "done"
-    }
+    done = training.done(incident.steps)
     for step in STEPS:
-        if step in done or (step == "training" and training.version() is not None):
+        if step in done:
             continue
         if step == "rollout":
+            require_wanted()
             training.write_policy(_require_version(training))
         code = run(training.command(step))
         if step == "gates" and code in _GATES:
@@ -170,9 +200,13 @@ def _made(training: Training, step: Step) -> str:
         case "training":
             return f"version {_require_version(training)}, trained until {iso(training.until_ms)}"
         case "gates":
-            return f"version {_require_version(training)} passes against version {training.champion}"
+            return _passes(_require_version(training), training.champion)
         case "rollout":
             return f"version {_require_version(training)} begins in shadow"
+
+
+def _passes(version: int, champion: int) -> str:
+    return f"version {version} passes against version {champion}"
 
 
 def _require_version(training: Training) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
-from loop.gathering import Gathered, gather
+from loop.gathering import Periods, gather
 from loop.incidents import Incident, incidents_of, news
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
@@ -78,7 +78,10 @@ def _look_at(
 ) -> list[Entry]:
     since_ms = min(signal.event_time_ms for signal in incident.signals)
     gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry)
-    diagnosed = None if gathered is None else _diagnosed(project, incident, gathered, now_ms)
+    periods = None if gathered is None else gathered.periods
+    diagnosed = None
+    if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain
+        diagnosed = _diagnosed(project, incident, periods, now_ms)
 
     def decide(log: Sequence[Entry]) -> list[Entry]:
         present = incidents_of(log).get(incident.id)
@@ -91,11 +94,11 @@ def _look_at(
         if gathered is not None and gathered.others >= _REPLACED:
             why = f"other versions than {incident.model_version} score now"
             return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
-        if gathered is not None:
+        if gathered is not None and periods is not None:
             proposal = proposal_for(
                 present,
                 log,
-                from_ms=gathered.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
+                from_ms=periods.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
                 to_ms=gathered.end_ms + 1,
                 cool_down_ms=limits.cool_down_ms,
                 now_ms=now_ms,
@@ -109,10 +112,10 @@ def _look_at(
     return entries
 
 
-def _diagnosed(project: Project, incident: Incident, gathered: Gathered, now_ms: int) -> Diagnosed | None:
-    if len(gathered.now) < _LEAST_NOW:
+def _diagnosed(project: Project, incident: Incident, periods: Periods, now_ms: int) -> Diagnosed | None:
+    if len(periods.now) < _LEAST_NOW:
         return None
-    evidence = evidence_of(gathered.before, gathered.now)
+    evidence = evidence_of(periods.before, periods.now)
     verdict = diagnose(evidence, roots_of(project))
     first = next(
         (shift.first for shift in evidence.shifts if verdict.column is not None and shift.first is not None), None
@@ -124,9 +127,9 @@ def _diagnosed(project: Project, incident: Incident, gathered: Gathered, now_ms:
         action=verdict.action,
         why=tuple(verdict.why),
         column=verdict.column,
-        first=None if first is None else gathered.places[first],
+        first=None if first is None else periods.places[first],
         shares={name: round(share, 4) for name, share in (verdict.shares or {}).items()},
-        mature=len(gathered.now.matured()),
+        mature=len(periods.now.matured()),
     )
 
 

@@ -18,7 +18,7 @@ import click
 import yaml
 
 from loop.entries import Entry, Opened, Outcome, Proposed, Signal, Step, Stepped
-from loop.incidents import incidents_of
+from loop.incidents import SCHEDULED, incidents_of
 from loop.proposals import is_ended, open_proposals
 from loop.retraining import STEPS, Training, carry_out
 from loop.store import extend, read_entries
@@ -29,6 +29,7 @@ from penstock.commands.rollout.signing import signed_options
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
+from scoring.rollout.policy_log import PolicyChange
 from scoring.rollout.policy_store import read_followed
 from streams.plan.project import Project, open_project
 
@@ -75,7 +76,7 @@ def list_command(pipeline: str, *, as_json: bool) -> None:
 )
 @signed_options("it stays in the log for ever")
 def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -> None:
-    """Propose a training without an incident, as a schedule does. The same period with the same reason is proposed once."""
+    """Propose a training without an incident, as a schedule does; the same period with the same reason once."""
     if from_ms >= to_ms:
         raise click.UsageError("--from is not before --to")
     project, settings = open_project(pipeline), Settings()
@@ -83,7 +84,7 @@ def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -
     version = str(_champion(project, settings))
     name = hashlib.sha256(f"{from_ms} {to_ms} {reason}".encode()).hexdigest()[:8]
     signal = Signal(
-        id=f"proposed:{name}",
+        id=f"{SCHEDULED}{name}",
         what="schedule",
         text=f"{reason} (by {author})",
         event_time_ms=to_ms,
@@ -173,8 +174,10 @@ def run(
     entries = read_entries(kafka, project.pipeline)
     proposal = _choose(entries, name, causes)
     incident = None if proposal is None else incidents_of(entries)[proposal.incident]
-    if proposal is None or incident is None or is_ended(incident, proposal.proposal):
-        text = "no training is open" if proposal is None else f"{proposal.proposal} has ended"
+    if proposal is None or incident is None or not incident.is_open or is_ended(incident, proposal.proposal):
+        text = "no training is open"
+        if proposal is not None and incident is not None:
+            text = f"{proposal.proposal} has ended" if incident.is_open else f"{incident.id} was closed"
         click.echo(json.dumps({"proposal": name, "outcome": "nothing"}) if as_json else f"{text}: nothing to do")
         sys.exit(ExitCode.NOTHING_TO_DO)
     root = folder or Path(settings.model_repository).parent / "retrain" / project.pipeline.name
@@ -206,10 +209,19 @@ def run(
         )
         extend(kafka, project.pipeline, lambda log: [] if _is_told(log, stepped) else [stepped])
 
+    def require_wanted() -> None:
+        if not incidents_of(read_entries(kafka, project.pipeline))[proposal.incident].is_open:
+            raise PenstockError(
+                f"{proposal.incident} was closed meanwhile, so {proposal.proposal} is not tried",
+                safe="the version stays in the repository; the model that serves is as it was",
+                next=f"penstock incidents show PIPELINE {proposal.incident}",
+            )
+        _require_no_other_rollout(read_followed(kafka, project.pipeline), proposal)
+
     training.folder.mkdir(parents=True, exist_ok=True)
     with closing((training.folder / ".lock").open("w")) as lock:
         _lock(lock.fileno(), training.folder)
-        outcome = carry_out(training, incident, _run, tell)
+        outcome = carry_out(training, incident, _run, tell, require_wanted)
     version = training.version()
     if as_json:
         click.echo(json.dumps({"proposal": proposal.proposal, "outcome": outcome, "version": version}))
@@ -224,7 +236,7 @@ def run(
 _RESULTS = {
     "done": "begins in shadow: penstock rollout show PIPELINE",
     "refused": "is refused by a gate",
-    "undecided": "is not tried: the gates cannot tell",
+    "undecided": "is not tried yet: the gates cannot tell until more labels are final",
 }
 
 
@@ -254,6 +266,22 @@ def _champion(project: Project, settings: Settings) -> int:
     if change is not None:
         return change.policy.policy.champion.version
     return ModelRepository(settings.model_repository).current(project.pipeline.model.name)
+
+
+def _require_no_other_rollout(present: PolicyChange | None, proposal: Proposed) -> None:
+    """Check that the rollout replaces no other one that is being tried.
+
+    Raises:
+        PenstockError: if it does.
+    """
+    if present is None or present.status == "ended" or present.policy.policy.salt == proposal.proposal:
+        return
+    raise PenstockError(
+        f"another rollout is {present.status}, under policy {present.policy.version}, which this one would replace",
+        safe="the version has passed the gates, and stays in the repository; the model that serves is as it was",
+        next="penstock rollout show PIPELINE; when it has ended: penstock retrain run PIPELINE --proposal "
+        f"{proposal.proposal}, which goes on with this step",
+    )
 
 
 def _steps_in(file: Path) -> list[object]:

@@ -103,8 +103,15 @@ class Book:
             self._changed(event)
         return matured
 
+    def reached(self, come: Reached) -> Reached:
+        """Up to which times everything is counted, of what has come."""
+        return come.model_copy(update={"mature_ms": self.queue.mature_ms, "forget_ms": self.queue.forget_ms})
+
     def advance(self, reached: Reached) -> list[Matured]:
-        """Everything has come so far: returns what has matured by it, in order of event time and id."""
+        """Everything has come so far: returns what has matured by it, in order of event time and id.
+
+        Of very many events some only, so that they can be saved: the others come with the next calls.
+        """
         moved = self.queue.advance(reached.mature_ms, reached.forget_ms)
         matured: list[Matured] = []
         for event in moved.matured:

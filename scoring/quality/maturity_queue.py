@@ -9,11 +9,14 @@ Labels may come before their event. They wait as long: until labels and predicti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scoring.quality.events import Event, KnownLabel, Scored
+
+# So many events mature, or are forgotten, at once at most: each is a record of the transaction that saves it.
+_MOST_AT_ONCE = 20_000
 
 
 class Moved(NamedTuple):
@@ -80,27 +83,39 @@ class MaturityQueue:
         return is_mature
 
     def advance(self, mature_ms: int | None, forget_ms: int | None) -> Moved:
-        """Go on to these times; they never go back."""
-        self.mature_ms = _later(self.mature_ms, mature_ms)
-        self.forget_ms = _later(self.forget_ms, forget_ms)
-        matured: dict[str, Event] = {}
-        for event in self._due(self._maturing, self.mature_ms, self._matures_at):
-            if not event.is_mature:
-                matured[event.event_id] = event
+        """Go on to these times, or only as far as some thousands of events do; they never go back."""
+        matured, self.mature_ms = self._due(self._maturing, self.mature_ms, mature_ms, self._matures_at)
+        if mature_ms is not None and forget_ms is not None and self.mature_ms is not None:
+            forget_ms = forget_ms if self.mature_ms >= mature_ms else min(forget_ms, self.mature_ms)
         # Forgetting comes after maturing: what is forgotten has been counted.
-        leaving = self._due(self._leaving, self.forget_ms, self._leaves_at)
-        forgotten = [self.events.pop(event.event_id) for event in leaving]
-        return Moved(sorted(matured.values(), key=lambda event: (event.time_ms or 0, event.event_id)), forgotten)
+        forgotten, self.forget_ms = self._due(self._leaving, self.forget_ms, forget_ms, self._leaves_at)
+        for event in forgotten:
+            del self.events[event.event_id]
+        immature = [event for event in matured if not event.is_mature]
+        return Moved(sorted(immature, key=lambda event: (event.time_ms or 0, event.event_id)), forgotten)
 
     def _due(
-        self, heap: list[tuple[int, str]], time_ms: int | None, due_at: Callable[[Event], int | None]
-    ) -> Iterator[Event]:
-        """The events whose time has come; a heap also has the former times of events that have changed."""
+        self,
+        heap: list[tuple[int, str]],
+        former_ms: int | None,
+        time_ms: int | None,
+        due_at: Callable[[Event], int | None],
+    ) -> tuple[list[Event], int | None]:
+        """The events whose time has come, and the time up to which these are all."""
+        time_ms = _later(former_ms, time_ms)
+        found: dict[str, Event] = {}
+        last = former_ms
         while time_ms is not None and heap and heap[0][0] <= time_ms:
-            event = self.events.get(heappop(heap)[1])
+            if len(found) >= _MOST_AT_ONCE and last is not None and heap[0][0] > last:
+                return list(found.values()), last
+            entered_ms, event_id = heappop(heap)
+            last = _later(last, entered_ms)
+            event = self.events.get(event_id)
             at = None if event is None else due_at(event)
-            if event is not None and at is not None and at <= time_ms:
-                yield event
+            # A heap also has the former times of events that have changed: these are there at their present times, too.
+            if event is not None and at is not None and last is not None and at <= last:
+                found[event_id] = event
+        return list(found.values()), time_ms
 
     def _matures_at(self, event: Event) -> int | None:
         return None if event.time_ms is None else event.time_ms + self._horizon_ms

@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
@@ -95,6 +96,7 @@ class QualityRunner:
         self._components, self._consumer, self._metrics = components, components.consumer, components.metrics
         self._now, self._wait, self._stopping = now, wait, stopping
         self._assigned: set[Partition] = set()
+        self._is_lost = False  # another member may have the partitions, and this one has not joined again
         self._paused: frozenset[Partition] = frozenset()
         self._standing: _Standing | None = None  # None: to be taken up
         self._save_pace = Pace(clock, _SAVE_S, _SAVE_S)
@@ -105,10 +107,11 @@ class QualityRunner:
 
         Raises:
             InstanceFencedError: if another process for the pipeline was started.
+            MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
         topics = sorted({topic for topic, _ in self._everything})
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         self._components.watch.started()
         try:
             while not self._stopping():
@@ -116,6 +119,8 @@ class QualityRunner:
             if self._standing is not None and not self._standing.is_saved:
                 self._save(self._standing)
         except InstanceFencedError as error:
+            if self._is_lost:
+                raise MembershipLostError from error
             raise InstanceFencedError(
                 "another process counts the quality of this pipeline, and has replaced this one",
                 where=error.where,
@@ -142,7 +147,7 @@ class QualityRunner:
             self._save(self._standing)
         if self._standing is not None and self._report_pace.is_due():
             with self._report_pace.measured():
-                self._metrics.report(book, self._standing.clock.reached)
+                self._metrics.report(book, book.reached(self._standing.clock.reached))
 
     # Beginning, and beginning again.
 
@@ -203,7 +208,7 @@ class QualityRunner:
         self._metrics.matured(matured)
         later = {place: at for place, at in batch.positions.items() if at > standing.positions[place]}
         standing.positions |= later
-        if later or clock.reached != before or matured:
+        if later or clock.reached != before or matured or book.changed_ids:
             standing.is_saved = False
         self._wait_for_the_last(clock)
         return True
@@ -230,9 +235,11 @@ class QualityRunner:
         group = self._consumer.consumer_group_metadata()
         self._save_pace.done(_SAVE_S)
         try:
-            components.store.write(standing.book, standing.clock.reached, standing.positions, group, self._now())
-        except (TransactionAbortedError, OutcomeUnknownError) as error:
-            outcome = "aborted" if isinstance(error, TransactionAbortedError) else "unknown"
+            reached = standing.book.reached(standing.clock.reached)
+            components.store.write(standing.book, reached, standing.positions, group, self._now())
+        # Whether another process has replaced this one, the consumer finds out: its heartbeats are fenced, too.
+        except (TransactionAbortedError, InstanceFencedError, OutcomeUnknownError) as error:
+            outcome = "unknown" if isinstance(error, OutcomeUnknownError) else "aborted"
             _log.info("the counts were not saved, and are taken up again: %s", error)
         self._metrics.transaction(outcome)
         # Not in the except block, whose exception keeps the discarded producer alive.
@@ -247,6 +254,7 @@ class QualityRunner:
     # The client calls these inside consume().
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._is_lost = False
         if not partitions:  # the group was balanced anew, and nothing has changed
             return
         # Where to begin is found out later. Without an offset, the client would report that there is none.
@@ -262,6 +270,10 @@ class QualityRunner:
         self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
         self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
         self._standing = None
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._is_lost = True
+        self._on_revoke(consumer, partitions)
 
 
 def _why_anew(note: Note | None, book: Book, found: Found) -> str | None:

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag_watch import LagWatch
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.retention import GapPolicy
@@ -69,33 +70,41 @@ def run_quality(
         on_replaced=metrics.replaced,
     )
     settings_of_consumer = {**consumer_config(kafka, group, PART), "enable.partition.eof": True}
-    consumer = Consumer(settings_of_consumer, logger=logging.getLogger("scoring.kafka"))
-    with closing(consumer), LagWatch(kafka, pipeline.name, PART, progress) as watch:
-        components = QualityComponents(
-            consumer=consumer,
-            store=QualityStore(pipeline, facts, partial(read_topic, kafka), producer),
-            positions=Positions(kafka, consumer, pipeline, partitions),
-            reader=reader,
-            metrics=metrics,
-            watch=watch,
-            gaps=GapPolicy(
-                pipeline.name,
-                PART,
-                reader.topics,
-                "The histograms will not have them.",
-                f"penstock quality run {project.reference}",
-                skip_deleted,
-            ),
-        )
-        QualityRunner(
-            partitions,
-            facts.horizon_ms,
-            components,
-            now=lambda: time.time_ns() // 1_000_000,
-            clock=time.monotonic,
-            wait=stop.wait,
-            stopping=stop.is_set,
-        ).run()
+    with LagWatch(kafka, pipeline.name, PART, progress) as watch:
+
+        def count() -> None:
+            with closing(Consumer(settings_of_consumer, logger=logging.getLogger("scoring.kafka"))) as consumer:
+                components = QualityComponents(
+                    consumer=consumer,
+                    store=QualityStore(pipeline, facts, partial(read_topic, kafka), producer),
+                    positions=Positions(kafka, consumer, pipeline, partitions),
+                    reader=reader,
+                    metrics=metrics,
+                    watch=watch,
+                    gaps=GapPolicy(
+                        pipeline.name,
+                        PART,
+                        reader.topics,
+                        "The histograms will not have them.",
+                        f"penstock quality run {project.reference}",
+                        skip_deleted,
+                    ),
+                )
+                QualityRunner(
+                    partitions,
+                    facts.horizon_ms,
+                    components,
+                    now=lambda: time.time_ns() // 1_000_000,
+                    clock=time.monotonic,
+                    wait=stop.wait,
+                    stopping=stop.is_set,
+                ).run()
+
+        while not stop.is_set():
+            try:
+                count()
+            except MembershipLostError:
+                _log.warning("fenced, because the membership of the group was lost: joining it again")
     _log.info("quality stopped; all that it has counted is saved")
 
 

@@ -34,6 +34,8 @@ NOTE = b"note"
 
 # For one transaction: less than transaction.timeout.ms, or the broker would abort it meanwhile.
 _WRITE_S = 20.0
+# So many records at most are removed with what is written.
+_MOST_REMOVED = 50_000
 
 
 class Note(Definition):
@@ -196,18 +198,44 @@ class QualityStore:
             unmatched=book.unmatched,
             positions=positions,
         )
+        self._remove_most_of_the_stale(offsets, group, now)
         histograms, events = book.records()
         histograms[NOTE] = note.model_dump_json().encode()
         changed = {self._pipeline.quality_topic: histograms, self._pipeline.quality_state_topic: events}
+        self._write(
+            {topic: dict.fromkeys(self._stale.get(topic, ())) | of for topic, of in changed.items()},
+            offsets,
+            group,
+            now,
+        )
+        self._stale = {}
+
+    def _remove_most_of_the_stale(self, offsets: Mapping[Partition, int], group: Any, now: int) -> None:
+        """Remove what is counted anew, in transactions of their own as long as one would not end in time.
+
+        The note is removed first: whoever takes up what is left then counts anew, too.
+        """
+        note = {self._pipeline.quality_topic: dict[bytes, bytes | None]({NOTE: None})}
+        for topic, keys in self._stale.items():
+            left = sorted(keys)
+            while len(left) > _MOST_REMOVED:
+                some, left = left[:_MOST_REMOVED], left[_MOST_REMOVED:]
+                self._write(note | {topic: note.get(topic, {}) | dict.fromkeys(some)}, offsets, group, now)
+                self._stale = self._stale | {topic: frozenset(left)}
+
+    def _write(
+        self,
+        changed: Mapping[str, Mapping[bytes, bytes | None]],
+        offsets: Mapping[Partition, int],
+        group: Any,
+        now: int,
+    ) -> None:
         records = [
-            Produced(topic, 0, key, value, [], now, topic)
-            for topic, of in changed.items()
-            for key, value in (dict.fromkeys(self._stale.get(topic, ())) | of).items()
+            Produced(topic, 0, key, value, [], now, topic) for topic, of in changed.items() for key, value in of.items()
         ]
         self._producer.write(
             records, [TopicPartition(*partition, offset) for partition, offset in offsets.items()], group, _WRITE_S
         )
-        self._stale = {}
 
 
 def _latest(read: ReadTopic, topic: str) -> dict[bytes, bytes]:

@@ -42,9 +42,9 @@ pipeline = Pipeline(
     name="taps_{suffix}",
     source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions=1),
     entities=(card,),
-    views=(View(name="activity", version=1, entity=card, aggregates=(mean("amount", over="1h"),)),),
+    views=(View(name="activity", version=1, entity=card, aggregates=(mean("amount", over="1h"), count(over="1h"))),),
     model=Model(
-        name="taps_{suffix}", inputs=("activity.amount_mean_1h", "event.shop", "event.amount"), threshold=0.5,
+        name="taps_{suffix}", inputs=({inputs}"activity.amount_mean_1h", "event.shop", "event.amount"), threshold=0.5,
         positive="block", negative="pass",
     ),
     labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", horizon="1d", absent="negative"),
@@ -55,10 +55,10 @@ BEGIN_MS, STEP_MS = 1_760_000_000_000, 60_000
 HORIZON_MS = 86_400_000
 
 
-def define(folder: Path, suffix: str = "x") -> Project:
-    """Write the definition, and open it."""
+def define(folder: Path, suffix: str = "x", inputs: str = "") -> Project:
+    """Write the definition, perhaps with more inputs of the model, and open it."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix), encoding="utf-8")
+    path.write_text(DEFINITION.format(suffix=suffix, inputs=inputs), encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
 
 

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from loop.entries import Closed, Diagnosed, Entry, Joined, Opened, Proposed, Signal, Stepped, decode, encode
-from loop.incidents import incidents_of, news
+from loop.incidents import SCHEDULED, incidents_of, news
 from loop.proposals import cloud_event, open_proposals, proposal_for
 from loop.story import Version, incident_of, story
 from penstock.errors import PenstockError
@@ -148,7 +148,7 @@ def test_after_the_cool_down_another_action_is_proposed_under_an_id_of_its_own()
         ([step("gates", "failed")], True),
         ([step("gates", "done")], True),
         ([step("gates", "refused")], False),
-        ([step("gates", "undecided")], False),
+        ([step("gates", "undecided")], True),
         ([step("rollout", "done")], False),
     ],
 )
@@ -176,3 +176,10 @@ def test_the_story_tells_everything_in_order_by_either_id():
     lines = story(log, NAME, versions, [])
     assert [line.what for line in lines] == ["opened", "cause", "closed", "proposed", "training", "version", "rollout"]
     assert "version 2 was made, data f00df00df00d, gates: pass" in [line.text for line in lines]
+
+
+def test_an_alarm_is_no_part_of_a_training_that_a_schedule_has_proposed():
+    signal = alarm(0).model_copy(update={"id": f"{SCHEDULED}x", "what": "schedule"})
+    log = after([Opened(incident="inc-x", time_ms=1, signals=(signal,))], alarm(1, 5))
+    scheduled, drifted = incidents_of(log).values()
+    assert ([one.id for one in scheduled.signals], [one.id for one in drifted.signals]) == ([signal.id], ["a1"])

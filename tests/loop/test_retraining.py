@@ -37,12 +37,14 @@ class World:
     def __init__(self, folder: Path, **codes: int) -> None:
         self.codes, self.ran, self.told = codes, list[str](), list[tuple[str, str]]()
         self.answers: dict[int, str | None] = {1: None}
+        self.made_ms, self.now_ms = dict[int, int](), 2
         self.kill_after: str | None = None
+        self.unwanted: str | None = None
         self.log: list[Any] = [Opened(incident="inc-1", time_ms=1, signals=(SIGNAL,)), PROPOSAL]
         repository: Any = SimpleNamespace(
             versions=lambda _model: sorted(self.answers),
             manifest=lambda _model, version: SimpleNamespace(
-                provenance=SimpleNamespace(incident=self.answers[version])
+                provenance=SimpleNamespace(incident=self.answers[version], made_ms=self.made_ms.get(version, 1))
             ),
         )
         project: Any = SimpleNamespace(
@@ -54,8 +56,12 @@ class World:
         name = " ".join(arguments[:2])
         self.ran.append(name)
         code = self.codes.get(name.replace(" ", "_").replace("-", "_"), 0)
+        self.now_ms += 1
+        if name == "backfill run":
+            self.training.backfill.mkdir(exist_ok=True)
         if name == "model train" and code == 0:
-            self.answers[max(self.answers) + 1] = "ret-1"
+            version = max(self.answers) + 1
+            self.answers[version], self.made_ms[version] = "ret-1", self.now_ms
         if self.kill_after == name:
             raise KeyboardInterrupt
         return code
@@ -63,11 +69,15 @@ class World:
     def tell(self, step: Any, outcome: Any, detail: str) -> None:
         self.told.append((step, outcome))
         self.log.append(
-            Stepped(incident="inc-1", time_ms=2, proposal="ret-1", step=step, outcome=outcome, detail=detail)
+            Stepped(incident="inc-1", time_ms=self.now_ms, proposal="ret-1", step=step, outcome=outcome, detail=detail)
         )
 
+    def require_wanted(self) -> None:
+        if self.unwanted:
+            raise PenstockError(self.unwanted)
+
     def carry_out(self) -> str:
-        return carry_out(self.training, incidents_of(self.log)["inc-1"], self.run, self.tell)
+        return carry_out(self.training, incidents_of(self.log)["inc-1"], self.run, self.tell, self.require_wanted)
 
 
 ALL = ["backfill run", "model train", "model check", "rollout apply"]
@@ -100,6 +110,55 @@ def test_killed_after_any_command_no_second_version_is_made_and_what_is_told_as_
     assert sorted(world.answers) == [1, 2]
     again = world.ran[len(before) :]
     assert again == ALL[ALL.index("model check" if killed == "model train" else killed) :]
+
+
+@pytest.mark.parametrize("killed", [None, "model train"])
+def test_the_successor_of_a_version_that_was_deleted_must_pass_the_gates_itself(tmp_path, killed):
+    world = World(tmp_path)
+    world.unwanted = "not now"
+    with pytest.raises(PenstockError, match="not now"):
+        world.carry_out()
+    assert world.told[-1] == ("gates", "done")
+    del world.answers[2]
+    world.unwanted, world.kill_after = None, killed
+    if killed is not None:
+        with pytest.raises(KeyboardInterrupt):
+            world.carry_out()
+        world.kill_after = None
+    assert world.carry_out() == "done"
+    assert world.ran == [*ALL[:3], *ALL[1:]]
+
+
+def test_a_version_must_pass_the_gates_against_the_champion_that_it_is_tried_beside(tmp_path):
+    world = World(tmp_path)
+    world.unwanted = "another rollout runs"
+    with pytest.raises(PenstockError, match="another rollout runs"):
+        world.carry_out()
+    world.unwanted, world.training = None, replace(world.training, champion=7)
+    assert world.carry_out() == "done"
+    assert world.ran == [*ALL[:3], *ALL[2:]]
+
+
+def test_features_that_another_machine_has_made_are_made_again(tmp_path):
+    world = World(tmp_path)
+    world.kill_after = "model train"
+    with pytest.raises(KeyboardInterrupt):
+        world.carry_out()
+    world.kill_after = None
+    world.training.backfill.rmdir()
+    assert world.carry_out() == "done"
+    assert world.ran[2:] == ["backfill run", "model check", "rollout apply"]
+
+
+def test_a_rollout_that_must_not_begin_now_is_not_applied_and_begins_later_without_another_training(tmp_path):
+    world = World(tmp_path)
+    world.unwanted = "another rollout runs"
+    with pytest.raises(PenstockError, match="another rollout runs"):
+        world.carry_out()
+    assert world.ran == ALL[:3]
+    world.unwanted = None
+    assert world.carry_out() == "done"
+    assert world.ran == ALL
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(10, "refused"), (11, "undecided")])

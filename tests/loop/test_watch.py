@@ -5,14 +5,15 @@ On a real broker: tests/integration/test_incidents.py.
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from loop import watch
-from loop.entries import Diagnosed, Entry, Proposed
-from loop.incidents import Incident, incidents_of
+from loop import gathering, watch
+from loop.entries import Diagnosed, Entry, Opened, Proposed, Signal
+from loop.incidents import SCHEDULED, Incident, incidents_of
 from loop.watch import WatchLimits
 from penstock.kafka.access import KafkaAccess
 from tests.loop.taps import HORIZON_MS, FakeTopics, Taps, define, time_of
@@ -98,3 +99,51 @@ def test_garbage_in_any_topic_is_passed_over(watched):
     for values in watched.taps.topics.values():
         values[3:3] = [b"garbage", b""]
     assert watched.look().diagnosis.cause == "upstream-fault"
+
+
+def test_predictions_of_a_version_with_other_inputs_than_the_definition_has_now_are_not_compared(watched, tmp_path):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    later = tmp_path / "later"
+    later.mkdir()
+    watched.taps.project = define(later, inputs='"activity.count_1h", ')
+    assert watched.look().diagnosis is None
+    watched.taps.write(600, version="2")
+    assert not watched.look().is_open
+
+
+def test_an_incident_with_nothing_to_compare_ends_when_another_version_scores(tmp_path, monkeypatch):
+    watched = Watched(Taps(define(tmp_path)), monkeypatch)
+    watched.taps.alarm()
+    watched.taps.write(600, version="2")
+    assert not watched.look().is_open
+
+
+def test_only_the_events_that_are_compared_are_kept_in_memory(watched, monkeypatch):
+    monkeypatch.setattr(gathering, "_MOST_NOW", 100)
+    monkeypatch.setattr(gathering, "_MOST_BEFORE", 200)
+    watched.taps.write(3_000)
+    watched.taps.publish_labels()
+    topics: Any = FakeTopics(watched.taps)
+    watched_now = gathering.gather(watched.taps.project, topics, "1", time_of(6_000), 60 * HORIZON_MS)
+    assert watched_now is not None
+    assert watched_now.periods is not None
+    assert (len(watched_now.periods.before), len(watched_now.periods.now)) == (160, 100)
+    assert watched_now.periods.begin_ms == time_of(5_800)
+    tracemalloc.start()
+    try:
+        gathering.gather(watched.taps.project, topics, "1", time_of(6_000), 60 * HORIZON_MS)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_training_that_a_schedule_has_proposed_is_not_explained_and_ends_when_another_version_scores(watched):
+    signal = Signal(
+        id=f"{SCHEDULED}1", what="schedule", text="weekly", event_time_ms=time_of(4_000), place="", model_version="1"
+    )
+    watched.log.append(Opened(incident="inc-1", time_ms=1, signals=(signal,)))
+    watched.taps.write(1_500, unit=100)
+    assert watched.look().diagnosis is None
+    watched.taps.write(600, version="2")
+    assert not watched.look().is_open

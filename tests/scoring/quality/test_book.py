@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
+from scoring.quality import maturity_queue
 from scoring.quality.book import KEPT_MS, Book
 from scoring.quality.events import Event
 from scoring.quality.histograms import DAY_MS, Histogram, Key
@@ -148,6 +149,23 @@ def test_matured_events_come_in_order_of_event_time() -> None:
     book.observe([scored(n) for n in (5, 3, 9, 1)], [])
     matured = book.advance(Reached(mature_ms=BEGIN_MS + 60_000))
     assert [one.event_id for one in matured] == ["event-1", "event-3", "event-5", "event-9"]
+
+
+def test_many_events_mature_and_are_forgotten_some_at_a_time_in_order_and_none_before_it_is_counted(monkeypatch):
+    monkeypatch.setattr(maturity_queue, "_MOST_AT_ONCE", 2)
+    book = Book(facts())
+    book.observe([scored(number) for number in (3, 0, 4, 1, 2)], [])
+    reached = Reached(mature_ms=BEGIN_MS + 10 * HORIZON_MS, forget_ms=BEGIN_MS + 10 * HORIZON_MS)
+    found, waiting, times = [], [], []
+    for _ in range(5):
+        found.append([one.event_id for one in book.advance(reached)])
+        waiting.append(len(book.queue.events))
+        times.append(book.reached(reached).mature_ms)
+    assert found == [["event-0", "event-1"], ["event-2", "event-3"], ["event-4"], [], []]
+    assert waiting == [5, 5, 3, 1, 0]
+    # What is said to be counted is: whoever counts again up to there finds the same.
+    assert times == [BEGIN_MS + HORIZON_MS + 1_000, BEGIN_MS + HORIZON_MS + 3_000, *[reached.mature_ms] * 3]
+    assert total(book).count("negative") == 5
 
 
 def test_days_of_long_ago_are_dropped_also_for_events_that_come_then() -> None:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from penstock.errors import PenstockError
+from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import Record
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
+from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
+from scoring.quality import maturity_queue, runner, store
 from scoring.quality.book import Book
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import Histogram
@@ -26,7 +28,7 @@ from scoring.quality.runner import QualityComponents, QualityRunner
 from scoring.quality.store import NOTE, QualityStore, read_quality, require_counted
 from scoring.rollout.controller_positions import Found
 from tests.scoring.quality.quality_records import HORIZON_MS, QualityRecords, define_quality, time_of
-from tests.scoring.rollout.fake_kafka import FakeConsumer, Killed
+from tests.scoring.rollout.fake_kafka import FakeConsumer, FencedConsumer, Killed
 from tests.scoring.rollout.fake_messages import FakeMessage
 
 PARTITIONS = 2
@@ -48,6 +50,7 @@ class World:
         self.earliest = dict.fromkeys(self.topics, 0)
         self.committed: dict[Any, int] = {}
         self.outcomes: list[str] = []
+        self.sizes: list[int] = []
         self.kept: dict[str, dict[bytes, bytes]] = {pipeline.quality_topic: {}, pipeline.quality_state_topic: {}}
 
     def use(self, project: Any) -> None:
@@ -86,6 +89,7 @@ class World:
     def write(self, records: list[Any], offsets: list[TopicPartition], _group: object, _timeout_s: float) -> None:
         assert offsets, "only offsets tell the broker which process this is"
         outcome = self.outcomes.pop(0) if self.outcomes else "written"
+        self.sizes.append(len(records))
         if outcome in ("written", "unknown_written", "killed_after"):
             for record in records:
                 if record.value is None:
@@ -99,16 +103,20 @@ class World:
             raise OutcomeUnknownError("who knows")
         if outcome == "aborted":
             raise TransactionAbortedError("no")
+        if outcome == "fenced":
+            raise InstanceFencedError("fenced")
 
     # Processes.
 
-    def run(self, *, steps: int = 40, most: int = 25, skip: bool = False) -> CollectorRegistry:
+    def run(
+        self, *, steps: int = 40, most: int = 25, skip: bool = False, consumer: FakeConsumer | None = None
+    ) -> CollectorRegistry:
         now, left, registry = [0.0], [steps], CollectorRegistry()
         watch = SimpleNamespace(
             started=lambda: None, assigned=lambda _p: None, revoked=lambda _p: None, done=lambda _p: None
         )
         components = QualityComponents(
-            consumer=FakeConsumer(self, most),  # type: ignore[arg-type]
+            consumer=consumer or FakeConsumer(self, most),  # type: ignore[arg-type]
             store=QualityStore(self.project.pipeline, self.facts, self.read_topic, self),
             positions=self,  # type: ignore[arg-type]
             reader=QualityInput(self.project, self.facts),
@@ -189,7 +197,13 @@ def test_everything_is_counted_once_and_shown(world) -> None:
     assert value_of(registry, "waiting") == len(world.kept[world.project.pipeline.quality_state_topic])
 
 
-@pytest.mark.parametrize("outcome", ["aborted", "unknown", "unknown_written", "killed", "killed_after"])
+@pytest.mark.parametrize(("lost_before", "error"), [(False, InstanceFencedError), (True, MembershipLostError)])
+def test_who_is_fenced_because_the_membership_was_lost_is_not_replaced_and_joins_again(world, lost_before, error):
+    with pytest.raises(error):
+        world.run(consumer=FencedConsumer(world, lost_before=lost_before))
+
+
+@pytest.mark.parametrize("outcome", ["aborted", "fenced", "unknown", "unknown_written", "killed", "killed_after"])
 @pytest.mark.parametrize("transaction", [0, 2])
 def test_whatever_becomes_of_a_transaction_everything_is_counted_once(world, outcome, transaction) -> None:
     fill(world)
@@ -272,6 +286,36 @@ def test_another_definition_counts_anew_from_the_oldest_records(world) -> None:
         require_counted(read_quality(world.read_topic, world.project.pipeline), world.facts, world.project.pipeline)
     world.survive()
     assert world.counted() == world.expected() != before
+
+
+@pytest.mark.parametrize("outcome", ["written", "aborted", "unknown_written", "killed", "killed_after"])
+@pytest.mark.parametrize("transaction", [0, 1, 3])
+def test_no_transaction_has_more_records_than_can_be_written_in_time(world, monkeypatch, outcome, transaction) -> None:
+    monkeypatch.setattr(store, "_MOST_REMOVED", 40)
+    monkeypatch.setattr(runner, "_MOST_UNSAVED", 60)
+    fill(world)
+    world.survive()
+    again = world.folder / "again"
+    again.mkdir()
+    world.use(define_quality(again, "unit", PARTITIONS, 'horizon="1h", absent="excluded"'))
+    world.sizes.clear()
+    world.outcomes = ["written"] * transaction + [outcome]
+    world.survive()
+    assert world.counted() == world.expected()
+    assert max(world.sizes) < 2 * 40 + 60 + 25 + 10
+
+
+@pytest.mark.parametrize("outcome", ["written", "unknown_written", "killed", "killed_after"])
+def test_many_events_that_mature_at_once_do_so_over_several_transactions(world, monkeypatch, outcome) -> None:
+    fill(world)
+    expected = world.expected()
+    monkeypatch.setattr(maturity_queue, "_MOST_AT_ONCE", 10)
+    world.outcomes = ["written", outcome] * 3
+    world.survive(most=1_000)
+    world.run(steps=100)
+    assert world.counted() == expected
+    kept = read_quality(world.read_topic, world.project.pipeline)
+    assert kept.note.reached.mature_ms == time_of(296) + 600_000
 
 
 @pytest.mark.parametrize("lost", ["note", "offsets", "state"])
