@@ -330,7 +330,7 @@ def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_invert
         world.run("load")
     like = world.run("check", "--backfill", str(world.backfill.folder), "--against", "1", "--json")
     assert like.exit_code in (0, 11), like.output  # with few events and a busy machine, not every gate can tell
-    report = json.loads(like.output)
+    report = json.loads(like.stdout)
     assert (report["version"], report["against"]) == (2, 1)
     assert report["events"] > EVENTS / 3
     assert {gate["where"] for gate in report["gates"] if gate["gate"] == "latency"} >= {"1 row, on Triton"}
@@ -338,7 +338,7 @@ def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_invert
     import_inverted(world, tmp_path, until)
     refused = world.run("check", "--backfill", str(world.backfill.folder), "--json")
     assert refused.exit_code == 10
-    failed = {gate["gate"] for gate in json.loads(refused.output)["gates"] if gate["verdict"] == "fail"}
+    failed = {gate["gate"] for gate in json.loads(refused.stdout)["gates"] if gate["verdict"] == "fail"}
     assert failed >= {"quality", "cost", "calibration"}
 
 
@@ -356,7 +356,7 @@ def test_a_version_is_promoted_on_its_gates_a_worse_one_is_refused_and_an_overri
     assert refused.exit_code == 10
     assert "quality (all events) fail: brier loss, difference" in refused.output
     assert TritonServer(world.settings.triton.access).metadata(name).version == 1
-    compared = json.loads(world.run("compare", "1", "2", "--backfill", later, "--json").output)
+    compared = json.loads(world.run("compare", "1", "2", "--backfill", later, "--json").stdout)
     assert all(one["low"] > 0 for one in compared["losses"] if one["where"] == "all events")
 
     assert world.run("promote", "2", "--backfill", later, "--override", "a rehearsal").exit_code == 0

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.prometheus_config import MONITORING
@@ -21,6 +22,7 @@ from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
+from scoring.quality.quality_metrics import QualityMetrics
 from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
@@ -108,6 +110,7 @@ def test_every_metric_of_alerts_and_dashboard_exists_with_the_labels_that_they_u
     shown: dict[str, set[str]] = {rule["record"]: {"pipeline"} for rule in rules() if "record" in rule}
     for sample in (sample for samples in scraped.samples.values() for sample in samples):
         shown.setdefault(sample.name, set()).update(sample.labels)
+    shown |= _of_quality()
     for place, text in expressions():
         together: set[str] = set()
         for selector in selectors(text):
@@ -119,6 +122,17 @@ def test_every_metric_of_alerts_and_dashboard_exists_with_the_labels_that_they_u
             together |= labels
         if together:
             assert grouping_labels(text) <= together, f"{place}: no label {grouping_labels(text) - together}"
+
+
+def _of_quality() -> dict[str, set[str]]:
+    """The metrics of `penstock quality run`, with their labels. tests/integration/test_quality.py runs the process."""
+    registry = CollectorRegistry()
+    QualityMetrics(registry, "taps", ["predictions.taps"], lambda _: 0.9)
+    return {
+        name: {"pipeline", *getattr(collector, "_labelnames", ())}
+        for collector, names in registry._collector_to_names.items()
+        for name in names
+    }
 
 
 def test_the_job_counts_events_refused_events_and_duplicates(scraped: Scraped) -> None:
