@@ -172,7 +172,9 @@ def test_what_the_flights_job_serves_can_be_recomputed(environment: dict[str, st
     sources = kafka_sources(project, settings, begin)
     parity = check_parity(project, sources, Range(begin, latest + 1), shared_kernel())
     assert parity.unexplained == 0, as_json(parity, [project.plan.source.topic])
-    assert (parity.events, parity.findings.not_compared) == (upstream.counts["event"], {})
+    assert parity.findings.not_compared == {}
+    # Other tests may have sent flights, too.
+    assert parity.events >= upstream.counts["event"]
 
 
 def test_a_scorer_without_a_loaded_model_stops_with_the_next_command(

@@ -70,6 +70,7 @@ def scored(history: PredictionHistory, partition: int, since: int) -> list[Event
 def readable(history: PredictionHistory) -> bool:
     try:
         scored(history, 0, EPOCH)
+        history.raw_end(0)
     except HistoryUnavailableError:
         return False
     return True
