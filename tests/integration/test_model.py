@@ -98,8 +98,14 @@ class ModelWorld:
     def repository(self) -> ModelRepository:
         return ModelRepository(self.settings.model_repository)
 
-    def run(self, *arguments: str) -> Result:
-        return CliRunner().invoke(cli, ["model", arguments[0], str(self.file), *arguments[1:]])
+    def run(self, *arguments: str, mix_stderr: bool = True) -> Result:
+        """Run a command; without ``mix_stderr`` its output has no progress."""
+        return CliRunner(mix_stderr=mix_stderr).invoke(cli, ["model", arguments[0], str(self.file), *arguments[1:]])
+
+    def report(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """The exit code and the JSON of a command that looks at the events of the backfill."""
+        done = self.run(*arguments, "--backfill", str(self.backfill.folder), "--json", mix_stderr=False)
+        return done.exit_code, json.loads(done.output)
 
     def train(self, *arguments: str) -> Result:
         return self.run("train", "--backfill", str(self.backfill.folder), *arguments)
@@ -328,17 +334,16 @@ def test_a_version_is_judged_on_later_events_beside_the_one_before_and_an_invert
     for seed in ("0", "1"):
         world.train("--until", until, "--seed", seed)
         world.run("load")
-    like = world.run("check", "--backfill", str(world.backfill.folder), "--against", "1", "--json")
-    assert like.exit_code in (0, 11), like.output  # with few events and a busy machine, not every gate can tell
-    report = json.loads(like.stdout)
+    code, report = world.report("check", "--against", "1")
+    assert code in (0, 11), report  # with few events and a busy machine, not every gate can tell
     assert (report["version"], report["against"]) == (2, 1)
     assert report["events"] > EVENTS / 3
     assert {gate["where"] for gate in report["gates"] if gate["gate"] == "latency"} >= {"1 row, on Triton"}
 
     import_inverted(world, tmp_path, until)
-    refused = world.run("check", "--backfill", str(world.backfill.folder), "--json")
-    assert refused.exit_code == 10
-    failed = {gate["gate"] for gate in json.loads(refused.stdout)["gates"] if gate["verdict"] == "fail"}
+    code, report = world.report("check")
+    assert code == 10
+    failed = {gate["gate"] for gate in report["gates"] if gate["verdict"] == "fail"}
     assert failed >= {"quality", "cost", "calibration"}
 
 
@@ -356,7 +361,7 @@ def test_a_version_is_promoted_on_its_gates_a_worse_one_is_refused_and_an_overri
     assert refused.exit_code == 10
     assert "quality (all events) fail: brier loss, difference" in refused.output
     assert TritonServer(world.settings.triton.access).metadata(name).version == 1
-    compared = json.loads(world.run("compare", "1", "2", "--backfill", later, "--json").stdout)
+    _, compared = world.report("compare", "1", "2")
     assert all(one["low"] > 0 for one in compared["losses"] if one["where"] == "all events")
 
     assert world.run("promote", "2", "--backfill", later, "--override", "a rehearsal").exit_code == 0
