@@ -96,9 +96,10 @@ def bias(sample: Sample, calibration: Calibration) -> Estimate | None:
 
 def _with_error(sample: Sample, statistic: Callable[[Sample], float]) -> Estimate:
     """A statistic with its standard error by eight stretches: neighbouring events may depend on each other."""
-    parts = [statistic(sample.where(each)) for each in blocks(len(sample), max(1, len(sample) // 8), most=8)]
-    spread = np.nanstd(parts, ddof=1) / np.sqrt(len(parts)) if len(parts) > 1 else 1.0
-    return Estimate(statistic(sample), float(np.nan_to_num(spread, nan=1.0)))
+    parts = np.array([statistic(sample.where(each)) for each in blocks(len(sample), max(1, len(sample) // 8), most=8)])
+    told = parts[np.isfinite(parts)]  # a stretch without one of the classes tells nothing
+    error = float(np.std(told, ddof=1) / np.sqrt(len(told))) if len(told) > 1 else 1.0
+    return Estimate(statistic(sample), error)
 
 
 def _area(scores: NDArray[np.float64], positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
