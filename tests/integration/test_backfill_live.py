@@ -244,11 +244,9 @@ def entity_of(entity: str, r: dict[str, Any]) -> str | None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("parallelism", "backend"), [(1, "heap"), (2, "rocksdb")])
-def test_after_the_takeover_new_views_have_the_values_of_all_events(
-    world: World, parallelism: int, backend: str
-) -> None:
-    filled = run(world, parallelism=parallelism, backend=backend)
+def test_after_the_takeover_new_views_have_the_values_of_all_events(world: World) -> None:
+    """On RocksDB; the kills are survived on the heap."""
+    filled = run(world, parallelism=2, backend="rocksdb")
 
     assert filled["by_card"] > BEFORE + AFTER, filled
     assert min(filled["paid"], filled["sold"], filled["pairs"]) >= AFTER // 2, filled
