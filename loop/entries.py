@@ -6,7 +6,6 @@ topic of proposals, too, as CloudEvents: an orchestrator reacts to them without 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
@@ -158,8 +157,3 @@ def decode(value: bytes | None, where: str) -> Entry:
             safe="the entries before it",
             next="find out who wrote it: only `penstock incidents` and `penstock retrain` may",
         ) from error
-
-
-def proposals_in(entries: Sequence[Entry]) -> list[Proposed]:
-    """The proposals among entries, in their order."""
-    return [entry for entry in entries if isinstance(entry, Proposed)]

@@ -24,6 +24,7 @@ from schemas.history import record_decoder
 from scoring.repository import ModelRepository
 from streams.drift.drift_records import monitors_by_topic
 from streams.drift.drift_reference import NEVER, DriftReference
+from streams.drift.incidents import incidents_of
 from streams.drift.state_store import NotSavedError, read_latest_states, resume_point
 from streams.drift.track import Track
 from streams.plan.project import open_project
@@ -103,8 +104,11 @@ def status(pipeline: str, alerts: int) -> None:
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)
     ]
+    found = incidents_of(published, {one for track in tracks if (one := track.open_incident) is not None})
+    still_open = sum(not incident.ended for incident in found)
     console.print(
-        counted(len(published), "alert") + (f", the latest {min(alerts, len(published))}:" if published else "")
+        f"{counted(len(published), 'alert')} in {counted(len(found), 'incident')}, {still_open} open"
+        + ("; the latest:" if published and alerts else "")
     )
     for alert in sorted(published, key=lambda alert: alert["event_time"])[-alerts:] if alerts else []:
         console.print(_alert_line(alert), soft_wrap=True)
