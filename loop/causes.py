@@ -41,6 +41,8 @@ ACTIONS: Mapping[Cause, Action] = {
 # Positives that come 1.3 times as often as scores say, or as seldom, make scores biased.
 _LEAST_BIAS = float(np.log(1.3))
 _SIGMAS = 4.0
+# The share of the shift that the raw column at fault must explain.
+_EXPLAINED = 0.6
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,18 @@ def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict
 
 
 def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict | None:
-    """The shift with a fault that explains all other shifts, and its raw column."""
+    """The fault whose raw column explains most of the shift; traffic that grows meanwhile does not hide it."""
+    total = sum(one.excess for one in evidence.shifts)
     for shift in evidence.shifts:
         if shift.fault is None:
             continue
-        others = [roots.get(other.column, frozenset({other.column})) for other in evidence.shifts]
-        if columns := sorted(frozenset.intersection(*others)):
+        explained = {
+            column: sum(one.excess for one in evidence.shifts if column in roots.get(one.column, {one.column}))
+            for column in roots.get(shift.column, {shift.column})
+        }
+        most = max(explained.values())
+        if most >= _EXPLAINED * total:
+            columns = sorted(column for column, excess in explained.items() if excess == most)
             by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
             return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(columns))
     return None

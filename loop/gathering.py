@@ -92,7 +92,14 @@ class _Latest:
 
 
 def gather(
-    project: Project, topics: Topics, version: str, since_ms: int, span_ms: int, registry: Registry | None = None
+    project: Project,
+    topics: Topics,
+    version: str,
+    since_ms: int,
+    span_ms: int,
+    registry: Registry | None = None,
+    *,
+    until_ms: int | None = None,
 ) -> Gathered | None:
     """Read both periods, in memory for no more events than are compared; None if there is no prediction.
 
@@ -103,12 +110,13 @@ def gather(
         since_ms: The event time of the first alarm, epoch ms.
         span_ms: How long before it the reference may begin, in ms of event time.
         registry: Finds the schemas of Confluent-framed labels.
+        until_ms: Where the reference ends, if that is before the first alarm.
 
     Raises:
         PenstockError: if a topic cannot be read.
     """
-    pipeline = project.pipeline
-    start = topics.starts(pipeline.predictions_topic, since_ms - span_ms - _SLACK_MS)
+    pipeline, end_ms = project.pipeline, since_ms if until_ms is None else min(since_ms, until_ms)
+    start = topics.starts(pipeline.predictions_topic, end_ms - span_ms - _SLACK_MS)
     present, earlier, latest = _Latest(_MOST_NOW), _Latest(_MOST_BEFORE), _Latest(_LATEST)
     width = len(pipeline.model.inputs) * _INPUT.itemsize
     for one in _predictions(project, topics.read(pipeline.predictions_topic, start=start)):
@@ -117,7 +125,7 @@ def gather(
         if one.version == version and len(one.vector) == width:
             if one.event_time >= since_ms:
                 present.add(one)
-            elif one.event_time >= since_ms - span_ms:
+            elif end_ms - span_ms <= one.event_time < end_ms:
                 earlier.add(one)
     last = latest.ordered()
     if not last:

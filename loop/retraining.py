@@ -29,7 +29,7 @@ AUTHOR = "penstock retrain"
 _NOTHING_TO_DO = 99  # the exit code of commands that were done before
 _GATES: Mapping[int, tuple[Outcome, str]] = {
     10: ("refused", "a gate refuses it"),
-    11: ("undecided", "the gates cannot tell yet: too few labels are final"),
+    11: ("undecided", "some gate cannot tell: the report says which"),
 }
 
 

@@ -31,6 +31,8 @@ def candidates(
 ) -> list[Candidate]:
     """The scored events of a range of event times, with what versions in shadow say, and whether they have a label.
 
+    With a horizon, only those that are younger than it, by the newest event: a label of an older one would not count.
+
     Raises:
         PenstockError: if the pipeline has no labels, or a topic cannot be read.
     """
@@ -38,7 +40,9 @@ def candidates(
     labelled = {one for one, rows in _labels(project, topics, registry).items() if rows[-1].value is not None}
     start = topics.starts(pipeline.predictions_topic, from_ms)
     found: dict[str, Candidate] = {}
+    newest_ms = 0
     for one in _decoded(topics.read(pipeline.predictions_topic, start=start), pipeline.model.name):
+        newest_ms = max(newest_ms, one["event_time"])
         if from_ms <= one["event_time"] < to_ms:
             source, rollout = one["source"], one["rollout"]
             found[one["event_id"]] = Candidate(
@@ -51,6 +55,9 @@ def candidates(
                 rollout is not None and rollout["explored"],
                 is_labelled=one["event_id"] in labelled,
             )
+    horizon = None if pipeline.labels is None else pipeline.labels.horizon
+    if horizon is not None:
+        found = {name: one for name, one in found.items() if one.event_time + horizon > newest_ms}
     others = defaultdict[str, list[float]](list)
     start = topics.starts(pipeline.shadow_topic, from_ms)
     for one in _decoded(topics.read(pipeline.shadow_topic, start=start), pipeline.model.name):

@@ -28,8 +28,8 @@ _CHANCE = 2.3
 _EXPLAINED = 0.35
 # A value is a default, or null a fault, where its share has grown by so much.
 _GROWN = 0.04
-# Between a unit and another one; what prices or rates do by themselves is none of these.
-_UNITS = (10.0, 100.0, 1_000.0, 1e6, 60.0, 3_600.0, 24.0, 86_400.0, 1_024.0, 2.2046, 1.6093, 3.2808)
+# Between a unit and another one. Smaller factors, as of pounds or miles, are also what prices do by themselves.
+_UNITS = (10.0, 100.0, 1_000.0, 1e6, 60.0, 3_600.0, 24.0, 86_400.0, 1_024.0)
 _UNIT_TOLERANCE = 0.08
 _QUANTILES = 512
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backfill.topic_reading import Topics
@@ -63,8 +63,23 @@ def watch_once(
     entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
     for incident in list(incidents_of(entries).values()):
         if incident.is_open:
-            entries = _look_at(project, kafka, topics, limits, now_ms, registry, incident)
+            entries = _look_at(project, kafka, topics, limits, now_ms, registry, incident, incidents_of(entries))
     return entries
+
+
+def _well_until(known: Mapping[str, Incident], incident: Incident) -> int | None:
+    """Until when all was well before an incident: until the first fault of the version, which is no reference."""
+    faulty = [
+        signal.event_time_ms
+        for one in known.values()
+        if one.id != incident.id and one.model_version == incident.model_version and _is_fault(one.diagnosis)
+        for signal in one.signals
+    ]
+    return min(faulty, default=None)
+
+
+def _is_fault(diagnosis: Diagnosed | None) -> bool:
+    return diagnosis is not None and diagnosis.cause in ("upstream-fault", "label-fault")
 
 
 def _look_at(
@@ -75,9 +90,11 @@ def _look_at(
     now_ms: int,
     registry: Registry | None,
     incident: Incident,
+    earlier: Mapping[str, Incident],
 ) -> list[Entry]:
     since_ms = min(signal.event_time_ms for signal in incident.signals)
-    gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry)
+    until_ms = _well_until(earlier, incident)
+    gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry, until_ms=until_ms)
     periods = None if gathered is None else gathered.periods
     diagnosed = None
     if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain

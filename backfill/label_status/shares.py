@@ -44,7 +44,9 @@ def _wilson(share: Share) -> tuple[float, float]:
 
 def verdict(before: Share, low: float, high: float) -> Verdict:
     """Whether a share has surely changed by more than a fifth of itself, or surely by less."""
-    allowed = _ALLOWED * before.hits / before.of if before.of else 1.0
+    if not before.of:
+        return "unsure"
+    allowed = _ALLOWED * before.hits / before.of
     if low > allowed or high < -allowed:
         return "changed"
     return "same" if -allowed <= low and high <= allowed else "unsure"

@@ -33,6 +33,7 @@ from streams.plan.project import Project, open_project
 
 _log = logging.getLogger(__name__)
 
+_SHOWN = 10
 _COLOURS = {
     "upstream-fault": "red",
     "label-fault": "red",
@@ -150,7 +151,9 @@ def show(pipeline: str, incident: str, *, as_json: bool) -> None:
             console.print(Text(f"  first at {found.diagnosis.first}"))
         for name, share in sorted(found.diagnosis.shares.items(), key=lambda pair: -pair[1])[:8]:
             console.print(Text(f"  {share:>6.1%}  of the shift is in {name}"))
-    for one in found.signals:
+    if len(found.signals) > _SHOWN:
+        console.print(Text(f"{counted(len(found.signals), 'alarm')}, the first {_SHOWN}:", style="dim"))
+    for one in found.signals[:_SHOWN]:
         console.print(Text(f"alarm {iso(one.event_time_ms)}  {printable(one.text)}  {one.place}", style="dim"))
     for proposal in found.proposals:
         console.print(Text(f"proposed {proposal.proposal}: {proposal.action}"))
@@ -217,7 +220,7 @@ def _print_list(found: list[Incident]) -> None:
     table = Table("incident", "state", "opened", "version", "alarms", "cause", "why", box=None, pad_edge=False)
     for incident in found:
         diagnosis = incident.diagnosis
-        cause = Text("not known yet", style="dim")
+        cause = Text("scheduled" if incident.is_scheduled else "not known yet", style="dim")
         if diagnosis is not None:
             column = "" if diagnosis.column is None else f" of {diagnosis.column}"
             cause = Text(f"{diagnosis.cause}{column}", style=_COLOURS.get(diagnosis.cause, ""))

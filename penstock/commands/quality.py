@@ -164,7 +164,7 @@ def _print(report: QualityReport, facts: QualityFacts) -> None:
     if report.late or report.unmatched:
         console.print(
             f"not counted: {counted(report.late, 'prediction')} that came more than two horizons late; "
-            f"{counted(report.unmatched, 'event')} with labels had no prediction"
+            f"{counted(report.unmatched, 'event')} with labels have no prediction that counts"
         )
 
 

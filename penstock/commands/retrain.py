@@ -236,7 +236,7 @@ def run(
 _RESULTS = {
     "done": "begins in shadow: penstock rollout show PIPELINE",
     "refused": "is refused by a gate",
-    "undecided": "is not tried yet: the gates cannot tell until more labels are final",
+    "undecided": "is not tried: some gate cannot tell, and the report above says which",
 }
 
 

@@ -70,6 +70,7 @@ HIGH, LOW = Estimate(0.9, 0.005), Estimate(0.7, 0.005)
 CALM = Evidence((), False, None, HIGH, HIGH, HIGH, HIGH, Estimate(0.0, 0.05))
 SHIFT, FAULT = Shift("event.amount", 0.3, 0.05), Shift("event.amount", 0.9, 0.05, "unit", "x100", first=0)
 SUM, COUNT = Shift("by_card.amount_sum_1h", 0.5, 0.05), Shift("by_card.count_1h", 0.5, 0.05)
+SHARE = Shift("by_terminal.share_1d", 0.5, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ SUM, COUNT = Shift("by_card.amount_sum_1h", 0.5, 0.05), Shift("by_card.count_1h"
         ({}, "none"),
         ({"shifts": (FAULT, SUM)}, "upstream-fault"),
         ({"shifts": (FAULT, SUM), "realised": LOW, "expected": LOW}, "upstream-fault"),
-        ({"shifts": (FAULT, COUNT)}, "none"),  # the fault of one column does not explain the other
+        ({"shifts": (FAULT, COUNT)}, "upstream-fault"),  # most of the shift, while traffic grows
+        ({"shifts": (FAULT, COUNT, SHARE)}, "none"),  # the fault of one column does not explain the others
         ({"labels": LabelChange("late"), "realised": LOW}, "label-fault"),
         ({"shifts": (SHIFT,), "expected": LOW, "realised": LOW}, "covariate-shift"),
         ({"shifts": (SHIFT,), "expected": LOW, "realised": None}, "covariate-shift"),

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from loop import gathering, watch
-from loop.entries import Diagnosed, Entry, Opened, Proposed, Signal
+from loop.entries import Closed, Diagnosed, Entry, Opened, Proposed, Signal
 from loop.incidents import SCHEDULED, Incident, incidents_of
 from loop.watch import WatchLimits
 from penstock.kafka.access import KafkaAccess
-from tests.loop.taps import HORIZON_MS, FakeTopics, Taps, define, time_of
+from tests.loop.taps import HORIZON_MS, STEP_MS, FakeTopics, Taps, define, time_of
 
 LIMITS = WatchLimits(span_ms=60 * HORIZON_MS, quiet_ms=HORIZON_MS, cool_down_ms=1_000)
 
@@ -147,3 +147,15 @@ def test_a_training_that_a_schedule_has_proposed_is_not_explained_and_ends_when_
     assert watched.look().diagnosis is None
     watched.taps.write(600, version="2")
     assert not watched.look().is_open
+
+
+def test_when_a_fault_is_mended_the_recovery_is_no_fault(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    first = watched.look()
+    watched.log.append(Closed(incident=first.id, time_ms=9, author="ada", reason="euros again"))
+    watched.taps.alarm(watched.taps.written + 2 * HORIZON_MS // STEP_MS)
+    watched.taps.write(2 * HORIZON_MS // STEP_MS + 1_500)
+    second = watched.look()
+    assert second.id != first.id
+    assert second.diagnosis.cause == "none"
