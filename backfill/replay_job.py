@@ -22,13 +22,11 @@ from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
 from streams.flink.lifecycle import start_backfill
+from streams.flink.recovery import await_listed
 from streams.flink.rest import Flink, Job
 from streams.plan.project import Project
 
 _POLL_S = 0.5
-# Longer than a restart of the JobManager or a takeover by another one.
-_FLINK_DOWN_LIMIT_S = 180.0
-_JOB_UNKNOWN_LIMIT_S = 10.0
 _CANCEL_TIMEOUT_S = 30.0
 _DETAILS_EVERY_S = 1.0
 # Longer than a pause of the job: then it has probably written its last row.
@@ -172,24 +170,7 @@ class ReplayJob:
         return max(jobs, key=lambda job: (job.is_active, job.start_ms), default=None)
 
     def _await_job(self) -> Job | None:
-        """Wait for Flink to know the job; return None if it answers but does not list the job for a while.
-
-        A JobManager that starts or takes over needs some seconds to recover its jobs.
-        """
-        started, unknown_since = time.monotonic(), None
-        while True:
-            now = time.monotonic()
-            try:
-                job = self._find_job()
-            except PenstockError:
-                unknown_since = None
-                if now - started > _FLINK_DOWN_LIMIT_S:
-                    raise
-            else:
-                unknown_since = now if unknown_since is None else unknown_since
-                if job is not None or now - unknown_since > _JOB_UNKNOWN_LIMIT_S:
-                    return job
-            self._pause()
+        return await_listed(self._find_job, self._pause)
 
     def _cancel(self) -> None:
         """Cancel the job; give up after a while, since Flink may be recovering or unreachable."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from backfill.labels import LabelReader
 from backfill.topic_reading import Topics
+from loop.records import decoded
 from loop.sample import Sample
 from penstock.kafka.reading import Record
-from schemas.codec import Registry, Undecodable, UnknownSchema
-from schemas.history import record_decoder
+from schemas.codec import Registry
 from scoring.label_maturity import Maturity, reached
 from scoring.training_set import LabelRow, by_event, label_of
 from streams.definitions.labels import Labels
@@ -155,13 +155,9 @@ def _periods(
 
 def _predictions(project: Project, records: Iterable[Record]) -> Iterator[_Scored]:
     """The predictions in records; one that cannot be read says nothing of a shift."""
-    decoder, labels = record_decoder("prediction"), project.pipeline.labels
+    labels = project.pipeline.labels
     hidden_by = None if labels is None else labels.hidden_by
-    for record in records:
-        try:
-            found = decoder.decode(record.value or b"")
-        except (Undecodable, UnknownSchema):
-            continue
+    for found in decoded(records, "prediction"):
         if found["model"] != project.pipeline.model.name:
             continue
         source = found["source"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from backfill.labels import LabelReader
 from backfill.topic_reading import Topics
+from loop.records import decoded
 from loop.review import Agreement, Asked, Candidate, Chosen, agreement, choose, decode, encode, headers
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
@@ -18,8 +19,7 @@ from penstock.kafka.records import Produced
 from penstock.kafka.single_writer import start_writer
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
-from schemas.codec import Registry, Undecodable, UnknownSchema
-from schemas.history import record_decoder
+from schemas.codec import Registry
 from scoring.training_set import LabelRow
 from streams.plan.project import Project
 
@@ -41,7 +41,7 @@ def candidates(
     start = topics.starts(pipeline.predictions_topic, from_ms)
     found: dict[str, Candidate] = {}
     newest_ms = 0
-    for one in _decoded(topics.read(pipeline.predictions_topic, start=start), pipeline.model.name):
+    for one in _of_model(topics.read(pipeline.predictions_topic, start=start), pipeline.model.name):
         newest_ms = max(newest_ms, one["event_time"])
         if from_ms <= one["event_time"] < to_ms:
             source, rollout = one["source"], one["rollout"]
@@ -60,7 +60,7 @@ def candidates(
         found = {name: one for name, one in found.items() if one.event_time + horizon > newest_ms}
     others = defaultdict[str, list[float]](list)
     start = topics.starts(pipeline.shadow_topic, from_ms)
-    for one in _decoded(topics.read(pipeline.shadow_topic, start=start), pipeline.model.name):
+    for one in _of_model(topics.read(pipeline.shadow_topic, start=start), pipeline.model.name):
         if one["event_id"] in found:
             others[one["event_id"]].append(one["score"])
     return [replace(one, others=tuple(others.get(name, ()))) for name, one in found.items()]
@@ -130,12 +130,5 @@ def _labels(project: Project, topics: Topics, registry: Registry | None) -> dict
     return {name: sorted(rows, key=lambda row: row.rank) for name, rows in found.items()}
 
 
-def _decoded(records: Iterable[Record], model: str) -> Iterator[dict[str, Any]]:
-    decoder = record_decoder("prediction")
-    for record in records:
-        try:
-            found = decoder.decode(record.value or b"")
-        except (Undecodable, UnknownSchema):
-            continue
-        if found["model"] == model:
-            yield found
+def _of_model(records: Iterable[Record], model: str) -> Iterator[dict[str, Any]]:
+    return (found for found in decoded(records, "prediction") if found["model"] == model)

@@ -13,11 +13,11 @@ from loop.gathering import Periods, gather
 from loop.incidents import Incident, incidents_of, news
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
+from loop.records import decoded
 from loop.store import extend
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record
-from schemas.codec import Registry, Undecodable, UnknownSchema
-from schemas.history import record_decoder
+from schemas.codec import Registry
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -156,12 +156,7 @@ def _is_news(before: Diagnosed | None, now: Diagnosed) -> bool:
 
 
 def _alarms(records: Iterable[Record]) -> Iterable[Signal]:
-    decoder = record_decoder("drift_alert")
-    for record in records:
-        try:
-            alert = decoder.decode(record.value or b"")
-        except (Undecodable, UnknownSchema):
-            continue
+    for alert in decoded(records, "drift_alert"):
         yield Signal(
             id=alert["alert_id"],
             what=alert["monitor"],

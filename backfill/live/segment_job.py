@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -22,14 +21,12 @@ from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
 from streams.flink.lifecycle import start_fill
+from streams.flink.recovery import await_listed
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import Fill
 from streams.plan.project import Project
 
 _POLL_S = 0.2
-# Longer than a restart of the JobManager or a takeover by another one.
-_FLINK_DOWN_LIMIT_S = 180.0
-_JOB_UNKNOWN_LIMIT_S = 10.0
 _STOP_TIMEOUT_S = 300.0
 _CANCEL_TIMEOUT_S = 30.0
 # So many restarts without a checkpoint between them mean that the job will not recover.
@@ -92,7 +89,7 @@ class SegmentJob:
             StoppedError: if ``stop`` was set; the job is cancelled at the exit, and its last checkpoint is kept.
             PenstockError: if the job fails again and again, is cancelled, or Flink cannot be reached for long.
         """
-        job = self._await_job(is_new=self._flink.jobs(self._name) == [])
+        job = None if self._find_job() is None else self._await_job()
         if job is None or job.state in ("FAILED", "CANCELED"):
             self._submit(job)
         self._progress.start_step("fill", self._segment.records, self._read())
@@ -203,22 +200,12 @@ class SegmentJob:
                 read += max(0, min(committed.get(number, start), offsets.end[number]) - start)
         return read
 
-    def _await_job(self, *, is_new: bool = False) -> Job | None:
-        """Wait for Flink to know the job; None if it answers but does not list it for a while, or if it ``is_new``."""
-        started, unknown_since = time.monotonic(), None
-        while True:
-            now = time.monotonic()
-            try:
-                jobs = self._flink.jobs(self._name)
-            except PenstockError:
-                unknown_since = None
-                if now - started > _FLINK_DOWN_LIMIT_S:
-                    raise
-            else:
-                unknown_since = now if unknown_since is None else unknown_since
-                if jobs or is_new or now - unknown_since > _JOB_UNKNOWN_LIMIT_S:
-                    return max(jobs, key=lambda job: (job.is_active, job.start_ms), default=None)
-            self._pause()
+    def _find_job(self) -> Job | None:
+        """The segment's job; of several (it was submitted again), the active one or the latest."""
+        return max(self._flink.jobs(self._name), key=lambda job: (job.is_active, job.start_ms), default=None)
+
+    def _await_job(self) -> Job | None:
+        return await_listed(self._find_job, self._pause)
 
     def _pause(self) -> None:
         if self._stop.wait(_POLL_S):

@@ -15,6 +15,7 @@ from backfill.progress_bar import ProgressBar
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from streams.flink import lifecycle
+from streams.flink.recovery import await_listed
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Join, Offsets
 from streams.flink.submit import submit_join
@@ -23,9 +24,6 @@ from streams.plan.project import Project
 
 _POLL_S = 0.1
 _JOIN_TIMEOUT_S = 120.0
-# Longer than a restart of the JobManager or a takeover by another one.
-_FLINK_DOWN_LIMIT_S = 180.0
-_JOB_UNKNOWN_LIMIT_S = 10.0
 _STOP_TIMEOUT_S = 300.0
 
 
@@ -216,21 +214,14 @@ class Takeover:
         fill.save(self._folder)
 
     def _active(self) -> Job | None:
-        """The pipeline's active job. A JobManager that starts or takes over needs some seconds to recover its jobs."""
-        started, unknown_since = time.monotonic(), None
-        while True:
-            now = time.monotonic()
-            try:
-                jobs = self._flink.jobs(lifecycle.job_name(self._project))
-            except PenstockError:
-                unknown_since = None
-                if now - started > _FLINK_DOWN_LIMIT_S:
-                    raise
-            else:
-                unknown_since = now if unknown_since is None else unknown_since
-                if jobs or now - unknown_since > _JOB_UNKNOWN_LIMIT_S:
-                    return next((job for job in jobs if job.is_active), None)
-            time.sleep(_POLL_S)
+        """The pipeline's active job; None if it has none."""
+        name = lifecycle.job_name(self._project)
+
+        def find() -> Job | None:
+            return max(self._flink.jobs(name), key=lambda job: job.is_active, default=None)
+
+        job = await_listed(find, lambda: time.sleep(_POLL_S))
+        return job if job is not None and job.is_active else None
 
     def _description(self, job: Job) -> Description | None:
         try:

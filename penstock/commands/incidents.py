@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import threading
 import time
-from types import FrameType
 
 import click
 from rich.table import Table
@@ -22,6 +19,7 @@ from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import DurationType, source_option
 from penstock.commands.rollout.signing import signed_options
+from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -103,13 +101,7 @@ def watch(
         look()
         _print_list(list(incidents_of(read_entries(settings.kafka.access, project.pipeline)).values()))
         return
-    stop = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    stop = stop_event()
     while not stop.is_set():
         try:
             look()

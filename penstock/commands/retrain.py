@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shlex
@@ -10,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
+from backfill.resumable import exclusive_lock
 from loop.entries import Entry, Opened, Outcome, Proposed, Signal, Step, Stepped
 from loop.incidents import SCHEDULED, incidents_of
 from loop.proposals import is_ended, open_proposals
@@ -219,8 +218,7 @@ def run(
         _require_no_other_rollout(read_followed(kafka, project.pipeline), proposal)
 
     training.folder.mkdir(parents=True, exist_ok=True)
-    with closing((training.folder / ".lock").open("w")) as lock:
-        _lock(lock.fileno(), training.folder)
+    with exclusive_lock(training.folder):
         outcome = carry_out(training, incident, _run, tell, require_wanted)
     version = training.version()
     if as_json:
@@ -306,18 +304,6 @@ def _is_told(log: Sequence[Entry], stepped: Stepped) -> bool:
         and entry.outcome != "failed"
         for entry in log
     )
-
-
-def _lock(file: int, folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise PenstockError(
-            "another process carries this training out",
-            where=str(folder),
-            safe="nothing was done",
-            next="wait for it, or end it",
-        ) from error
 
 
 def _run(arguments: Sequence[str]) -> int:

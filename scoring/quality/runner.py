@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
@@ -19,6 +19,7 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
+from penstock.kafka.sole_member import SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.quality.book import Book
 from scoring.quality.quality_input import QualityInput
@@ -95,8 +96,7 @@ class QualityRunner:
         self._horizon_ms = horizon_ms
         self._components, self._consumer, self._metrics = components, components.consumer, components.metrics
         self._now, self._wait, self._stopping = now, wait, stopping
-        self._assigned: set[Partition] = set()
-        self._is_lost = False  # another member may have the partitions, and this one has not joined again
+        self._member = SoleMember(self._consumer, self._everything, components.watch, self._forget)
         self._paused: frozenset[Partition] = frozenset()
         self._standing: _Standing | None = None  # None: to be taken up
         self._save_pace = Pace(clock, _SAVE_S, _SAVE_S)
@@ -110,16 +110,14 @@ class QualityRunner:
             MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
-        topics = sorted({topic for topic, _ in self._everything})
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
-        self._components.watch.started()
+        self._member.join()
         try:
             while not self._stopping():
                 self._step()
             if self._standing is not None and not self._standing.is_saved:
                 self._save(self._standing)
         except InstanceFencedError as error:
-            if self._is_lost:
+            if self._member.is_lost:
                 raise MembershipLostError from error
             raise InstanceFencedError(
                 "another process counts the quality of this pipeline, and has replaced this one",
@@ -135,7 +133,7 @@ class QualityRunner:
             self._standing = None
         if self._standing is None:
             # What comes meanwhile is read again: polling only keeps the membership of the group.
-            if self._assigned >= self._everything:
+            if self._member.has_everything:
                 self._take_up()
             return
         if not self._read(self._standing, batch):
@@ -251,29 +249,8 @@ class QualityRunner:
         standing.is_saved = True
         components.watch.done(standing.positions)
 
-    # The client calls these inside consume().
-
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._is_lost = False
-        if not partitions:  # the group was balanced anew, and nothing has changed
-            return
-        # Where to begin is found out later. Without an offset, the client would report that there is none.
-        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in partitions])
-        consumer.pause(partitions)
-        self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
-        self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
+    def _forget(self) -> None:
         self._standing = None
-        if missing := self._everything - self._assigned:
-            _log.warning("waiting for %d partitions that another member of the group has", len(missing))
-
-    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
-        self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
-        self._standing = None
-
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._is_lost = True
-        self._on_revoke(consumer, partitions)
 
 
 def _why_anew(note: Note | None, book: Book, found: Found) -> str | None:

@@ -14,10 +14,10 @@ from prometheus_client import REGISTRY
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag_watch import LagWatch
-from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.retention import GapPolicy
+from penstock.kafka.sole_member import run_as_member
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
@@ -100,11 +100,7 @@ def run_quality(
                     stopping=stop.is_set,
                 ).run()
 
-        while not stop.is_set():
-            try:
-                count()
-            except MembershipLostError:
-                _log.warning("fenced, because the membership of the group was lost: joining it again")
+        run_as_member(count, stop)
     _log.info("quality stopped; all that it has counted is saved")
 
 

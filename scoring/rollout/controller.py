@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
@@ -24,6 +24,7 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
+from penstock.kafka.sole_member import SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.completeness import CutWatch
 from scoring.rollout.controller_consumer import Batch, batch_of
@@ -108,8 +109,7 @@ class Controller:
         self._now = now
         self._wait = wait
         self._stopping = stopping
-        self._assigned: set[Partition] = set()
-        self._is_lost = False  # another member may have the partitions, and this one has not joined again
+        self._member = SoleMember(self._consumer, self._everything, components.watch, self._forget)
         self._standing: Standing | None = None  # None: to be taken up
         # The last change and the next one, while it is not known whether that is published.
         self._deciding: tuple[PolicyChange, PolicyChange] | None = None
@@ -129,16 +129,14 @@ class Controller:
             MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
-        topics = sorted({topic for topic, _ in self._everything})
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
-        self._components.watch.started()
+        self._member.join()
         try:
             while not self._stopping():
                 self._step()
             if self._standing is not None and not self._standing.is_saved:
                 self._write(self._standing)
         except InstanceFencedError as error:
-            if self._is_lost:
+            if self._member.is_lost:
                 raise MembershipLostError from error
             raise InstanceFencedError(
                 "another controller of this pipeline runs, and has replaced this one",
@@ -155,7 +153,7 @@ class Controller:
             self._standing = None
         if self._standing is None:
             # What comes meanwhile is read again: polling only keeps the membership of the group.
-            if self._assigned >= self._everything:
+            if self._member.has_everything:
                 self._take_up()
             return
         with self._metrics.observe_seconds.time():
@@ -357,29 +355,8 @@ class Controller:
         self._metrics.set_reports([] if state is None else self._components.judge.report(state))
         self._metrics.pending.set(standing.completeness.pending(standing.positions))
 
-    # The client calls these inside consume().
-
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._is_lost = False
-        if not partitions:  # the group was balanced anew, and nothing has changed
-            return
-        # Where to begin is found out later. Without an offset, the client would report that there is none.
-        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in partitions])
-        consumer.pause(partitions)
-        self._assigned |= {(tp.topic, tp.partition) for tp in partitions}
-        self._components.watch.assigned((tp.topic, tp.partition) for tp in partitions)
+    def _forget(self) -> None:
         self._standing = None
-        if missing := self._everything - self._assigned:
-            _log.warning("waiting for %d partitions that another member of the group has", len(missing))
-
-    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned -= {(tp.topic, tp.partition) for tp in partitions}
-        self._components.watch.revoked((tp.topic, tp.partition) for tp in partitions)
-        self._standing = None
-
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._is_lost = True
-        self._on_revoke(consumer, partitions)
 
 
 def _describe(standing: Standing) -> str:

@@ -15,9 +15,9 @@ from prometheus_client import REGISTRY
 
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
-from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.names import group_of
 from penstock.kafka.retention import GapPolicy
+from penstock.kafka.sole_member import run_as_member
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
@@ -107,11 +107,7 @@ def run_controller(project: Project, settings: Settings, progress: ProgressTrack
                     stopping=stop.is_set,
                 ).run()
 
-        while not stop.is_set():
-            try:
-                judge()
-            except MembershipLostError:
-                _log.warning("fenced, because the membership of the group was lost: joining it again")
+        run_as_member(judge, stop)
     _log.info("rollout controller stopped; all that it has seen is saved")
 
 

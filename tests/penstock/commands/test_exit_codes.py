@@ -121,7 +121,7 @@ _RETRAINED = {
     "is_ended": _give(False),
     "Training": _give(Nothing(folder=Path("build/none"), version=_give(2))),
     "_champion": _give(1),
-    "_lock": Nothing(),
+    "exclusive_lock": Nothing(),
 }
 _ENDS = [
     End("archive compact", ExitCode.NOTHING_TO_DO, ("FOLDER",), prepare=_archive_with(missing=0)),

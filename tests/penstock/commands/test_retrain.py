@@ -8,22 +8,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from loop.entries import Closed, Opened, Proposed, Signal
+from loop.entries import Closed, Opened
 from penstock.commands import retrain
 from penstock.commands.exit_codes import ExitCode
 from penstock.errors import PenstockError
+from tests.loop.test_retraining import PROPOSAL, SIGNAL
 
-PROPOSAL = Proposed(
-    incident="inc-1",
-    time_ms=1,
-    proposal="ret-1",
-    cause="concept-drift",
-    action="retrain",
-    from_ms=1_000,
-    to_ms=2_000,
-    model_version="1",
-)
-SIGNAL = Signal(id="a", what="score", text="t", event_time_ms=1, place="p", model_version="1")
 OPENED = Opened(incident="inc-1", time_ms=1, signals=(SIGNAL,))
 
 
