@@ -153,14 +153,21 @@ def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict
 
 
 def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict | None:
-    """The fault whose raw column explains most of the shift; traffic that grows meanwhile does not hide it."""
+    """The fault whose raw column explains most of the shift; traffic that grows meanwhile does not hide it.
+
+    Windows may be empty because nothing happened. So a fault of theirs counts only if an input that is the event's own
+    value of the column has one, too, or the model has no such input.
+    """
     total = sum(one.excess for one in evidence.shifts)
+    faulty = {shift.column for shift in evidence.shifts if shift.fault is not None}
     for shift in evidence.shifts:
-        if shift.fault is None:
+        columns = roots.get(shift.column, {shift.column})
+        own = {name for name, of in roots.items() if name.startswith("event.") and of & columns}
+        if shift.fault is None or (own and not own & faulty):
             continue
         explained = {
             column: sum(one.excess for one in evidence.shifts if column in roots.get(one.column, {one.column}))
-            for column in roots.get(shift.column, {shift.column})
+            for column in columns
         }
         most = max(explained.values())
         if most >= _EXPLAINED * total:
