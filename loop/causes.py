@@ -134,8 +134,16 @@ def evidence_of(before: Sample, now: Sample) -> Evidence:
         expected=None if calibration is None else expected(now, calibration),
         realised_before=realised(before),
         realised=realised(now),
-        bias=None if calibration is None else bias(now, calibration),
+        bias=None if calibration is None else _bias(before, now, calibration),
     )
+
+
+def _bias(before: Sample, now: Sample, calibration: Calibration) -> Estimate | None:
+    """The bias with the error of the reference, too: a short one, or one in a wave, is badly calibrated itself."""
+    found, own = bias(now, calibration), bias(before, calibration)
+    if found is None or own is None:
+        return None
+    return replace(found, error=float(np.hypot(found.error, own.error)))
 
 
 def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict:
@@ -171,9 +179,9 @@ def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> 
         }
         most = max(explained.values())
         if most >= _EXPLAINED * total:
-            columns = sorted(column for column, excess in explained.items() if excess == most)
+            named = sorted(column for column, excess in explained.items() if excess == most)
             by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
-            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(columns))
+            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(named))
     return None
 
 
