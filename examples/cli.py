@@ -21,6 +21,7 @@ from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from examples.demo.evidence import collect_evidence
 from examples.demo.loop_act import Expected
+from examples.demo.loop_reading import read_loop
 from examples.demo.pipeline_demo import DemoParameters, DemoResult, run_pipeline_demo, write_by_pipeline
 from examples.demo.rollout_act import Candidate
 from examples.demo.screen import Screen
@@ -44,7 +45,9 @@ PIPELINES = ("fraud", "flights")
 # One event for each of the 336,776 flights, and one label for each that arrived.
 FLIGHT_MESSAGES = 336_776 + 327_346
 _FRAUD = ROOT / "examples" / "fraud"
-_FRAUD_EXPECTED = Expected(causes=("concept-drift", "covariate-shift"), rollout=_FRAUD / "rollout.yaml")
+_FRAUD_EXPECTED = Expected(
+    causes=("concept-drift", "covariate-shift"), rollout=_FRAUD / "rollout.yaml", gates=_FRAUD / "gates.toml"
+)
 _FRAUD_CANDIDATES = (
     Candidate(
         about="a version whose labels were mixed up",
@@ -193,9 +196,17 @@ def _write_page(report: Report, results: Mapping[str, DemoResult], stack: Stack,
             result.timeline,
             collect_evidence(open_project(name), kafka, models, result.measured, registry),
             result.rollouts,
+            None
+            if result.incident is None
+            else read_loop(
+                open_project(name), kafka, models, result.measured, registry, result.incident, result.began_ms
+            ),
         )
         for name, result in results.items()
     }
+    write_by_pipeline(
+        {name: run.loop for name, run in runs.items() if run.loop is not None}, path.with_name("loop.json")
+    )
     # The data of the plots, for other tools.
     write_by_pipeline({name: run.evidence for name, run in runs.items()}, path.with_name("evidence.json"))
     path.write_text(report_page(report, runs, shlex.join(["penstock", *sys.argv[1:]]), seed), encoding="utf-8")

@@ -8,9 +8,10 @@ pass the gates itself.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,7 @@ from loop.entries import Outcome, Proposed, Step, Stepped
 from loop.incidents import Incident
 from penstock.errors import PenstockError
 from penstock.time import iso
+from scoring.gates.gates import Limits
 from scoring.repository import ModelRepository
 from streams.definitions.windows import duration_text
 from streams.plan.project import Project
@@ -44,9 +46,10 @@ class Training:
         folder: Where its files go.
         repository: Has the versions.
         champion: The version that serves now.
-        judged: The share of the events, by time, on which the gates judge the new version.
+        since_ms: The event time of the incident's first alarm, or at which the period of a scheduled training begins.
+        judged: The share of the time since then, the latest, on whose events the gates judge the new version.
         steps: The steps of the rollout, as a policy has them; None for those that the pipeline declares.
-        gates: A file of gates, or None for the defaults.
+        limits: What the gates hold the new version to.
         source: The folder or URL of an archive that has what Kafka has deleted, or None.
     """
 
@@ -55,9 +58,10 @@ class Training:
     folder: Path
     repository: ModelRepository
     champion: int
+    since_ms: int
     judged: float = 0.25
     steps: Sequence[object] | None = None
-    gates: Path | None = None
+    limits: Limits = field(default_factory=Limits)
     source: str | None = None
 
     @property
@@ -77,21 +81,21 @@ class Training:
         Of the events whose labels are final at the end of the period, those that become final until then are for
         training, and the later ones for the gates.
         """
-        begin, end = self.proposal.from_ms, self.proposal.to_ms - self._horizon_ms
-        return end - int((end - begin) * self.judged) + self._horizon_ms
+        end = self.proposal.to_ms - self._horizon_ms
+        return end - int((end - self.since_ms) * self.judged) + self._horizon_ms
 
     def require_final_labels(self) -> None:
-        """Check that labels of the period are final at its end.
+        """Check that labels of events since the first alarm are final at the end of the period.
 
         Raises:
             PenstockError: if they are not.
         """
-        begin, end = self.proposal.from_ms, self.proposal.to_ms
-        if begin + self._horizon_ms >= end:
+        end = self.proposal.to_ms
+        if self.since_ms + self._horizon_ms >= end:
             raise PenstockError(
-                f"no label of the period is final at its end: labels are {duration_text(self._horizon_ms)} after their "
-                "events",
-                where=f"{self.proposal.proposal}, {iso(begin)} to {iso(end)}",
+                f"no label of events since {iso(self.since_ms)} is final at the end of the period: labels are "
+                f"{duration_text(self._horizon_ms)} after their events",
+                where=f"{self.proposal.proposal}, {iso(self.proposal.from_ms)} to {iso(end)}",
                 safe="the model that serves is as it was",
                 next="penstock retrain propose PIPELINE --from TIME --to TIME --reason TEXT, with a longer period",
             )
@@ -100,6 +104,11 @@ class Training:
     def _horizon_ms(self) -> int:
         labels = self.project.pipeline.labels
         return 0 if labels is None else labels.horizon or 0
+
+    @property
+    def gates(self) -> Path:
+        """The file of gates that the version is held against."""
+        return self.folder / "gates.toml"
 
     def version(self) -> int | None:
         """The version that answers the proposal; None if there is none yet."""
@@ -147,12 +156,19 @@ class Training:
                 until, signed = ["--until", iso(self.until_ms)], ["--author", AUTHOR, "--incident", proposal.proposal]
                 return ["model", "train", reference, "--backfill", backfill, *until, *signed, *source]
             case "gates":
-                gates = [] if self.gates is None else ["--gates", str(self.gates)]
-                against = ["--version", version, "--against", str(self.champion)]
-                return ["model", "check", reference, "--backfill", backfill, *against, *gates, *source]
+                against = ["--version", version, "--against", str(self.champion), "--gates", str(self.gates)]
+                return ["model", "check", reference, "--backfill", backfill, *against, *source]
             case "rollout":
                 signed = ["--author", AUTHOR, "--reason", reason]
                 return ["rollout", "apply", reference, "-f", str(self.policy), *signed]
+
+    def write_gates(self, incident: Incident) -> None:
+        """Write the file of gates: the limits, and as closed the incident's own alarms, which this training answers."""
+        closed = (*self.limits.closed_alerts, *(signal.id for signal in incident.signals))
+        limits = self.limits.model_copy(update={"closed_alerts": closed})
+        # Values are texts, numbers and lists of these, which JSON and TOML write alike.
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in limits.model_dump(mode="json").items()]
+        self.gates.write_text("".join(lines), encoding="utf-8")
 
     def write_policy(self, version: int) -> None:
         """Write the policy that tries the version: in shadow first, then on more and more entities."""
@@ -202,6 +218,8 @@ def carry_out(
         if step == "rollout":
             require_wanted()
             training.write_policy(_require_version(training))
+        if step == "gates":
+            training.write_gates(incident)
         code = run(training.command(step))
         if step == "gates" and code in _GATES:
             outcome, why = _GATES[code]

@@ -14,6 +14,7 @@ from loop.incidents import Incident, incidents_of, news, over_ms
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
 from loop.records import decoded
+from loop.sample import Sample
 from loop.store import extend
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record
@@ -24,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 # Fewer present events say too little of their distribution.
 _LEAST_NOW = 1_000
+# With fewer labels of a class since the first alarm, a training needs the events before, too.
+_ENOUGH = 500
 # Once other versions score so many of the latest events, the incident's version is replaced.
 _REPLACED = 0.95
 
@@ -145,7 +148,7 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
             proposal = proposal_for(
                 present,
                 log,
-                from_ms=gathered.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
+                from_ms=since_ms if _is_enough(present.diagnosis, periods.now) else gathered.begin_ms,
                 to_ms=gathered.end_ms + 1,
                 cool_down_ms=limits.cool_down_ms,
                 now_ms=now_ms,
@@ -183,6 +186,14 @@ def _diagnosed(project: Project, incident: Incident, periods: Periods, now_ms: i
 def _says_nothing(diagnosis: Diagnosed | None) -> bool:
     """Whether nothing is to be done about an incident whose alarms have ended, or too few events tell."""
     return diagnosis is None or diagnosis.cause == "none"
+
+
+def _is_enough(diagnosis: Diagnosed | None, now: Sample) -> bool:
+    """Whether a training can do with the events since the first alarm, and without those before."""
+    labels = now.matured().labels
+    positives = int((labels > 0).sum())
+    enough = min(positives, len(labels) - positives) >= _ENOUGH
+    return enough and diagnosis is not None and diagnosis.action != "prepare"
 
 
 def _is_news(before: Diagnosed | None, now: Diagnosed) -> bool:

@@ -30,12 +30,14 @@ class Expected:
         causes: One of these must be found.
         column: The column at fault, of a fault.
         rollout: A file with the steps of the rollout of a version that is trained anew; None: nothing must be trained.
+        gates: The gates that this version must pass.
         quiet: Whether this is the only incident, so that with nothing to train, ``penstock retrain run`` does nothing.
     """
 
     causes: tuple[Cause, ...]
     column: str | None = None
     rollout: Path | None = None
+    gates: Path | None = None
     quiet: bool = True
 
 
@@ -88,7 +90,7 @@ class LoopAct:
             if self._expected.quiet:
                 self._stage.call(*command, code=ExitCode.NOTHING_TO_DO)
             return None
-        self._stage.call(*command, "--rollout", str(self._expected.rollout))
+        self._stage.call(*command, "--rollout", str(self._expected.rollout), "--gates", str(self._expected.gates))
         (proposal,) = incident.proposals
         return Candidate(
             about=f"a version trained anew because of {proposal.cause}",

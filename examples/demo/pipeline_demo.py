@@ -61,13 +61,16 @@ class DemoParameters:
 class DemoResult:
     """The measurements of a run, for the verifier and the report.
 
-    ``backfills`` are the folders of its Parquet files; ``rollouts`` is None if nothing was rolled out.
+    ``backfills`` are the folders of its Parquet files; ``rollouts`` is None if nothing was rolled out. ``incident`` is
+    the one whose cause was found, None if none was sought. The run began at ``began_ms``, epoch ms.
     """
 
     measured: Measured
     timeline: Timeline
     backfills: tuple[Path, ...]
+    began_ms: int
     rollouts: Rollouts | None = None
+    incident: str | None = None
 
 
 def run_pipeline_demo(
@@ -127,6 +130,7 @@ class _PipelineDemo:
         self._predictions: PredictionReader | None = None
         self._alerts: AlertReader | None = None
         self._act: RolloutAct | None = None
+        self._incident: str | None = None
         self._began, self._began_ms = time.monotonic(), time.time_ns() // 1_000_000
         self._recorder = Recorder(self._began)
         self._polled_at = 0.0
@@ -164,7 +168,8 @@ class _PipelineDemo:
                 if reader is not None:
                     reader.close()
             self._lags.close()
-        return DemoResult(measured, self._recorder.timeline(time.monotonic()), tuple(self._backfills), rollouts)
+        timeline = self._recorder.timeline(time.monotonic())
+        return DemoResult(measured, timeline, tuple(self._backfills), self._began_ms, rollouts, self._incident)
 
     def _score(self, messages: Iterator[Message], trained_until: int) -> Measured:
         parameters, name, predictions = self._parameters, self._parameters.pipeline, self._predictions
@@ -230,6 +235,7 @@ class _PipelineDemo:
         loop = LoopAct(parameters.expected, self._pipeline, self._kafka, self, folder)
         self.begin("cause", "find out why alerts came")
         incident = loop.find_cause(traffic)
+        self._incident = incident.id
         assert incident.diagnosis is not None
         self.begin("retrain", f"{incident.diagnosis.cause}: {'train anew' if incident.proposals else 'train nothing'}")
         retrained = loop.retrain(incident)

@@ -10,6 +10,8 @@ from examples.demo import figures
 from examples.demo.evidence import Evidence, Gates
 from examples.demo.figures import Figure, LegendEntry
 from examples.demo.formats import milliseconds
+from examples.demo.loop_record import Loop
+from examples.demo.loop_section import loop_section
 from examples.demo.markup import Child, Element, append_children, el, html
 from examples.demo.plots import draw
 from examples.demo.rollout_record import Rollouts
@@ -37,6 +39,7 @@ class PipelineRun:
     timeline: Timeline
     evidence: Evidence
     rollouts: Rollouts | None = None
+    loop: Loop | None = None
 
 
 def report_page(report: Report, runs: Mapping[str, PipelineRun], command: str, seed: int) -> str:
@@ -117,6 +120,8 @@ def _pipeline(name: str, one: PipelineReport, run: PipelineRun) -> Element:
     parts.append(el("div", {"class": "figures"}, *(_figure(one) for one in shown)))
     if run.evidence.gates is not None:
         parts += _gates(name, run.evidence.gates)
+    if run.loop is not None:
+        parts += loop_section(run.loop, one, _figure, _number)
     if run.rollouts is not None:
         parts += rollout_section(run.rollouts, _figure, _number)
     return el("section", {"id": name, "class": "pipeline"}, *parts)

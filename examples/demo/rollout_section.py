@@ -31,8 +31,9 @@ def rollout_section(
         el(
             "p",
             {},
-            "After the live traffic, and while traffic went on, two more versions of the model were tried. The "
-            "controller decided on them by itself, by tests that hold however often one looks.",
+            "After the live traffic, and while traffic went on, two more versions of the model were tried: the one "
+            "trained anew, and one with a mistake. The controller decided on them by itself, by tests that hold "
+            "however often one looks.",
         ),
         el("dl", {"class": "numbers"}, *results),
         el("div", {"class": "figures"}, figure(weights(rollouts))),

@@ -71,6 +71,13 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("drift", Text()),
         ("  alerts · lost, extra, wrong", _checked(one.drift_alerts, _drift_errors(one))),
         ("  false incidents before drift", _false_incidents(one)),
+        ("incidents", Text()),
+        ("  causes", _causes(one)),
+        ("  AUC before · in · after drift", _areas(one)),
+        (
+            "  first alert → retrained model",
+            Text("nothing trained" if one.loop_seconds is None else f"{one.loop_seconds:.0f} s"),
+        ),
         ("raw → prediction", Text()),
         ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
         (
@@ -109,6 +116,20 @@ def _drift_errors(one: PipelineReport) -> int:
 
 def _false_incidents(one: PipelineReport) -> Text:
     return _count(one.false_incidents_before_drift) if one.drift_from_ms is not None else Text("none injected")
+
+
+def _causes(one: PipelineReport) -> Text:
+    """How many incidents have each cause that asks for something; the others are those of which nothing came."""
+    found = {cause: count for cause, count in one.incident_causes.items() if cause != "none"}
+    named = [f"{count} {cause}" if count > 1 else cause for cause, count in sorted(found.items())]
+    if without := one.incident_causes.get("none"):
+        named.append(f"{without} without")
+    return Text(" · ".join(named) or "none")
+
+
+def _areas(one: PipelineReport) -> Text:
+    areas = one.quality or {}
+    return Text(" · ".join(f"{areas[stage].auc:.3f}" for stage in ("before", "in", "after") if stage in areas) or "n/a")
 
 
 def _share(checked: int, total: int) -> Text:

@@ -23,6 +23,7 @@ from loop.retraining import STEPS, Training, carry_out
 from loop.store import extend, read_entries
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
+from penstock.commands.model.check import gates_option, limits_in
 from penstock.commands.options import EventTime, source_option
 from penstock.commands.rollout.signing import signed_options
 from penstock.errors import PenstockError
@@ -138,7 +139,7 @@ def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -
     type=click.FloatRange(0.05, 0.9),
     default=0.25,
     show_default=True,
-    help="The share of the events, the latest, on which the gates judge the new version.",
+    help="The share of the time since the first alarm, the latest, on whose events the gates judge the new version.",
 )
 @click.option(
     "--rollout",
@@ -147,7 +148,7 @@ def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -
     help="A YAML file whose `steps` the rollout takes (default: those of the pipeline).",
 )
 @source_option
-@click.option("--gates", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A TOML file of gates.")
+@gates_option
 @click.option("--dry-run", is_flag=True, help="Print the commands, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def run(
@@ -158,7 +159,7 @@ def run(
     judged: float,
     template: Path | None,
     archive: str | None,
-    gates: Path | None,
+    limits: Path | None,
     *,
     dry_run: bool,
     as_json: bool,
@@ -186,9 +187,10 @@ def run(
         folder=root / proposal.proposal,
         repository=ModelRepository(settings.model_repository),
         champion=_champion(project, settings),
+        since_ms=proposal.from_ms if incident.is_scheduled else incident.first_ms,
         judged=judged,
         steps=None if template is None else _steps_in(template),
-        gates=gates,
+        limits=limits_in(limits),
         source=archive,
     )
     if dry_run:

@@ -15,7 +15,9 @@ from loop.entries import Opened, Proposed, Signal, Stepped
 from loop.incidents import incidents_of
 from loop.retraining import STEPS, Training, carry_out
 from penstock.cli import cli
+from penstock.commands.model.check import limits_in
 from penstock.errors import PenstockError
+from scoring.gates.gates import Limits
 from scoring.rollout.policy_files import read_policy
 
 PROPOSAL = Proposed(
@@ -53,7 +55,7 @@ class World:
                 name="taps", model=SimpleNamespace(name="taps"), labels=SimpleNamespace(horizon=None)
             ),
         )
-        self.training = Training(project, PROPOSAL, folder / "ret-1", repository, champion=1)
+        self.training = Training(project, PROPOSAL, folder / "ret-1", repository, champion=1, since_ms=1_000)
 
     def run(self, arguments: Sequence[str]) -> int:
         name = " ".join(arguments[:2])
@@ -191,6 +193,18 @@ def test_the_latest_quarter_is_judged_and_not_trained_on(tmp_path):
     assert World(tmp_path).training.until_ms == 1_750
 
 
+def test_it_is_a_quarter_of_the_time_since_the_first_alarm(tmp_path):
+    assert replace(World(tmp_path).training, since_ms=1_800).until_ms == 1_950
+
+
+def test_the_gates_are_the_limits_given_and_the_alarms_of_the_incident_are_closed(tmp_path):
+    limits = Limits(slices=1, slope=(0.5, 2.0), skip=("latency",), groups=('of "x"',), closed_alerts=("b",))
+    world = World(tmp_path)
+    world.training = replace(world.training, limits=limits)
+    world.carry_out()
+    assert limits_in(world.training.gates) == limits.model_copy(update={"closed_alerts": ("b", "a")})
+
+
 def test_of_the_events_whose_labels_are_final_at_the_end_the_latest_quarter_is_judged(tmp_path):
     world = World(tmp_path)
     world.training.project.pipeline.labels.horizon = 200  # final are those of events before 1,800
@@ -200,7 +214,7 @@ def test_of_the_events_whose_labels_are_final_at_the_end_the_latest_quarter_is_j
 def test_a_period_of_which_no_label_is_final_is_refused_before_anything_is_computed(tmp_path):
     world = World(tmp_path)
     world.training.project.pipeline.labels.horizon = 1_000
-    with pytest.raises(PenstockError, match="no label of the period is final"):
+    with pytest.raises(PenstockError, match=r"no label of events since .* is final"):
         world.carry_out()
     assert world.ran == []
 
@@ -209,6 +223,7 @@ def test_a_period_of_which_no_label_is_final_is_refused_before_anything_is_compu
 def test_each_command_has_the_options_that_it_is_given(tmp_path, step):
     training = replace(World(tmp_path).training, source="archive")
     training.backfill.mkdir(parents=True)
+    training.gates.touch()
     training.write_policy(1)
     name, sub, *rest = [argument if argument != "N" else "2" for argument in training.command(step)]
     group: Any = cli.get_command(None, name)  # type: ignore[arg-type]

@@ -71,7 +71,8 @@ def test_a_fault_of_a_source_proposes_no_training(watched):
     assert watched.look().proposals == []
 
 
-def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_since_is_proposed(watched):
+def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_since_is_proposed(watched, monkeypatch):
+    monkeypatch.setattr(watch, "_ENOUGH", 100)
     watched.taps.alarm()
     watched.taps.write(1_300, meaning=0)
     assert watched.look().proposals == []
@@ -81,6 +82,14 @@ def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_sinc
     (proposal,) = incident.proposals
     assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_299) + 1)
     assert [type(entry) for entry in watched.log[-2:]] == [Diagnosed, Proposed]
+
+
+def test_where_few_labels_have_come_since_the_events_before_are_trained_on_too(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)
+    watched.taps.publish_labels(mature=True)
+    (proposal,) = watched.look().proposals
+    assert (proposal.from_ms, proposal.to_ms) == (time_of(0), time_of(6_299) + 1)
 
 
 def test_an_incident_ends_when_another_version_scores(watched):

@@ -8,6 +8,7 @@ from examples.demo.evidence import Evidence, GateResult, Gates, ReportedAlert, s
 from examples.demo.report_page import PipelineRun
 from examples.demo.timeline import Recorder, Timeline
 from scoring.trained_model import Importance
+from verify.loop_quality import Area
 from verify.measured import Measured
 from verify.report import Latency, ModelReport, PipelineReport, Report
 
@@ -124,6 +125,14 @@ def report(*, gaps: int = 0) -> Report:
         drift_alert_duplicates=0,
         drift_unfollowed=0,
         drift_mismatches=0,
+        incidents=2,
+        incident_causes={"none": 1, "concept-drift": 1},
+        retrained_version="2",
+        loop_seconds=53.5,
+        quality={
+            stage: Area(auc=auc, low=auc - 0.02, high=auc + 0.02, events=4_000, positives=80)
+            for stage, auc in (("before", 0.95), ("in", 0.61), ("after", 0.93))
+        },
         latency_ms=Latency(p50=29.1, p95=144.0, p99=225.4),
         events_per_s=3_505.2,
         model=ModelReport(name="fraud", version="1", auc=0.9414, auc_without_windows=0.8383, evaluated=13_303),
@@ -133,7 +142,16 @@ def report(*, gaps: int = 0) -> Report:
         pipelines={
             "fraud": fraud,
             "flights": fraud.model_copy(
-                update={"prediction_gaps": 0, "examples": [], "drift_from_ms": None, "false_incidents_before_drift": 0}
+                update={
+                    "prediction_gaps": 0,
+                    "examples": [],
+                    "drift_from_ms": None,
+                    "false_incidents_before_drift": 0,
+                    "incident_causes": {"upstream-fault": 1},
+                    "retrained_version": None,
+                    "loop_seconds": None,
+                    "quality": None,
+                }
             ),
         },
         versions={"python": "3.11.7", "kafka": "4.1.2"},

@@ -28,7 +28,7 @@ time.sleep(60)
 def test_a_command_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with CommandRunner({}, tmp_path) as services, pytest.raises(PenstockError) as caught:
         services.call("describe", "features", "describe", "no-such-pipeline")
-    assert "failed with exit status 1" in str(caught.value)
+    assert "ended with exit status 1" in str(caught.value)
     assert "there is no pipeline 'no-such-pipeline'" in str(caught.value)
     assert str(tmp_path / "describe.log") in str(caught.value)
 

@@ -14,6 +14,7 @@ from examples.demo.evidence import summarise_scores
 from examples.demo.report_page import PipelineRun, report_page
 from examples.demo.timeline import Recorder
 from tests.examples.demo.browser import CHROMIUM, inspect_page
+from tests.examples.demo.sample_loop import loop
 from tests.examples.demo.sample_rollouts import rollouts
 from tests.examples.demo.sample_run import evidence, pipeline_run, report
 from verify.measured import Measured
@@ -43,8 +44,9 @@ ROLLOUT_PLOTS = (
 
 @pytest.fixture(scope="module")
 def content() -> str:
-    fraud = replace(pipeline_run(), rollouts=rollouts())
-    return report_page(report(), {"fraud": fraud, "flights": pipeline_run(drift_from_ms=None)}, "penstock demo", 7)
+    fraud = replace(pipeline_run(), rollouts=rollouts(), loop=loop())
+    flights = replace(pipeline_run(drift_from_ms=None), loop=loop(trained=False))
+    return report_page(report(), {"fraud": fraud, "flights": flights}, "penstock demo", 7)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +68,18 @@ def test_every_link_has_a_target(tree: ET.Element) -> None:
     assert {link[1:] for link in links if link.startswith("#")} <= places
 
 
+def test_it_tells_what_each_incident_was_and_that_a_fault_trains_nothing(content: str) -> None:
+    assert "The cause of inc-2 is concept-drift, for which a training was proposed" in content
+    assert "upstream-fault of the column amount: a model must not learn that, so nothing was trained" in content
+    assert "first at events.transactions[0]@77" in content
+    assert "all steps passed (by controller)" in content
+    assert "in the drift" in content
+
+
 def test_each_pipeline_has_every_plot_with_caption_marks_and_tooltips(tree: ET.Element) -> None:
     for section in tree.iterfind(".//section[@class='pipeline']"):
         titles = [node.text for node in section.iterfind(".//figcaption/h3")]
-        expected = (*PLOTS, *ROLLOUT_PLOTS) if section.get("id") == "fraud" else PLOTS
+        expected = (*PLOTS, "Quality over time", *ROLLOUT_PLOTS) if section.get("id") == "fraud" else PLOTS
         assert sorted(titles) == sorted(expected)
         for figure in section.iter("figure"):
             caption = figure.findtext("figcaption/p")
@@ -107,7 +117,7 @@ def test_it_tells_every_change_of_the_policy_with_author_and_reason(tree: ET.Ele
 def test_it_says_how_each_rollout_ended(tree: ET.Element) -> None:
     notes = {
         "".join(one.find("dt").itertext()): "".join(one.find("dd").itertext())
-        for one in tree.iterfind(".//section[@id='fraud']/dl[2]/div")
+        for one in tree.iterfind(".//section[@id='fraud']/dl[3]/div")
     }
     assert notes["version 3, a version whose labels were mixed up"] == (
         "rolled backafter 12 events and 1.5 s; followed by all partitions 0.4 s later. It decided 12 events, of 1 card"
@@ -115,7 +125,7 @@ def test_it_says_how_each_rollout_ended(tree: ET.Element) -> None:
 
 
 def test_a_pipeline_without_rollouts_has_no_such_section(tree: ET.Element) -> None:
-    assert not tree.findall(".//section[@id='flights']//h3[@class='part']")
+    assert "Rollouts" not in [one.text for one in tree.findall(".//section[@id='flights']//h3[@class='part']")]
 
 
 def test_it_states_that_the_run_passed(content: str) -> None:

@@ -1,0 +1,100 @@
+"""Reads what a run has left of its incidents: their log, the rollouts, and the predictions with their final labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from examples.demo.loop_record import Loop, Scored, shown, stretches, told
+from loop.incidents import Incident, incidents_of
+from loop.store import read_entries
+from loop.story import story
+from loop.versions import versions_of
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import read_topic
+from schemas.codec import Registry
+from schemas.history import record_decoder
+from scoring.repository import ModelRepository
+from scoring.rollout.policy_store import read_log
+from streams.plan.project import Project
+from verify.labels import label_history
+from verify.measured import Measured
+
+
+def read_loop(
+    project: Project,
+    kafka: KafkaAccess,
+    models: ModelRepository,
+    measured: Measured,
+    registry: Registry | None,
+    incident: str,
+    began_ms: int,
+) -> Loop:
+    """All incidents of a pipeline, the story of one, and the quality over time.
+
+    Args:
+        project: The pipeline.
+        kafka: How to reach Kafka.
+        models: The versions of its model.
+        measured: What was measured in the run.
+        registry: Finds schemas of Confluent's framing.
+        incident: The incident whose story is told.
+        began_ms: When the pipeline's run began, epoch ms.
+
+    Raises:
+        PenstockError: if a topic cannot be read.
+    """
+    pipeline = project.pipeline
+    entries = read_entries(kafka, pipeline)
+    incidents = incidents_of(entries)
+    predictions = list(_predictions(kafka, pipeline.predictions_topic))
+    drift_ms = measured.drift_from_ms
+    drifted = [one["scored_at"] for one in predictions if drift_ms is not None and one["event_time"] >= drift_ms]
+    alerted = _alerted(kafka, pipeline.drift_topic, incidents[incident])
+    return Loop(
+        incidents=tuple(shown(one, began_ms) for one in incidents.values()),
+        told_of=incident,
+        story=told(
+            story(entries, incident, versions_of(pipeline, models), read_log(kafka, pipeline)),
+            began_ms,
+        ),
+        stretches=stretches(list(_scored(project, kafka, registry, measured, predictions)), began_ms),
+        drift_s=(min(drifted) - began_ms) / 1_000 if drifted else None,
+        alert_s=(min(alerted) - began_ms) / 1_000 if alerted else None,
+    )
+
+
+def _predictions(kafka: KafkaAccess, topic: str) -> Iterator[dict[str, Any]]:
+    decoder = record_decoder("prediction")
+    for record in read_topic(kafka, topic):
+        yield decoder.decode(record.value or b"")
+
+
+def _alerted(kafka: KafkaAccess, topic: str, incident: Incident) -> list[int]:
+    """When the alerts of an incident were published, epoch ms."""
+    decoder, own = record_decoder("drift_alert"), {signal.id for signal in incident.signals}
+    records = ((decoder.decode(record.value or b""), record.timestamp) for record in read_topic(kafka, topic))
+    return [at_ms for alert, at_ms in records if alert["alert_id"] in own]
+
+
+def _scored(
+    project: Project,
+    kafka: KafkaAccess,
+    registry: Registry | None,
+    measured: Measured,
+    predictions: list[dict[str, Any]],
+) -> Iterator[Scored]:
+    """The predictions of events that no version was trained on before it scored them, and whose label is final."""
+    labels = project.pipeline.labels
+    if labels is None:
+        return
+    history = label_history(labels, read_topic(kafka, labels.topic), project.schemas, registry)
+    horizon = labels.horizon or 0
+    for one in predictions:
+        final_ms = one["event_time"] + horizon
+        if one["event_time"] <= measured.trained_until_ms or history.reached_ms is None:
+            continue
+        label = history.at(one["event_id"], final_ms if labels.horizon is not None else history.reached_ms)
+        if final_ms <= history.reached_ms and label is not None:
+            version, score = int(one["model_version"]), one["score"]
+            yield Scored(at_ms=one["scored_at"], version=version, score=score, truth=label == 1)
