@@ -13,7 +13,10 @@ and by optional stopping the mean number of labels before it first reaches c is 
 calibration: no reference is needed, and no stream is too correlated for it.
 
 What it asks for: the probabilities are calibrated, each event counts once, and labels arrive in an order that does not
-depend on their outcome (at maturity, in event order). Pure: no I/O, no clock, no randomness.
+depend on their outcome (at maturity, in event order). No model is calibrated to the last percent. With a ``tolerance``
+of t, the theorem holds as long as the odds of a positive are within a factor of t of what the model says, in both
+directions: each alternative then bets against the worst that is tolerated on its side, p with its odds times t or 1 / t,
+and L is 1 + λ(y - p') with a mean of at most 1. Pure: no I/O, no clock, no randomness.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ class EDetectorState(BaseModel):
 class LabelAlarm:
     """The probabilities did not hold: after ``labels`` labels the statistic reached ``threshold``.
 
-    ``odds`` is the alternative that fits best: by how much the odds of a positive changed, as one of ``ODDS``.
+    ``odds`` is the alternative that fits best: by how much the odds of a positive changed beyond what is tolerated, as one
+    of ``ODDS``.
     """
 
     labels: int
@@ -57,9 +61,10 @@ class EDetector:
 
     Args:
         false_alarm_every: The mean number of labels before a false alarm is at least this.
+        tolerance: The odds of a positive may differ by this factor from what the model says; 1 for not at all.
 
     Raises:
-        ValueError: if it is less than 2.
+        ValueError: if it is less than 2, or the tolerance less than 1.
 
     >>> detector = EDetector(10_000)
     >>> all(detector.update(float(n % 100 == 0), 0.01) is None for n in range(1_000))
@@ -69,10 +74,14 @@ class EDetector:
     4.0
     """
 
-    def __init__(self, false_alarm_every: float) -> None:
-        if not false_alarm_every >= 2:
-            raise ValueError(f"false_alarm_every is {false_alarm_every}, and must be at least 2")
+    def __init__(self, false_alarm_every: float, tolerance: float = 1.0) -> None:
+        if not (false_alarm_every >= 2 and tolerance >= 1):
+            raise ValueError(
+                f"false_alarm_every is {false_alarm_every}, and must be at least 2; tolerance is {tolerance}, and must "
+                "be at least 1"
+            )
         self.threshold = float(false_alarm_every)
+        self._tolerance = tolerance
         self.labels = 0
         self._sums = [0.0] * len(ODDS)
 
@@ -94,7 +103,9 @@ class EDetector:
         if not (0.0 <= y <= 1.0 and 0.0 <= p <= 1.0):
             raise ValueError(f"y is {y} and p is {p}: both must be from 0 to 1")
         self.labels += 1
-        self._sums = [(total + 1) * _evidence(y, p, odds) for total, odds in zip(self._sums, ODDS, strict=True)]
+        self._sums = [
+            (total + 1) * _evidence(y, p, odds, self._tolerance) for total, odds in zip(self._sums, ODDS, strict=True)
+        ]
         statistic = self.statistic
         if statistic < self.threshold:
             return None
@@ -122,12 +133,14 @@ def read_state(value: bytes | str) -> EDetectorState:
         raise ValueError(error.errors()[0]["msg"]) from error
 
 
-def _evidence(y: float, p: float, odds: float) -> float:
-    """The likelihood ratio L, whose mean is at most 1 while the mean of y is p.
+def _evidence(y: float, p: float, odds: float, tolerance: float = 1.0) -> float:
+    """The likelihood ratio L, whose mean is at most 1 while the odds of y are p's, give or take the tolerance.
 
     Beyond ``_LEAST``, p is moved inwards for the alternative for which that lowers the mean; the other learns nothing.
     """
     inner = min(max(p, _LEAST), 1 - _LEAST)
     if (p < inner and odds < 1) or (p > inner and odds > 1):
         return 1.0
-    return 1 + (odds - 1) * (y - inner) / (1 - inner + odds * inner)
+    worst = tolerance if odds > 1 else 1 / tolerance
+    tolerated = worst * inner / (1 - inner + worst * inner)
+    return 1 + (odds - 1) * (y - tolerated) / (1 - tolerated + odds * tolerated)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.drift.e_detector import ODDS, EDetector, EDetectorState, _evidence, read_state
+from scoring.quality.e_detector import ODDS, EDetector, EDetectorState, _evidence, read_state
 
 
 def labels_until_alarm(detector: EDetector, odds: float, base: float, most: int, seed: int) -> int | None:
@@ -27,6 +27,15 @@ def test_the_mean_evidence_is_at_most_one_while_the_probabilities_hold(p, odds):
     assert 0 < mean <= 1 + 1e-12
     if 1e-6 <= p <= 1 - 1e-6:
         assert mean == pytest.approx(1, abs=1e-9)
+
+
+@settings(derandomize=True, deadline=None)
+@given(p=st.floats(1e-6, 1 - 1e-6), odds=st.sampled_from(ODDS), tolerance=st.floats(1, 3), part=st.floats(-1, 1))
+def test_the_mean_evidence_is_at_most_one_while_the_odds_are_within_the_tolerance(p, odds, tolerance, part):
+    factor = tolerance**part
+    true = factor * p / (1 - p + factor * p)
+    mean = true * _evidence(1.0, p, odds, tolerance) + (1 - true) * _evidence(0.0, p, odds, tolerance)
+    assert 0 < mean <= 1 + 1e-9
 
 
 def test_the_mean_number_of_labels_before_a_false_alarm_is_at_least_what_was_asked_for():
@@ -83,6 +92,12 @@ def test_what_is_no_outcome_or_no_probability_is_refused_and_changes_nothing(y, 
     with pytest.raises(ValueError, match="from 0 to 1"):
         detector.update(y, p)
     assert detector.state() == before
+
+
+@pytest.mark.parametrize(("every", "tolerance"), [(1, 1), (float("nan"), 1), (100, 0.9), (100, float("nan"))])
+def test_a_budget_that_is_none_or_a_tolerance_below_one_is_refused(every, tolerance):
+    with pytest.raises(ValueError, match="at least"):
+        EDetector(every, tolerance)
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b'{"labels": -1, "sums": []}', b'{"labels": 1, "sums": [NaN]}'])
