@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 # What the odds may become, both ways: from a change that takes thousands of labels to find to one that takes dozens.
 ODDS = (0.25, 0.5, 1 / 1.5, 1.5, 2.0, 4.0)
@@ -123,14 +123,6 @@ class EDetector:
         if len(state.sums) != len(ODDS):
             raise ValueError(f"the state has {len(state.sums)} sums, and there are {len(ODDS)} alternatives")
         self.labels, self._sums = state.labels, list(state.sums)
-
-
-def read_state(value: bytes | str) -> EDetectorState:
-    """Parse a saved state; ValueError if it is not one."""
-    try:
-        return EDetectorState.model_validate_json(value)
-    except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"]) from error
 
 
 def _evidence(y: float, p: float, odds: float, tolerance: float = 1.0) -> float:

@@ -34,6 +34,7 @@ class QualityFacts:
         hidden_by: The decision after which no outcome is seen.
         groups: The declared groups that are inputs of the model.
         places: The place of each of them in the vector of a prediction.
+        false_alarm_every: The events for each false alarm that the monitors allow; None without monitors.
     """
 
     model: str
@@ -46,6 +47,7 @@ class QualityFacts:
     hidden_by: str | None
     groups: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    false_alarm_every: int | None = None
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
@@ -80,6 +82,7 @@ class QualityFacts:
             hidden_by=labels.hidden_by,
             groups=groups,
             places=tuple(map(model.inputs.index, groups)),
+            false_alarm_every=None if pipeline.monitors is None else pipeline.monitors.false_alarm_every,
         )
 
     @cached_property

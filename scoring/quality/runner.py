@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
@@ -245,6 +246,15 @@ class QualityRunner:
             self._standing = None
             self._wait(_PAUSE_S)
             return
+        for alarm in standing.book.watch.alarms:
+            _log.warning(
+                "labels of version %s do not agree with scores: %.4g of %s are positive, scores say %.4g",
+                alarm.at.version,
+                alarm.observed,
+                counted(alarm.labels, "label"),
+                alarm.expected,
+            )
+        self._metrics.alarmed(standing.book.watch.alarms)
         standing.book.saved()
         standing.is_saved = True
         components.watch.done(standing.positions)
