@@ -41,8 +41,8 @@ class LabelAlerts:
             "pipeline": self._pipeline.name,
             "monitor": LABELS,
             "detector": DETECTOR,
-            "statistic": alarm.statistic,
-            "threshold": alarm.threshold,
+            "statistic": alarm.found.statistic,
+            "threshold": alarm.found.threshold,
             "reference": alarm.expected,
             "current": alarm.observed,
             "event_time": alarm.at.event_time_ms,
@@ -51,10 +51,7 @@ class LabelAlerts:
             "offset": offset,
             "model": self._pipeline.model.name,
             "model_version": alarm.at.version,
-            "message": (
-                f"labels do not agree with scores: {alarm.observed:.4g} of {alarm.labels:,} are positive, scores say "
-                f"{alarm.expected:.4g}"
-            ),
+            "message": f"labels do not agree with scores: {alarm}",
         }
         value = self._encoder.encode({**content, "incident": None})
         return Produced(self._pipeline.drift_topic, partition, LABELS.encode(), value, [], now_ms, alert_id)

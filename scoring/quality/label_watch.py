@@ -18,7 +18,8 @@ from typing import NamedTuple, Self
 
 from pydantic import Field
 
-from scoring.quality.e_detector import EDetector, EDetectorState
+from penstock.counts import counted
+from scoring.quality.e_detector import Disagreement, EDetector, EDetectorState
 from scoring.quality.histograms import DAY_MS, Outcome
 from streams.definitions.base import Definition
 
@@ -62,8 +63,6 @@ class VersionWatch(Definition):
     Args:
         detector: The detector's state.
         taken: How many labels it was given, those while it rested included.
-        expected: The sum of the scores since the beginning, or the latest alarm.
-        positives: How many of these labels were positive.
         latest: The greatest event time that it was given, epoch ms, and the greatest id of that time.
         rests_until_ms: The event time before which labels are passed over.
         alarms: How many alarms there were.
@@ -71,8 +70,6 @@ class VersionWatch(Definition):
 
     detector: EDetectorState
     taken: int = 0
-    expected: float = 0.0
-    positives: int = 0
     latest: tuple[int, str] = _NEVER
     rests_until_ms: int | None = None
     alarms: int = 0
@@ -95,19 +92,25 @@ class LabelAlarm(NamedTuple):
 
     Attributes:
         at: The event at which it was found.
-        labels: How many labels led to it.
-        statistic: What reached the threshold.
-        threshold: The threshold.
-        expected: The mean score of these labels' events.
-        observed: The share of positives among them.
+        found: What the detector says.
     """
 
     at: Matured
-    labels: int
-    statistic: float
-    threshold: float
-    expected: float
-    observed: float
+    found: Disagreement
+
+    @property
+    def observed(self) -> float:
+        """The share of positives since the change began."""
+        return self.found.run.outcomes / self.found.run.labels
+
+    @property
+    def expected(self) -> float:
+        """What the scores of the same events said."""
+        return self.found.run.expected / self.found.run.labels
+
+    def __str__(self) -> str:
+        labels = counted(self.found.run.labels, "label")
+        return f"{self.observed:.4g} of the last {labels} are positive, scores say {self.expected:.4g}"
 
 
 class LabelWatch:
@@ -191,8 +194,6 @@ class _Version:
 
     detector: EDetector
     taken: int = 0
-    expected: float = 0.0
-    positives: int = 0
     latest: tuple[int, str] = _NEVER
     rests_until_ms: int | None = None
     alarms: int = 0
@@ -207,15 +208,12 @@ class _Version:
         """Give an event to the detector, unless it rests."""
         if self.rests_until_ms is not None and one.event_time_ms < self.rests_until_ms:
             return None
-        self.expected += one.score
-        self.positives += positive
         found = self.detector.update(float(positive), one.score)
         if found is None:
             return None
-        means = self.expected / found.labels, self.positives / found.labels
-        self.expected, self.positives, self.alarms = 0.0, 0, self.alarms + 1
+        self.alarms += 1
         self.rests_until_ms = one.event_time_ms + DAY_MS
-        return LabelAlarm(one, found.labels, found.statistic, found.threshold, *means)
+        return LabelAlarm(one, found)
 
     def state(self) -> VersionWatch:
         """What is to be saved."""

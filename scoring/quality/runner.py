@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
@@ -247,13 +246,7 @@ class QualityRunner:
             self._wait(_PAUSE_S)
             return
         for alarm in standing.book.watch.alarms:
-            _log.warning(
-                "labels of version %s do not agree with scores: %.4g of %s are positive, scores say %.4g",
-                alarm.at.version,
-                alarm.observed,
-                counted(alarm.labels, "label"),
-                alarm.expected,
-            )
+            _log.warning("labels of version %s do not agree with scores: %s", alarm.at.version, alarm)
         self._metrics.alarmed(standing.book.watch.alarms)
         standing.book.saved()
         standing.is_saved = True

@@ -70,6 +70,15 @@ def test_it_starts_over_after_an_alarm_and_names_the_change():
     assert all(alarm.statistic >= alarm.threshold == 1_000 for alarm in alarms)
 
 
+def test_an_alarm_says_since_when_and_what_the_labels_were_instead_of_all_since_the_beginning():
+    detector = EDetector(100_000)
+    assert not any(detector.update(float(n % 10 == 0), 0.1) for n in range(5_000))
+    found = next(alarm for n in range(1_000) if (alarm := detector.update(float(n % 3 == 0), 0.1)) is not None)
+    assert found.labels - 5_000 - 20 < found.run.labels <= found.labels - 5_000 + 20
+    assert found.run.outcomes / found.run.labels == pytest.approx(1 / 3, abs=0.05)
+    assert found.run.expected / found.run.labels == pytest.approx(0.1)
+
+
 @settings(max_examples=20, derandomize=True, deadline=None)
 @given(
     outcomes=st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1)), max_size=60), cut=st.integers(0, 60)
@@ -102,4 +111,4 @@ def test_a_budget_that_is_none_or_a_tolerance_below_one_is_refused(every, tolera
 
 def test_a_state_of_other_alternatives_is_refused():
     with pytest.raises(ValueError, match="alternatives"):
-        EDetector(100).restore(EDetectorState(labels=1, sums=(1.0,)))
+        EDetector(100).restore(EDetectorState(labels=1, sums=(1.0,), runs=()))
