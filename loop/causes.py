@@ -5,9 +5,11 @@ inputs                                         expected  realised  cause
 =============================================  ========  ========  ===================================
 one column has a fault (nulls, unit, default)  any       any       upstream fault: do not retrain
 labels have changed                            any       any       label fault: do not retrain
-shifted                                        falls     falls,    covariate shift: prepare a set
+shifted                                        falls     falls     covariate shift: prepare a set
+                                                         alike,
                                                          unknown
-any                                            holds     falls     concept drift: retrain
+any                                            any       falls     concept drift: retrain
+                                                         more
 any                                            holds     holds     scores are biased: recalibrate
 =============================================  ========  ========  ===================================
 """
@@ -43,6 +45,8 @@ _LEAST_BIAS = float(np.log(1.3))
 _SIGMAS = 4.0
 # The share of the shift that the raw column at fault must explain.
 _EXPLAINED = 0.6
+# So many inputs are named that have shifted.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,13 @@ class Evidence:
         if self.realised is None or self.realised_before is None:
             return None
         return self.realised.falls_below(self.realised_before)
+
+    @property
+    def falls_more(self) -> bool:
+        """Whether labels show less than before, and less than present scores promise."""
+        if self.realised is None or not self.realised_falls:
+            return False
+        return self.expected is None or self.realised.falls_below(self.expected)
 
     @property
     def is_biased(self) -> bool:
@@ -166,17 +177,18 @@ def _label_fault(evidence: Evidence, _roots: object) -> Verdict | None:
 def _covariate_shift(evidence: Evidence, _roots: object) -> Verdict | None:
     if evidence.expected is None or not (evidence.shifts and evidence.expected_falls):
         return None
-    if evidence.realised_falls is False:
+    if evidence.realised_falls is False or evidence.falls_more:
         return None
     why = f"the scores promise an area under the curve of only {evidence.expected.value:.3f}"
-    return Verdict("covariate-shift", [*_moved(evidence), why])
+    return Verdict("covariate-shift", [why, *_moved(evidence)])
 
 
 def _concept_drift(evidence: Evidence, _roots: object) -> Verdict | None:
-    if evidence.realised is None or not evidence.realised_falls:
+    if evidence.realised is None or not evidence.falls_more:
         return None
-    why = f"labels show an area under the curve of only {evidence.realised.value:.3f}, which the scores do not promise"
-    return Verdict("concept-drift", [*_moved(evidence), why])
+    promised = "" if evidence.expected is None else f"; the scores promise {evidence.expected.value:.3f}"
+    why = f"labels show an area under the curve of only {evidence.realised.value:.3f}{promised}"
+    return Verdict("concept-drift", [why, *_moved(evidence)])
 
 
 def _calibration(evidence: Evidence, _roots: object) -> Verdict | None:
@@ -184,14 +196,17 @@ def _calibration(evidence: Evidence, _roots: object) -> Verdict | None:
         return None
     ratio = float(np.exp(evidence.bias.value))
     why = f"there are {ratio:.2f} times as many positives as scores say, and scores rank as before"
-    return Verdict("calibration", [*_moved(evidence), why])
+    return Verdict("calibration", [why, *_moved(evidence)])
 
 
 def _unclear(evidence: Evidence, _roots: object) -> Verdict | None:
     if evidence.realised_falls is not None or not (evidence.shifts or evidence.scores_shifted):
         return None
-    return Verdict("unclear", [*_moved(evidence), "too few labels are mature to say whether quality falls"])
+    return Verdict("unclear", ["too few labels are mature to say whether quality falls", *_moved(evidence)])
 
 
 def _moved(evidence: Evidence) -> list[str]:
-    return [f"{one.column} has shifted by {one.distance:.2f} (usual: {one.usual:.2f})" for one in evidence.shifts]
+    named = evidence.shifts[:_NAMED]
+    found = [f"{one.column} has shifted by {one.distance:.2f} (usual: {one.usual:.2f})" for one in named]
+    more = len(evidence.shifts) - len(named)
+    return [*found, f"and so {'has 1 more input' if more == 1 else f'have {more} more inputs'}"] if more else found

@@ -100,6 +100,8 @@ def gather(
     registry: Registry | None = None,
     *,
     until_ms: int | None = None,
+    over_ms: int | None = None,
+    trained_to_ms: int | None = None,
 ) -> Gathered | None:
     """Read both periods, in memory for no more events than are compared; None if there is no prediction.
 
@@ -111,6 +113,9 @@ def gather(
         span_ms: How long before it the reference may begin, in ms of event time.
         registry: Finds the schemas of Confluent-framed labels.
         until_ms: Where the reference ends, if that is before the first alarm.
+        over_ms: Where the incident ends, if it has: at the first alarm of the next one.
+        trained_to_ms: The time of the last event that the version was trained on, if any: scores of events that a model
+            knows are better than it is.
 
     Raises:
         PenstockError: if a topic cannot be read.
@@ -118,20 +123,26 @@ def gather(
     pipeline, end_ms = project.pipeline, since_ms if until_ms is None else min(since_ms, until_ms)
     start = topics.starts(pipeline.predictions_topic, end_ms - span_ms - _SLACK_MS)
     present, earlier, latest = _Latest(_MOST_NOW), _Latest(_MOST_BEFORE), _Latest(_LATEST)
+    begin_ms = max(end_ms - span_ms, 0 if trained_to_ms is None else trained_to_ms + 1)
+    began_ms = None
     width = len(pipeline.model.inputs) * _INPUT.itemsize
     for one in _predictions(project, topics.read(pipeline.predictions_topic, start=start)):
         latest.add(one)
+        began_ms = one.event_time if began_ms is None else min(began_ms, one.event_time)
         # A version that was trained for an earlier definition has other inputs, whose names are not known here.
         if one.version == version and len(one.vector) == width:
             if one.event_time >= since_ms:
-                present.add(one)
-            elif end_ms - span_ms <= one.event_time < end_ms:
+                if over_ms is None or one.event_time < over_ms:
+                    present.add(one)
+            elif begin_ms <= one.event_time < end_ms:
                 earlier.add(one)
-    last = latest.ordered()
-    if not last:
+    last, reference = latest.ordered(), earlier.ordered()
+    if not last or began_ms is None:
         return None
+    if began_ms >= begin_ms:  # there is nothing older than the reference, which then includes the beginning
+        reference = _warm(project, reference, began_ms)
     return Gathered(
-        periods=_periods(project, topics, registry, earlier.ordered(), present.ordered()),
+        periods=_periods(project, topics, registry, reference, present.ordered()),
         end_ms=last[-1].event_time,
         others=sum(one.version != version for one in last) / len(last),
     )
@@ -151,6 +162,13 @@ def _periods(
         places=[f"{topic}[{partition}]@{offset}" for topic, partition, offset in (one.place for one in now)],
         begin_ms=before[0].event_time,
     )
+
+
+def _warm(project: Project, earlier: list[_Scored], began_ms: int) -> list[_Scored]:
+    """Without the first longest window since predictions began, if most remain: windows were half empty then."""
+    longest_ms = max((view.longest_window_ms or 0 for view in project.plan.views), default=0)
+    remaining = [one for one in earlier if one.event_time >= began_ms + longest_ms]
+    return remaining if 2 * len(remaining) > len(earlier) else earlier
 
 
 def _predictions(project: Project, records: Iterable[Record]) -> Iterator[_Scored]:

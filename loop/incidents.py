@@ -45,6 +45,22 @@ class Incident:
         return self.signals[0].id.startswith(SCHEDULED)
 
     @property
+    def first_ms(self) -> int:
+        """The event time of its first alarm, epoch ms."""
+        return min(signal.event_time_ms for signal in self.signals)
+
+    @property
+    def last_ms(self) -> int:
+        """The event time of its last alarm, epoch ms."""
+        return max(signal.event_time_ms for signal in self.signals)
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it is open with a cause that is known, which all later alarms belong to."""
+        known = self.diagnosis is not None and self.diagnosis.cause not in ("none", "unclear")
+        return self.is_open and known
+
+    @property
     def model_version(self) -> str:
         """The version that its first alarm is about."""
         return self.signals[0].model_version
@@ -78,14 +94,14 @@ def _add(incident: Incident, entry: Entry) -> None:
 def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now_ms: int) -> list[Entry]:
     """What to add to the log for alarms that it does not know.
 
-    An alarm belongs to the incident that an alarm has opened for its version, and that is open still. After an incident
-    was closed, alarms of up to ``quiet_ms`` of event time after its last one belong to what has been closed, and open
-    nothing.
+    An alarm belongs to the last incident of its version if it comes at most ``quiet_ms`` of event time after the last
+    alarm of that one; if that incident was closed, it opens nothing. An open incident whose cause is known takes all
+    alarms: what is at fault is so until somebody mends it.
 
     Args:
         entries: The log.
         signals: All alarms, in the order of their event times.
-        quiet_ms: How long after an incident the same version opens no other one, in ms of event time.
+        quiet_ms: How long after an alarm the next one belongs to the same incident, in ms of event time.
         now_ms: The time, epoch ms.
     """
     incidents = incidents_of(entries)
@@ -97,22 +113,27 @@ def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now
         if signal.id in known:
             continue
         known.add(signal.id)
-        if signal.model_version in opened:
-            opened[signal.model_version].append(signal)
-            continue
         incident = last.get(signal.model_version)
-        if incident is not None and incident.is_open:
-            joined.setdefault(incident.id, []).append(signal)
-        elif incident is None or signal.event_time_ms > _last_ms(incident) + quiet_ms:
-            opened[signal.model_version] = [signal]
+        if incident is None or not (incident.takes_all or signal.event_time_ms <= incident.last_ms + quiet_ms):
+            incident = last[signal.model_version] = Incident(_id(signal), now_ms, [signal])
+            opened[incident.id] = [signal]
+        elif incident.is_open:
+            incident.signals.append(signal)
+            (opened if incident.id in opened else joined).setdefault(incident.id, []).append(signal)
     return [
         *(Joined(incident=name, time_ms=now_ms, signals=tuple(found)) for name, found in joined.items()),
-        *(Opened(incident=_id(found[0]), time_ms=now_ms, signals=tuple(found)) for found in opened.values()),
+        *(Opened(incident=name, time_ms=now_ms, signals=tuple(found)) for name, found in opened.items()),
     ]
 
 
-def _last_ms(incident: Incident) -> int:
-    return max(signal.event_time_ms for signal in incident.signals)
+def successor_of(incident: Incident, incidents: Iterable[Incident]) -> Incident | None:
+    """The next incident of the same version that alarms have opened, by event time; None if it is the last one."""
+    later = [
+        one
+        for one in incidents
+        if one.model_version == incident.model_version and one.first_ms > incident.first_ms and not one.is_scheduled
+    ]
+    return min(later, key=lambda one: one.first_ms, default=None)
 
 
 def _id(first: Signal) -> str:

@@ -20,6 +20,7 @@ from loop.incidents import Incident
 from penstock.errors import PenstockError
 from penstock.time import iso
 from scoring.repository import ModelRepository
+from streams.definitions.windows import duration_text
 from streams.plan.project import Project
 
 Run = Callable[[Sequence[str]], int]
@@ -71,9 +72,34 @@ class Training:
 
     @property
     def until_ms(self) -> int:
-        """The event time up to which the new version is trained."""
+        """The time at which labels are known that the new version is trained on.
+
+        Of the events whose labels are final at the end of the period, those that become final until then are for
+        training, and the later ones for the gates.
+        """
+        begin, end = self.proposal.from_ms, self.proposal.to_ms - self._horizon_ms
+        return end - int((end - begin) * self.judged) + self._horizon_ms
+
+    def require_final_labels(self) -> None:
+        """Check that labels of the period are final at its end.
+
+        Raises:
+            PenstockError: if they are not.
+        """
         begin, end = self.proposal.from_ms, self.proposal.to_ms
-        return end - int((end - begin) * self.judged)
+        if begin + self._horizon_ms >= end:
+            raise PenstockError(
+                f"no label of the period is final at its end: labels are {duration_text(self._horizon_ms)} after their "
+                "events",
+                where=f"{self.proposal.proposal}, {iso(begin)} to {iso(end)}",
+                safe="the model that serves is as it was",
+                next="penstock retrain propose PIPELINE --from TIME --to TIME --reason TEXT, with a longer period",
+            )
+
+    @property
+    def _horizon_ms(self) -> int:
+        labels = self.project.pipeline.labels
+        return 0 if labels is None else labels.horizon or 0
 
     def version(self) -> int | None:
         """The version that answers the proposal; None if there is none yet."""
@@ -164,8 +190,10 @@ def carry_out(
         require_wanted: Called before the rollout, hours after the proposal perhaps; raises if it must not begin now.
 
     Raises:
-        PenstockError: if a command fails, or the rollout must not begin. What is done stays done.
+        PenstockError: if a command fails, the rollout must not begin, or no label of the period is final. What is done
+            stays done.
     """
+    training.require_final_labels()
     training.folder.mkdir(parents=True, exist_ok=True)
     done = training.done(incident.steps)
     for step in STEPS:

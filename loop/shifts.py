@@ -26,8 +26,10 @@ _SIGMAS = 5.0
 _CHANCE = 2.3
 # What is left of the distance once a fault is undone, at most this share of it.
 _EXPLAINED = 0.35
-# A value is a default, or null a fault, where its share has grown by so much.
+# A value is a default, or null a fault, where its share has grown by so much, and its odds so many times: values that
+# are often null by themselves, as a delay that nobody knows yet, are so more often in other weather.
 _GROWN = 0.04
+_GROWN_ODDS = 3.0
 # Between a unit and another one. Smaller factors, as of pounds or miles, are also what prices do by themselves.
 _UNITS = (10.0, 100.0, 1_000.0, 1e6, 60.0, 3_600.0, 24.0, 86_400.0, 1_024.0)
 _UNIT_TOLERANCE = 0.08
@@ -123,7 +125,7 @@ def _fault(before: Column, now: Column) -> tuple[Fault, str, int] | None:
 def _fault_of(before: Column, now: Column) -> tuple[Fault, str, int] | None:
     distance = _Reference.of(before).distance(now)
     nulls_before, nulls = _is_null(before).mean(), _is_null(now)
-    if nulls.mean() - nulls_before > _GROWN and _is_explained(before[~_is_null(before)], now[~nulls], distance):
+    if _has_grown(nulls_before, nulls.mean()) and _is_explained(before[~_is_null(before)], now[~nulls], distance):
         return "nulls", f"{nulls.mean():.0%} of the values are null, {nulls_before:.0%} before", int(np.argmax(nulls))
     return _default(before, now, distance) or _unit(before, now, distance)
 
@@ -135,10 +137,15 @@ def _default(before: Column, now: Column, distance: float) -> tuple[Fault, str, 
     values, counts = np.unique(known.astype(str) if known.dtype == object else known, return_counts=True)
     value = values[np.argmax(counts)]
     is_it, was_it = _equals(now, value), _equals(before, value)
-    if is_it.mean() - was_it.mean() <= _GROWN or not _is_explained(before[~was_it], now[~is_it], distance):
+    if not _has_grown(was_it.mean(), is_it.mean()) or not _is_explained(before[~was_it], now[~is_it], distance):
         return None
     shares = f"{is_it.mean():.0%} of the values are {value}, {was_it.mean():.0%} before"
     return "default", shares, int(np.argmax(is_it))
+
+
+def _has_grown(before: float, now: float) -> bool:
+    """Whether the share of a value has grown more than it does by itself."""
+    return now - before > _GROWN and now * (1 - before) >= _GROWN_ODDS * before * (1 - now)
 
 
 def _unit(before: Column, now: Column, distance: float) -> tuple[Fault, str, int] | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
 from loop.gathering import Periods, gather
-from loop.incidents import Incident, incidents_of, news
+from loop.incidents import Incident, incidents_of, news, successor_of
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
 from loop.records import decoded
@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 _LEAST_NOW = 1_000
 # Once other versions score so many of the latest events, the incident's version is replaced.
 _REPLACED = 0.95
+
+TrainedTo = Callable[[str], int | None]
+"""The time of the last event that a version was trained on, epoch ms; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,12 @@ def watch_once(
     limits: WatchLimits,
     now_ms: int,
     registry: Registry | None = None,
+    trained_to: TrainedTo = lambda _version: None,
 ) -> list[Entry]:
     """Take in the alarms that there are, diagnose what is open, propose what follows; returns the log.
 
-    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all.
+    ``trained_to`` says which events a version knows: these are no reference. Done twice, nothing is added the second
+    time. Killed at any moment, each addition is there whole or not at all.
 
     Raises:
         PenstockError: if a topic cannot be read or written.
@@ -63,7 +68,8 @@ def watch_once(
     entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
     for incident in list(incidents_of(entries).values()):
         if incident.is_open:
-            entries = _look_at(project, kafka, topics, limits, now_ms, registry, incident, incidents_of(entries))
+            look = _Look(project, kafka, topics, limits, now_ms, registry, trained_to)
+            entries = _look_at(look, incident, incidents_of(entries))
     return entries
 
 
@@ -82,19 +88,35 @@ def _is_fault(diagnosis: Diagnosed | None) -> bool:
     return diagnosis is not None and diagnosis.cause in ("upstream-fault", "label-fault")
 
 
-def _look_at(
-    project: Project,
-    kafka: KafkaAccess,
-    topics: Topics,
-    limits: WatchLimits,
-    now_ms: int,
-    registry: Registry | None,
-    incident: Incident,
-    earlier: Mapping[str, Incident],
-) -> list[Entry]:
-    since_ms = min(signal.event_time_ms for signal in incident.signals)
+@dataclass(frozen=True)
+class _Look:
+    """The arguments of :func:`watch_once`."""
+
+    project: Project
+    kafka: KafkaAccess
+    topics: Topics
+    limits: WatchLimits
+    now_ms: int
+    registry: Registry | None
+    trained_to: TrainedTo
+
+
+def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
+    project, now_ms, limits = look.project, look.now_ms, look.limits
+    since_ms = incident.first_ms
     until_ms = _well_until(earlier, incident)
-    gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry, until_ms=until_ms)
+    next_one = successor_of(incident, earlier.values())
+    gathered = gather(
+        project,
+        look.topics,
+        incident.model_version,
+        since_ms,
+        limits.span_ms,
+        look.registry,
+        until_ms=until_ms,
+        over_ms=None if next_one is None else next_one.first_ms,
+        trained_to_ms=look.trained_to(incident.model_version),
+    )
     periods = None if gathered is None else gathered.periods
     diagnosed = None
     if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain
@@ -111,6 +133,9 @@ def _look_at(
         if gathered is not None and gathered.others >= _REPLACED:
             why = f"other versions than {incident.model_version} score now"
             return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
+        if next_one is not None and _says_nothing(present.diagnosis):
+            why = "its alarms have ended, and nothing had changed that matters"
+            return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
         if gathered is not None and periods is not None:
             proposal = proposal_for(
                 present,
@@ -123,7 +148,7 @@ def _look_at(
             added += [proposal] if proposal is not None else []
         return added
 
-    entries = extend(kafka, project.pipeline, decide)
+    entries = extend(look.kafka, project.pipeline, decide)
     if diagnosed is not None:
         _log.info("incident %s: %s (%s)", incident.id, diagnosed.cause, "; ".join(diagnosed.why))
     return entries
@@ -148,6 +173,11 @@ def _diagnosed(project: Project, incident: Incident, periods: Periods, now_ms: i
         shares={name: round(share, 4) for name, share in (verdict.shares or {}).items()},
         mature=len(periods.now.matured()),
     )
+
+
+def _says_nothing(diagnosis: Diagnosed | None) -> bool:
+    """Whether nothing is to be done about an incident whose alarms have ended, or too few events tell."""
+    return diagnosis is None or diagnosis.cause == "none"
 
 
 def _is_news(before: Diagnosed | None, now: Diagnosed) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from functools import partial
 
 import click
 from rich.table import Table
@@ -26,6 +27,7 @@ from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from penstock.time import iso
 from schemas.registry import registry_schemas
+from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.plan.project import Project, open_project
 
@@ -93,7 +95,8 @@ def watch(
 
     def look() -> None:
         topics, registry = topics_of(settings.kafka.access, archive), registry_schemas(settings.schema_registry_url)
-        entries = watch_once(project, settings.kafka.access, topics, limits, time.time_ns() // 1_000_000, registry)
+        now_ms, trained_to = time.time_ns() // 1_000_000, partial(_trained_to, settings, project)
+        entries = watch_once(project, settings.kafka.access, topics, limits, now_ms, registry, trained_to)
         found = [incident for incident in incidents_of(entries).values() if incident.is_open]
         _log.info("%s open", counted(len(found), "incident"))
 
@@ -194,6 +197,14 @@ def _find(pipeline: str, name: str) -> Incident:
             f"there is no incident {name}; there are: {known}", where=pipeline, next="penstock incidents list PIPELINE"
         )
     return found[name]
+
+
+def _trained_to(settings: Settings, project: Project, version: str) -> int | None:
+    """The time of the last event that a version was trained on; None if it is not known, or the version is gone."""
+    repository, model = ModelRepository(settings.model_repository), project.pipeline.model.name
+    if not version.isdecimal() or int(version) not in repository.versions(model):
+        return None
+    return repository.manifest(model, int(version)).trained_to_ms
 
 
 def _require_monitors(project: Project) -> None:

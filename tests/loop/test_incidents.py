@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from loop.entries import Closed, Diagnosed, Entry, Joined, Opened, Proposed, Signal, Stepped, decode, encode
-from loop.incidents import SCHEDULED, incidents_of, news
+from loop.incidents import SCHEDULED, incidents_of, news, successor_of
 from loop.proposals import cloud_event, open_proposals, proposal_for
 from loop.story import Version, incident_of, story
 from penstock.errors import PenstockError
@@ -37,11 +37,26 @@ def close(log: list[Entry]) -> list[Entry]:
     return [*log, Closed(incident=log[0].incident, time_ms=8, author="ada", reason="mended")]
 
 
-def test_alarms_of_a_version_are_one_incident_while_it_is_open():
-    log = after(after([], alarm(1), alarm(2, 1)), alarm(3, 100))
+def test_alarms_of_a_version_with_no_quiet_day_between_them_are_one_incident():
+    log = after(after([], alarm(1), alarm(2, 1)), alarm(3, 20))
     (incident,) = incidents_of(log).values()
     assert [one.id for one in incident.signals] == ["a1", "a2", "a3"]
     assert [type(entry) for entry in log] == [Opened, Joined]
+
+
+def test_an_alarm_after_a_quiet_day_opens_an_incident_of_its_own():
+    log = after([], alarm(1), alarm(2, 5), alarm(3, 40), alarm(4, 50))
+    first, second = incidents_of(log).values()
+    assert [[one.id for one in incident.signals] for incident in (first, second)] == [["a1", "a2"], ["a3", "a4"]]
+    assert successor_of(first, (first, second)) is second
+    assert successor_of(second, (first, second)) is None
+
+
+@pytest.mark.parametrize(("cause", "incidents"), [("upstream-fault", 1), ("unclear", 2), ("none", 2)])
+def test_an_open_incident_whose_cause_is_known_takes_later_alarms_too(cause, incidents):
+    log = after([], alarm(1))
+    known = Diagnosed(incident=log[0].incident, time_ms=8, cause=cause, action="wait", why=())
+    assert len(incidents_of(after([*log, known], alarm(2, 100)))) == incidents
 
 
 def test_alarms_that_are_known_add_nothing():

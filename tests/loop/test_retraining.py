@@ -48,7 +48,10 @@ class World:
             ),
         )
         project: Any = SimpleNamespace(
-            reference="taps.py", pipeline=SimpleNamespace(name="taps", model=SimpleNamespace(name="taps"))
+            reference="taps.py",
+            pipeline=SimpleNamespace(
+                name="taps", model=SimpleNamespace(name="taps"), labels=SimpleNamespace(horizon=None)
+            ),
         )
         self.training = Training(project, PROPOSAL, folder / "ret-1", repository, champion=1)
 
@@ -186,6 +189,20 @@ def test_what_there_is_already_is_no_failure(tmp_path):
 
 def test_the_latest_quarter_is_judged_and_not_trained_on(tmp_path):
     assert World(tmp_path).training.until_ms == 1_750
+
+
+def test_of_the_events_whose_labels_are_final_at_the_end_the_latest_quarter_is_judged(tmp_path):
+    world = World(tmp_path)
+    world.training.project.pipeline.labels.horizon = 200  # final are those of events before 1,800
+    assert world.training.until_ms - 200 == 1_600
+
+
+def test_a_period_of_which_no_label_is_final_is_refused_before_anything_is_computed(tmp_path):
+    world = World(tmp_path)
+    world.training.project.pipeline.labels.horizon = 1_000
+    with pytest.raises(PenstockError, match="no label of the period is final"):
+        world.carry_out()
+    assert world.ran == []
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -159,3 +159,31 @@ def test_when_a_fault_is_mended_the_recovery_is_no_fault(watched):
     second = watched.look()
     assert second.id != first.id
     assert second.diagnosis.cause == "none"
+
+
+def test_an_incident_whose_alarms_ended_is_judged_on_its_own_events_and_closed_if_nothing_had_changed(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500)
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    later = watched.look()
+    earlier, _ = incidents_of(watched.log).values()
+    assert (earlier.diagnosis.cause, earlier.is_open) == ("none", False)
+    assert (later.diagnosis.cause, later.is_open) == ("upstream-fault", True)
+
+
+def test_where_features_began_the_first_longest_window_is_no_reference(watched):
+    topics: Any = FakeTopics(watched.taps)
+    found = gathering.gather(watched.taps.project, topics, "1", time_of(4_000), 60 * HORIZON_MS)
+    assert found.periods.begin_ms == time_of(60)
+    later = gathering.gather(watched.taps.project, topics, "1", time_of(4_000), 2_000 * STEP_MS)
+    assert later.periods.begin_ms == time_of(2_000)
+
+
+def test_events_that_the_version_was_trained_on_are_no_reference(watched):
+    topics: Any = FakeTopics(watched.taps)
+    trained_to_ms = time_of(3_000)
+    found = gathering.gather(
+        watched.taps.project, topics, "1", time_of(4_000), 60 * HORIZON_MS, trained_to_ms=trained_to_ms
+    )
+    assert found.periods.begin_ms == time_of(3_001)

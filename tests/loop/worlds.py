@@ -152,6 +152,18 @@ def injected(seed: int) -> list[tuple[str, Cause, Sample, Sample]]:
             calm(moved=rng.uniform(-0.5, 1.5), spread=rng.uniform(0.2, 0.5)),
         ),
         ("concept", "concept-drift", before, calm(slope=rng.uniform(0.0, 0.4), risk=rng.uniform(0.0, 0.8))),
+        (
+            "concept, and other inputs",
+            "concept-drift",
+            before,
+            calm(slope=rng.uniform(-0.2, 0.2), spread=rng.uniform(0.4, 0.6), moved=rng.uniform(0.3, 0.8)),
+        ),
+        (
+            "nulls that are usual",
+            "none",
+            nulls(rng, before, "event.age_days", usual := rng.uniform(0.3, 0.5)),
+            nulls(rng, now, "event.age_days", usual + rng.uniform(0.06, 0.15)),
+        ),
         ("prior", "calibration", before, calm(risk=rng.uniform(0.7, 1.2))),
     ]
 
