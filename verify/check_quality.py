@@ -259,7 +259,7 @@ def _too_late(predictions: Iterable[Published], labels: LabelHistory, declared: 
 
 
 def _are_edges(edges: Sequence[float], threshold: float) -> bool:
-    wanted = sorted({*(1 / (1 + math.exp(-n / 5)) for n in range(-45, 46)), threshold})
+    wanted = sorted({*(1 / (1 + math.exp(-n / 5)) for n in range(-75, 76)), threshold})
     return len(edges) == len(wanted) and all(abs(a - b) < _TOLERANCE for a, b in zip(edges, wanted, strict=True))
 
 

@@ -117,7 +117,7 @@ class Event:
         """Take a label."""
         held = self.labels.get(label.known_at_ms)
         if held is None or label.rank > held.rank:
-            self.labels[label.known_at_ms] = label
+            self.labels[label.known_at_ms] = label._replace(event_id=self.event_id)  # one text for both, in memory
 
     def truth(self, horizon_ms: int) -> bool | None:
         """The latest of its labels that came within the horizon; None if none did, or it withdraws the others."""

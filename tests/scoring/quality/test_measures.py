@@ -50,6 +50,14 @@ def test_measures_are_those_of_scikit_learn_within_the_binning(seed, rate, noise
     assert found["cost"].estimate == pytest.approx((flagged != truth).mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize(("rate", "base"), [(-6.3, 0.01), (-9.2, 0.0007)])
+def test_bins_are_fine_enough_for_the_scores_of_a_rare_class(rate, base):
+    scores, truth = world(1, n=60_000, rate=rate, noise=2.0)
+    assert truth.mean() == pytest.approx(base, rel=0.3)
+    found = measure([("1", histogram(scores, truth))], FACTS.first_positive)["auc"].estimate
+    assert abs(found - roc_auc_score(truth, scores)) < 0.001
+
+
 def test_scores_that_are_centres_of_bins_give_scikit_learns_numbers_exactly():
     rng = np.random.default_rng(5)
     scores = rng.choice([0.02, 0.2, 0.4, 0.7, 0.95], 500)
