@@ -174,9 +174,16 @@ class LabelWatch:
         self.alarms.clear()
         self.changed_odd.clear()
 
-    def statistics(self) -> dict[str, tuple[float, float]]:
-        """How far the detector of each version is, and its threshold."""
-        return {name: (one.detector.statistic, one.detector.threshold) for name, one in self._versions.items()}
+    def content(self) -> dict[str, dict[str, float]]:
+        """Of each version how many labels it was given, its alarms, and how far it is from the next one: 1 would be one."""
+        return {
+            name: {
+                "labels": one.taken,
+                "alarms": one.alarms,
+                "part": one.detector.statistic / one.detector.threshold,
+            }
+            for name, one in sorted(self._versions.items())
+        }
 
     def _is_odd(self, event_id: str, taken: Taken) -> None:
         if event_id in self.odd:

@@ -90,8 +90,8 @@ class QualityMetrics:
         self._late.set(book.late)
         self._unmatched.set(book.unmatched)
         self._odd.labels(self._pipeline).set(len(book.watch.odd))
-        for version, (statistic, threshold) in book.watch.statistics().items():
-            self._statistic.labels(self._pipeline, version).set(statistic / threshold)
+        for version, one in book.watch.content().items():
+            self._statistic.labels(self._pipeline, version).set(one["part"])
             self._alarms.labels(self._pipeline, version)  # there before the first
         for family in (self._estimate, self._low, self._high, self._expected, self._of_training):
             family.clear()

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from scoring.quality.histograms import Entry, Histogram
-from scoring.quality.measures import Classes, auc_resolution, expect, measure, wilson
+from scoring.quality.measures import Classes, auc_resolution, expect, measure
 from tests.scoring.quality.quality_worlds import facts
 
 FACTS = facts()
@@ -141,11 +141,6 @@ def test_a_perfect_auc_of_few_events_has_a_wide_interval():
     found = measure([("1", histogram([0.1] * 5 + [0.9] * 5, [False] * 5 + [True] * 5))], FACTS.first_positive)["auc"]
     assert (found.estimate, found.high) == (1, 1)
     assert found.low < 0.7
-
-
-def test_wilson_is_the_textbooks():
-    interval = wilson(0.1, 100)
-    assert interval == pytest.approx((0.1, 0.0552, 0.1744), abs=1e-4)
 
 
 def test_the_interval_of_the_auc_is_delongs_pair_by_pair():
