@@ -134,8 +134,16 @@ def evidence_of(before: Sample, now: Sample) -> Evidence:
         expected=None if calibration is None else expected(now, calibration),
         realised_before=realised(before),
         realised=realised(now),
-        bias=None if calibration is None else bias(now, calibration),
+        bias=None if calibration is None else _bias(before, now, calibration),
     )
+
+
+def _bias(before: Sample, now: Sample, calibration: Calibration) -> Estimate | None:
+    """The bias with the error of the reference, too: a short one, or one in a wave, is badly calibrated itself."""
+    found, own = bias(now, calibration), bias(before, calibration)
+    if found is None or own is None:
+        return None
+    return replace(found, error=float(np.hypot(found.error, own.error)))
 
 
 def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict:
@@ -153,20 +161,27 @@ def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict
 
 
 def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict | None:
-    """The fault whose raw column explains most of the shift; traffic that grows meanwhile does not hide it."""
+    """The fault whose raw column explains most of the shift; traffic that grows meanwhile does not hide it.
+
+    Windows may be empty because nothing happened. So a fault of theirs counts only if an input that is the event's own
+    value of the column has one, too, or the model has no such input.
+    """
     total = sum(one.excess for one in evidence.shifts)
+    faulty = {shift.column for shift in evidence.shifts if shift.fault is not None}
     for shift in evidence.shifts:
-        if shift.fault is None:
+        columns = roots.get(shift.column, {shift.column})
+        own = {name for name, of in roots.items() if name.startswith("event.") and of & columns}
+        if shift.fault is None or (own and not own & faulty):
             continue
         explained = {
             column: sum(one.excess for one in evidence.shifts if column in roots.get(one.column, {one.column}))
-            for column in roots.get(shift.column, {shift.column})
+            for column in columns
         }
         most = max(explained.values())
         if most >= _EXPLAINED * total:
-            columns = sorted(column for column, excess in explained.items() if excess == most)
+            named = sorted(column for column, excess in explained.items() if excess == most)
             by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
-            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(columns))
+            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(named))
     return None
 
 

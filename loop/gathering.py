@@ -53,11 +53,13 @@ class Gathered:
 
     Attributes:
         periods: Its two periods; None if one of them is empty.
+        begin_ms: The event time of the first prediction of the span before the incident, by any version, epoch ms.
         end_ms: The event time up to which the topic has come, epoch ms.
         others: The share of the latest events that other versions have scored.
     """
 
     periods: Periods | None
+    begin_ms: int
     end_ms: int
     others: float
 
@@ -143,6 +145,7 @@ def gather(
         reference = _warm(project, reference, began_ms)
     return Gathered(
         periods=_periods(project, topics, registry, reference, present.ordered()),
+        begin_ms=max(began_ms, end_ms - span_ms),
         end_ms=last[-1].event_time,
         others=sum(one.version != version for one in last) / len(last),
     )

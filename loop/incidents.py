@@ -92,7 +92,9 @@ def _add(incident: Incident, entry: Entry) -> None:
 
 
 def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now_ms: int) -> list[Entry]:
-    """What to add to the log for alarms that it does not know.
+    """What to add to the log for alarms that it does not know, up to the first one that opens an incident of its own.
+
+    Later alarms wait until the cause of that incident was sought, as they may belong to it: then ask again.
 
     An alarm belongs to the last incident of its version if it comes at most ``quiet_ms`` of event time after the last
     alarm of that one; if that incident was closed, it opens nothing. An open incident whose cause is known takes all
@@ -115,6 +117,8 @@ def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now
         known.add(signal.id)
         incident = last.get(signal.model_version)
         if incident is None or not (incident.takes_all or signal.event_time_ms <= incident.last_ms + quiet_ms):
+            if opened:
+                break
             incident = last[signal.model_version] = Incident(_id(signal), now_ms, [signal])
             opened[incident.id] = [signal]
         elif incident.is_open:
@@ -126,14 +130,20 @@ def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now
     ]
 
 
-def successor_of(incident: Incident, incidents: Iterable[Incident]) -> Incident | None:
-    """The next incident of the same version that alarms have opened, by event time; None if it is the last one."""
-    later = [
-        one
-        for one in incidents
-        if one.model_version == incident.model_version and one.first_ms > incident.first_ms and not one.is_scheduled
-    ]
-    return min(later, key=lambda one: one.first_ms, default=None)
+def over_ms(incident: Incident, signals: Iterable[Signal]) -> int | None:
+    """When an incident was over, epoch ms: at the next alarm of its version that is none of its own; None if none came.
+
+    Args:
+        incident: The incident.
+        signals: All alarms.
+    """
+    own = {signal.id for signal in incident.signals}
+    later = (
+        signal.event_time_ms
+        for signal in signals
+        if signal.model_version == incident.model_version and signal.id not in own
+    )
+    return min((at_ms for at_ms in later if at_ms > incident.last_ms), default=None)
 
 
 def _id(first: Signal) -> str:

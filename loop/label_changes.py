@@ -16,6 +16,8 @@ from loop.shifts import is_shifted
 
 # Labels that come for fewer of the mature events, by so much, are missing.
 _MISSING = 0.05
+# A median delay that changes by a smaller factor is none of a feed: flights, too, take longer in some weeks.
+_LEAST_FACTOR = 1.5
 # A feed that loses less than a quarter is not told from chance.
 _LOST = 0.75
 _STRATA = 3
@@ -40,8 +42,10 @@ def label_change(before: Sample, now: Sample, calibration: Calibration | None) -
     for label in (0.0, 1.0):
         old, new = (sample.delays[sample.labels == label] for sample in (before, now))
         if min(len(old), len(new)) >= _LEAST_EXPECTED and is_shifted(old, new)[0]:
-            late, usual = _text(np.median(new)), _text(np.median(old))
-            return LabelChange(f"the median label {label:.0f} comes after {late}, after {usual} before")
+            late, usual = float(np.median(new)), float(np.median(old))
+            if max(late, usual) >= _LEAST_FACTOR * min(late, usual):
+                times = f"after {_text(late)}, after {_text(usual)} before"
+                return LabelChange(f"the median label {label:.0f} comes {times}")
     return None if calibration is None else _lost(now.matured(), calibration)
 
 

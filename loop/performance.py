@@ -85,7 +85,10 @@ def expected(sample: Sample, calibration: Calibration) -> Estimate | None:
 
 
 def bias(sample: Sample, calibration: Calibration) -> Estimate | None:
-    """The logarithm of positives counted over positives expected of the mature events; None if too few are known."""
+    """The logarithm of positives counted over positives expected of the mature events; None if too few are known.
+
+    Its error does not include that of the calibration, which is the error of the bias of the calibration's own events.
+    """
     known = sample.matured()
     if known.labels.sum() < _LEAST_OF_A_CLASS:
         return None

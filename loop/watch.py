@@ -10,7 +10,7 @@ from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
 from loop.gathering import Periods, gather
-from loop.incidents import Incident, incidents_of, news, successor_of
+from loop.incidents import Incident, incidents_of, news, over_ms
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
 from loop.records import decoded
@@ -65,12 +65,16 @@ def watch_once(
     """
     pipeline = project.pipeline
     alarms = sorted(_alarms(topics.read(pipeline.drift_topic)), key=lambda one: (one.event_time_ms, one.id))
-    entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
-    for incident in list(incidents_of(entries).values()):
-        if incident.is_open:
-            look = _Look(project, kafka, topics, limits, now_ms, registry, trained_to)
-            entries = _look_at(look, incident, incidents_of(entries))
-    return entries
+    look = _Look(project, kafka, topics, limits, now_ms, registry, trained_to, alarms)
+    looked_at: set[str] = set()
+    while True:
+        entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
+        for incident in list(incidents_of(entries).values()):
+            if incident.is_open and incident.id not in looked_at:
+                looked_at.add(incident.id)
+                entries = _look_at(look, incident, incidents_of(entries))
+        if not news(entries, alarms, limits.quiet_ms, now_ms):
+            return entries
 
 
 def _well_until(known: Mapping[str, Incident], incident: Incident) -> int | None:
@@ -99,13 +103,14 @@ class _Look:
     now_ms: int
     registry: Registry | None
     trained_to: TrainedTo
+    alarms: Sequence[Signal]
 
 
 def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
     project, now_ms, limits = look.project, look.now_ms, look.limits
     since_ms = incident.first_ms
     until_ms = _well_until(earlier, incident)
-    next_one = successor_of(incident, earlier.values())
+    ended_ms = over_ms(incident, look.alarms)
     gathered = gather(
         project,
         look.topics,
@@ -114,7 +119,7 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
         limits.span_ms,
         look.registry,
         until_ms=until_ms,
-        over_ms=None if next_one is None else next_one.first_ms,
+        over_ms=ended_ms,
         trained_to_ms=look.trained_to(incident.model_version),
     )
     periods = None if gathered is None else gathered.periods
@@ -133,14 +138,14 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
         if gathered is not None and gathered.others >= _REPLACED:
             why = f"other versions than {incident.model_version} score now"
             return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
-        if next_one is not None and _says_nothing(present.diagnosis):
+        if ended_ms is not None and _says_nothing(present.diagnosis):
             why = "its alarms have ended, and nothing had changed that matters"
             return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
         if gathered is not None and periods is not None:
             proposal = proposal_for(
                 present,
                 log,
-                from_ms=periods.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
+                from_ms=gathered.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
                 to_ms=gathered.end_ms + 1,
                 cool_down_ms=limits.cool_down_ms,
                 now_ms=now_ms,

@@ -21,6 +21,7 @@ from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
 from verify.check_gates import check_gates
+from verify.check_loop import LoopFindings, check_loop
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
 from verify.check_quality import check_quality
@@ -37,6 +38,7 @@ from verify.dead_letters import read_letter
 from verify.findings import MAX_EXAMPLES, Findings
 from verify.hosted import HostedScorers, Scorer, nobody
 from verify.labels import LabelHistory, known_labels, label_history
+from verify.loop_quality import Area, Stage, loop_quality
 from verify.measured import Measured
 from verify.model_versions import ModelVersions
 from verify.published import Position, Published
@@ -168,6 +170,7 @@ def judge(
     counted = check_quality(project, run, read_labels)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
+    loop = check_loop(pipeline.incidents_topic, run.incidents, run.alerts, rollout.log.changes)
     for place in run.unreadable:
         of_topic = {"features": features, "predictions": scored}.get(place.partition("[")[0], rollout)
         of_topic.mismatch(f"{place}: is not a record that Penstock publishes")
@@ -194,6 +197,7 @@ def judge(
         gates,
         counted,
         drift,
+        loop,
     ]
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
@@ -247,6 +251,12 @@ def judge(
         gate_mismatches=gates.mismatches,
         quality_histograms=counted.histograms,
         quality_mismatches=counted.mismatches,
+        incidents=loop.incidents,
+        incident_causes=dict(loop.causes),
+        incident_mismatches=loop.mismatches,
+        retrained_version=None if loop.retrained is None else str(loop.retrained),
+        loop_seconds=loop.seconds,
+        quality=_loop_quality(project, run, measured, loop, read_labels),
         drift_from_ms=drift_from_ms,
         drift_alerts=drift.alerts,
         drift_incidents=drift.incidents,
@@ -390,6 +400,30 @@ def _quality(
         auc=_auc(truth, later),
         auc_without_windows=None if baseline is None else round(float(roc_auc_score(truth, baseline)), 4),
         evaluated=len(later),
+    )
+
+
+def _loop_quality(
+    project: Project,
+    run: RunData,
+    measured: Measured | None,
+    loop: LoopFindings,
+    read_labels: Callable[[Sequence[Record]], LabelHistory],
+) -> dict[Stage, Area] | None:
+    """The areas before drift, in it, and after retraining; None if no drift was injected, or nothing was retrained."""
+    labels = project.pipeline.labels
+    if labels is None or labels.task == "regression" or measured is None or measured.drift_from_ms is None:
+        return None
+    if loop.retrained is None or loop.replaced is None:
+        return None
+    return loop_quality(
+        run.predictions,
+        labels,
+        read_labels(run.labels),
+        trained_until_ms=measured.trained_until_ms,
+        drift_from_ms=measured.drift_from_ms,
+        replaced=loop.replaced,
+        retrained=loop.retrained,
     )
 
 

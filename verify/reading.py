@@ -102,6 +102,7 @@ def read_run(
             states=records(pipeline.drift_state_topic) if has_monitors else (),
             labels=() if labels is None else records(labels.topic),
             quality=() if labels is None else records_if_any(pipeline.quality_topic),
+            incidents=records_if_any(pipeline.incidents_topic) if has_monitors else (),
             redis=vectors,
             backfills=[read_backfill_data(one) for one in backfills],
             built_sets=[read_built_set(one) for one in built_sets],

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, computed_field
 
 from penstock.counts import counted
+from verify.loop_quality import Area, Stage
 
 Verdict: TypeAlias = Literal["passed", "failed", "incomplete"]
 
@@ -83,6 +84,11 @@ class PipelineReport(BaseModel):
 
     ``quality_histograms`` counts the histograms of scores by outcome that were counted again.
 
+    ``incidents`` counts those that alerts have opened, ``incident_causes`` by their last cause. ``retrained_version``
+    is the version that an incident has led to and that was promoted, ``loop_seconds`` the time from its first alert to
+    the promotion. ``quality`` has the area under the ROC curve by final labels: of the replaced version before the
+    injected drift and in it, and of the retrained version, whenever it scored.
+
     ``cassandra_rows`` counts rows whose keys were compared; of ``cassandra_rows_compared`` every column was.
     ``cassandra_refused`` counts records that have a dead letter of the sink in place of their rows.
 
@@ -140,6 +146,12 @@ class PipelineReport(BaseModel):
     gate_mismatches: int = 0
     quality_histograms: int = 0
     quality_mismatches: int = 0
+    incidents: int = 0
+    incident_causes: dict[str, int] = {}
+    incident_mismatches: int = 0
+    retrained_version: str | None = None
+    loop_seconds: float | None = None
+    quality: dict[Stage, Area] | None = None
     drift_from_ms: int | None
     drift_alerts: int
     drift_incidents: int
@@ -178,6 +190,7 @@ class PipelineReport(BaseModel):
             "built_set_mismatches": "rows or hashes of training sets are not those of a second build",
             "gate_mismatches": "reports of gates or promotions do not hold",
             "quality_mismatches": "histograms of quality are not those of the predictions and labels",
+            "incident_mismatches": "entries of the log of incidents do not hold",
             "drift_alerts_missing": "drift alerts are missing",
             "drift_alerts_extra": "drift alerts are not given by a replay of the records",
             "drift_alert_duplicates": "drift alerts were published more than once",

@@ -84,6 +84,7 @@ class RunData:
         states: The topic of the drift app's states.
         labels: The labels topic.
         quality: The topic of histograms of quality.
+        incidents: The log of incidents.
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
         keyspace: The keyspace that they are in.
@@ -110,6 +111,7 @@ class RunData:
     states: Sequence[Record] = ()
     labels: Sequence[Record] = ()
     quality: Sequence[Record] = ()
+    incidents: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     keyspace: str = ""

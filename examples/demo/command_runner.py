@@ -44,16 +44,17 @@ class CommandRunner:
     ) -> None:
         self.stop_all()
 
-    def call(self, name: str, *arguments: str, idle: Callable[[], None] | None = None) -> None:
+    def call(self, name: str, *arguments: str, idle: Callable[[], None] | None = None, code: int = 0) -> None:
         """Run ``penstock ARGUMENTS`` and wait until it exits.
 
         Args:
             name: Name of its log, to which a second call appends.
             arguments: Arguments of the command.
             idle: Called while waiting, instead of the ``idle`` of this object.
+            code: The exit status that it must have.
 
         Raises:
-            PenstockError: if the command fails; it contains the end of the log.
+            PenstockError: if it ends with another one; it contains the end of the log.
         """
         with self._log(name).open("ab") as log:
             command = subprocess.Popen(
@@ -69,8 +70,8 @@ class CommandRunner:
                     time.sleep(_POLL_S)
             finally:
                 _end(command)
-        if command.returncode:
-            raise self._failure(name, f"`penstock {' '.join(arguments)}` failed with exit status {command.returncode}")
+        if command.returncode != code:
+            raise self._failure(name, f"`penstock {' '.join(arguments)}` ended with exit status {command.returncode}")
 
     def start(self, name: str, *arguments: str) -> None:
         """Start ``penstock ARGUMENTS`` in the background; a second start appends to the same log."""

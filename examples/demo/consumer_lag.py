@@ -10,7 +10,7 @@ from streams.definitions.pipeline import Pipeline
 
 # Names of the consumers, as in their consumer groups.
 JOB = "features"
-SCORER, REDIS, CASSANDRA, DRIFT = "scorer", "sink-redis", "sink-cassandra", "drift"
+SCORER, REDIS, CASSANDRA, DRIFT, QUALITY = "scorer", "sink-redis", "sink-cassandra", "drift", "quality"
 
 
 class ConsumerLags:
@@ -24,7 +24,10 @@ class ConsumerLags:
         self._pipeline = pipeline.name
         self._job = job
         self._features, self._predictions = pipeline.features_topic, pipeline.predictions_topic
-        topics = (pipeline.source.topic, self._features, self._predictions)
+        shadow, labels = pipeline.shadow_topic, pipeline.labels
+        joined = () if labels is None else (labels.topic,)
+        topics = (pipeline.source.topic, self._features, self._predictions, shadow, *joined)
+        self._transactional = {self._predictions, shadow}
         self._lag = Lag(kafka, dict.fromkeys(topics, pipeline.source.partitions))
         self.feature_records = 0
         both = (self._features, self._predictions)
@@ -34,6 +37,7 @@ class ConsumerLags:
             REDIS: (self._features,),
             CASSANDRA: both,
             DRIFT: both,
+            QUALITY: (self._predictions, shadow, *joined),
         }
         self._started = [JOB]
 
@@ -59,7 +63,7 @@ class ConsumerLags:
     def _behind(self, name: str, topic: str, ends: dict[int, int]) -> int:
         committed = self._lag.committed_offsets(group_of(self._pipeline, name), topic)
         # A transactional topic ends in a commit marker, which is not a record.
-        markers = 1 if topic == self._predictions else 0
+        markers = 1 if topic in self._transactional else 0
         done = dict.fromkeys(ends, 0) | committed
         if name == JOB:
             done = {

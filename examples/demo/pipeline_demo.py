@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from deploy.local.services.service import HOST
 from examples.demo.command_runner import CommandRunner
-from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, REDIS, SCORER, ConsumerLags
+from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, QUALITY, REDIS, SCORER, ConsumerLags
 from examples.demo.job_progress import JobProgress
+from examples.demo.loop_act import Expected, LoopAct
 from examples.demo.output_readers import AlertReader, PredictionReader
 from examples.demo.producer import DemoProducer
 from examples.demo.rollout_act import Candidate, RolloutAct, Traffic
@@ -38,8 +39,9 @@ class DemoParameters:
     """The demo's parameters for one pipeline.
 
     ``train``, ``burst`` and ``live`` are numbers of messages. ``drift_from_ms`` is the event time at which the
-    generated data drifts, None without drift. ``candidates`` are rolled out after the live phase, while traffic goes on
-    at ``shadow_per_second`` messages in shadow, and ``live_per_second`` otherwise.
+    generated data drifts, None without drift. ``expected`` says what its alerts must lead to after the live phase; then
+    ``candidates`` are rolled out. Traffic goes on meanwhile: ``shadow_per_second`` messages while the cause is sought
+    and a version is in shadow, and ``live_per_second`` otherwise.
     """
 
     pipeline: str
@@ -50,6 +52,7 @@ class DemoParameters:
     live: int
     live_per_second: float = 400.0
     drift_from_ms: int | None = None
+    expected: Expected | None = None
     candidates: tuple[Candidate, ...] = ()
     shadow_per_second: float = 1_500.0
 
@@ -169,6 +172,10 @@ class _PipelineDemo:
         self._commands.start("scorer", "scorer", "run", name)
         self._lags.add(SCORER)
         final_consumers = [REDIS, CASSANDRA]
+        if self._pipeline.labels is not None and self._pipeline.labels.horizon is not None:
+            self._commands.start("quality", "quality", "run", name)
+            self._lags.add(QUALITY)
+            final_consumers.append(QUALITY)
         if self._pipeline.monitors is not None:
             self._commands.start("drift", "drift", "run", name)
             self._lags.add(DRIFT)
@@ -189,7 +196,7 @@ class _PipelineDemo:
         predictions.recent_ms.clear()
         predictions.measuring = True
         self.produce(islice(messages, parameters.live), parameters.live_per_second)
-        rollouts_from = self._roll_out(messages) if parameters.candidates else None
+        rollouts_from = self._answer_alerts(messages)
         self.begin("catch up", "stop the job with a savepoint")
         self._wait("features of the live events", JOB)
         # When it has stopped, all that it has computed is on the features topic.
@@ -207,22 +214,39 @@ class _PipelineDemo:
             rollouts_from_ms=rollouts_from,
         )
 
-    def _roll_out(self, messages: Iterator[Message]) -> int:
-        """Roll the candidates out, and return the event time from which on other versions scored, too."""
+    def _answer_alerts(self, messages: Iterator[Message]) -> int | None:
+        """Find out why alerts came, and roll out what was trained anew, and the candidates.
+
+        Returns the event time from which on other versions scored, too; None if none did.
+        """
         parameters, predictions = self._parameters, self._predictions
         assert predictions is not None
+        if parameters.expected is None:
+            return None
         self._wait("predictions of the live events", JOB, SCORER)
         predictions.measuring = False
-        assert self._producer.event_times is not None
-        begin, latest = self._producer.event_times
-        self._act = RolloutAct(parameters.candidates, self._pipeline, self._kafka, predictions, self, _free_port())
-        out, name = self._backfill.with_name("backfill-all"), self._pipeline.name
-        self.begin("candidates", "backfill the features of all events so far")
-        self.call("backfill", "run", name, "--from", str(begin), "--to", str(latest + 1), "--out", str(out))
-        self._backfills.append(out)
-        train = ("--backfill", str(out), "--seed", str(parameters.seed))
         traffic = Traffic(messages, parameters.shadow_per_second, parameters.live_per_second)
-        self._act.run(traffic, self._commands, train)
+        folder = self._backfill.with_name("retrain")
+        loop = LoopAct(parameters.expected, self._pipeline, self._kafka, self, folder)
+        self.begin("cause", "find out why alerts came")
+        incident = loop.find_cause(traffic)
+        assert incident.diagnosis is not None
+        self.begin("retrain", f"{incident.diagnosis.cause}: {'train anew' if incident.proposals else 'train nothing'}")
+        retrained = loop.retrain(incident)
+        if retrained is None:
+            return None
+        assert self._producer.event_times is not None
+        _, latest = self._producer.event_times
+        self._act = RolloutAct(self._pipeline, self._kafka, predictions, self, _free_port())
+        self._act.start(self._commands)
+        self.begin("rollouts", f"roll out {retrained.about}")
+        self._act.follow(retrained, traffic)
+        self._backfills.append(loop.backfill(incident))
+        for candidate in parameters.candidates:
+            self.begin("rollouts", f"roll out {candidate.about}")
+            train = ("--backfill", str(self._backfills[-1]), "--seed", str(parameters.seed), *candidate.training)
+            self.call("model", "train", self._pipeline.name, *train)
+            self._act.roll_out(candidate, traffic)
         return latest + 1
 
     def begin(self, phase: str, text: str) -> None:
@@ -234,9 +258,9 @@ class _PipelineDemo:
         """Begin a step on the screen."""
         self._screen.step(f"{self._parameters.pipeline}: {text}")
 
-    def call(self, *command: str) -> None:
-        """Run a ``penstock`` command, and measure meanwhile."""
-        self._commands.call("-".join(command[:2]), *command, idle=self._tick)
+    def call(self, *command: str, code: int = 0) -> None:
+        """Run a ``penstock`` command that must end with this exit code, and measure meanwhile."""
+        self._commands.call("-".join(command[:2]), *command, idle=self._tick, code=code)
 
     def produce(self, messages: Iterator[Message], per_second: float | None) -> None:
         """Send messages, at a rate or without limit, and measure meanwhile."""

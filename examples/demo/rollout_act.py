@@ -1,4 +1,4 @@
-"""The third act of the demo: under live traffic, candidates are rolled out, and the controller decides on them."""
+"""Rollouts in the demo: under live traffic, candidates are tried, and the controller decides on them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _AUTHOR = "penstock demo"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version that the demo trains and rolls out.
+    """A version that is rolled out.
 
     Args:
         about: What it is, in words.
         file: The policy of its rollout.
+        outcome: How its rollout must end.
         reason: Why it is rolled out, for the log.
         training: Further options of ``penstock model train``.
-        outcome: How its rollout must end.
         most_s: The longest time that it may take.
     """
 
     about: str
     file: Path
-    reason: str
     outcome: Outcome
+    reason: str = ""
     training: tuple[str, ...] = ()
     most_s: float = 120.0
 
@@ -59,7 +59,7 @@ class Stage(Protocol):
 
     def begin(self, phase: str, text: str) -> None: ...  # noqa: D102
     def step(self, text: str) -> None: ...  # noqa: D102
-    def call(self, *command: str) -> None: ...  # noqa: D102
+    def call(self, *command: str, code: int = 0) -> None: ...  # noqa: D102
     def produce(self, messages: Iterator[Message], per_second: float | None) -> None: ...  # noqa: D102
 
 
@@ -67,7 +67,6 @@ class RolloutAct:
     """Rolls candidates out, one after another; call :meth:`measure` several times a second meanwhile.
 
     Args:
-        candidates: What is rolled out. Version 2 is the first, and so on: the model has one version so far.
         pipeline: The pipeline.
         kafka: How to reach Kafka.
         predictions: Counts what was served.
@@ -77,14 +76,13 @@ class RolloutAct:
 
     def __init__(
         self,
-        candidates: tuple[Candidate, ...],
         pipeline: Pipeline,
         kafka: KafkaAccess,
         predictions: PredictionReader,
         stage: Stage,
         metrics_port: int,
     ) -> None:
-        self._candidates = candidates
+        self._candidates: list[Candidate] = []
         self._pipeline = pipeline
         self._kafka = kafka
         self._predictions = predictions
@@ -95,31 +93,29 @@ class RolloutAct:
         self._said: dict[str, Guardrail] = {}
         self._looks: list[Look] = []
 
-    def run(self, traffic: Traffic, commands: CommandRunner, train: tuple[str, ...]) -> None:
-        """Train the candidates, start the controller, and roll them out.
+    def start(self, commands: CommandRunner) -> None:
+        """Start the controller; ``commands`` keeps it running."""
+        port = str(self._metrics_port)
+        commands.start("controller", "rollout", "controller", "run", self._pipeline.name, "--metrics-port", port)
 
-        Args:
-            traffic: Goes on until all is decided.
-            commands: Keeps the controller running.
-            train: The options of ``penstock model train``, for all candidates.
+    def roll_out(self, candidate: Candidate, traffic: Traffic) -> None:
+        """Apply a candidate's policy, and :meth:`follow` its rollout."""
+        why = ("--reason", candidate.reason, "--author", _AUTHOR)
+        self._stage.call("rollout", "apply", self._pipeline.name, "-f", str(candidate.file), *why)
+        self.follow(candidate, traffic)
+
+    def follow(self, candidate: Candidate, traffic: Traffic) -> None:
+        """Let traffic go on until a rollout that was applied has ended.
 
         Raises:
-            PenstockError: if a rollout ends otherwise than it must, or takes too long.
+            PenstockError: if it ends otherwise than it must, or takes too long.
         """
-        name, stage = self._pipeline.name, self._stage
-        stage.step(f"train {len(self._candidates)} more versions on what is known by now")
-        for candidate in self._candidates:
-            stage.call("model", "train", name, *train, *candidate.training)
-        commands.start("controller", "rollout", "controller", "run", name, "--metrics-port", str(self._metrics_port))
-        for candidate in self._candidates:
-            stage.begin("rollouts", f"roll out {candidate.about}")
-            why = ("--reason", candidate.reason, "--author", _AUTHOR)
-            stage.call("rollout", "apply", name, "-f", str(candidate.file), *why)
-            until = time.monotonic() + candidate.most_s
-            # In shadow, a rollout waits for labels of frauds, which are rare. After that, it waits for time to pass.
-            for goal, per_second in (("served", traffic.shadow_per_second), ("ended", traffic.live_per_second)):
-                stage.produce(self._until(goal, candidate, traffic.messages, until), per_second)
-            self._check_outcome(candidate)
+        self._candidates.append(candidate)
+        until = time.monotonic() + candidate.most_s
+        # In shadow, a rollout waits for labels of frauds, which are rare. After that, it waits for time to pass.
+        for goal, per_second in (("served", traffic.shadow_per_second), ("ended", traffic.live_per_second)):
+            self._stage.produce(self._until(goal, candidate, traffic.messages, until), per_second)
+        self._check_outcome(candidate)
 
     def measure(self, now: float, state: ScreenState) -> None:
         """Read what has changed, and show it. ``now`` is in seconds of the monotonic clock."""

@@ -27,7 +27,7 @@ class LabelDelay(NamedTuple):
     longest_ms: int
 
 
-_WITHIN_A_WEEK = LabelDelay(mean_ms=36 * HOUR_MS, longest_ms=7 * DAY_MS)
+_WITHIN_THREE_DAYS = LabelDelay(mean_ms=18 * HOUR_MS, longest_ms=3 * DAY_MS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,15 @@ class FraudConfig:
     duplicates: float = 0.005
     malformed: float = 0.005
     avro: float = 0.5
-    honest_label: LabelDelay = _WITHIN_A_WEEK
-    fraud_label: LabelDelay = _WITHIN_A_WEEK
+    honest_label: LabelDelay = _WITHIN_THREE_DAYS
+    fraud_label: LabelDelay = _WITHIN_THREE_DAYS
 
 
 def messages(seed: int, limit: int | None = None, config: FraudConfig | None = None) -> Iterator[Message]:
     """The messages of the first ``limit`` transactions of the world (None: without end), in order of arrival.
 
     Exactly ``limit`` of them are valid events. Each of these that was not declined has a label, which becomes known 2
-    hours to 7 days later, or as the configuration says, and never before the event has arrived. The same arguments
+    hours to 3 days later, or as the configuration says, and never before the event has arrived. The same arguments
     always give the same bytes.
     """
     config = config or FraudConfig()

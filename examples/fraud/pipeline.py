@@ -162,7 +162,13 @@ pipeline = Pipeline(
         # Cards are to be reviewed as often wherever they were issued.
         groups=("event.home_country",),
     ),
-    labels=Labels(topic="labels.fraud", contract=FraudLabel, value="is_fraud"),
+    labels=Labels(
+        topic="labels.fraud",
+        contract=FraudLabel,
+        value="is_fraud",
+        horizon="3d",
+        absent="excluded",  # payments are labelled whatever they were, so nothing is known of one without a label
+    ),
     passthrough=("channel", "country", "home_country"),
     monitors=Monitors(
         inputs=(

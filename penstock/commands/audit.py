@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -11,16 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from loop.store import read_entries
-from loop.story import Version, incident_of, story
+from loop.story import incident_of, story
+from loop.versions import versions_of
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 from penstock.time import iso
-from scoring.gates.stored_reports import read_report, stored_reports
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import iterate_log
-from streams.definitions.pipeline import Pipeline
 from streams.plan.project import open_project
 
 
@@ -39,7 +37,7 @@ def audit(pipeline: str, name: str, *, as_json: bool) -> None:
             where=project.pipeline.incidents_topic,
             next="penstock incidents list PIPELINE; penstock retrain list PIPELINE",
         )
-    versions = _versions(project.pipeline, ModelRepository(settings.model_repository))
+    versions = versions_of(project.pipeline, ModelRepository(settings.model_repository))
     lines = story(entries, incident, versions, iterate_log(settings.kafka.access, project.pipeline))
     if as_json:
         click.echo(json.dumps([asdict(line) for line in lines]))
@@ -49,15 +47,3 @@ def audit(pipeline: str, name: str, *, as_json: bool) -> None:
         text = Text(printable(line.text)) + Text(f"  {line.where}" if line.where else "", style="dim")
         table.add_row(Text(iso(line.time_ms), style="dim"), Text(line.what, style="bold"), text)
     console_on(highlight=False).print(table)
-
-
-def _versions(pipeline: Pipeline, repository: ModelRepository) -> Iterator[Version]:
-    name = pipeline.model.name
-    for number in repository.versions(name):
-        manifest = repository.manifest(name, number)
-        made = manifest.provenance
-        if made is not None:
-            data = None if manifest.recipe is None or manifest.recipe.data is None else manifest.recipe.data.data_hash
-            reports = [*stored_reports(repository, name, number).values()]
-            verdict = read_report(reports[-1]).verdict.value if reports else None
-            yield Version(number, made.made_ms, made.incident, data, verdict)

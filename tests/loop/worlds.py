@@ -159,6 +159,12 @@ def injected(seed: int) -> list[tuple[str, Cause, Sample, Sample]]:
             calm(slope=rng.uniform(-0.2, 0.2), spread=rng.uniform(0.4, 0.6), moved=rng.uniform(0.3, 0.8)),
         ),
         (
+            "windows that are empty",
+            "none",
+            before,
+            nulls(rng, now, "by_card.amount_sum_1h", rng.uniform(0.1, 0.4)),
+        ),
+        (
             "nulls that are usual",
             "none",
             nulls(rng, before, "event.age_days", usual := rng.uniform(0.3, 0.5)),
