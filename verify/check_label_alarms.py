@@ -1,7 +1,7 @@
 """Checks the alarms that labels do not agree with scores: gives every final label to a detector again, and compares.
 
-The detector is that of docs/concepts/drift.md, computed from there: for each of six changes of the odds of a positive, a
-sum that becomes (sum + 1) times the likelihood ratio. Labels count in order of event time and id, but for those that
+The detector is that of docs/concepts/drift.md, computed from there: for each of six changes of the odds of a positive,
+a sum that becomes (sum + 1) times the likelihood ratio. Labels count in order of event time and id, but for those that
 the engine says it has seen otherwise: each of these must be a prediction and a label that there are.
 """
 

@@ -1,4 +1,6 @@
-"""Checks the histograms of quality, and the alarms on labels: counts all predictions and labels again, one by one, and compares.
+"""Checks the histograms of quality: counts all predictions and labels again, one by one, and compares.
+
+The alarms on labels follow from the same events: :mod:`verify.check_label_alarms`.
 
 A prediction counts in the histogram of its version, policy, arm, route, stratum and hour, and in one for each group and
 day. Before its label is final it counts as scored; then also as positive, negative or unknown

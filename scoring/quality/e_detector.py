@@ -15,11 +15,11 @@ calibration: no reference is needed, and no stream is too correlated for it.
 What it asks for: the probabilities are calibrated, each event counts once, and labels arrive in an order that does not
 depend on their outcome (at maturity, in event order). No model is calibrated to the last percent. With a ``tolerance``
 of t, the theorem holds as long as the odds of a positive are within a factor of t of what the model says, in both
-directions: each alternative then bets against the worst that is tolerated on its side, p with its odds times t or 1 / t,
+directions: each alternative then bets against p', the worst that is tolerated on its side, with odds times t or 1 / t,
 and L is 1 + λ(y - p') with a mean of at most 1.
 
-When the change began is estimated as Page's CUSUM does: for each alternative, the product W ← max(W, 1) · L is kept with
-the labels since it was last at most 1. Pure: no I/O, no clock, no randomness.
+When the change began is estimated as Page's CUSUM does: for each alternative, the product W ← max(W, 1) · L is kept,
+with the labels since it was last at most 1. Pure: no I/O, no clock, no randomness.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from scoring.decision import Policy
 from streams.definitions.labels import Absent
 from streams.definitions.pipeline import Pipeline
 
-# Evenly spaced in the logit, because scores of rare classes are small: a tenth, or a hundredth, is as fine as a half. They
-# reach down to 3e-7: where one in 10,000 is positive, edges down to 1e-4 alone lost a tenth of the AUC. Not quantiles of a
-# reference: histograms of several versions then could not be added, and quantiles are coarse among the few high scores.
+# Evenly spaced in the logit, because scores of rare classes are small: a tenth, or a hundredth, is as fine as a half.
+# They reach down to 3e-7: where one in 10,000 is positive, edges down to 1e-4 alone lost a tenth of the AUC. Not
+# quantiles of a reference: histograms of several versions then could not be added, and quantiles are coarse among the
+# few high scores.
 _STEPS, _STEPS_PER_LOGIT = 75, 5
 
 

@@ -175,7 +175,7 @@ class LabelWatch:
         self.changed_odd.clear()
 
     def content(self) -> dict[str, dict[str, float]]:
-        """Of each version how many labels it was given, its alarms, and how far it is from the next one: 1 would be one."""
+        """Of each version how many labels it was given, its alarms, and how far the next one is: it comes at 1."""
         return {
             name: {
                 "labels": one.taken,

@@ -233,7 +233,11 @@ class QualityStore:
             offsets,
             group,
             now,
-            [self._alerts.record(one, now) for one in book.watch.alarms if self._alerts.id_of(one) not in self._published],
+            [
+                self._alerts.record(one, now)
+                for one in book.watch.alarms
+                if self._alerts.id_of(one) not in self._published
+            ],
         )
         self._stale = {}
 

@@ -17,7 +17,8 @@ from streams.plan.project import Project
 DEFINITION = """
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Monitors, Pipeline, Source, View, count
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Monitors, Pipeline, Source, View
+from penstock import count
 
 
 class Tap(Contract, name="tap_{suffix}", version=1):

@@ -95,7 +95,10 @@ WATCHED = facts(false_alarm_every=EVERY, absent="excluded")
 
 def test_a_label_that_is_withdrawn_in_time_is_never_taken() -> None:
     scores = [scored(number) for number in range(3)]
-    labels = [label(number, True) for number in range(3)] + [label(1, None, age_ms=3_000), label(2, True, age_ms=20_000)]
+    labels = [label(number, True) for number in range(3)] + [
+        label(1, None, age_ms=3_000),
+        label(2, True, age_ms=20_000),
+    ]
     book = book_of(scores, labels, WATCHED)
     assert book.watch.state().versions["1"].taken == 2
     assert book.watch.odd == {}
@@ -130,3 +133,14 @@ def test_a_saved_event_knows_what_was_taken_of_it() -> None:
     again = Book(WATCHED, events=[event], reached=reached_by([label(20, True)], [scored(0)]), watch=book.watch)
     again.observe([], [label(0, False, age_ms=HORIZON_MS)])
     assert again.watch.odd == {"event-0": Taken("1", 0, 0.25, True)}
+
+
+def test_what_is_saved_is_not_written_again() -> None:
+    book = Book(WATCHED)
+    for number in range(300):
+        book.watch.take(final(number))
+    book.watch.take(final(5, event_id="late"))
+    assert (len(book.watch.alarms), book.watch.changed_odd) == (1, {"late"})
+    book.saved()
+    assert (book.watch.alarms, book.watch.changed_odd) == ([], set())
+    assert "late" in book.watch.odd
