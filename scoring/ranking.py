@@ -23,5 +23,7 @@ def area(negative: Numbers, positive: Numbers) -> Numbers:
 def area_of_scores(scores: Numbers, negative: Numbers, positive: Numbers) -> float:
     """Of single events [N] that are negative and positive by weights; ties count half."""
     values, place = np.unique(scores, return_inverse=True)
-    groups = (np.bincount(place, weights, len(values)) for weights in (negative, positive))
-    return float(area(*groups))
+    negatives, positives = (
+        np.bincount(place, weights, len(values)).astype(np.float64) for weights in (negative, positive)
+    )
+    return float(area(negatives, positives))

@@ -93,13 +93,9 @@ def check_label_alarms(pipeline: Pipeline, of: LabelAlarms, findings: Findings) 
                 findings.mismatch(f"labels of version {version}: {name} is {found}, a second computation gives {value}")
         for alarm in replay.alarms:
             source = of.served[alarm.pop("event_id")]["source"]
-            place = f"{pipeline.source.topic}-{source['partition']}-{source['offset']}"
-            name = f"{place}:labels:{DETECTOR}:{fingerprint}"
-            expected[name] = alarm | {
-                "model_version": version,
-                "partition": source["partition"],
-                "offset": source["offset"],
-            }
+            where = {"partition": source["partition"], "offset": source["offset"], "model_version": version}
+            raw = f"{pipeline.source.topic}-{source['partition']}-{source['offset']}"
+            expected[f"{raw}:labels:{DETECTOR}:{fingerprint}"] = alarm | where
     _compare(expected, current, findings)
 
 
@@ -120,7 +116,11 @@ def _odd(of: LabelAlarms, findings: Findings) -> dict[str, tuple[int, FinalLabel
     """The events that were seen otherwise, with their place among the labels of their version."""
     found = {}
     for event_id, value in of.odd.items():
-        version, place, score, positive = json.loads(value)
+        try:
+            version, place, score, positive = json.loads(value)
+        except (ValueError, TypeError) as error:
+            findings.mismatch(f"event {event_id}: what a detector has seen of it cannot be read: {error}")
+            continue
         if not of.could_be(event_id, score, positive):
             findings.mismatch(f"event {event_id}: no prediction and label there is could be seen as {value.decode()}")
             continue
@@ -209,7 +209,8 @@ def _alike(found: Any, value: Any) -> bool:
 
 def _read(records: Iterable[Record]) -> list[Mapping[str, Any]]:
     """The alarms on labels; what is no alert, check_drift tells."""
-    decoder, found = record_decoder("drift_alert"), []
+    decoder = record_decoder("drift_alert")
+    found: list[Mapping[str, Any]] = []
     for record in records:
         try:
             alert = decoder.decode(record.value or b"")

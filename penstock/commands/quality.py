@@ -181,8 +181,7 @@ def _why_empty(kept: KeptQuality, facts: QualityFacts, by: tuple[str, ...]) -> s
     if "group" in by and not facts.groups:
         return (
             f"no column of Model(groups=...) of model {facts.model} is among its inputs, so nothing is counted by "
-            "group: declare groups of few values that are inputs, then run: penstock quality run PIPELINE, which counts "
-            "anew"
+            "group: declare groups of few values that are inputs, then penstock quality run PIPELINE counts anew"
         )
     if kept.histograms:
         return "no predictions in that time: leave out --from and --to, or choose another time"

@@ -12,6 +12,8 @@ from typing import Self
 
 from penstock.errors import PenstockError
 from scoring.decision import Policy
+from scoring.quality.e_detector import ODDS
+from scoring.quality.label_watch import TOLERANCE
 from streams.definitions.labels import Absent
 from streams.definitions.pipeline import Pipeline
 
@@ -111,5 +113,5 @@ class QualityFacts:
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits: the same if, and only if, the same is counted."""
-        content = json.dumps([asdict(self), self.edges], sort_keys=True)
+        content = json.dumps([asdict(self), self.edges, ODDS, TOLERANCE], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
