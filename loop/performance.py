@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.isotonic import isotonic_regression
 
 from loop.sample import Sample, blocks
+from scoring.ranking import area_of_scores
 
 _BINS = 40
 # Of each class, before anything is said.
@@ -67,7 +69,7 @@ def realised(sample: Sample) -> Estimate | None:
     positives = float(known.labels.sum())
     if min(positives, len(known) - positives) < _LEAST_OF_A_CLASS:
         return None
-    return _with_error(known, lambda one: _area(one.scores, one.labels, 1 - one.labels))
+    return _with_error(known, lambda one: area_of_scores(one.scores, 1 - one.labels, one.labels))
 
 
 def expected(sample: Sample, calibration: Calibration) -> Estimate | None:
@@ -77,7 +79,7 @@ def expected(sample: Sample, calibration: Calibration) -> Estimate | None:
 
     def area(one: Sample) -> float:
         chance = calibration(one.scores)
-        return _area(one.scores, chance, 1 - chance)
+        return area_of_scores(one.scores, 1 - chance, chance)
 
     return _with_error(sample, area)
 
@@ -105,25 +107,8 @@ def _with_error(sample: Sample, statistic: Callable[[Sample], float]) -> Estimat
     return Estimate(statistic(sample), error)
 
 
-def _area(scores: NDArray[np.float64], positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """The area under the ROC curve of events that are positive and negative by weights; ties count half."""
-    order = np.argsort(scores, kind="stable")
-    firsts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    up, down = (np.add.reduceat(weights[order], firsts) for weights in (positive, negative))
-    total = up.sum() * down.sum()
-    return float(np.sum(up * (np.cumsum(down) - down / 2)) / total) if total else float("nan")
-
-
 def _monotone(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means that never fall (pool adjacent violators)."""
-    pools: list[list[float]] = []
-    for total, count in zip(sums.tolist(), counts.tolist(), strict=True):
-        pools.append([total, count, 1])
-        while len(pools) > 1 and _mean(pools[-2]) >= _mean(pools[-1]):
-            last = pools.pop()
-            pools[-1] = [a + b for a, b in zip(pools[-1], last, strict=True)]
-    return np.repeat([_mean(pool) for pool in pools], [int(pool[2]) for pool in pools])
-
-
-def _mean(pool: list[float]) -> float:
-    return pool[0] / pool[1] if pool[1] else 0.0
+    """Means that never fall; a bin without events has that of the one before, and 0 without one."""
+    known = counts > 0
+    means = isotonic_regression(sums[known] / counts[known], sample_weight=counts[known])
+    return np.concatenate([[0.0], means])[np.cumsum(known)]

@@ -19,6 +19,7 @@ from schemas.history import record_decoder
 from streams.definitions.monitors import SCORE
 from streams.definitions.pipeline import Pipeline
 from streams.plan.feature_records import is_absent
+from verify.check_label_alarms import DETECTOR
 from verify.drift_replay import (
     Firing,
     Observed,
@@ -101,6 +102,8 @@ def check_drift(
     late = [alert for alert in published if injected_ms is not None and alert["event_time"] >= injected_ms]
     findings.false_incidents = count_incidents(early)
     findings.incidents = findings.false_incidents + count_incidents(late)
+    # Those on labels are checked with the quality that they follow from.
+    published = [alert for alert in published if alert["detector"] != DETECTOR]
     by_id = {(alert["model_version"], alert["alert_id"]): alert for alert in published}
     for (_, name), times in Counter((a["model_version"], a["alert_id"]) for a in published).items():
         if times > 1:

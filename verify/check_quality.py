@@ -1,5 +1,7 @@
 """Checks the histograms of quality: counts all predictions and labels again, one by one, and compares.
 
+The alarms on labels follow from the same events: :mod:`verify.check_label_alarms`.
+
 A prediction counts in the histogram of its version, policy, arm, route, stratum and hour, and in one for each group and
 day. Before its label is final it counts as scored; then also as positive, negative or unknown
 (docs/concepts/quality.md).
@@ -20,15 +22,16 @@ from penstock.kafka.reading import Record
 from streams.definitions.labels import Labels
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
+from verify.check_label_alarms import FinalLabel, LabelAlarms, check_label_alarms
 from verify.check_predictions import policy_version
 from verify.findings import Findings
-from verify.labels import LabelHistory
+from verify.labels import Label, LabelHistory
 from verify.published import Published
 from verify.run_data import RunData
 
 _HOUR, _DAY = 3_600_000, 86_400_000
 _KEPT_DAYS = 90
-_NOTE = b"note"
+_NOTE, _ODD = b"note", b"odd:"
 _TOLERANCE = 1e-12
 _SHOWN = 5
 
@@ -55,6 +58,7 @@ def check_quality(
     findings, pipeline = QualityFindings(), project.pipeline
     latest = _latest(run.quality)
     note_text = latest.pop(_NOTE, None)
+    odd = {key.removeprefix(_ODD).decode(): latest.pop(key) for key in list(latest) if key.startswith(_ODD)}
     if pipeline.labels is None or note_text is None:
         if latest:
             findings.mismatch("quality: there are histograms and no note")
@@ -99,6 +103,9 @@ def check_quality(
         wanted, found = expected.get(key, {}), published.get(key, {})
         if wanted != found:
             findings.mismatch(f"quality {json.dumps(key)}: {_difference(wanted, found)}")
+    alarms = LabelAlarms(note, odd, *counter.finals(predictions), run.alerts)
+    check_label_alarms(pipeline, alarms, findings)
+    findings.unchecked += alarms.unchecked
     return findings
 
 
@@ -144,6 +151,32 @@ class _Counter:
                         held[place] += number
         return {key: {at: (n, units, decided) for at, (n, units, decided) in of.items()} for key, of in found.items()}
 
+    def finals(
+        self, predictions: Sequence[Published]
+    ) -> tuple[list[FinalLabel], dict[str, Mapping[str, Any]], Callable[[str, float, bool], bool]]:
+        """The labels that are final and known, what was served, and what each event could ever be seen as."""
+        served, horizon = _first(predictions, lambda value: value["event_id"]), self._declared.horizon or 0
+        found = []
+        for event_id, value in served.items():
+            time = value["event_time"]
+            if value["model"] != self._model.name or self._mature_ms is None or time + horizon > self._mature_ms:
+                continue
+            outcome = self._outcome(event_id, time, self._stratum(value))
+            if outcome != "unknown":
+                found.append(FinalLabel(time, event_id, self._version(value), value["score"], outcome == "positive"))
+        seen = {(record.value["event_id"], record.value["score"]) for record in predictions}
+
+        def could_be(event_id: str, score: float, positive: bool) -> bool:
+            if (event_id, score) not in seen:
+                return False
+            is_hidden = self._stratum(served[event_id]) == "hidden"
+            if not positive and self._declared.absent == "negative" and not is_hidden:
+                return True
+            known = {self._is_positive(label) for _, label in self._labels.of.get(event_id, ()) if label is not None}
+            return positive in known
+
+        return found, served, could_be
+
     def _keys(self, value: Mapping[str, Any], time: int, stratum: str) -> Iterator[Key]:
         arm = value["rollout"] or {"policy": "", "arm": ""}
         of = self._version(value), arm["policy"], arm["arm"], value["route"], stratum
@@ -163,8 +196,11 @@ class _Counter:
         label = self._labels.at(event_id, time + (self._declared.horizon or 0))
         if label is None:
             return "negative" if self._declared.absent == "negative" and stratum != "hidden" else "unknown"
+        return "positive" if self._is_positive(label) else "negative"
+
+    def _is_positive(self, label: Label) -> bool:
         positive = self._declared.positive
-        return "positive" if label == (1 if positive is None else str(positive)) else "negative"
+        return label == (1 if positive is None else str(positive))
 
     def _stratum(self, live: Mapping[str, Any] | None) -> str:
         """With which probability the outcome could be seen, given what was decided on the event."""
@@ -225,7 +261,7 @@ def _too_late(predictions: Iterable[Published], labels: LabelHistory, declared: 
 
 
 def _are_edges(edges: Sequence[float], threshold: float) -> bool:
-    wanted = sorted({*(1 / (1 + math.exp(-n / 5)) for n in range(-45, 46)), threshold})
+    wanted = sorted({*(1 / (1 + math.exp(-n / 5)) for n in range(-75, 76)), threshold})
     return len(edges) == len(wanted) and all(abs(a - b) < _TOLERANCE for a, b in zip(edges, wanted, strict=True))
 
 

@@ -6,8 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from scoring.gates.statistics import wilson
+
 # Of a two-sided interval of 99 %.
-_Z = 2.5758
+_ALPHA = 0.01
 # A share that has changed by less than this part of itself is taken for the same.
 _ALLOWED = 0.2
 
@@ -30,16 +32,9 @@ def difference(before: Share, last: Share) -> tuple[float, float]:
     if not before.of or not last.of:
         return -1.0, 1.0
     p, q = before.hits / before.of, last.hits / last.of
-    (low_p, high_p), (low_q, high_q) = _wilson(before), _wilson(last)
+    (_, low_p, high_p), (_, low_q, high_q) = wilson(p, before.of, _ALPHA), wilson(q, last.of, _ALPHA)
     down, up = np.hypot(q - low_q, high_p - p), np.hypot(high_q - q, p - low_p)
     return float(q - p - down), float(q - p + up)
-
-
-def _wilson(share: Share) -> tuple[float, float]:
-    n, p = share.of, share.hits / share.of
-    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    reach = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-    return float(middle - reach), float(middle + reach)
 
 
 def verdict(before: Share, low: float, high: float) -> Verdict:

@@ -15,6 +15,7 @@ from scipy import optimize, stats
 from scipy.cluster import hierarchy
 
 from scoring.gates.statistics import Interval
+from scoring.ranking import area
 
 Counts = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -51,8 +52,7 @@ def auc(negatives: Counts, positives: Counts, alpha: float) -> Interval:
     n, m = int(negatives.sum()), int(positives.sum())
     if not n or not m:
         return NO_INTERVAL
-    below = np.cumsum(negatives) - negatives
-    estimate = float((positives / m) @ ((below + negatives / 2) / n))
+    estimate = float(area(negatives.astype(np.float64), positives.astype(np.float64)))
     return Interval(estimate, _auc_low(estimate, n, m, alpha), 1 - _auc_low(1 - estimate, n, m, alpha))
 
 

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from backfill.training_sets.manifest import Probe
 from backfill.training_sets.staging import views_of
+from scoring.ranking import area_of_scores
 from streams.definitions.labels import Labels
 from streams.definitions.other_inputs import view_of
 
@@ -147,11 +148,7 @@ def _scores(
 
 def weighted_auc(truth: Numbers, scores: Numbers, weights: Numbers) -> float:
     """The area under the ROC curve of weighted rows [N]; ties count half; NaN without rows of both classes."""
-    values, place = np.unique(scores, return_inverse=True)
-    ones = np.bincount(place, weights * truth, len(values))
-    zeros = np.bincount(place, weights * (1 - truth), len(values))
-    both = ones.sum() * zeros.sum()
-    return float((ones * (np.cumsum(zeros) - zeros / 2)).sum() / both) if both else float("nan")
+    return area_of_scores(scores, weights * (1 - truth), weights * truth)
 
 
 def weighted_r2(truth: Numbers, scores: Numbers, weights: Numbers) -> float:

@@ -20,6 +20,8 @@ SERVICE_PORTS = {
     "rollout": 19105,
     "parity": 19106,
     "archive": 19107,
+    "quality": 19108,
+    "incidents": 19109,
 }
 
 

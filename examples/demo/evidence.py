@@ -22,6 +22,7 @@ from scoring.gates.report import evidence
 from scoring.overview import overviews
 from scoring.repository import ModelRepository
 from scoring.trained_model import Importance
+from streams.definitions.monitors import LABELS
 from streams.plan.project import Project
 from verify.labels import known_labels
 from verify.measured import Measured
@@ -148,6 +149,9 @@ def collect_evidence(
     )
     truth = np.array([labels.get(event_id, -1) for event_id in event_ids], dtype=np.int8)
     monitors = pipeline.monitors
+    alerts = decode_alerts(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else ()
+    names = monitors.names() if monitors else ()
+    names += (LABELS,) if any(one.monitor == LABELS for one in alerts) else ()
     drift, until, threshold = measured.drift_from_ms, measured.trained_until_ms, pipeline.model.threshold
     judged = np.array([measured.is_judged(time) for time in times.tolist()], np.bool_)
     before, after = (judged, None) if drift is None else (judged & (times < drift), judged & (times >= drift))
@@ -161,8 +165,8 @@ def collect_evidence(
         positive=pipeline.model.positive,
         before=summarise_scores(scores[before], truth[before], threshold),
         after=None if after is None else summarise_scores(scores[after], truth[after], threshold),
-        monitors=monitors.names() if monitors else (),
-        alerts=decode_alerts(r.value or b"" for r in read_topic(kafka, pipeline.drift_topic)) if monitors else (),
+        monitors=names,
+        alerts=alerts,
         importance=models.manifest(name, _FIRST).importance,
         gates=_gates(overviews(models, name)[0].report),
     )

@@ -47,6 +47,7 @@ _DETECTORS = {
     "psi": ("PSI", "s", "c4"),
     "kl": ("KL", "D", "c5"),
     "missing": ("missing values", "x", "c6"),
+    "e_detector": ("labels", "*", "c3"),
 }
 _PERCENTILES = {"p50": "c1", "p95": "c2", "p99": "c4"}
 _SHADES = ("even", "odd")

@@ -8,6 +8,7 @@ import time
 from functools import partial
 
 import click
+from prometheus_client import REGISTRY
 from rich.table import Table
 from rich.text import Text
 
@@ -16,15 +17,16 @@ from loop.entries import Closed
 from loop.incidents import Incident, incidents_of
 from loop.store import extend, read_entries
 from loop.watch import WatchLimits, watch_once
+from loop.watch_metrics import WatchMetrics
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import DurationType, source_option
+from penstock.commands.options import DurationType, metrics_option, source_option
 from penstock.commands.rollout.signing import signed_options
 from penstock.commands.stopping import stop_event
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from penstock.telemetry import configure_logging
+from penstock.telemetry import Health, configure_logging, serve
 from penstock.time import iso
 from schemas.registry import registry_schemas
 from scoring.repository import ModelRepository
@@ -80,8 +82,15 @@ def incidents() -> None:
     help="How long after a training none is proposed.",
 )
 @source_option
+@metrics_option
 def watch(
-    pipeline: str, every_ms: int | None, span_ms: int, quiet_ms: int, cool_down_ms: int, archive: str | None
+    pipeline: str,
+    every_ms: int | None,
+    span_ms: int,
+    quiet_ms: int,
+    cool_down_ms: int,
+    archive: str | None,
+    metrics_port: int | None,
 ) -> None:
     """Open an incident for new alarms, find its cause, and propose a training if one helps.
 
@@ -93,24 +102,27 @@ def watch(
     _require_monitors(project)
     limits = WatchLimits(span_ms, quiet_ms, cool_down_ms)
 
-    def look() -> None:
+    def look() -> int:
         topics, registry = topics_of(settings.kafka.access, archive), registry_schemas(settings.schema_registry_url)
         now_ms, trained_to = time.time_ns() // 1_000_000, partial(_trained_to, settings, project)
         entries = watch_once(project, settings.kafka.access, topics, limits, now_ms, registry, trained_to)
         found = [incident for incident in incidents_of(entries).values() if incident.is_open]
         _log.info("%s open", counted(len(found), "incident"))
+        return len(found)
 
     if every_ms is None:
         look()
         _print_list(list(incidents_of(read_entries(settings.kafka.access, project.pipeline)).values()))
         return
-    stop = stop_event()
-    while not stop.is_set():
-        try:
-            look()
-        except PenstockError as error:  # Kafka may be away for a while
-            _log.error("%s; looking again in %s s", error, every_ms / 1_000)
-        stop.wait(every_ms / 1_000)
+    stop, metrics = stop_event(), WatchMetrics(REGISTRY, project.name, every_ms / 1_000, time.time())
+    with serve(metrics_port, settings.metrics_host, lambda: Health(True, "looks on a schedule")):
+        while not stop.is_set():
+            try:
+                metrics.looked(look(), time.time())
+            except PenstockError as error:  # Kafka may be away for a while
+                metrics.failed()
+                _log.error("%s; looking again in %s s", error, every_ms / 1_000)
+            stop.wait(every_ms / 1_000)
 
 
 @incidents.command("list")

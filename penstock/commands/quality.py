@@ -24,9 +24,10 @@ from penstock.telemetry import ProgressTracker, configure_logging, serve
 from penstock.time import readable
 from scoring.gates.statistics import Interval
 from scoring.quality.facts import QualityFacts
+from scoring.quality.label_watch import LabelWatch
 from scoring.quality.measures import ASSUMPTION
 from scoring.quality.report import By, QualityReport, report_of
-from scoring.quality.store import read_quality, require_counted
+from scoring.quality.store import KeptQuality, read_quality, require_counted
 from streams.definitions.windows import duration_text
 from streams.plan.project import open_project
 
@@ -118,13 +119,20 @@ def show(
         late=note.late,
         unmatched=note.unmatched,
     )
+    watched = LabelWatch(facts.false_alarm_every, note.watch, kept.odd).content()
     if as_json:
-        click.echo(json.dumps({"pipeline": project.name, "horizon_ms": facts.horizon_ms, **report.content()}, indent=2))
-    else:
-        _print(report, facts)
+        content = {"horizon_ms": facts.horizon_ms, **report.content(), "label_watch": watched}
+        click.echo(json.dumps({"pipeline": project.name, **content}, indent=2))
+        return
+    _print(report, kept, facts, by)
+    for version, one in watched.items():
+        click.echo(
+            f"labels and scores of version {version}: {counted(int(one['alarms']), 'alarm')} after "
+            f"{counted(int(one['labels']), 'label')}, and {one['part']:.2%} of what makes the next one"
+        )
 
 
-def _print(report: QualityReport, facts: QualityFacts) -> None:
+def _print(report: QualityReport, kept: KeptQuality, facts: QualityFacts, by: tuple[str, ...]) -> None:
     console = console_on(highlight=False)
     mature_ms = report.reached.mature_ms
     if mature_ms is None:
@@ -135,7 +143,7 @@ def _print(report: QualityReport, facts: QualityFacts) -> None:
             f"labels are final {duration_text(facts.horizon_ms)} after an event: those of events until {last}"
         )
     if not report.rows:
-        console.print("no predictions")
+        console.print(_why_empty(kept, facts, by))
         return
     names = list(report.rows[0].of)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -166,6 +174,18 @@ def _print(report: QualityReport, facts: QualityFacts) -> None:
             f"not counted: {counted(report.late, 'prediction')} that came more than two horizons late; "
             f"{counted(report.unmatched, 'event')} with labels have no prediction that counts"
         )
+
+
+def _why_empty(kept: KeptQuality, facts: QualityFacts, by: tuple[str, ...]) -> str:
+    """Why there is nothing to show, and what to do."""
+    if "group" in by and not facts.groups:
+        return (
+            f"no column of Model(groups=...) of model {facts.model} is among its inputs, so nothing is counted by "
+            "group: declare groups of few values that are inputs, then penstock quality run PIPELINE counts anew"
+        )
+    if kept.histograms:
+        return "no predictions in that time: leave out --from and --to, or choose another time"
+    return "no predictions: none has come since counting began"
 
 
 def _cell(interval: Interval) -> str:

@@ -36,6 +36,16 @@ def mean_interval(values: Numbers, alpha: float) -> Interval:
     return Interval(mean, mean - reach, mean + reach)
 
 
+def wilson(rate: float, n: float, alpha: float) -> Interval:
+    """Of a rate among n events (Wilson 1927); n may be an effective number."""
+    if not n or np.isnan(rate):
+        return Interval(np.nan, np.nan, np.nan)
+    z = float(stats.norm.ppf(1 - alpha / 2))
+    middle = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * float(np.sqrt(max(rate * (1 - rate) / n + z**2 / (4 * n * n), 0.0)))
+    return Interval(rate, min(rate, max(0.0, middle - reach)), max(rate, min(1.0, middle + reach)))
+
+
 def ratio_of_rates(hits: int, of: int, other_hits: int, other_of: int, alpha: float) -> Interval:
     """Of one rate divided by another, by the normal approximation of its logarithm (Katz et al. 1978).
 

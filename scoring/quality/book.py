@@ -7,33 +7,18 @@ a label that is corrected or withdrawn, an event that matures.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from penstock.errors import PenstockError
 from scoring.quality.events import LIVE, Event, KnownLabel, Scored
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import DAY_MS, Histogram, Key, Outcome
+from scoring.quality.label_watch import LabelWatch, Matured
 from scoring.quality.maturity_queue import MaturityQueue
 from scoring.quality.reading_clock import Reached
 
 KEPT_MS = 90 * DAY_MS
 """Histograms of older days are dropped, once no event of theirs can change any more."""
 _MOST_VALUES = 1_000
-
-
-class Matured(NamedTuple):
-    """What became known of a prediction that was served, when its label was final.
-
-    Detectors on labelled streams take these, in this order: of event time, then id. Corrections that come later are in
-    the histograms only.
-    """
-
-    event_id: str
-    event_time_ms: int
-    version: str
-    arm: str
-    score: float
-    outcome: Outcome
 
 
 class Book:
@@ -46,6 +31,7 @@ class Book:
         reached: How far everything had come.
         late: How many predictions came after their events were forgotten.
         unmatched: How many events had labels and no prediction when they were forgotten.
+        watch: The detectors on labels as they were kept before.
 
     Attributes:
         changed_keys: The keys of histograms that are not saved.
@@ -61,12 +47,14 @@ class Book:
         *,
         late: int = 0,
         unmatched: int = 0,
+        watch: LabelWatch | None = None,
     ) -> None:
         reached = reached or Reached()
         self.facts = facts
         self.histograms = {} if histograms is None else histograms
         self.queue = MaturityQueue(facts.horizon_ms, events, reached.mature_ms, reached.forget_ms)
         self.late, self.unmatched = late, unmatched
+        self.watch = LabelWatch(facts.false_alarm_every) if watch is None else watch
         self.changed_keys: set[Key] = set()
         self.changed_ids: dict[str, bool] = {}
         self._values = {(key.group, key.value) for key in self.histograms}
@@ -98,8 +86,10 @@ class Book:
             event.is_mature = self.queue.keep(event)
             if counts:
                 self._count(event, +1)
-            if event.is_mature and not was_mature:
-                matured += self._matured(event)
+            found = self._matured(event)
+            if found is not None and not was_mature:
+                matured.append(found)
+            self._watch(event, found)
             self._changed(event)
         return matured
 
@@ -117,7 +107,9 @@ class Book:
         for event in moved.matured:
             event.is_mature = True
             self._count(event, +1, but="scored")  # that it has counted since it came
-            matured += self._matured(event)
+            found = self._matured(event)
+            matured += [] if found is None else [found]
+            self._watch(event, found)
             self._changed(event)
         for event in moved.forgotten:
             self.unmatched += event.time_ms is None
@@ -135,6 +127,7 @@ class Book:
                 event.is_stored = True
         self.changed_ids.clear()
         self.changed_keys.clear()
+        self.watch.saved()
 
     def records(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
         """What is not saved of histograms and of events, by key; None for what is gone."""
@@ -179,13 +172,22 @@ class Book:
                 next=f"take {key.group} out of Model(groups=...), then start it again: it counts anew",
             )
 
-    def _matured(self, event: Event) -> list[Matured]:
+    def _matured(self, event: Event) -> Matured | None:
+        """What is known of a mature event that was served."""
         live = event.predictions.get(LIVE)
-        if live is None:
-            return []
+        if live is None or not event.is_mature:
+            return None
         entries = [entry for key, entry in event.counts(self.facts) if not key.group and key.arm == live.arm]
-        outcome = entries[1].outcome
-        return [Matured(event.event_id, live.event_time_ms, live.version, live.arm, live.score, outcome)]
+        source = live.rank[1], live.rank[2]
+        return Matured(
+            event.event_id, live.event_time_ms, live.version, live.arm, live.score, entries[1].outcome, source
+        )
+
+    def _watch(self, event: Event, now: Matured | None) -> None:
+        if event.taken is not None:
+            self.watch.changed(event.taken, event.event_id, now)
+        elif now is not None:
+            event.taken = self.watch.take(now)
 
     def _oldest(self) -> int | None:
         mature_ms = self.queue.mature_ms

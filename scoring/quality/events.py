@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import DAY_MS, HOUR_MS, UNITS, Entry, Key, Outcome
+from scoring.quality.label_watch import Taken
 
 LIVE = ""
 """The name of the prediction that was served, among those of an event; the others have their version as name."""
@@ -89,6 +90,7 @@ class Event:
         predictions: Its predictions, by their names.
         labels: Its labels by when they became known: of equal times only the one that counts.
         is_mature: Whether its labels are final.
+        taken: What the detector of its version has seen of it; None if it has not.
         is_stored: Whether the event is in the saved state.
     """
 
@@ -96,6 +98,7 @@ class Event:
     predictions: dict[str, Scored] = field(default_factory=dict)
     labels: dict[int, KnownLabel] = field(default_factory=dict)
     is_mature: bool = False
+    taken: Taken | None = None
     is_stored: bool = False
 
     @property
@@ -114,7 +117,7 @@ class Event:
         """Take a label."""
         held = self.labels.get(label.known_at_ms)
         if held is None or label.rank > held.rank:
-            self.labels[label.known_at_ms] = label
+            self.labels[label.known_at_ms] = label._replace(event_id=self.event_id)  # one text for both, in memory
 
     def truth(self, horizon_ms: int) -> bool | None:
         """The latest of its labels that came within the horizon; None if none did, or it withdraws the others."""
@@ -146,11 +149,13 @@ class Event:
 
     def encode(self) -> bytes:
         """As the value of a record."""
-        content = {
+        content: dict[str, Any] = {
             "mature": self.is_mature,
             "predictions": [list(one) for one in self.predictions.values()],
             "labels": [[list(one.rank), one.value] for one in self.labels.values()],
         }
+        if self.taken is not None:
+            content["taken"] = list(self.taken)
         return json.dumps(content, separators=(",", ":")).encode()
 
     @classmethod
@@ -168,6 +173,7 @@ class Event:
                 event.add_prediction(one._replace(rank=tuple(one.rank), groups=tuple(one.groups)))
             for rank, truth in value["labels"]:
                 event.add_label(KnownLabel(event_id, tuple(rank), truth))
+            event.taken = Taken(*value["taken"]) if "taken" in value else None
         except (TypeError, KeyError) as error:
             raise ValueError(f"no event that waits: {content[:80]!r}") from error
         return event

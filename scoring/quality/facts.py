@@ -12,11 +12,16 @@ from typing import Self
 
 from penstock.errors import PenstockError
 from scoring.decision import Policy
+from scoring.quality.e_detector import ODDS
+from scoring.quality.label_watch import TOLERANCE
 from streams.definitions.labels import Absent
 from streams.definitions.pipeline import Pipeline
 
 # Evenly spaced in the logit, because scores of rare classes are small: a tenth, or a hundredth, is as fine as a half.
-_STEPS, _STEPS_PER_LOGIT = 45, 5
+# They reach down to 3e-7: where one in 10,000 is positive, edges down to 1e-4 alone lost a tenth of the AUC. Not
+# quantiles of a reference: histograms of several versions then could not be added, and quantiles are coarse among the
+# few high scores.
+_STEPS, _STEPS_PER_LOGIT = 75, 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class QualityFacts:
         hidden_by: The decision after which no outcome is seen.
         groups: The declared groups that are inputs of the model.
         places: The place of each of them in the vector of a prediction.
+        false_alarm_every: The events for each false alarm that the monitors allow; None without monitors.
     """
 
     model: str
@@ -46,6 +52,7 @@ class QualityFacts:
     hidden_by: str | None
     groups: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    false_alarm_every: int | None = None
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
@@ -80,11 +87,12 @@ class QualityFacts:
             hidden_by=labels.hidden_by,
             groups=groups,
             places=tuple(map(model.inputs.index, groups)),
+            false_alarm_every=None if pipeline.monitors is None else pipeline.monitors.false_alarm_every,
         )
 
     @cached_property
     def edges(self) -> tuple[float, ...]:
-        """Where the bins of scores meet: 1 / (1 + exp(-n / 5)) for n from -45 to 45, and the threshold."""
+        """Where the bins of scores meet: 1 / (1 + exp(-n / 5)) for n from -75 to 75, and the threshold."""
         steps = range(-_STEPS, _STEPS + 1)
         return tuple(sorted({*(1 / (1 + exp(-n / _STEPS_PER_LOGIT)) for n in steps), self.threshold}))
 
@@ -105,4 +113,5 @@ class QualityFacts:
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits: the same if, and only if, the same is counted."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        content = json.dumps([asdict(self), self.edges, ODDS, TOLERANCE], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]

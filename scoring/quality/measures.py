@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import exp, log, nan, sqrt
 from typing import TypeAlias
 
@@ -24,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from scoring.gates.statistics import Interval
+from scoring.gates.statistics import Interval, wilson
 from scoring.quality.histograms import UNITS, Histogram, Outcome
+from scoring.ranking import area
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -49,6 +51,7 @@ ASSUMPTION = "scores are calibrated: an event is positive with the probability t
 
 _ALPHA = 0.05
 _Z = float(stats.norm.ppf(1 - _ALPHA / 2))
+_wilson = partial(wilson, alpha=_ALPHA)
 _DRAWS, _SEED = 200, 7
 _CALIBRATION_BINS = 10
 # Scores of 0 and 1 would make a logarithm infinite.
@@ -141,13 +144,13 @@ def measure(
         "calibration_error": _by_draws(
             _calibration(classes, classes.weights), _calibration(classes, draws), is_biased=True
         ),
-        "precision": wilson(
+        "precision": _wilson(
             true_positives / flagged if flagged else nan, _effective(flagged, classes.squares[:, above])
         ),
-        "recall": wilson(true_positives / positives if positives else nan, classes.effective[1]),
+        "recall": _wilson(true_positives / positives if positives else nan, classes.effective[1]),
         "cost": _mean(classes, wrong),
-        "decision_rate": wilson(decided / scored if scored else nan, scored),
-        "positive_rate": wilson(positives / total if total else nan, _effective(total, classes.squares)),
+        "decision_rate": _wilson(decided / scored if scored else nan, scored),
+        "positive_rate": _wilson(positives / total if total else nan, _effective(total, classes.squares)),
     }
 
 
@@ -183,15 +186,6 @@ def auc_resolution(histograms: Iterable[tuple[str, Histogram]]) -> float:
     return float((weights[0] * weights[1]).sum() / (2 * negatives * positives)) if negatives and positives else nan
 
 
-def wilson(rate: float, n: float) -> Interval:
-    """Of a rate among n events (Wilson 1927); n may be an effective number."""
-    if not n or rate != rate:  # noqa: PLR0124 - NaN
-        return Interval(nan, nan, nan)
-    middle = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    reach = _Z / (1 + _Z**2 / n) * sqrt(max(rate * (1 - rate) / n + _Z**2 / (4 * n * n), 0.0))
-    return Interval(rate, min(rate, max(0.0, middle - reach)), max(rate, min(1.0, middle + reach)))
-
-
 def outcomes(histograms: Iterable[tuple[str, Histogram]]) -> dict[str, int]:
     """How many predictions there are, and of how many the outcome is known, is not, or could not be seen."""
     names: tuple[Outcome, ...] = ("scored", "positive", "negative", "unknown")
@@ -215,16 +209,8 @@ def _effective(weight: float, squares: Numbers) -> float:
     return float(weight) ** 2 / total if total else 0.0
 
 
-def _auc(weights: Numbers) -> Numbers:
-    """Of each set of weights [..., 2, bins]; NaN without events of both classes."""
-    negative, positive = weights[..., 0, :], weights[..., 1, :]
-    below = np.cumsum(negative, axis=-1) - negative / 2
-    pairs = negative.sum(axis=-1) * positive.sum(axis=-1)
-    return _ratio((positive * below).sum(axis=-1), pairs)
-
-
 def _auc_interval(classes: Classes) -> Interval:
-    estimate = float(_auc(classes.weights))
+    estimate = float(area(*classes.weights))
     n = classes.effective
     if estimate != estimate or min(n) <= 1:  # noqa: PLR0124 - NaN
         return Interval(estimate, nan, nan)
@@ -236,7 +222,7 @@ def _auc_interval(classes: Classes) -> Interval:
         for weights, placement, effective in ((positive, below, n[1]), (negative, beyond, n[0]))
     )
     if not variance:
-        return wilson(estimate, min(n))  # perfectly apart: DeLong's interval would have no width
+        return _wilson(estimate, min(n))  # perfectly apart: DeLong's interval would have no width
     logit, reach = log(estimate / (1 - estimate)), _Z * sqrt(variance) / (estimate * (1 - estimate))
     return Interval(estimate, 1 / (1 + exp(min(reach - logit, 700))), 1 / (1 + exp(max(-logit - reach, -700))))
 
@@ -298,7 +284,7 @@ def _by_draws(estimate: Numbers, draws: Numbers, *, is_biased: bool = False) -> 
 def _expectations(mean: Numbers, above: NDArray[np.bool_]) -> dict[str, Callable[[Numbers], Numbers]]:
     """The measures of EXPECTED, of numbers of events by bin: [..., bins]."""
     return {
-        "auc": lambda n: _auc(np.stack([n * (1 - mean), n * mean], axis=-2)),
+        "auc": lambda n: area(n * (1 - mean), n * mean),
         "brier": lambda n: _ratio((n * mean * (1 - mean)).sum(axis=-1), n.sum(axis=-1)),
         "precision": lambda n: _ratio((n * mean)[..., above].sum(axis=-1), n[..., above].sum(axis=-1)),
         "recall": lambda n: _ratio((n * mean)[..., above].sum(axis=-1), (n * mean).sum(axis=-1)),

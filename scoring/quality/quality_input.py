@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from sys import intern
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from streams.plan.project import Project
 
 _FLOAT_BYTES = 4
 _NO_GROUP = "null"
+_FEW = ("model", "model_version", "policy", "arm", "route", "decision", "threshold_policy")
 
 
 class ReadBatch(NamedTuple):
@@ -105,6 +107,9 @@ class QualityInput:
                 where = place(topic, message)
                 batch.passed.append(Unreadable(topic, where, f"the score {score} is no probability"))
                 continue
+            # Of the texts that few values have, one of each is kept: the events of two horizons are in memory.
+            for name in _FEW:
+                fields[name] = intern(fields[name])
             model, version = fields.pop("model"), fields.pop("model_version")
             vector = fields.pop("vector")
             batch.predictions.append(

@@ -8,8 +8,9 @@ from math import isnan
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from penstock.kafka.end_watch import DOUBTS
-from scoring.quality.book import Book, Matured
+from scoring.quality.book import Book
 from scoring.quality.histograms import DAY_MS, HOUR_MS
+from scoring.quality.label_watch import LabelAlarm, Matured
 from scoring.quality.reading_clock import Reached
 from scoring.quality.report import report_of
 
@@ -60,6 +61,11 @@ class QualityMetrics:
         self._reached = gauge(
             "reached_timestamp_seconds", "The time of the latest events whose labels are final"
         ).labels(pipeline)
+        self._statistic = gauge(
+            "label_statistic", "How surely labels disagree with scores, as a part of what is an alarm", "version"
+        )
+        self._alarms = counter("label_alarms", "Alarms that labels do not agree with scores, published", "version")
+        self._odd = gauge("odd_labels", "Labels that the detector has seen otherwise than they were in the end")
         self._unreadable = counter("unreadable", "Records that could not be read, and were passed over", "topic")
         self._transactions = counter("transactions", "Transactions with the counts, by outcome", "outcome")
         self._replaced = counter(
@@ -83,6 +89,10 @@ class QualityMetrics:
         self._histograms.set(len(book.histograms))
         self._late.set(book.late)
         self._unmatched.set(book.unmatched)
+        self._odd.labels(self._pipeline).set(len(book.watch.odd))
+        for version, one in book.watch.content().items():
+            self._statistic.labels(self._pipeline, version).set(one["part"])
+            self._alarms.labels(self._pipeline, version)  # there before the first
         for family in (self._estimate, self._low, self._high, self._expected, self._of_training):
             family.clear()
         if reached.mature_ms is None:
@@ -107,6 +117,11 @@ class QualityMetrics:
         """Count what has matured."""
         for one in matured:
             self._matured.labels(self._pipeline, one.outcome).inc()
+
+    def alarmed(self, alarms: Iterable[LabelAlarm]) -> None:
+        """Count the alarms that a transaction has written."""
+        for one in alarms:
+            self._alarms.labels(self._pipeline, one.at.version).inc()
 
     def unreadable(self, topic: str) -> None:
         """Count a record that was passed over."""

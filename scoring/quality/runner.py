@@ -245,6 +245,9 @@ class QualityRunner:
             self._standing = None
             self._wait(_PAUSE_S)
             return
+        for alarm in standing.book.watch.alarms:
+            _log.warning("labels of version %s do not agree with scores: %s", alarm.at.version, alarm)
+        self._metrics.alarmed(standing.book.watch.alarms)
         standing.book.saved()
         standing.is_saved = True
         components.watch.done(standing.positions)

@@ -57,6 +57,8 @@ def run_quality(
     require_topics([*reader.topics], kafka, partitions=number, pipeline=project.reference)
     kept = [pipeline.quality_topic, pipeline.quality_state_topic]
     require_topics(kept, kafka, partitions=1, pipeline=project.reference)
+    if pipeline.monitors is not None:  # its alarms on labels are drift alerts
+        require_topics([pipeline.drift_topic], kafka, partitions=number, pipeline=project.reference)
     partitions = dict.fromkeys(reader.topics, number)
     group = group_of(pipeline.name, PART)
     repository = ModelRepository(settings.model_repository)

@@ -6,8 +6,9 @@ include. So a process that is killed anywhere goes on from counts that fit its o
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from scoring.quality.book import Book
 from scoring.quality.events import Event
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import Histogram, Key
+from scoring.quality.label_alerts import LabelAlerts, ids_of
+from scoring.quality.label_watch import LabelWatch, Taken, WatchState
 from scoring.quality.reading_clock import Reached
 from scoring.rollout.controller_store import Writer
 from streams.definitions.base import Definition
@@ -31,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 NOTE = b"note"
 """The key of the note among the histograms."""
+ODD = b"odd:"
+"""How the keys begin of events that a detector on labels saw otherwise than the records say; the rest is the id."""
 
 # For one transaction: less than transaction.timeout.ms, or the broker would abort it meanwhile.
 _WRITE_S = 20.0
@@ -50,6 +55,7 @@ class Note(Definition):
         unmatched: How many events had labels and no prediction.
         positions: The offset of the next record to read, of each partition of each topic that it reads: the counts are
             of the records before.
+        watch: The detectors on labels.
     """
 
     format: Literal[1] = 1
@@ -60,6 +66,7 @@ class Note(Definition):
     late: int = 0
     unmatched: int = 0
     positions: Mapping[str, Mapping[int, int]] = Field(default_factory=dict)
+    watch: WatchState = WatchState()
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,13 @@ class KeptQuality:
         note: The note; None if nothing was saved, or by another release.
         histograms: By key.
         keys: The keys of all records in the topic of histograms.
+        odd: The odd events of the detectors on labels, by id.
     """
 
     note: Note | None
     histograms: dict[Key, Histogram]
     keys: frozenset[bytes]
+    odd: dict[str, Taken]
 
 
 def read_quality(read: ReadTopic, pipeline: Pipeline) -> KeptQuality:
@@ -87,11 +96,20 @@ def read_quality(read: ReadTopic, pipeline: Pipeline) -> KeptQuality:
     latest = _latest(read, pipeline.quality_topic)
     try:
         note = None if NOTE not in latest else Note.model_validate_json(latest[NOTE])
-        histograms = {Key.decode(key): Histogram.decode(value) for key, value in latest.items() if key != NOTE}
-    except (ValidationError, ValueError) as error:
+        odd = {
+            key.removeprefix(ODD).decode(): Taken(*json.loads(value))
+            for key, value in latest.items()
+            if key.startswith(ODD)
+        }
+        histograms = {
+            Key.decode(key): Histogram.decode(value)
+            for key, value in latest.items()
+            if key != NOTE and not key.startswith(ODD)
+        }
+    except (ValidationError, ValueError, TypeError) as error:
         _log.warning("%s is of another release: %s", pipeline.quality_topic, str(error).partition("\n")[0])
-        return KeptQuality(None, {}, frozenset(latest))
-    return KeptQuality(note, histograms, frozenset(latest))
+        return KeptQuality(None, {}, frozenset(latest), {})
+    return KeptQuality(note, histograms, frozenset(latest), odd)
 
 
 def require_counted(kept: KeptQuality, facts: QualityFacts, pipeline: Pipeline) -> Note:
@@ -130,6 +148,8 @@ class QualityStore:
         self._pipeline, self._facts, self._read, self._producer = pipeline, facts, read, producer
         self._stale: dict[str, frozenset[bytes]] = {}
         self._keys: dict[str, frozenset[bytes]] = {}
+        self._alerts = LabelAlerts(pipeline, facts.fingerprint)
+        self._published: frozenset[str] = frozenset()
 
     def start(self) -> bool:
         """Fence every other writer, and end what it was writing; waits for Kafka. False if the process shall stop.
@@ -154,6 +174,8 @@ class QualityStore:
         kept, waiting = read_quality(self._read, pipeline), _latest(self._read, pipeline.quality_state_topic)
         self._keys = {pipeline.quality_topic: kept.keys, pipeline.quality_state_topic: frozenset(waiting)}
         self._stale = {}
+        # Counted anew, the same labels give the same alarms: they are there once.
+        self._published = frozenset() if pipeline.monitors is None else ids_of(self._read(pipeline.drift_topic))
         note = kept.note
         if note is None or note.fingerprint != self._facts.fingerprint:
             return note, self.anew()
@@ -162,8 +184,9 @@ class QualityStore:
         except ValueError as error:
             _log.warning("%s is of another release: %s", pipeline.quality_state_topic, error)
             return None, self.anew()
-        book = Book(self._facts, kept.histograms, events, note.reached, late=note.late, unmatched=note.unmatched)
-        return note, book
+        watch = LabelWatch(self._facts.false_alarm_every, note.watch, kept.odd)
+        counts = {"late": note.late, "unmatched": note.unmatched}
+        return note, Book(self._facts, kept.histograms, events, note.reached, watch=watch, **counts)
 
     def anew(self) -> Book:
         """An empty book: the next transaction removes what was saved."""
@@ -171,7 +194,7 @@ class QualityStore:
         return Book(self._facts)
 
     def write(self, book: Book, reached: Reached, offsets: Mapping[Partition, int], group: Any, now: int) -> None:
-        """Write what is not saved of a book, and the offsets that it includes, in one transaction.
+        """Write what is not saved of a book, its alarms, and the offsets that it includes, in one transaction.
 
         Args:
             book: The book.
@@ -197,16 +220,24 @@ class QualityStore:
             late=book.late,
             unmatched=book.unmatched,
             positions=positions,
+            watch=book.watch.state(),
         )
         self._remove_most_of_the_stale(offsets, group, now)
         histograms, events = book.records()
         histograms[NOTE] = note.model_dump_json().encode()
+        for event_id in book.watch.changed_odd:
+            histograms[ODD + event_id.encode()] = json.dumps(book.watch.odd[event_id], separators=(",", ":")).encode()
         changed = {self._pipeline.quality_topic: histograms, self._pipeline.quality_state_topic: events}
         self._write(
             {topic: dict.fromkeys(self._stale.get(topic, ())) | of for topic, of in changed.items()},
             offsets,
             group,
             now,
+            [
+                self._alerts.record(one, now)
+                for one in book.watch.alarms
+                if self._alerts.id_of(one) not in self._published
+            ],
         )
         self._stale = {}
 
@@ -229,10 +260,12 @@ class QualityStore:
         offsets: Mapping[Partition, int],
         group: Any,
         now: int,
+        alerts: Sequence[Produced] = (),
     ) -> None:
         records = [
             Produced(topic, 0, key, value, [], now, topic) for topic, of in changed.items() for key, value in of.items()
         ]
+        records += alerts
         self._producer.write(
             records, [TopicPartition(*partition, offset) for partition, offset in offsets.items()], group, _WRITE_S
         )

@@ -11,6 +11,9 @@ from streams.definitions.base import Definition
 SCORE = "score"
 """The name of the monitor on the model's score; monitors on inputs have the names of the inputs."""
 
+LABELS = "labels"
+"""The name of the monitor on final labels, where `penstock quality run` reads them."""
+
 
 class Monitors(Definition):
     """The model inputs that are monitored for drift, whether the score is, and the rate of false alarms.
@@ -18,9 +21,10 @@ class Monitors(Definition):
     ``inputs`` must be model inputs (``view.feature`` or ``event.column``), because they are compared with the training
     set. ``window`` is the number of a partition's latest records that are compared with it as a histogram.
     ``false_alarm_every`` is the expected number of events per false alarm, over all monitors, detectors and partitions
-    together; training sets the detectors' thresholds accordingly. With ``same_hour_of_week`` a value is compared with
-    those of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four
-    weeks of training data.
+    together; training sets the detectors' thresholds accordingly, and ``penstock quality run`` takes half of the budget
+    for the agreement of final labels with scores. With ``same_hour_of_week`` a value is compared with those of training
+    at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four weeks of training
+    data.
     """
 
     inputs: tuple[str, ...] = ()

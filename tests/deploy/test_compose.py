@@ -129,7 +129,7 @@ def test_each_command_can_run_in_its_image(name: str) -> None:
     assert command.split()[0] not in JOBS_COMMANDS - {"topics"} or in_jobs
     assert (command == "parity") == _SERVICES[name]["image"].startswith("penstock-parity")
     if not _once(_SERVICES[name]):
-        assert "run" in command.split() or (command == "parity" and "--every" in arguments)
+        assert "run" in command.split() or (command in ("parity", "incidents watch") and "--every" in arguments)
         assert "PENSTOCK_METRICS_PORT" in _SERVICES[name]["environment"]
 
 

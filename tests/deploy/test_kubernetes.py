@@ -34,10 +34,10 @@ _GIVEN = {
     ("Secret", "flink-object-storage"),
     ("Secret", "archive-object-storage"),
 }
-# The controller of rollouts: a second one would end the first.
-_ALONE = "fraud-rollout"
-# What no scaler counts: the lag of an archive grows between its writes, and a comparison has none.
-_NOT_SCALED = {_ALONE, "fraud-archive", "fraud-parity"}
+# The controller of rollouts, and what counts quality: a second one would end the first.
+_ALONE = {"fraud-rollout", "fraud-quality"}
+# What no scaler counts: the lag of an archive grows between its writes, and a comparison or a look has none.
+_NOT_SCALED = {*_ALONE, "fraud-archive", "fraud-parity", "fraud-incidents"}
 _CUSTOM = {"FlinkDeployment", "ScaledObject", "TriggerAuthentication"}
 
 Resource = dict[str, Any]
@@ -359,8 +359,9 @@ def test_what_no_scaler_counts_says_how_many_it_is() -> None:
     )
 
 
-def test_the_controller_of_rollouts_is_never_there_twice() -> None:
-    spec = _BY_NAME["Deployment", _ALONE]["spec"]
+@pytest.mark.parametrize("name", sorted(_ALONE))
+def test_what_would_end_the_first_is_never_there_twice(name: str) -> None:
+    spec = _BY_NAME["Deployment", name]["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
@@ -372,7 +373,7 @@ def test_what_changes_models_can_write_to_their_repository_and_nothing_that_serv
         for mount in container["volumeMounts"]
         if mount["name"] == "models" and not mount.get("readOnly")
     }
-    assert writers == {_ALONE, "fraud-rollback", "fraud-model-load", "fraud-train"}
+    assert writers == {"fraud-rollout", "fraud-rollback", "fraud-model-load", "fraud-train"}
 
 
 def test_scalers_watch_every_topic_that_their_consumer_reads() -> None:
@@ -417,6 +418,8 @@ def test_pods_may_connect_only_to_what_they_use() -> None:
         "fraud-drift": {"kafka"},
         "fraud-rollout": {"kafka", "triton"},
         "fraud-rollback": {"kafka", "triton"},
+        "fraud-quality": {"kafka"},
+        "fraud-incidents": {"kafka"},
         "fraud-archive": {"kafka", "object-storage"},
         "fraud-parity": {"kafka"},
     }

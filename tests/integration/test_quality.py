@@ -51,7 +51,8 @@ class QualityBench:
             partition = self.records.partition(number)
             producer.produce(self.pipeline.predictions_topic, self.records.live(number), partition=partition)
             producer.produce(self.pipeline.shadow_topic, self.records.shadow(number), partition=partition)
-            if labels and number % 4 == 0:
+            # Of a stretch all events are positive, which is more than scores say.
+            if labels and (number % 4 == 0 or 100 < number <= 140):
                 self._label(producer, number, 1.0, 600_000)
         assert producer.flush(30) == 0
 
@@ -118,9 +119,18 @@ class QualityBench:
             readable(read_topic(self.kafka, topic), decoder, topic)[0]
             for topic in (pipeline.predictions_topic, pipeline.shadow_topic)
         )
-        known, quality = (list(read_topic(self.kafka, topic)) for topic in (labels.topic, pipeline.quality_topic))
-        run = RunData((), (), (), live, shadows=shadows, labels=known, quality=quality)
+        topics = labels.topic, pipeline.quality_topic, pipeline.drift_topic
+        known, quality, alerts = (list(read_topic(self.kafka, topic)) for topic in topics)
+        run = RunData((), (), (), live, shadows=shadows, labels=known, quality=quality, alerts=alerts)
         return check_quality(self.project, run, lambda of: label_history(labels, of, self.project.schemas))
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """Those that a watch has opened."""
+        for command in (["watch", self.project.reference], ["list", self.project.reference, "--json"]):
+            words = [sys.executable, "-m", "penstock", "incidents", *command]
+            done = subprocess.run(words, capture_output=True, cwd=ROOT, env=dict(os.environ), check=True)
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
 
     def served(self) -> list[dict[str, Any]]:
         decoder = record_decoder("prediction")
@@ -162,6 +172,13 @@ def test_killed_at_any_point_it_shows_what_a_naive_computation_finds(bench: Qual
     found = bench.verified()
     assert (found.mismatches, found.unchecked) == (0, []), found.examples
     assert found.histograms > 10
+
+    # Labels that do not agree with scores were one alarm, which opens an incident.
+    (alert,) = read_topic(bench.kafka, bench.pipeline.drift_topic)
+    (incident,) = bench.incidents()
+    (signal_,) = incident["signals"]
+    assert (alert.key, signal_["what"], signal_["model_version"]) == (b"labels", "labels", "1")
+    assert "labels do not agree with scores" in signal_["text"]
 
 
 def test_a_second_process_takes_the_place_of_the_first_which_says_so(bench: QualityBench) -> None:

@@ -5,19 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import roc_auc_score
 
-from loop.performance import Calibration, Estimate, _area, expected, realised
+from loop.performance import Calibration, Estimate, expected, realised
 from tests.loop.worlds import world
 
 EVENTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=2, max_size=60)
-
-
-@settings(derandomize=True, deadline=None)
-@given(EVENTS.filter(lambda events: len({label for _, label in events}) == 2))
-def test_the_area_is_that_of_the_oracle_with_ties(events):
-    scores, labels = (np.array(values, float) for values in zip(*events, strict=True))
-    assert _area(scores, labels, 1 - labels) == pytest.approx(roc_auc_score(labels, scores))
 
 
 @settings(derandomize=True, deadline=None)

@@ -61,8 +61,12 @@ def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
         add(topics[0], number, made.live(number), time_of(number))
         add(topics[1], number, made.shadow(number), time_of(number))
     labels = [(number, 1.0, 600_000) for number in range(0, 400, 4)]
+    # A stretch of which all are positive, which scores do not expect.
+    labels += [(number, 1.0, 600_000) for number in range(101, 141)]
     labels += [(40, None, 700_000), (44, 0.0, 800_000), (48, 0.0, 3_600_001)]
     labels += [(8, 1.0, 600_000)] if late else []
+    # These are read when their events have matured: two corrections, and what was not known until then.
+    labels += [] if late else [(52, None, 700_000), (105, 0.0, 700_000), (201, 1.0, 650_000)]
     for place, (number, value, age_ms) in enumerate(labels):
         received = time_of(399) + 600_000 if late and place == len(labels) - 1 else time_of(number) + age_ms
         add(topics[2], number, made.label(number, value, age_ms=age_ms), received)
@@ -73,18 +77,25 @@ def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
         for topic, of in kept.items()
     }
     book, read = Book(facts), QualityInput(project, facts).read(messages)
-    book.observe(read.predictions, read.labels)
+    corrections = [] if late else read.labels[-3:]
+    book.observe(read.predictions, [one for one in read.labels if one not in corrections])
     clock = ReadingClock({(topics[2], n) for n in range(PARTITIONS)}, ())
     book.advance(clock.read(read.come, (), ()).reached)
+    book.observe([], corrections)
     writer = Writer()
     store = QualityStore(pipeline, facts, lambda _topic, **_: iter(()), writer)
     ends = {(topic, number): len(of) for topic, of in kept.items() for number in range(PARTITIONS)}
     store.write(book, clock.reached, ends, None, 1)
-    quality = [record for record in writer.records if record.key is None or not record.key.startswith(b"event-")]
+    alerts = [record for record in writer.records if record.key == b"labels"]
+    quality = [record for record in writer.records if record.key != b"labels" and not _is_event(record)]
     decoder = record_decoder("prediction")
     live, shadows = (readable(kept[topic], decoder, topic)[0] for topic in topics[:2])
-    run = RunData((), (), (), live, shadows=shadows, labels=kept[topics[2]], quality=quality)
+    run = RunData((), (), (), live, shadows=shadows, labels=kept[topics[2]], quality=quality, alerts=alerts)
     return project, run
+
+
+def _is_event(record: Record) -> bool:
+    return record.key is not None and record.key.startswith(b"event-")
 
 
 @cache
@@ -103,6 +114,9 @@ def test_what_was_counted_is_what_the_verifier_counts() -> None:
     found = checked(*recorded())
     assert (found.mismatches, found.unchecked) == (0, []), found.examples
     assert found.histograms > 20
+    # There is something to find: an alarm on labels, and three labels that were not final when they were taken.
+    assert len(recorded()[1].alerts) == 1
+    assert sum((one.key or b"").startswith(b"odd:") for one in recorded()[1].quality) == 3
 
 
 @pytest.mark.parametrize("mutant", QUALITY_MUTANTS, ids=[mutant.name for mutant in QUALITY_MUTANTS])

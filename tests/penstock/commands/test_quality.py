@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -75,6 +76,23 @@ def test_for_people_it_is_a_table_with_fairness_below(show) -> None:
     assert "expected" in text
     assert "event.shop: decision_rate of" in text
     assert "present" in text
+
+
+def test_it_says_how_labels_agree_with_scores(show) -> None:
+    assert json.loads(show("--json").output)["label_watch"] == {"1": {"labels": 185, "alarms": 1, "part": 0.0}}
+    assert "labels and scores of version 1: 1 alarm after 185 labels, and 0.00% of what makes the next" in show().output
+
+
+def test_where_nothing_is_to_be_shown_it_says_why(show, monkeypatch) -> None:
+    assert "no predictions in that time" in show("--to", "2020-01-01").output
+    # As if the groups that are declared were no inputs.
+    facts_of, read = quality.QualityFacts.of, quality.read_topic
+    monkeypatch.setattr(quality.QualityFacts, "of", lambda pipeline: replace(facts_of(pipeline), groups=()))
+    monkeypatch.setattr(quality, "require_counted", lambda kept, *_: kept.note)
+    monkeypatch.setattr(
+        quality, "read_topic", lambda *of, **_: (one for one in read(*of) if b"event.shop" not in (one.key or b""))
+    )
+    assert "no column of Model(groups=...) of model taps_verified is among its inputs" in show("--by", "group").output
 
 
 def test_without_a_count_it_says_what_to_start(tmp_path, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from scoring.gates.statistics import (
     quantile_ratio,
     ratio_of_rates,
     recalibration,
+    wilson,
 )
 
 RUNS = 400
@@ -119,3 +120,9 @@ def test_the_ratio_of_quantiles_is_covered() -> None:
         return quantile_ratio(2 * rng.exponential(1, 400), rng.exponential(1, 400), 0.9, 0.1, seed=1)
 
     assert covered(interval, 2.0, runs=60) >= least(0.1, runs=60)
+
+
+def test_wilson_is_the_textbooks():
+    assert wilson(0.1, 100, 0.05) == pytest.approx((0.1, 0.0552, 0.1744), abs=1e-4)
+    assert wilson(1.0, 20, 0.05).high == 1.0
+    assert np.isnan(wilson(np.nan, 0, 0.05)).all()

@@ -17,7 +17,8 @@ from streams.plan.project import Project
 DEFINITION = """
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Source, View, count
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Monitors, Pipeline, Source, View
+from penstock import count
 
 
 class Tap(Contract, name="tap_{suffix}", version=1):
@@ -48,6 +49,7 @@ pipeline = Pipeline(
         groups=("event.shop",),
     ),
     labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", {labels}),
+    monitors=Monitors(false_alarm_every=10_000),
 )
 """
 LABELS = 'horizon="1h", absent="negative", hidden_by="block"'

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from scoring.quality.histograms import Entry, Histogram
-from scoring.quality.measures import Classes, auc_resolution, expect, measure, wilson
+from scoring.quality.measures import Classes, auc_resolution, expect, measure
 from tests.scoring.quality.quality_worlds import facts
 
 FACTS = facts()
@@ -48,6 +48,14 @@ def test_measures_are_those_of_scikit_learn_within_the_binning(seed, rate, noise
     assert found["positive_rate"].estimate == pytest.approx(truth.mean(), abs=1e-12)
     assert found["decision_rate"].estimate == pytest.approx(flagged.mean(), abs=1e-12)
     assert found["cost"].estimate == pytest.approx((flagged != truth).mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("rate", "base"), [(-6.3, 0.01), (-9.2, 0.0007)])
+def test_bins_are_fine_enough_for_the_scores_of_a_rare_class(rate, base):
+    scores, truth = world(1, n=60_000, rate=rate, noise=2.0)
+    assert truth.mean() == pytest.approx(base, rel=0.3)
+    found = measure([("1", histogram(scores, truth))], FACTS.first_positive)["auc"].estimate
+    assert abs(found - roc_auc_score(truth, scores)) < 0.001
 
 
 def test_scores_that_are_centres_of_bins_give_scikit_learns_numbers_exactly():
@@ -133,11 +141,6 @@ def test_a_perfect_auc_of_few_events_has_a_wide_interval():
     found = measure([("1", histogram([0.1] * 5 + [0.9] * 5, [False] * 5 + [True] * 5))], FACTS.first_positive)["auc"]
     assert (found.estimate, found.high) == (1, 1)
     assert found.low < 0.7
-
-
-def test_wilson_is_the_textbooks():
-    interval = wilson(0.1, 100)
-    assert interval == pytest.approx((0.1, 0.0552, 0.1744), abs=1e-4)
 
 
 def test_the_interval_of_the_auc_is_delongs_pair_by_pair():

@@ -17,6 +17,7 @@ from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import Record
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
+from schemas.history import record_decoder
 from scoring.quality import maturity_queue, runner, store
 from scoring.quality.book import Book
 from scoring.quality.facts import QualityFacts
@@ -52,6 +53,7 @@ class World:
         self.outcomes: list[str] = []
         self.sizes: list[int] = []
         self.kept: dict[str, dict[bytes, bytes]] = {pipeline.quality_topic: {}, pipeline.quality_state_topic: {}}
+        self.alerts: list[Record] = []
 
     def use(self, project: Any) -> None:
         self.project = project
@@ -75,6 +77,8 @@ class World:
     # As the stores of the process see it.
 
     def read_topic(self, topic: str, **_: Any) -> Iterator[Record]:
+        if topic == self.project.pipeline.drift_topic:
+            return iter(self.alerts)
         return (Record(0, n, 1, key, value, ()) for n, (key, value) in enumerate(self.kept[topic].items()))
 
     def find(self) -> Found:
@@ -92,7 +96,9 @@ class World:
         self.sizes.append(len(records))
         if outcome in ("written", "unknown_written", "killed_after"):
             for record in records:
-                if record.value is None:
+                if record.topic == self.project.pipeline.drift_topic:
+                    self.alerts.append(Record(record.partition, len(self.alerts), 1, record.key, record.value, ()))
+                elif record.value is None:
                     self.kept[record.topic].pop(record.key, None)
                 else:
                     self.kept[record.topic][record.key] = record.value
@@ -156,7 +162,10 @@ class World:
         return read_quality(self.read_topic, self.project.pipeline).histograms
 
     def expected(self) -> dict[Any, Histogram]:
-        """What a book counts that is given everything at once."""
+        return self.expected_book().histograms
+
+    def expected_book(self) -> Book:
+        """A book that is given everything at once."""
         messages: dict[str, list[FakeMessage]] = {topic: [] for topic in self.partitions}
         for (topic, _), of in self.topics.items():
             messages[topic] += of
@@ -165,7 +174,7 @@ class World:
         book.observe(read.predictions, read.labels)
         clock = ReadingClock({p for p in self.topics if p[0] == self.labels}, self.topics)
         book.advance(clock.read(read.come, (), self.topics).reached)
-        return book.histograms
+        return book
 
 
 @pytest.fixture
@@ -246,6 +255,47 @@ def test_a_label_whose_producers_clock_is_ahead_makes_no_event_mature(world) -> 
     kept = read_quality(world.read_topic, world.project.pipeline)
     assert kept.note is not None
     assert kept.note.reached.mature_ms == time_of(296) + 600_000
+
+
+def disagree(world: World) -> None:
+    """Labels that scores do not expect, in order: of a stretch of events all are positive."""
+    world.score(range(400))
+    for number in range(400):
+        if number % 4 == 0 or 60 < number <= 100:
+            world.label(number)
+
+
+@pytest.mark.parametrize("outcome", ["written", "aborted", "unknown", "unknown_written", "killed", "killed_after"])
+def test_an_alarm_on_labels_is_published_once_whatever_becomes_of_its_transaction(world, outcome) -> None:
+    disagree(world)
+    # Any of the transactions may have the alarm.
+    world.outcomes = ["written", outcome] * 5
+    world.survive()
+    (alert,) = (record_decoder("drift_alert").decode(record.value or b"") for record in world.alerts)
+    assert (alert["monitor"], alert["detector"], alert["model_version"]) == ("labels", "e_detector", "1")
+    assert alert["current"] > 1.3 * alert["reference"]
+    assert time_of(60) < alert["event_time"] < time_of(101)
+    assert alert["topic"] == world.project.pipeline.source.topic
+    # Nor has the detector forgotten a label, or seen one twice.
+    note = read_quality(world.read_topic, world.project.pipeline).note
+    assert note is not None
+    assert note.watch == world.expected_book().watch.state()
+
+
+def test_alarms_on_labels_are_counted_and_how_far_the_next_one_is(world) -> None:
+    disagree(world)
+    registry = world.survive(steps=100)
+    assert len(world.alerts) == value_of(registry, "label_alarms_total", version="1") == 1
+    assert value_of(registry, "label_statistic", version="1") == 0  # it rests
+
+
+def test_counted_anew_an_alarm_that_was_published_is_not_again(world) -> None:
+    disagree(world)
+    world.survive()
+    world.committed.clear()
+    world.survive()
+    assert world.counted() == world.expected()
+    assert len(world.alerts) == 1
 
 
 def test_a_process_that_is_told_to_stop_saves_what_it_has_read(world) -> None:

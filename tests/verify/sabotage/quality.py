@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from penstock.kafka.reading import Record
+from schemas.codec import Encoder
+from schemas.history import record_decoder
+from schemas.records import DRIFT_SCHEMA
 from streams.plan.project import Project
 from tests.verify.sabotage.catalogue import Mutant, first, mutant
 from verify.run_data import RunData
@@ -130,7 +133,7 @@ def a_decision_that_was_none(_: Project, run: RunData) -> RunData:
 
 @mutant("quality_mismatches", into=QUALITY_MUTANTS)
 def a_histogram_that_is_missing(_: Project, run: RunData) -> RunData:
-    key = next(record.key for record in run.quality if record.key != b"note")
+    key = next(record.key for record in run.quality if (record.key or b"").startswith(b"["))
     return dataclasses.replace(run, quality=[record for record in run.quality if record.key != key])
 
 
@@ -150,6 +153,70 @@ def bins_of_another_threshold(_: Project, run: RunData) -> RunData:
     return _edit_note(run, lambda note: note["edges"].remove(0.5))
 
 
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def an_alarm_on_labels_that_was_lost(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, alerts=())
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def an_alarm_on_labels_that_is_there_twice(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, alerts=[*run.alerts, *run.alerts])
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def an_alarm_on_labels_of_another_event(_: Project, run: RunData) -> RunData:
+    return _edit_alert(run, lambda alert: alert | {"alert_id": alert["alert_id"].replace("-", "-9", 1)})
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def an_alarm_on_labels_that_misstates_what_scores_say(_: Project, run: RunData) -> RunData:
+    return _edit_alert(run, lambda alert: alert | {"reference": alert["reference"] * 1.001})
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def a_detector_on_labels_that_forgot_what_it_had_seen(_: Project, run: RunData) -> RunData:
+    return _edit_note(run, lambda note: note["watch"]["versions"]["1"].update(taken=0, alarms=0))
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def a_detector_on_labels_whose_sums_were_lost(_: Project, run: RunData) -> RunData:
+    return _edit_note(run, lambda note: note["watch"]["versions"]["1"]["detector"].update(sums=[1.0] * 6))
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def a_version_that_no_detector_watched(_: Project, run: RunData) -> RunData:
+    return _edit_note(run, lambda note: note["watch"]["versions"].clear())
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def a_correction_that_the_detector_does_not_own_up_to(_: Project, run: RunData) -> RunData:
+    return dataclasses.replace(run, quality=[one for one in run.quality if not (one.key or b"").startswith(b"odd:")])
+
+
+@mutant("quality_mismatches", into=QUALITY_MUTANTS)
+def an_outcome_that_was_never_known_as_excuse(_: Project, run: RunData) -> RunData:
+    """Event 102 never had a label that says negative, nor could it have none: what it decided hides the outcome."""
+    excuse = Record(0, 10_000, 1, b"odd:event-102", _dumped(["1", 3, 0.74, False]), ())
+    return dataclasses.replace(run, quality=[*run.quality, excuse])
+
+
+@mutant("not_checked", into=QUALITY_MUTANTS)
+def more_labels_out_of_order_than_are_kept(_: Project, run: RunData) -> RunData:
+    return _edit_note(run, lambda note: note["watch"].update(odd_lost=1))
+
+
+@mutant("not_checked", into=QUALITY_MUTANTS)
+def an_alarm_of_another_definition(_: Project, run: RunData) -> RunData:
+    other = _edit_alert(run, lambda alert: alert | {"alert_id": f"{alert['alert_id']}0"})
+    return dataclasses.replace(run, alerts=[*run.alerts, *other.alerts])
+
+
+def _edit_alert(run: RunData, change: Callable[[dict[str, Any]], dict[str, Any]]) -> RunData:
+    record = next(iter(run.alerts))
+    edited = Encoder(DRIFT_SCHEMA).encode(change(record_decoder("drift_alert").decode(record.value or b"")))
+    return dataclasses.replace(run, alerts=[dataclasses.replace(record, value=edited)])
+
+
 def _times(of: Histogram, outcome: str, times: int) -> bool:
     for cell in of.get(outcome, ()):
         cell[1:] = [times * number for number in cell[1:]]
@@ -161,7 +228,7 @@ def _edit(run: RunData, change: Change, outcome: str = "scored") -> RunData:
 
     def changed() -> Iterator[list[Record]]:
         for place, record in enumerate(run.quality):
-            if record.key == b"note" or record.value is None:
+            if record.key == b"note" or (record.key or b"").startswith(b"odd:") or record.value is None:
                 continue
             key, of = json.loads(record.key or b""), json.loads(record.value)
             if outcome in of and change(key, of):

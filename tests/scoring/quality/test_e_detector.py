@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.drift.e_detector import ODDS, EDetector, EDetectorState, _evidence, read_state
+from scoring.quality.e_detector import ODDS, EDetector, EDetectorState, _evidence
 
 
 def labels_until_alarm(detector: EDetector, odds: float, base: float, most: int, seed: int) -> int | None:
@@ -27,6 +27,15 @@ def test_the_mean_evidence_is_at_most_one_while_the_probabilities_hold(p, odds):
     assert 0 < mean <= 1 + 1e-12
     if 1e-6 <= p <= 1 - 1e-6:
         assert mean == pytest.approx(1, abs=1e-9)
+
+
+@settings(derandomize=True, deadline=None)
+@given(p=st.floats(1e-6, 1 - 1e-6), odds=st.sampled_from(ODDS), tolerance=st.floats(1, 3), part=st.floats(-1, 1))
+def test_the_mean_evidence_is_at_most_one_while_the_odds_are_within_the_tolerance(p, odds, tolerance, part):
+    factor = tolerance**part
+    true = factor * p / (1 - p + factor * p)
+    mean = true * _evidence(1.0, p, odds, tolerance) + (1 - true) * _evidence(0.0, p, odds, tolerance)
+    assert 0 < mean <= 1 + 1e-9
 
 
 def test_the_mean_number_of_labels_before_a_false_alarm_is_at_least_what_was_asked_for():
@@ -61,6 +70,15 @@ def test_it_starts_over_after_an_alarm_and_names_the_change():
     assert all(alarm.statistic >= alarm.threshold == 1_000 for alarm in alarms)
 
 
+def test_an_alarm_says_since_when_and_what_the_labels_were_instead_of_all_since_the_beginning():
+    detector = EDetector(100_000)
+    assert not any(detector.update(float(n % 10 == 0), 0.1) for n in range(5_000))
+    found = next(alarm for n in range(1_000) if (alarm := detector.update(float(n % 3 == 0), 0.1)) is not None)
+    assert found.labels - 5_000 - 20 < found.run.labels <= found.labels - 5_000 + 20
+    assert found.run.outcomes / found.run.labels == pytest.approx(1 / 3, abs=0.05)
+    assert found.run.expected / found.run.labels == pytest.approx(0.1)
+
+
 @settings(max_examples=20, derandomize=True, deadline=None)
 @given(
     outcomes=st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1)), max_size=60), cut=st.integers(0, 60)
@@ -70,7 +88,7 @@ def test_restored_from_json_it_goes_on_as_if_it_had_never_stopped(outcomes, cut)
     expected = [whole.update(y, p) for y, p in outcomes]
     found = [stopped.update(y, p) for y, p in outcomes[:cut]]
     resumed = EDetector(50)
-    resumed.restore(read_state(stopped.state().model_dump_json()))
+    resumed.restore(EDetectorState.model_validate_json(stopped.state().model_dump_json()))
     assert found + [resumed.update(y, p) for y, p in outcomes[cut:]] == expected
     assert resumed.state() == whole.state()
 
@@ -85,12 +103,12 @@ def test_what_is_no_outcome_or_no_probability_is_refused_and_changes_nothing(y, 
     assert detector.state() == before
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b'{"labels": -1, "sums": []}', b'{"labels": 1, "sums": [NaN]}'])
-def test_garbage_is_no_state(value):
-    with pytest.raises(ValueError):
-        read_state(value)
+@pytest.mark.parametrize(("every", "tolerance"), [(1, 1), (float("nan"), 1), (100, 0.9), (100, float("nan"))])
+def test_a_budget_that_is_none_or_a_tolerance_below_one_is_refused(every, tolerance):
+    with pytest.raises(ValueError, match="at least"):
+        EDetector(every, tolerance)
 
 
 def test_a_state_of_other_alternatives_is_refused():
     with pytest.raises(ValueError, match="alternatives"):
-        EDetector(100).restore(EDetectorState(labels=1, sums=(1.0,)))
+        EDetector(100).restore(EDetectorState(labels=1, sums=(1.0,), runs=()))
