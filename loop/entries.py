@@ -50,14 +50,14 @@ class Opened(_Entry):
     """An incident begins."""
 
     kind: Literal["opened"] = "opened"
-    signals: tuple[Signal, ...]
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1)]
 
 
 class Joined(_Entry):
     """More alarms of an incident that is open."""
 
     kind: Literal["joined"] = "joined"
-    signals: tuple[Signal, ...]
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1)]
 
 
 class Diagnosed(_Entry):
@@ -152,8 +152,8 @@ def decode(value: bytes | None, where: str) -> Entry:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise PenstockError(
-            f"the record is no entry of a log of incidents: {first['msg']}",
+            f"the record is no entry of a log of incidents that this release knows: {first['msg']}",
             where=where,
-            safe="the entries before it",
-            next="find out who wrote it: only `penstock incidents` and `penstock retrain` may",
+            safe="the other entries",
+            next="if a later release wrote it, use that one; only `penstock incidents` and `penstock retrain` may write",
         ) from error

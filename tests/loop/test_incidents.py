@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from loop.entries import Closed, Diagnosed, Entry, Joined, Opened, Proposed, Signal, Stepped, decode, encode
 from loop.incidents import SCHEDULED, incidents_of, news
 from loop.proposals import cloud_event, open_proposals, proposal_for
+from loop.store import entries_in
 from loop.story import Version, incident_of, story
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 
 HOUR = 3_600_000
 
@@ -76,6 +78,26 @@ def test_entries_are_read_back_and_a_strange_record_is_refused_with_its_place():
     with pytest.raises(PenstockError) as refused:
         decode(b'{"kind": "party"}', "incidents.x[0]@3")
     assert refused.value.where == "incidents.x[0]@3"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b'{"kind": "party", "incident": "inc-1", "time_ms": 1}',  # kinds, causes and fields of a later release
+        b'{"kind": "diagnosed", "incident": "inc-1", "time_ms": 1, "cause": "moon", "action": "howl", "why": []}',
+        b'{"kind": "opened", "incident": "inc-1", "time_ms": 1, "signals": []}',
+        b"garbage",
+        None,
+    ],
+)
+def test_an_entry_that_this_release_does_not_know_is_passed_over_with_one_warning(strange, caplog):
+    later = encode(OPEN[0]).replace(b'"kind"', b'"mood": "calm", "kind"')
+    topic = f"incidents.{strange!r}"
+    records = [Record(0, offset, -1, None, value, ()) for offset, value in enumerate([later, strange, encode(RETRAIN)])]
+    for _ in range(2):
+        assert entries_in(topic, records) == [OPEN[0], RETRAIN]
+    (warning,) = caplog.messages
+    assert f"{topic}[0]@1" in warning
 
 
 OPEN = news([], [alarm(1)], HOUR, 5)
