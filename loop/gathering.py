@@ -53,7 +53,8 @@ class Gathered:
 
     Attributes:
         periods: Its two periods; None if one of them is empty.
-        end_ms: The event time up to which the topic has come, epoch ms.
+        end_ms: The event time that all but the latest 1 % of :data:`_LATEST` events have reached, epoch ms: a few events
+            of a clock that is ahead do not move it.
         others: The share of the latest events that other versions have scored.
     """
 
@@ -132,7 +133,7 @@ def gather(
         return None
     return Gathered(
         periods=_periods(project, topics, registry, earlier.ordered(), present.ordered()),
-        end_ms=last[-1].event_time,
+        end_ms=last[-1 - len(last) // 100].event_time,
         others=sum(one.version != version for one in last) / len(last),
     )
 

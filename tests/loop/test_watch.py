@@ -79,8 +79,19 @@ def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_sinc
     incident = watched.look()
     assert incident.diagnosis.cause == "concept-drift"
     (proposal,) = incident.proposals
-    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_299) + 1)
+    # All but the latest 1 % of 500 events.
+    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_294) + 1)
     assert [type(entry) for entry in watched.log[-2:]] == [Diagnosed, Proposed]
+
+
+def test_an_event_of_the_far_future_does_not_set_the_end_of_what_is_trained_on(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)
+    watched.taps.publish_labels(mature=True)
+    watched.taps.written = 10_000_000
+    watched.taps.write(1)
+    (proposal,) = watched.look().proposals
+    assert proposal.to_ms < time_of(6_300)
 
 
 def test_an_incident_ends_when_another_version_scores(watched):
