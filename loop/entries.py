@@ -155,5 +155,5 @@ def decode(value: bytes | None, where: str) -> Entry:
             f"the record is no entry of a log of incidents that this release knows: {first['msg']}",
             where=where,
             safe="the other entries",
-            next="if a later release wrote it, use that one; only `penstock incidents` and `penstock retrain` may write",
+            next="if a later release wrote it, use that one; only `penstock incidents` and `penstock retrain` may",
         ) from error

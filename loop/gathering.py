@@ -53,8 +53,8 @@ class Gathered:
 
     Attributes:
         periods: Its two periods; None if one of them is empty.
-        end_ms: The event time that all but the latest 1 % of :data:`_LATEST` events have reached, epoch ms: a few events
-            of a clock that is ahead do not move it.
+        end_ms: The event time that all but the latest 1 % of :data:`_LATEST` events have reached, epoch ms: a few
+            events of a clock that is ahead do not move it.
         others: The share of the latest events that other versions have scored.
     """
 
