@@ -98,12 +98,14 @@ class Verdict:
         why: The reasons, a sentence each.
         column: The raw column at fault, of an upstream fault; several if nothing tells which: ``amount or currency``.
         shares: The share of each input in the shift.
+        fault: The shift with the fault, of an upstream fault.
     """
 
     cause: Cause
     why: Sequence[str]
     column: str | None = None
     shares: Mapping[str, float] | None = None
+    fault: Shift | None = None
 
     @property
     def action(self) -> Action:
@@ -155,7 +157,7 @@ def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> 
         if most >= _EXPLAINED * total:
             columns = sorted(column for column, excess in explained.items() if excess == most)
             by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
-            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(columns))
+            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(columns), fault=shift)
     return None
 
 

@@ -69,6 +69,7 @@ class Diagnosed(_Entry):
         why: The reasons, a sentence each.
         column: The raw column at fault.
         first: ``topic[partition]@offset`` of the first event with the fault.
+        producer: What the producer of that event says its version is.
         shares: The share of each input in the shift.
         mature: How many events of the present period had a final label.
     """
@@ -79,6 +80,7 @@ class Diagnosed(_Entry):
     why: tuple[str, ...]
     column: str | None = None
     first: str | None = None
+    producer: str | None = None
     shares: dict[str, float] = Field(default_factory=dict)
     mature: int = 0
 

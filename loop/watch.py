@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
-from loop.gathering import Periods, gather
+from loop.first_events import first_event, producer_at
+from loop.gathering import Inputs, Periods, gather, place_text
 from loop.incidents import Incident, incidents_of, news
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
 from loop.records import decoded
+from loop.shifts import Shift
 from loop.store import extend
+from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
+from scoring.repository import ModelRepository
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -49,11 +54,13 @@ def watch_once(
     topics: Topics,
     limits: WatchLimits,
     now_ms: int,
+    repository: ModelRepository,
     registry: Registry | None = None,
 ) -> list[Entry]:
     """Take in the alarms that there are, diagnose what is open, propose what follows; returns the log.
 
-    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all.
+    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all. The
+    repository says which inputs a version takes; one that it lacks is taken to have those of the definition.
 
     Raises:
         PenstockError: if a topic cannot be read or written.
@@ -63,7 +70,9 @@ def watch_once(
     entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
     for incident in list(incidents_of(entries).values()):
         if incident.is_open:
-            entries = _look_at(project, kafka, topics, limits, now_ms, registry, incident, incidents_of(entries))
+            of_version = inputs_of(project, repository, incident.model_version)
+            look = _Look(project, kafka, topics, limits, now_ms, registry, of_version)
+            entries = _look_at(look, incident, incidents_of(entries))
     return entries
 
 
@@ -82,23 +91,35 @@ def _is_fault(diagnosis: Diagnosed | None) -> bool:
     return diagnosis is not None and diagnosis.cause in ("upstream-fault", "label-fault")
 
 
-def _look_at(
-    project: Project,
-    kafka: KafkaAccess,
-    topics: Topics,
-    limits: WatchLimits,
-    now_ms: int,
-    registry: Registry | None,
-    incident: Incident,
-    earlier: Mapping[str, Incident],
-) -> list[Entry]:
-    since_ms = min(signal.event_time_ms for signal in incident.signals)
-    until_ms = _well_until(earlier, incident)
-    gathered = gather(project, topics, incident.model_version, since_ms, limits.span_ms, registry, until_ms=until_ms)
+@dataclass(frozen=True)
+class _Look:
+    """What one look at an incident needs."""
+
+    project: Project
+    kafka: KafkaAccess
+    topics: Topics
+    limits: WatchLimits
+    now_ms: int
+    registry: Registry | None
+    inputs: Inputs
+
+
+def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
+    since_ms, now_ms = min(signal.event_time_ms for signal in incident.signals), look.now_ms
+    gathered = gather(
+        look.project,
+        look.topics,
+        incident.model_version,
+        look.inputs,
+        since_ms,
+        look.limits.span_ms,
+        look.registry,
+        until_ms=_well_until(earlier, incident),
+    )
     periods = None if gathered is None else gathered.periods
     diagnosed = None
     if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain
-        diagnosed = _diagnosed(project, incident, periods, now_ms)
+        diagnosed = _diagnosed(look, incident, periods)
 
     def decide(log: Sequence[Entry]) -> list[Entry]:
         present = incidents_of(log).get(incident.id)
@@ -117,37 +138,66 @@ def _look_at(
                 log,
                 from_ms=periods.begin_ms if present.diagnosis and present.diagnosis.action == "prepare" else since_ms,
                 to_ms=gathered.end_ms + 1,
-                cool_down_ms=limits.cool_down_ms,
+                cool_down_ms=look.limits.cool_down_ms,
                 now_ms=now_ms,
             )
             added += [proposal] if proposal is not None else []
         return added
 
-    entries = extend(kafka, project.pipeline, decide)
+    entries = extend(look.kafka, look.project.pipeline, decide)
     if diagnosed is not None:
         _log.info("incident %s: %s (%s)", incident.id, diagnosed.cause, "; ".join(diagnosed.why))
     return entries
 
 
-def _diagnosed(project: Project, incident: Incident, periods: Periods, now_ms: int) -> Diagnosed | None:
+def _diagnosed(look: _Look, incident: Incident, periods: Periods) -> Diagnosed | None:
     if len(periods.now) < _LEAST_NOW:
         return None
-    evidence = evidence_of(periods.before, periods.now)
-    verdict = diagnose(evidence, roots_of(project))
-    first = next(
-        (shift.first for shift in evidence.shifts if verdict.column is not None and shift.first is not None), None
-    )
-    return Diagnosed(
+    verdict = diagnose(evidence_of(periods.before, periods.now), roots_of(look.project))
+    diagnosed = Diagnosed(
         incident=incident.id,
-        time_ms=now_ms,
+        time_ms=look.now_ms,
         cause=verdict.cause,
         action=verdict.action,
         why=tuple(verdict.why),
         column=verdict.column,
-        first=None if first is None else periods.places[first],
         shares={name: round(share, 4) for name, share in (verdict.shares or {}).items()},
         mature=len(periods.now.matured()),
     )
+    if verdict.fault is None or not _is_news(incident.diagnosis, diagnosed):
+        return diagnosed
+    return _with_begin(look, diagnosed, incident.model_version, periods, verdict.fault)
+
+
+def _with_begin(look: _Look, diagnosed: Diagnosed, version: str, periods: Periods, fault: Shift) -> Diagnosed:
+    """Say with which event the fault began: before the first alarm perhaps, and before the events that are compared."""
+    place = None if fault.first is None else periods.places[fault.first]
+    if fault.mark is not None:
+        begin = first_event(look.project, look.topics, version, look.inputs, fault.column, fault.mark, periods.well_ms)
+        place = place if begin is None else begin
+    if place is None:
+        return diagnosed
+    said = producer_at(look.topics, place)
+    producer, why = (None, ()) if said is None else (said[0], said[1:])
+    return diagnosed.model_copy(
+        update={"first": place_text(place), "producer": producer, "why": (*diagnosed.why, *why)}
+    )
+
+
+def inputs_of(project: Project, repository: ModelRepository, version: str) -> Inputs:
+    """The inputs of a version: by its manifest, or if the repository does not have it, those of the definition."""
+    model = project.pipeline.model
+    try:
+        manifest = repository.manifest(model.name, int(version))
+    except (PenstockError, ValueError, OSError) as error:
+        _warn(f"version {version} of {model.name} is taken to have the inputs of the definition: {error}")
+        return Inputs(model.inputs, project.pipeline.categories)
+    return Inputs(manifest.inputs, manifest.categories)
+
+
+@lru_cache  # once, not at each look
+def _warn(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _is_news(before: Diagnosed | None, now: Diagnosed) -> bool:

@@ -26,6 +26,7 @@ from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from penstock.time import iso
 from schemas.registry import registry_schemas
+from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.plan.project import Project, open_project
 
@@ -93,7 +94,8 @@ def watch(
 
     def look() -> None:
         topics, registry = topics_of(settings.kafka.access, archive), registry_schemas(settings.schema_registry_url)
-        entries = watch_once(project, settings.kafka.access, topics, limits, time.time_ns() // 1_000_000, registry)
+        repository, now_ms = ModelRepository(settings.model_repository), time.time_ns() // 1_000_000
+        entries = watch_once(project, settings.kafka.access, topics, limits, now_ms, repository, registry)
         found = [incident for incident in incidents_of(entries).values() if incident.is_open]
         _log.info("%s open", counted(len(found), "incident"))
 

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from loop import gathering, watch
 from loop.entries import Closed, Diagnosed, Entry, Opened, Proposed, Signal
+from loop.gathering import Inputs
 from loop.incidents import SCHEDULED, Incident, incidents_of
 from loop.watch import WatchLimits
 from penstock.kafka.access import KafkaAccess
+from scoring.repository import ModelRepository
 from tests.loop.taps import HORIZON_MS, STEP_MS, FakeTopics, Taps, define, time_of
 
+INPUTS = Inputs(("activity.amount_mean_1h", "event.shop", "event.amount"), ())
 LIMITS = WatchLimits(span_ms=60 * HORIZON_MS, quiet_ms=HORIZON_MS, cool_down_ms=1_000)
 
 
@@ -26,6 +31,7 @@ class Watched:
 
     def __init__(self, taps: Taps, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taps, self.log = taps, list[Entry]()
+        self.repository: Any = ModelRepository(Path("none"))
         monkeypatch.setattr(watch, "extend", self._extend)
 
     def _extend(self, _kafka: object, _pipeline: object, decide: Any) -> Sequence[Entry]:
@@ -34,7 +40,8 @@ class Watched:
 
     def look(self) -> Incident:
         topics: Any = FakeTopics(self.taps)
-        watch.watch_once(self.taps.project, KafkaAccess(bootstrap="127.0.0.1:1"), topics, LIMITS, len(self.log) + 5)
+        kafka, now_ms = KafkaAccess(bootstrap="127.0.0.1:1"), len(self.log) + 5
+        watch.watch_once(self.taps.project, kafka, topics, LIMITS, now_ms, self.repository)
         return list(incidents_of(self.log).values())[-1]
 
 
@@ -54,6 +61,43 @@ def test_an_alarm_opens_an_incident_whose_cause_follows_once_enough_has_come(wat
     found = watched.look().diagnosis
     assert (found.cause, found.action, found.column) == ("upstream-fault", "mend-source", "amount")
     assert found.first.startswith("events.taps_x[0]@50")
+
+
+def test_a_fault_is_traced_to_its_first_event_before_the_alarm_and_before_what_is_compared(watched, monkeypatch):
+    monkeypatch.setattr(gathering, "_MOST_NOW", 1_000)
+    watched.taps.write(300, unit=100)
+    watched.taps.alarm()
+    watched.taps.write(3_000, unit=100)
+    found = watched.look().diagnosis
+    assert (found.cause, found.first.partition("@")[0], found.producer) == ("upstream-fault", "events.taps_x[0]", None)
+    assert 5_000 <= int(found.first.partition("@")[2]) < 5_005
+
+
+def test_the_version_of_the_producer_is_named_with_which_a_fault_began(watched):
+    watched.taps.producers[:] = ["1.4"] * 5_000
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100, producer="1.5")
+    found = watched.look().diagnosis
+    assert found.producer == "1.5"
+    assert found.why[-1].startswith(
+        "it begins with an event of producer-version 1.5; the 500 events before it are of 1.4"
+    )
+
+
+def test_raw_events_that_are_gone_name_no_producer(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100, producer="1.5")
+    del watched.taps.producers[100:]
+    assert watched.look().diagnosis.producer is None
+
+
+def test_inputs_have_the_names_that_the_version_was_trained_with(watched):
+    renamed = SimpleNamespace(inputs=("activity.mean", "event.branch", "event.price"), categories=())
+    watched.repository = SimpleNamespace(manifest=lambda _model, _version: renamed)
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    found = watched.look().diagnosis
+    assert found.shares.keys() == {"activity.mean", "event.price"}
 
 
 def test_looking_again_adds_nothing(watched):
@@ -136,14 +180,14 @@ def test_only_the_events_that_are_compared_are_kept_in_memory(watched, monkeypat
     watched.taps.write(3_000)
     watched.taps.publish_labels()
     topics: Any = FakeTopics(watched.taps)
-    watched_now = gathering.gather(watched.taps.project, topics, "1", time_of(6_000), 60 * HORIZON_MS)
+    watched_now = gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(6_000), 60 * HORIZON_MS)
     assert watched_now is not None
     assert watched_now.periods is not None
     assert (len(watched_now.periods.before), len(watched_now.periods.now)) == (160, 100)
     assert watched_now.periods.begin_ms == time_of(5_800)
     tracemalloc.start()
     try:
-        gathering.gather(watched.taps.project, topics, "1", time_of(6_000), 60 * HORIZON_MS)
+        gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(6_000), 60 * HORIZON_MS)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
