@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -9,9 +10,11 @@ from backfill.topic_reading import Topics
 from loop.gathering import SLACK_MS, Inputs, Place, Scored, predictions
 from loop.onsets import Mark, Onset
 from penstock.counts import counted
+from penstock.errors import PenstockError
 from penstock.kafka.names import PRODUCER_VERSION_HEADER
-from penstock.kafka.reading import RecordsGoneError
 from streams.plan.project import Project
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 # So many raw records before the first one say who produced them.
@@ -54,11 +57,7 @@ def first_event(
 
 
 def producer_at(topics: Topics, place: Place) -> tuple[str, str] | None:
-    """The version of the producer of a raw event, by its header, and a sentence on it; None if neither is there.
-
-    Raises:
-        PenstockError: if Kafka or the archive does not answer.
-    """
+    """The version of the producer of a raw event, by its header, and a sentence on it; None if it cannot be read."""
     topic, partition, offset = place
     try:
         first, end = topics.ranges(topic).get(partition, (0, 0))
@@ -70,7 +69,8 @@ def producer_at(topics: Topics, place: Place) -> tuple[str, str] | None:
             for record in topics.read(topic, start={partition: start}, end={partition: offset + 1})
             if (said := dict(record.headers).get(PRODUCER_VERSION_HEADER)) is not None
         ]
-    except RecordsGoneError:  # deleted meanwhile
+    except PenstockError as error:  # deleted meanwhile, or there is no right to read it; the cause is known anyhow
+        _log.warning("the producer of the first event is not named: %s", error)
         return None
     versions = {at: said.decode(errors="replace") for at, said in found}
     version = versions.pop(offset, None)
