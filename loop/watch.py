@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from backfill.topic_reading import Topics
+from backfill.topic_reading import Range, Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
 from loop.first_events import first_event, producer_at
@@ -48,32 +48,55 @@ class WatchLimits:
     cool_down_ms: int
 
 
-def watch_once(
-    project: Project,
-    kafka: KafkaAccess,
-    topics: Topics,
-    limits: WatchLimits,
-    now_ms: int,
-    repository: ModelRepository,
-    registry: Registry | None = None,
-) -> list[Entry]:
-    """Take in the alarms that there are, diagnose what is open, propose what follows; returns the log.
+class Watch:
+    """Takes alarms in, diagnoses what is open, and proposes what follows, look by look.
 
-    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all. The
-    repository says which inputs a version takes; one that it lacks is taken to have those of the definition.
+    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all.
 
-    Raises:
-        PenstockError: if a topic cannot be read or written.
+    Args:
+        project: The pipeline.
+        kafka: How to reach Kafka.
+        limits: The limits.
+        repository: Says which inputs a version takes; one that it lacks is taken to have those of the definition.
     """
-    pipeline = project.pipeline
-    alarms = sorted(_alarms(topics.read(pipeline.drift_topic)), key=lambda one: (one.event_time_ms, one.id))
-    entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
-    for incident in list(incidents_of(entries).values()):
-        if incident.is_open:
-            of_version = inputs_of(project, repository, incident.model_version)
-            look = _Look(project, kafka, topics, limits, now_ms, registry, of_version)
-            entries = _look_at(look, incident, incidents_of(entries))
-    return entries
+
+    def __init__(self, project: Project, kafka: KafkaAccess, limits: WatchLimits, repository: ModelRepository) -> None:
+        self._project, self._kafka, self._limits, self._repository = project, kafka, limits, repository
+        self._taken: dict[int, int] = {}  # up to which offset alarms have been taken in, by partition
+
+    def look(self, topics: Topics, now_ms: int, registry: Registry | None = None) -> list[Entry]:
+        """Look once; returns the log.
+
+        Alarms that an earlier look has taken in are not read again.
+
+        Args:
+            topics: Where topics are read.
+            now_ms: The time, epoch ms.
+            registry: Finds the schemas of Confluent-framed labels.
+
+        Raises:
+            PenstockError: if a topic cannot be read or written.
+        """
+        pipeline = self._project.pipeline
+        start, end = self._untaken(topics.ranges(pipeline.drift_topic))
+        records = topics.read(pipeline.drift_topic, start=start, end=end)
+        alarms = sorted(_alarms(records), key=lambda one: (one.event_time_ms, one.id))
+        entries = extend(self._kafka, pipeline, lambda log: news(log, alarms, self._limits.quiet_ms, now_ms))
+        self._taken = end
+        for incident in list(incidents_of(entries).values()):
+            if incident.is_open:
+                inputs = inputs_of(self._project, self._repository, incident.model_version)
+                look = _Look(self._project, self._kafka, topics, self._limits, now_ms, registry, inputs)
+                entries = _look_at(look, incident, incidents_of(entries))
+        return entries
+
+    def _untaken(self, ranges: Mapping[int, Range]) -> tuple[dict[int, int], dict[int, int]]:
+        """Where to read alarms from, and the end; a topic that was made anew is read from its beginning."""
+        start = {
+            number: max(first, taken) if (taken := self._taken.get(number, first)) <= end else first
+            for number, (first, end) in ranges.items()
+        }
+        return start, {number: end for number, (_, end) in ranges.items()}
 
 
 def _well_until(known: Mapping[str, Incident], incident: Incident) -> int | None:

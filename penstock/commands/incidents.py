@@ -14,7 +14,7 @@ from backfill.topic_reading import topics_of
 from loop.entries import Closed
 from loop.incidents import Incident, incidents_of
 from loop.store import extend, read_entries
-from loop.watch import WatchLimits, watch_once
+from loop.watch import Watch, WatchLimits
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import DurationType, source_option
@@ -91,11 +91,11 @@ def watch(
     project, settings = open_project(pipeline), Settings()
     _require_monitors(project)
     limits = WatchLimits(span_ms, quiet_ms, cool_down_ms)
+    watching = Watch(project, settings.kafka.access, limits, ModelRepository(settings.model_repository))
 
     def look() -> None:
         topics, registry = topics_of(settings.kafka.access, archive), registry_schemas(settings.schema_registry_url)
-        repository, now_ms = ModelRepository(settings.model_repository), time.time_ns() // 1_000_000
-        entries = watch_once(project, settings.kafka.access, topics, limits, now_ms, repository, registry)
+        entries = watching.look(topics, time.time_ns() // 1_000_000, registry)
         found = [incident for incident in incidents_of(entries).values() if incident.is_open]
         _log.info("%s open", counted(len(found), "incident"))
 

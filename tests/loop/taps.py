@@ -186,12 +186,14 @@ class FakeTopics:
 
     def __init__(self, taps: Taps) -> None:
         self._taps = taps
+        self.read_records: dict[str, int] = {}
 
     def starts(self, _topic: str, _time_ms: int) -> dict[int, int]:
         return {0: 0}
 
-    def ranges(self, _topic: str) -> dict[int, tuple[int, int]]:
-        return {0: (0, len(self._taps.producers))}
+    def ranges(self, topic: str) -> dict[int, tuple[int, int]]:
+        is_raw = topic == self._taps.project.pipeline.source.topic
+        return {0: (0, len(self._taps.producers if is_raw else self._taps.topics.get(topic, [])))}
 
     def read(
         self, topic: str, start: dict[int, int] | None = None, end: dict[int, int] | None = None
@@ -203,5 +205,8 @@ class FakeTopics:
                 said = self._taps.producers[offset]
                 headers = () if said is None else ((PRODUCER_VERSION_HEADER, said.encode()),)
                 yield Record(0, offset, -1, None, b"", headers)
-        for offset, value in enumerate(self._taps.topics.get(topic, [])):
-            yield Record(0, offset, -1, None, value, ())
+            return
+        values = self._taps.topics.get(topic, [])
+        for offset in range((start or {}).get(0, 0), (end or {}).get(0, len(values))):
+            self.read_records[topic] = self.read_records.get(topic, 0) + 1
+            yield Record(0, offset, -1, None, values[offset], ())

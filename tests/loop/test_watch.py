@@ -31,17 +31,19 @@ class Watched:
 
     def __init__(self, taps: Taps, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taps, self.log = taps, list[Entry]()
-        self.repository: Any = ModelRepository(Path("none"))
+        self.topics: Any = FakeTopics(taps)
+        self.start()
         monkeypatch.setattr(watch, "extend", self._extend)
 
     def _extend(self, _kafka: object, _pipeline: object, decide: Any) -> Sequence[Entry]:
         self.log += decide(list(self.log))
         return list(self.log)
 
+    def start(self, repository: Any = ModelRepository(Path("none"))) -> None:  # noqa: B008 - never written to
+        self.watch = watch.Watch(self.taps.project, KafkaAccess(bootstrap="127.0.0.1:1"), LIMITS, repository)
+
     def look(self) -> Incident:
-        topics: Any = FakeTopics(self.taps)
-        kafka, now_ms = KafkaAccess(bootstrap="127.0.0.1:1"), len(self.log) + 5
-        watch.watch_once(self.taps.project, kafka, topics, LIMITS, now_ms, self.repository)
+        self.watch.look(self.topics, len(self.log) + 5)
         return list(incidents_of(self.log).values())[-1]
 
 
@@ -93,7 +95,7 @@ def test_raw_events_that_are_gone_name_no_producer(watched):
 
 def test_inputs_have_the_names_that_the_version_was_trained_with(watched):
     renamed = SimpleNamespace(inputs=("activity.mean", "event.branch", "event.price"), categories=())
-    watched.repository = SimpleNamespace(manifest=lambda _model, _version: renamed)
+    watched.start(SimpleNamespace(manifest=lambda _model, _version: renamed))
     watched.taps.alarm()
     watched.taps.write(1_500, unit=100)
     found = watched.look().diagnosis
@@ -107,6 +109,26 @@ def test_looking_again_adds_nothing(watched):
     before = list(watched.log)
     watched.look()
     assert watched.log == before
+
+
+def test_alarms_are_read_once_and_again_only_if_they_could_not_be_taken_in_or_the_topic_was_made_anew(
+    watched, monkeypatch
+):
+    drift, read = watched.taps.project.pipeline.drift_topic, watched.topics.read_records
+    watched.taps.alarm()
+    with monkeypatch.context() as away:
+        away.setattr(watch, "extend", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watched.look()
+    assert len(watched.look().signals) == 1
+    assert read[drift] == 2
+    watched.taps.alarm(5_001)
+    watched.taps.alarm(5_002)
+    assert len(watched.look().signals) == 3
+    assert read[drift] == 4
+    del watched.taps.topics[drift][1:]
+    watched.look()
+    assert read[drift] == 5
 
 
 def test_a_fault_of_a_source_proposes_no_training(watched):
@@ -162,6 +184,7 @@ def test_predictions_of_a_version_with_other_inputs_than_the_definition_has_now_
     later = tmp_path / "later"
     later.mkdir()
     watched.taps.project = define(later, inputs='"activity.count_1h", ')
+    watched.start()
     assert watched.look().diagnosis is None
     watched.taps.write(600, version="2")
     assert not watched.look().is_open
