@@ -13,6 +13,7 @@ import numpy as np
 from loop.performance import Calibration
 from loop.sample import Sample
 from loop.shifts import is_shifted
+from penstock.time import rough
 
 # Labels that come for fewer of the mature events, by so much, are missing.
 _MISSING = 0.05
@@ -40,7 +41,7 @@ def label_change(before: Sample, now: Sample, calibration: Calibration | None) -
     for label in (0.0, 1.0):
         old, new = (sample.delays[sample.labels == label] for sample in (before, now))
         if min(len(old), len(new)) >= _LEAST_EXPECTED and is_shifted(old, new)[0]:
-            late, usual = _text(np.median(new)), _text(np.median(old))
+            late, usual = (rough(1_000 * float(np.median(delays))) for delays in (new, old))
             return LabelChange(f"the median label {label:.0f} comes after {late}, after {usual} before")
     return None if calibration is None else _lost(now.matured(), calibration)
 
@@ -73,10 +74,3 @@ def _lost(known: Sample, calibration: Calibration) -> LabelChange | None:
         if ratio > _LOST or ratio + _SIGMAS * error > 1 or abs(ratio - kept) > _SIGMAS * error:
             return None
     return LabelChange(f"{kept:.0%} of the expected positives come, at low and at high scores alike")
-
-
-def _text(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
