@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from loop.label_changes import LabelChange, label_change
-from loop.performance import Calibration, Estimate, bias, expected, realised
+from loop.performance import Calibration, Errors, Estimate, bias, expected, realised
 from loop.sample import Sample
 from loop.shifts import Shift, contributions, is_shifted, shifted
 
@@ -53,11 +53,14 @@ class Evidence:
         shifts: The inputs that have shifted, the most shifted first.
         scores_shifted: Whether the scores have.
         labels: What has changed about labels.
-        expected_before: The area under the ROC curve that the scores of the reference promise.
-        expected: The area that present scores promise.
-        realised_before: The area by the labels of the reference.
-        realised: The area by present labels; None if they are not mature yet.
-        bias: The logarithm of present positives over those that scores promise.
+        expected_before: The area under the ROC curve that the scores of the reference promise; of a regression, the
+            skill.
+        expected: The area or skill that present scores promise.
+        realised_before: The area or skill by the labels of the reference.
+        realised: That by present labels; None if they are not mature yet.
+        bias: The logarithm of present positives over those that scores promise; None of a regression, whose skill
+            falls by it.
+        measure: What of a model's quality is compared, in words.
     """
 
     shifts: Sequence[Shift]
@@ -68,6 +71,7 @@ class Evidence:
     realised_before: Estimate | None
     realised: Estimate | None
     bias: Estimate | None
+    measure: str = "an area under the curve"
 
     @property
     def expected_falls(self) -> bool:
@@ -115,6 +119,8 @@ class Verdict:
 
 def evidence_of(before: Sample, now: Sample) -> Evidence:
     """What two periods say: a reference in which all was well, and the present one."""
+    if before.is_regression:
+        return _evidence_of_values(before, now)
     known = before.matured()
     calibration = Calibration.of(known.scores, known.labels) if realised(before) is not None else None
     return Evidence(
@@ -126,6 +132,21 @@ def evidence_of(before: Sample, now: Sample) -> Evidence:
         realised_before=realised(before),
         realised=realised(now),
         bias=None if calibration is None else bias(now, calibration),
+    )
+
+
+def _evidence_of_values(before: Sample, now: Sample) -> Evidence:
+    errors = Errors.of(before.matured())
+    return Evidence(
+        shifts=shifted(before, now),
+        scores_shifted=is_shifted(before.scores, now.scores)[0],
+        labels=label_change(before, now, None),
+        expected_before=None if errors is None else errors.expected(before),
+        expected=None if errors is None else errors.expected(now),
+        realised_before=None if errors is None else errors.realised(before),
+        realised=None if errors is None else errors.realised(now),
+        bias=None,
+        measure="a skill (1 minus error over spread)",
     )
 
 
@@ -170,14 +191,14 @@ def _covariate_shift(evidence: Evidence, _roots: object) -> Verdict | None:
         return None
     if evidence.realised_falls is False:
         return None
-    why = f"the scores promise an area under the curve of only {evidence.expected.value:.3f}"
+    why = f"the scores promise {evidence.measure} of only {evidence.expected.value:.3f}"
     return Verdict("covariate-shift", [*_moved(evidence), why])
 
 
 def _concept_drift(evidence: Evidence, _roots: object) -> Verdict | None:
     if evidence.realised is None or not evidence.realised_falls:
         return None
-    why = f"labels show an area under the curve of only {evidence.realised.value:.3f}, which the scores do not promise"
+    why = f"labels show {evidence.measure} of only {evidence.realised.value:.3f}, which the scores do not promise"
     return Verdict("concept-drift", [*_moved(evidence), why])
 
 

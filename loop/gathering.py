@@ -229,23 +229,23 @@ class _Truths:
         self.by_event: Mapping[str, list[LabelRow]] = by_event(kept)
         self.positive = True if labels.positive is None else str(labels.positive)
         self.maturity = Maturity.of(labels)
-        self.is_class = labels.task != "regression"
+        self.is_regression = labels.task == "regression"
 
     def of(self, one: Scored) -> tuple[float, float, bool]:
-        """The label of an event, 0 or 1; its delay in seconds; and whether the label is final."""
+        """The label of an event, 0 or 1 or a value; its delay in seconds; and whether the label is final."""
         horizon = self.maturity.horizon_ms
         rows = self.by_event.get(one.event_id, ())
         value = label_of(rows, one.event_time, horizon)
         is_final = value is not None
         if horizon is not None:
             is_final = self.reached_ms is not None and one.event_time + horizon <= self.reached_ms
-        if one.is_hidden or not self.is_class:
+        if one.is_hidden:
             return np.nan, np.nan, False
         if value is None:
             is_negative = is_final and self.maturity.absent == "negative"
             return 0.0 if is_negative else np.nan, np.nan, is_final and self.maturity.absent != "excluded"
         delay = (min(row.known_at_ms for row in rows) - one.event_time) / 1_000
-        return float(value == self.positive), delay, is_final
+        return float(value if self.is_regression else value == self.positive), delay, is_final
 
 
 def _sample(inputs: Inputs, scored: list[Scored], truths: _Truths | None) -> Sample:
@@ -257,6 +257,7 @@ def _sample(inputs: Inputs, scored: list[Scored], truths: _Truths | None) -> Sam
         labels=np.array(labels, float),
         delays=np.array(delays, float),
         mature=np.array(mature, bool),
+        is_regression=truths is not None and truths.is_regression,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loop.performance import Calibration
 from loop.sample import Sample
@@ -38,12 +39,19 @@ def label_change(before: Sample, now: Sample, calibration: Calibration | None) -
     if came is not None and come is not None and came - come > _MISSING:
         return LabelChange(f"labels come for {come:.0%} of the mature events, for {came:.0%} before")
     # By class: a class whose labels come later may have become more frequent.
-    for label in (0.0, 1.0):
-        old, new = (sample.delays[sample.labels == label] for sample in (before, now))
+    for label in (None,) if now.is_regression else (0.0, 1.0):
+        old, new = (_delays(sample, label) for sample in (before, now))
         if min(len(old), len(new)) >= _LEAST_EXPECTED and is_shifted(old, new)[0]:
             late, usual = (rough(1_000 * float(np.median(delays))) for delays in (new, old))
-            return LabelChange(f"the median label {label:.0f} comes after {late}, after {usual} before")
+            of = "" if label is None else f" {label:.0f}"
+            return LabelChange(f"the median label{of} comes after {late}, after {usual} before")
     return None if calibration is None else _lost(now.matured(), calibration)
+
+
+def _delays(sample: Sample, label: float | None) -> NDArray[np.float64]:
+    """How late the labels of a class have come; of all, if there are no classes."""
+    delays: NDArray[np.float64] = sample.delays[~np.isnan(sample.labels) if label is None else sample.labels == label]
+    return delays
 
 
 def _share_labelled(sample: Sample) -> float | None:

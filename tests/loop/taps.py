@@ -48,7 +48,7 @@ pipeline = Pipeline(
         name="taps_{suffix}", inputs=({inputs}"activity.amount_mean_1h", "event.shop", "event.amount"), threshold=0.5,
         positive="block", negative="pass",
     ),
-    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", horizon="1d", absent="negative"),
+    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", {labels}),
     monitors=Monitors(inputs=("event.amount",), false_alarm_every=1_000_000),
 )
 """
@@ -56,10 +56,13 @@ BEGIN_MS, STEP_MS = 1_760_000_000_000, 60_000
 HORIZON_MS = 86_400_000
 
 
-def define(folder: Path, suffix: str = "x", inputs: str = "") -> Project:
-    """Write the definition, perhaps with more inputs of the model, and open it."""
+_LABELS = 'horizon="1d", absent="negative"'
+
+
+def define(folder: Path, suffix: str = "x", inputs: str = "", labels: str = _LABELS) -> Project:
+    """Write the definition, perhaps with more inputs of the model or another declaration of labels, and open it."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix, inputs=inputs), encoding="utf-8")
+    path.write_text(DEFINITION.format(suffix=suffix, inputs=inputs, labels=labels), encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
 
 

@@ -150,6 +150,20 @@ def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_sinc
     assert [type(entry) for entry in watched.log[-2:]] == [Diagnosed, Proposed]
 
 
+def test_labels_of_a_regression_are_compared_as_values(tmp_path):
+    taps = Taps(define(tmp_path, labels='task="regression", horizon="1d", absent="excluded"'))
+    taps.write(3_000)
+    taps.publish_labels(mature=True)
+    topics: Any = FakeTopics(taps)
+    found = gathering.gather(taps.project, topics, "1", INPUTS, time_of(2_000), 60 * HORIZON_MS)
+    assert found is not None
+    assert found.periods is not None
+    assert found.periods.now.is_regression
+    known = found.periods.now.matured()
+    assert set(known.labels) == {1.0}
+    assert 50 < len(known) < 1_000
+
+
 def test_an_event_of_the_far_future_does_not_set_the_end_of_what_is_trained_on(watched):
     watched.taps.alarm()
     watched.taps.write(1_300, meaning=0)
