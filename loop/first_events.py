@@ -22,11 +22,20 @@ _BEFORE = 500
 
 
 def first_event(
-    project: Project, topics: Topics, version: str, inputs: Inputs, column: str, mark: Mark, after_ms: int
+    project: Project,
+    topics: Topics,
+    version: str,
+    inputs: Inputs,
+    column: str,
+    mark: Mark,
+    *,
+    well_ms: int,
+    since_ms: int,
 ) -> Place | None:
     """The raw event with which a fault began, in memory for one batch; None if it is not told from chance.
 
-    Each partition has an order of its own, so each is followed by itself; the first of them by event time counts.
+    Each partition has an order of its own, so each is followed by itself; the first of them by event time counts. A
+    fault that had ended before the first alarm, as of an earlier incident, is another one.
 
     Args:
         project: The pipeline.
@@ -35,23 +44,22 @@ def first_event(
         inputs: Its inputs.
         column: The input with the fault.
         mark: Which of its values have the fault.
-        after_ms: The event time up to which all was well, epoch ms.
+        well_ms: An event time at which all was well, epoch ms.
+        since_ms: The event time of the first alarm, epoch ms.
 
     Raises:
         PenstockError: if the topic cannot be read.
     """
     topic = project.pipeline.predictions_topic
     onsets: dict[tuple[str, int], Onset[Scored]] = {}
-    records = topics.read(topic, start=topics.starts(topic, after_ms - SLACK_MS))
-    wanted = (
-        one
-        for one in predictions(project, records)
-        if one.version == version and inputs.fit(one) and one.event_time > after_ms
-    )
+    records = topics.read(topic, start=topics.starts(topic, well_ms - SLACK_MS))
+    wanted = (one for one in predictions(project, records) if one.version == version and inputs.fit(one))
     for batch in _batches(wanted):
         values = inputs.columns([one.vector for one in batch])[column].tolist()
         for one, value in zip(batch, values, strict=True):
-            onsets.setdefault(one.place[:2], Onset(mark)).add(one, is_marked=mark.has(value))
+            onset = onsets.setdefault(one.place[:2], Onset(mark))
+            if onset.place is None or one.event_time < since_ms:
+                onset.add(one, is_marked=mark.has(value))
     found = [onset.place for onset in onsets.values() if onset.place is not None]
     return min(found, key=lambda one: (one.event_time, one.place)).place if found else None
 

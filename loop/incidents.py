@@ -45,6 +45,11 @@ class Incident:
         return self.signals[0].id.startswith(SCHEDULED)
 
     @property
+    def since_ms(self) -> int:
+        """The event time of its earliest alarm, epoch ms."""
+        return min(signal.event_time_ms for signal in self.signals)
+
+    @property
     def model_version(self) -> str:
         """The version that its first alarm is about."""
         return self.signals[0].model_version

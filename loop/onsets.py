@@ -2,7 +2,8 @@
 
 A cumulative sum (Page 1954): each value adds the logarithm of how much more likely its mark is with the fault than
 without it, and the sum never falls below 0. It rises above the limit soon after the fault has begun, and was 0 for the
-last time just before that. It keeps one number, however long the stream is.
+last time just before that; it is 0 again soon after the fault has ended. It keeps one number, however long the stream
+is.
 """
 
 from __future__ import annotations
@@ -64,14 +65,16 @@ class Mark:
         onset = Onset[int](self)
         for position, is_marked in enumerate(marked.tolist()):
             onset.add(position, is_marked=is_marked)
-        return int(np.argmax(marked)) if onset.place is None else onset.place
+            if onset.place is not None:
+                return onset.place
+        return int(np.argmax(marked))
 
 
 class Onset(Generic[Place]):
     """Follows a stream, value by value.
 
     Attributes:
-        place: Where the fault began; None as long as there is none.
+        place: Where the present fault began; None as long as there is none, and once it has ended.
     """
 
     def __init__(self, mark: Mark) -> None:
@@ -85,11 +88,9 @@ class Onset(Generic[Place]):
 
     def add(self, place: Place, *, is_marked: bool) -> None:
         """Take in a value, and where it is."""
-        if self.place is not None:
-            return
-        self._sum += self._gain if is_marked else self._loss
+        self._sum = min(self._sum + (self._gain if is_marked else self._loss), 2 * _LIMIT)
         if self._sum <= 0:
-            self._sum, self._began = 0.0, None
+            self._sum, self._began, self.place = 0.0, None, None
         elif self._began is None:
             self._began = place
         if self._sum > _LIMIT:

@@ -128,7 +128,7 @@ class _Look:
 
 
 def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
-    since_ms, now_ms = min(signal.event_time_ms for signal in incident.signals), look.now_ms
+    since_ms, now_ms = incident.since_ms, look.now_ms
     gathered = gather(
         look.project,
         look.topics,
@@ -189,14 +189,23 @@ def _diagnosed(look: _Look, incident: Incident, periods: Periods) -> Diagnosed |
     )
     if verdict.fault is None or not _is_news(incident.diagnosis, diagnosed):
         return diagnosed
-    return _with_begin(look, diagnosed, incident.model_version, periods, verdict.fault)
+    return _with_begin(look, diagnosed, incident, periods, verdict.fault)
 
 
-def _with_begin(look: _Look, diagnosed: Diagnosed, version: str, periods: Periods, fault: Shift) -> Diagnosed:
+def _with_begin(look: _Look, diagnosed: Diagnosed, incident: Incident, periods: Periods, fault: Shift) -> Diagnosed:
     """Say with which event the fault began: before the first alarm perhaps, and before the events that are compared."""
     place = None if fault.first is None else periods.places[fault.first]
     if fault.mark is not None:
-        begin = first_event(look.project, look.topics, version, look.inputs, fault.column, fault.mark, periods.well_ms)
+        begin = first_event(
+            look.project,
+            look.topics,
+            incident.model_version,
+            look.inputs,
+            fault.column,
+            fault.mark,
+            well_ms=periods.well_ms,
+            since_ms=incident.since_ms,
+        )
         place = place if begin is None else begin
     if place is None:
         return diagnosed

@@ -49,5 +49,13 @@ def test_a_fault_that_ends_again_is_found_where_it_began_first():
     assert Mark("null", None, 0.0, 1.0).first_in(column) == 1_000
 
 
+def test_what_has_ended_begins_nowhere_any_more_and_anew_where_it_comes_back():
+    onset, seen = Onset[int](Mark("null", None, 0.001, 0.3)), []
+    for place in range(30_000):
+        onset.add(place, is_marked=5_000 <= place < 8_000 or place >= 20_000)
+        seen.append(onset.place)
+    assert (seen[7_999], seen[10_000], seen[-1]) == (5_000, None, 20_000)
+
+
 def test_too_few_to_tell_from_chance_begin_with_the_first_one():
     assert Mark("null", None, 0.3, 0.5).first_in(np.array([1.0, np.nan, 1.0])) == 1

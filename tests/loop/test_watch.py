@@ -70,9 +70,24 @@ def test_a_fault_is_traced_to_its_first_event_before_the_alarm_and_before_what_i
     watched.taps.write(300, unit=100)
     watched.taps.alarm()
     watched.taps.write(3_000, unit=100)
+    watched.taps.write(100)  # it is mended already
     found = watched.look().diagnosis
     assert (found.cause, found.first.partition("@")[0], found.producer) == ("upstream-fault", "events.taps_x[0]", None)
     assert 5_000 <= int(found.first.partition("@")[2]) < 5_005
+
+
+def test_a_fault_that_comes_back_is_traced_to_where_it_came_back(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    first = watched.look()
+    watched.log.append(Closed(incident=first.id, time_ms=9, author="ada", reason="euros again"))
+    calm = 2 * HORIZON_MS // STEP_MS
+    watched.taps.write(calm)
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    found = watched.look()
+    assert found.id != first.id
+    assert 6_500 + calm <= int(found.diagnosis.first.partition("@")[2]) < 6_500 + calm + 5
 
 
 def test_the_version_of_the_producer_is_named_with_which_a_fault_began(watched):
