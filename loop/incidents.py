@@ -45,8 +45,8 @@ class Incident:
         return self.signals[0].id.startswith(SCHEDULED)
 
     @property
-    def since_ms(self) -> int:
-        """The event time of its earliest alarm, epoch ms."""
+    def first_ms(self) -> int:
+        """The event time of its first alarm, epoch ms."""
         return min(signal.event_time_ms for signal in self.signals)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from backfill.topic_reading import Range, Topics
+from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
 from loop.first_events import first_event, producer_at
@@ -62,12 +62,13 @@ class Watch:
 
     def __init__(self, project: Project, kafka: KafkaAccess, limits: WatchLimits, repository: ModelRepository) -> None:
         self._project, self._kafka, self._limits, self._repository = project, kafka, limits, repository
-        self._taken: dict[int, int] = {}  # up to which offset alarms have been taken in, by partition
+        self._alarms: list[Signal] = []  # those that were read
+        self._read: dict[int, int] = {}  # up to which offset, by partition
 
     def look(self, topics: Topics, now_ms: int, registry: Registry | None = None) -> list[Entry]:
         """Look once; returns the log.
 
-        Alarms that an earlier look has taken in are not read again.
+        Alarms that an earlier look has read are not read again.
 
         Args:
             topics: Where topics are read.
@@ -78,11 +79,8 @@ class Watch:
             PenstockError: if a topic cannot be read or written.
         """
         pipeline = self._project.pipeline
-        start, end = self._untaken(topics.ranges(pipeline.drift_topic))
-        records = topics.read(pipeline.drift_topic, start=start, end=end)
-        alarms = sorted(_alarms(records), key=lambda one: (one.event_time_ms, one.id))
-        entries = extend(self._kafka, pipeline, lambda log: news(log, alarms, self._limits.quiet_ms, now_ms))
-        self._taken = end
+        self._read_alarms(topics)
+        entries = extend(self._kafka, pipeline, lambda log: news(log, self._alarms, self._limits.quiet_ms, now_ms))
         for incident in list(incidents_of(entries).values()):
             if incident.is_open:
                 inputs = inputs_of(self._project, self._repository, incident.model_version)
@@ -90,13 +88,17 @@ class Watch:
                 entries = _look_at(look, incident, incidents_of(entries))
         return entries
 
-    def _untaken(self, ranges: Mapping[int, Range]) -> tuple[dict[int, int], dict[int, int]]:
-        """Where to read alarms from, and the end; a topic that was made anew is read from its beginning."""
+    def _read_alarms(self, topics: Topics) -> None:
+        """Read the alarms that have come; a topic that was made anew is read from its beginning."""
+        topic = self._project.pipeline.drift_topic
+        ranges = topics.ranges(topic)
         start = {
-            number: max(first, taken) if (taken := self._taken.get(number, first)) <= end else first
+            number: max(first, read) if (read := self._read.get(number, first)) <= end else first
             for number, (first, end) in ranges.items()
         }
-        return start, {number: end for number, (_, end) in ranges.items()}
+        ends = {number: end for number, (_, end) in ranges.items()}
+        found = [*self._alarms, *_alarms(topics.read(topic, start=start, end=ends))]
+        self._alarms, self._read = sorted(found, key=lambda one: (one.event_time_ms, one.id)), ends
 
 
 def _well_until(known: Mapping[str, Incident], incident: Incident) -> int | None:
@@ -128,7 +130,7 @@ class _Look:
 
 
 def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
-    since_ms, now_ms = incident.since_ms, look.now_ms
+    since_ms, now_ms = incident.first_ms, look.now_ms
     gathered = gather(
         look.project,
         look.topics,
@@ -204,7 +206,7 @@ def _with_begin(look: _Look, diagnosed: Diagnosed, incident: Incident, periods: 
             fault.column,
             fault.mark,
             well_ms=periods.well_ms,
-            since_ms=incident.since_ms,
+            since_ms=incident.first_ms,
         )
         place = place if begin is None else begin
     if place is None:
