@@ -15,7 +15,7 @@ from penstock.settings import Settings
 from penstock.time import iso
 from streams.flink.rest import Flink, Job
 
-_JOB = re.compile(r"penstock-(?P<pipeline>.+)-backfill-(?P<run>[0-9a-f]{8})(?:-\d+)?")
+_JOB = re.compile(r"penstock-(?P<pipeline>.+)-backfill-(?P<run>[0-9a-f]{8})(?P<segment>-\d+)?")
 _CANCEL_TIMEOUT_S = 60.0
 
 
@@ -29,6 +29,7 @@ class Overview:
         folder: Its folder; None if only its job is known.
         manifest: The manifest in the folder.
         job: Its newest job that Flink knows.
+        fills_live: Whether it fills views of the running job, ``--into live``; it has no folder.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Overview:
     folder: Path | None = None
     manifest: BackfillManifest | None = None
     job: Job | None = None
+    fills_live: bool = False
 
     @property
     def state(self) -> str:
@@ -55,6 +57,7 @@ class Overview:
             "run": self.run,
             "pipeline": self.pipeline,
             "state": self.state,
+            "into": "live" if self.fills_live else None,
             "folder": None if self.folder is None else str(self.folder),
             "job": None if self.job is None else {"id": self.job.id, "state": self.job.state},
         }
@@ -83,16 +86,21 @@ def find_backfills(folder: Path, jobs: Iterable[Job]) -> list[Overview]:
         jobs: Jobs of Flink, of which those of backfills count.
     """
     newest: dict[tuple[str, str], Job | None] = {}
+    fills = set()
     for job in sorted(jobs, key=lambda job: (job.is_active, job.start_ms)):
         if name := _JOB.fullmatch(job.name):
             newest[name["pipeline"], name["run"]] = job
+            if name["segment"] is not None:  # only jobs of fills have a number
+                fills.add(name["run"])
     found = []
     for path in (folder, *sorted(path for path in folder.glob("*") if path.is_dir())):
         manifest = _manifest(path)
         if manifest is not None:
             its_job = newest.pop((manifest.pipeline, manifest.run), None)
             found.append(Overview(manifest.run, manifest.pipeline, path, manifest, its_job))
-    return found + [Overview(run, pipeline, job=alone) for (pipeline, run), alone in newest.items()]
+    return found + [
+        Overview(run, pipeline, job=alone, fills_live=run in fills) for (pipeline, run), alone in newest.items()
+    ]
 
 
 def backfill_of(reference: str, found: Sequence[Overview]) -> Overview:

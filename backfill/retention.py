@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from backfill.gaps import EventTimes, run_with
 from backfill.planning import RetainedPartition, RetainedTopic, first_timestamp_of
-from backfill.topic_reading import Range, Topics, topics_of
+from backfill.topic_reading import topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from penstock.kafka.topics import require_topics
@@ -51,7 +52,7 @@ def read_retained_topic(
     if archive is None:
         require_topics([topic], kafka, partitions=source.partitions, pipeline=project.reference)
     topics = topics_of(kafka, archive)
-    ranges = _runs_until(to_ms, project, source, settings, topics)
+    ranges = run_with(topics, topic, topics.runs(topic), to_ms, event_times_of(project, source, settings))
     starts = topics.starts(topic, start_ms, ranges)
     if others := sorted({*ranges} - {*range(source.partitions)}):
         raise PenstockError(
@@ -84,21 +85,13 @@ def read_retained_topic(
     )
 
 
-def _runs_until(
-    to_ms: int | None, project: Project, source: Source, settings: Settings, topics: Topics
-) -> dict[int, Range]:
-    """The run of each partition that the events before this time are in, and those that they depend on."""
-    found = {}
-    for number, runs in topics.runs(source.topic).items():
-        found[number] = runs[-1]
-        if to_ms is None:
-            continue
-        for first, end in runs[:-1]:
-            tail = topics.read(source.topic, start={number: max(first, end - _SAMPLED_RECORDS)}, end={number: end})
-            if any(time_ms >= to_ms for time_ms in _event_times(source, project.schemas, settings, tail)):
-                found[number] = first, end
-                break
-    return found
+def event_times_of(project: Project, source: Source, settings: Settings) -> EventTimes:
+    """Reads the event times of a source's valid events."""
+
+    def event_times(records: Iterable[Record]) -> list[int]:
+        return _event_times(source, project.schemas, settings, records)
+
+    return event_times
 
 
 def _event_times(source: Source, schemas: Path, settings: Settings, records: Iterable[Record]) -> list[int]:

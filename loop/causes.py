@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 from loop.label_changes import LabelChange, label_change
-from loop.performance import Calibration, Estimate, bias, expected, realised
+from loop.performance import Calibration, Errors, Estimate, bias, expected, realised
 from loop.sample import Sample
 from loop.shifts import Shift, contributions, is_shifted, shifted
 
@@ -57,11 +57,14 @@ class Evidence:
         shifts: The inputs that have shifted, the most shifted first.
         scores_shifted: Whether the scores have.
         labels: What has changed about labels.
-        expected_before: The area under the ROC curve that the scores of the reference promise.
-        expected: The area that present scores promise.
-        realised_before: The area by the labels of the reference.
-        realised: The area by present labels; None if they are not mature yet.
-        bias: The logarithm of present positives over those that scores promise.
+        expected_before: The area under the ROC curve that the scores of the reference promise; of a regression, the
+            skill.
+        expected: The area or skill that present scores promise.
+        realised_before: The area or skill by the labels of the reference.
+        realised: That by present labels; None if they are not mature yet.
+        bias: The logarithm of present positives over those that scores promise; None of a regression, whose skill
+            falls by it.
+        measure: What of a model's quality is compared, in words.
     """
 
     shifts: Sequence[Shift]
@@ -72,6 +75,7 @@ class Evidence:
     realised_before: Estimate | None
     realised: Estimate | None
     bias: Estimate | None
+    measure: str = "an area under the curve"
 
     @property
     def expected_falls(self) -> bool:
@@ -109,12 +113,14 @@ class Verdict:
         why: The reasons, a sentence each.
         column: The raw column at fault, of an upstream fault; several if nothing tells which: ``amount or currency``.
         shares: The share of each input in the shift.
+        fault: The shift with the fault, of an upstream fault.
     """
 
     cause: Cause
     why: Sequence[str]
     column: str | None = None
     shares: Mapping[str, float] | None = None
+    fault: Shift | None = None
 
     @property
     def action(self) -> Action:
@@ -124,6 +130,8 @@ class Verdict:
 
 def evidence_of(before: Sample, now: Sample) -> Evidence:
     """What two periods say: a reference in which all was well, and the present one."""
+    if before.is_regression:
+        return _evidence_of_values(before, now)
     known = before.matured()
     calibration = Calibration.of(known.scores, known.labels) if realised(before) is not None else None
     return Evidence(
@@ -144,6 +152,21 @@ def _bias(before: Sample, now: Sample, calibration: Calibration) -> Estimate | N
     if found is None or own is None:
         return None
     return replace(found, error=float(np.hypot(found.error, own.error)))
+
+
+def _evidence_of_values(before: Sample, now: Sample) -> Evidence:
+    errors = Errors.of(before.matured())
+    return Evidence(
+        shifts=shifted(before, now),
+        scores_shifted=is_shifted(before.scores, now.scores)[0],
+        labels=label_change(before, now, None),
+        expected_before=None if errors is None else errors.expected(before),
+        expected=None if errors is None else errors.expected(now),
+        realised_before=None if errors is None else errors.realised(before),
+        realised=None if errors is None else errors.realised(now),
+        bias=None,
+        measure="a skill (1 minus error over spread)",
+    )
 
 
 def diagnose(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> Verdict:
@@ -181,7 +204,7 @@ def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> 
         if most >= _EXPLAINED * total:
             named = sorted(column for column, excess in explained.items() if excess == most)
             by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
-            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(named))
+            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(named), fault=shift)
     return None
 
 
@@ -194,7 +217,7 @@ def _covariate_shift(evidence: Evidence, _roots: object) -> Verdict | None:
         return None
     if evidence.realised_falls is False or evidence.falls_more:
         return None
-    why = f"the scores promise an area under the curve of only {evidence.expected.value:.3f}"
+    why = f"the scores promise {evidence.measure} of only {evidence.expected.value:.3f}"
     return Verdict("covariate-shift", [why, *_moved(evidence)])
 
 
@@ -202,7 +225,7 @@ def _concept_drift(evidence: Evidence, _roots: object) -> Verdict | None:
     if evidence.realised is None or not evidence.falls_more:
         return None
     promised = "" if evidence.expected is None else f"; the scores promise {evidence.expected.value:.3f}"
-    why = f"labels show an area under the curve of only {evidence.realised.value:.3f}{promised}"
+    why = f"labels show {evidence.measure} of only {evidence.realised.value:.3f}{promised}"
     return Verdict("concept-drift", [why, *_moved(evidence)])
 
 

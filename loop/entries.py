@@ -50,14 +50,14 @@ class Opened(_Entry):
     """An incident begins."""
 
     kind: Literal["opened"] = "opened"
-    signals: tuple[Signal, ...]
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1)]
 
 
 class Joined(_Entry):
     """More alarms of an incident that is open."""
 
     kind: Literal["joined"] = "joined"
-    signals: tuple[Signal, ...]
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1)]
 
 
 class Diagnosed(_Entry):
@@ -69,6 +69,7 @@ class Diagnosed(_Entry):
         why: The reasons, a sentence each.
         column: The raw column at fault.
         first: ``topic[partition]@offset`` of the first event with the fault.
+        producer: What the producer of that event says its version is.
         shares: The share of each input in the shift.
         mature: How many events of the present period had a final label.
     """
@@ -79,6 +80,7 @@ class Diagnosed(_Entry):
     why: tuple[str, ...]
     column: str | None = None
     first: str | None = None
+    producer: str | None = None
     shares: dict[str, float] = Field(default_factory=dict)
     mature: int = 0
 
@@ -152,8 +154,8 @@ def decode(value: bytes | None, where: str) -> Entry:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise PenstockError(
-            f"the record is no entry of a log of incidents: {first['msg']}",
+            f"the record is no entry of a log of incidents that this release knows: {first['msg']}",
             where=where,
-            safe="the entries before it",
-            next="find out who wrote it: only `penstock incidents` and `penstock retrain` may",
+            safe="the other entries",
+            next="if a later release wrote it, use that one; only `penstock incidents` and `penstock retrain` may",
         ) from error

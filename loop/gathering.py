@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from backfill.labels import LabelReader
 from backfill.topic_reading import Topics
 from loop.records import decoded
-from loop.sample import Sample
+from loop.sample import Column, Sample
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from scoring.label_maturity import Maturity, reached
@@ -24,10 +25,33 @@ _MOST_NOW, _MOST_BEFORE = 20_000, 40_000
 # The share of the reference, next to the first alarm, that is left out: a detector needs some events to be sure.
 _GUARD = 0.2
 # Kafka's timestamps may be behind event times by so much, and predictions come later than their events.
-_SLACK_MS = 10 * 60_000
+SLACK_MS = 10 * 60_000
 # So many of the latest events say who scores now.
 _LATEST = 500
 _INPUT = np.dtype("<f4")
+
+Place = tuple[str, int, int]
+"""Topic, partition and offset of a raw event."""
+
+
+class Inputs(NamedTuple):
+    """The inputs of a version, in the order of its vectors; and those of them that are categories, as codes."""
+
+    names: Sequence[str]
+    categories: Container[str]
+
+    def fit(self, one: Scored) -> bool:
+        """Whether a prediction's vector has so many."""
+        return len(one.vector) == len(self.names) * _INPUT.itemsize
+
+    def columns(self, vectors: Sequence[bytes]) -> dict[str, Column]:
+        """The inputs of vectors that fit, by name: numbers as float64 with NaN for null, categories as texts."""
+        matrix = np.frombuffer(b"".join(vectors), _INPUT).reshape(-1, len(self.names)).astype(float)
+        return {
+            # A category is there as its code, of which only equality means something.
+            name: _texts(matrix[:, number]) if name in self.categories else matrix[:, number]
+            for number, name in enumerate(self.names)
+        }
 
 
 @dataclass(frozen=True)
@@ -37,14 +61,16 @@ class Periods:
     Attributes:
         before: The time before its first alarm.
         now: The time since.
-        places: ``topic[partition]@offset`` of the raw event of each present event.
+        places: Where the raw event of each present event is.
         begin_ms: The first event time of the reference, epoch ms.
+        well_ms: The last one, up to which all was well.
     """
 
     before: Sample
     now: Sample
-    places: list[str]
+    places: list[Place]
     begin_ms: int
+    well_ms: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +80,8 @@ class Gathered:
     Attributes:
         periods: Its two periods; None if one of them is empty.
         begin_ms: The event time of the first prediction of the span before the incident, by any version, epoch ms.
-        end_ms: The event time up to which the topic has come, epoch ms.
+        end_ms: The event time that all but the latest 1 % of :data:`_LATEST` events have reached, epoch ms: a few
+            events of a clock that is ahead do not move it.
         others: The share of the latest events that other versions have scored.
     """
 
@@ -65,7 +92,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
     """A prediction, as far as it is needed."""
 
     event_id: str
@@ -73,7 +100,7 @@ class _Scored:
     score: float
     version: str
     vector: bytes
-    place: tuple[str, int, int]
+    place: Place
     is_hidden: bool
 
 
@@ -82,14 +109,14 @@ class _Latest:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held: list[_Scored] = []
+        self._held: list[Scored] = []
 
-    def add(self, one: _Scored) -> None:
+    def add(self, one: Scored) -> None:
         self._held.append(one)
         if len(self._held) >= 2 * self._most:
             self._held = self.ordered()
 
-    def ordered(self) -> list[_Scored]:
+    def ordered(self) -> list[Scored]:
         return sorted(self._held, key=lambda one: (one.event_time, one.place))[-self._most :]
 
 
@@ -97,6 +124,7 @@ def gather(
     project: Project,
     topics: Topics,
     version: str,
+    inputs: Inputs,
     since_ms: int,
     span_ms: int,
     registry: Registry | None = None,
@@ -110,7 +138,8 @@ def gather(
     Args:
         project: The pipeline.
         topics: Where topics are read.
-        version: The version whose predictions count, if they have the inputs of the definition.
+        version: The version whose predictions count.
+        inputs: Its inputs.
         since_ms: The event time of the first alarm, epoch ms.
         span_ms: How long before it the reference may begin, in ms of event time.
         registry: Finds the schemas of Confluent-framed labels.
@@ -123,16 +152,14 @@ def gather(
         PenstockError: if a topic cannot be read.
     """
     pipeline, end_ms = project.pipeline, since_ms if until_ms is None else min(since_ms, until_ms)
-    start = topics.starts(pipeline.predictions_topic, end_ms - span_ms - _SLACK_MS)
+    start = topics.starts(pipeline.predictions_topic, end_ms - span_ms - SLACK_MS)
     present, earlier, latest = _Latest(_MOST_NOW), _Latest(_MOST_BEFORE), _Latest(_LATEST)
     begin_ms = max(end_ms - span_ms, 0 if trained_to_ms is None else trained_to_ms + 1)
     began_ms = None
-    width = len(pipeline.model.inputs) * _INPUT.itemsize
-    for one in _predictions(project, topics.read(pipeline.predictions_topic, start=start)):
+    for one in predictions(project, topics.read(pipeline.predictions_topic, start=start)):
         latest.add(one)
         began_ms = one.event_time if began_ms is None else min(began_ms, one.event_time)
-        # A version that was trained for an earlier definition has other inputs, whose names are not known here.
-        if one.version == version and len(one.vector) == width:
+        if one.version == version and inputs.fit(one):
             if one.event_time >= since_ms:
                 if over_ms is None or one.event_time < over_ms:
                     present.add(one)
@@ -144,15 +171,20 @@ def gather(
     if began_ms >= begin_ms:  # there is nothing older than the reference, which then includes the beginning
         reference = _warm(project, reference, began_ms)
     return Gathered(
-        periods=_periods(project, topics, registry, reference, present.ordered()),
+        periods=_periods(project, topics, registry, inputs, reference, present.ordered()),
         begin_ms=max(began_ms, end_ms - span_ms),
-        end_ms=last[-1].event_time,
+        end_ms=last[-1 - len(last) // 100].event_time,
         others=sum(one.version != version for one in last) / len(last),
     )
 
 
 def _periods(
-    project: Project, topics: Topics, registry: Registry | None, earlier: list[_Scored], now: list[_Scored]
+    project: Project,
+    topics: Topics,
+    registry: Registry | None,
+    inputs: Inputs,
+    earlier: list[Scored],
+    now: list[Scored],
 ) -> Periods | None:
     before, labels = earlier[: len(earlier) - int(_GUARD * len(earlier))], project.pipeline.labels
     if not now or not before:
@@ -160,21 +192,28 @@ def _periods(
     wanted = {one.event_id for one in (*before, *now)}
     truths = _Truths(labels, project, topics, registry, wanted) if labels is not None else None
     return Periods(
-        before=_sample(project, before, truths),
-        now=_sample(project, now, truths),
-        places=[f"{topic}[{partition}]@{offset}" for topic, partition, offset in (one.place for one in now)],
+        before=_sample(inputs, before, truths),
+        now=_sample(inputs, now, truths),
+        places=[one.place for one in now],
         begin_ms=before[0].event_time,
+        well_ms=before[-1].event_time,
     )
 
 
-def _warm(project: Project, earlier: list[_Scored], began_ms: int) -> list[_Scored]:
+def _warm(project: Project, earlier: list[Scored], began_ms: int) -> list[Scored]:
     """Without the first longest window since predictions began, if most remain: windows were half empty then."""
     longest_ms = max((view.longest_window_ms or 0 for view in project.plan.views), default=0)
     remaining = [one for one in earlier if one.event_time >= began_ms + longest_ms]
     return remaining if 2 * len(remaining) > len(earlier) else earlier
 
 
-def _predictions(project: Project, records: Iterable[Record]) -> Iterator[_Scored]:
+def place_text(place: Place) -> str:
+    """A place as everywhere: ``events.fraud[0]@17``."""
+    topic, partition, offset = place
+    return f"{topic}[{partition}]@{offset}"
+
+
+def predictions(project: Project, records: Iterable[Record]) -> Iterator[Scored]:
     """The predictions in records; one that cannot be read says nothing of a shift."""
     labels = project.pipeline.labels
     hidden_by = None if labels is None else labels.hidden_by
@@ -182,7 +221,7 @@ def _predictions(project: Project, records: Iterable[Record]) -> Iterator[_Score
         if found["model"] != project.pipeline.model.name:
             continue
         source = found["source"]
-        yield _Scored(
+        yield Scored(
             found["event_id"],
             found["event_time"],
             found["score"],
@@ -211,38 +250,35 @@ class _Truths:
         self.by_event: Mapping[str, list[LabelRow]] = by_event(kept)
         self.positive = True if labels.positive is None else str(labels.positive)
         self.maturity = Maturity.of(labels)
-        self.is_class = labels.task != "regression"
+        self.is_regression = labels.task == "regression"
 
-    def of(self, one: _Scored) -> tuple[float, float, bool]:
-        """The label of an event, 0 or 1; its delay in seconds; and whether the label is final."""
+    def of(self, one: Scored) -> tuple[float, float, bool]:
+        """The label of an event, 0 or 1 or a value; its delay in seconds; and whether the label is final."""
         horizon = self.maturity.horizon_ms
         rows = self.by_event.get(one.event_id, ())
         value = label_of(rows, one.event_time, horizon)
         is_final = value is not None
         if horizon is not None:
             is_final = self.reached_ms is not None and one.event_time + horizon <= self.reached_ms
-        if one.is_hidden or not self.is_class:
+        if one.is_hidden:
             return np.nan, np.nan, False
         if value is None:
             is_negative = is_final and self.maturity.absent == "negative"
             return 0.0 if is_negative else np.nan, np.nan, is_final and self.maturity.absent != "excluded"
         delay = (min(row.known_at_ms for row in rows) - one.event_time) / 1_000
-        return float(value == self.positive), delay, is_final
+        return float(value if self.is_regression else value == self.positive), delay, is_final
 
 
-def _sample(project: Project, scored: list[_Scored], truths: _Truths | None) -> Sample:
-    inputs, categories = project.pipeline.model.inputs, project.pipeline.categories
-    matrix = np.frombuffer(b"".join(one.vector for one in scored), _INPUT).reshape(-1, len(inputs)).astype(float)
-    columns = {name: matrix[:, number] for number, name in enumerate(inputs)}
+def _sample(inputs: Inputs, scored: list[Scored], truths: _Truths | None) -> Sample:
     known = [(np.nan, np.nan, False) if truths is None else truths.of(one) for one in scored]
     labels, delays, mature = zip(*known, strict=True)
     return Sample(
-        # A category is there as its code, of which only equality means something.
-        columns={name: _texts(values) if name in categories else values for name, values in columns.items()},
+        columns=inputs.columns([one.vector for one in scored]),
         scores=np.array([one.score for one in scored]),
         labels=np.array(labels, float),
         delays=np.array(delays, float),
         mature=np.array(mature, bool),
+        is_regression=truths is not None and truths.is_regression,
     )
 
 

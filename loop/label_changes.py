@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loop.performance import Calibration
 from loop.sample import Sample
 from loop.shifts import is_shifted
+from penstock.time import rough
 
 # Labels that come for fewer of the mature events, by so much, are missing.
 _MISSING = 0.05
@@ -39,14 +41,21 @@ def label_change(before: Sample, now: Sample, calibration: Calibration | None) -
     if came is not None and come is not None and came - come > _MISSING:
         return LabelChange(f"labels come for {come:.0%} of the mature events, for {came:.0%} before")
     # By class: a class whose labels come later may have become more frequent.
-    for label in (0.0, 1.0):
-        old, new = (sample.delays[sample.labels == label] for sample in (before, now))
+    for label in (None,) if now.is_regression else (0.0, 1.0):
+        old, new = (_delays(sample, label) for sample in (before, now))
         if min(len(old), len(new)) >= _LEAST_EXPECTED and is_shifted(old, new)[0]:
             late, usual = float(np.median(new)), float(np.median(old))
             if max(late, usual) >= _LEAST_FACTOR * min(late, usual):
-                times = f"after {_text(late)}, after {_text(usual)} before"
-                return LabelChange(f"the median label {label:.0f} comes {times}")
+                of = "" if label is None else f" {label:.0f}"
+                times = f"after {rough(1_000 * late)}, after {rough(1_000 * usual)} before"
+                return LabelChange(f"the median label{of} comes {times}")
     return None if calibration is None else _lost(now.matured(), calibration)
+
+
+def _delays(sample: Sample, label: float | None) -> NDArray[np.float64]:
+    """How late the labels of a class have come; of all, if there are no classes."""
+    delays: NDArray[np.float64] = sample.delays[~np.isnan(sample.labels) if label is None else sample.labels == label]
+    return delays
 
 
 def _share_labelled(sample: Sample) -> float | None:
@@ -77,10 +86,3 @@ def _lost(known: Sample, calibration: Calibration) -> LabelChange | None:
         if ratio > _LOST or ratio + _SIGMAS * error > 1 or abs(ratio - kept) > _SIGMAS * error:
             return None
     return LabelChange(f"{kept:.0%} of the expected positives come, at low and at high scores alike")
-
-
-def _text(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -1,7 +1,9 @@
-"""How well scores rank and how true they are: realised by labels, and expected before labels come. Pure.
+"""How good scores are: realised by labels, and expected before labels come. Pure.
 
-The expectation is the confidence-based one: if a score of 0.3 means 30 % still, the distribution of the scores alone
-says what the area under the curve must be. It is blind to a change of what a score means: so the two are compared.
+Of probabilities, it is how well they rank. The expectation is the confidence-based one: if a score of 0.3 means 30 %
+still, the distribution of the scores alone says what the area under the curve must be. Of a regression, it is how small
+errors are beside the spread of the labels; expected are the errors that values of this size had before. Both are blind
+to a change of what a score means: so the expectation is compared with what labels show.
 """
 
 from __future__ import annotations
@@ -60,6 +62,54 @@ class Calibration:
 
     def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability of a positive for each score."""
+        return self.means[np.searchsorted(self.edges, scores, side="left")]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far values of a regression are from their labels, learned of labelled events.
+
+    Skill is 1 minus the mean absolute error over the spread: 1 for values without error, 0 for the constant that is
+    nearest to the labels of the reference.
+
+    Args:
+        edges: The upper edges of the bins of scores, ascending, shape (bins - 1,).
+        means: The mean absolute error by bin, shape (bins,).
+        spread: The mean distance of the labels from their median, above 0.
+    """
+
+    edges: NDArray[np.float64]
+    means: NDArray[np.float64]
+    spread: float
+
+    @classmethod
+    def of(cls, known: Sample) -> Errors | None:
+        """Learn them; None of too few events, or if all labels are alike."""
+        if len(known) < 2 * _LEAST_OF_A_CLASS:
+            return None
+        spread = float(np.mean(np.abs(known.labels - np.median(known.labels))))
+        edges = np.unique(np.quantile(known.scores, np.linspace(0, 1, _BINS + 1)[1:-1]))
+        bins = np.searchsorted(edges, known.scores, side="left")
+        counts = np.bincount(bins, minlength=len(edges) + 1)
+        sums = np.bincount(bins, weights=np.abs(known.labels - known.scores), minlength=len(edges) + 1)
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / len(known))
+        return cls(edges, means, spread) if spread > 0 else None
+
+    def realised(self, sample: Sample) -> Estimate | None:
+        """The skill by the labels of mature events; None if too few are known."""
+        known = sample.matured()
+        if len(known) < 2 * _LEAST_OF_A_CLASS:
+            return None
+        return _with_error(known, lambda one: 1 - float(np.mean(np.abs(one.labels - one.scores))) / self.spread)
+
+    def expected(self, sample: Sample) -> Estimate | None:
+        """The skill if values of this size are as far from their labels as they were; None of too few events."""
+        if len(sample) < 2 * _LEAST_OF_A_CLASS:
+            return None
+        return _with_error(sample, lambda one: 1 - float(np.mean(self._at(one.scores))) / self.spread)
+
+    def _at(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The error to expect at each score."""
         return self.means[np.searchsorted(self.edges, scores, side="left")]
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from loop.causes import Action
-from loop.entries import Entry, Proposed, Stepped
+from loop.entries import Entry, Outcome, Proposed, Step, Stepped
 from loop.incidents import Incident, incidents_of
 from penstock.time import iso
 
@@ -19,24 +19,30 @@ def proposal_for(
     """The training to propose for an incident; None if there is none.
 
     Faults of a source or of labels propose none. At most one proposal is open, and none is made within the cool-down
-    of the last one that was carried out.
+    of the last one that was carried out, or of which gates could not tell. After that, what gates could not tell is
+    proposed anew, with the events that have come since.
 
     Args:
         incident: The incident, diagnosed.
         entries: The log.
         from_ms: The first event time to train on.
         to_ms: The event time before which events are to be used.
-        cool_down_ms: How long after a training none is proposed.
+        cool_down_ms: How long after a training none is proposed, in ms.
         now_ms: The time, epoch ms.
     """
     diagnosis = incident.diagnosis
     if diagnosis is None or diagnosis.action not in PROPOSED or not incident.is_open:
         return None
-    if any(diagnosis.action == proposal.action for proposal in incident.proposals):
+    same = [proposal for proposal in incident.proposals if proposal.action == diagnosis.action]
+    if any(not is_undecided(incident, one.proposal) or one.to_ms >= to_ms for one in same):
         return None
     if open_proposals(entries):
         return None
-    ended = [entry.time_ms for entry in entries if isinstance(entry, Stepped) and entry.step == "rollout"]
+    ended = [
+        entry.time_ms
+        for entry in entries
+        if isinstance(entry, Stepped) and (entry.step == "rollout" or entry.outcome == "undecided")
+    ]
     if ended and now_ms < max(ended) + cool_down_ms:
         return None
     number = len(incident.proposals) + 1
@@ -53,23 +59,39 @@ def proposal_for(
 
 
 def open_proposals(entries: Sequence[Entry]) -> list[Proposed]:
-    """The proposals that were neither carried out nor refused, and whose incident is open."""
-    incidents = incidents_of(entries)
+    """The proposals that block others: neither carried out, refused nor undecided, and their incident is open."""
+    return [one for incident, one in _possible(entries) if not is_undecided(incident, one.proposal)]
+
+
+def undecided_proposals(entries: Sequence[Entry]) -> list[Proposed]:
+    """The proposals of which gates could not tell, which may be tried again, and whose incident is open."""
+    return [one for incident, one in _possible(entries) if is_undecided(incident, one.proposal)]
+
+
+def is_ended(incident: Incident, proposal: str) -> bool:
+    """Whether a proposal was carried out, or refused by a gate, for good."""
+    return any(
+        outcome == "refused" or (step, outcome) == ("rollout", "done") for step, outcome in _steps(incident, proposal)
+    )
+
+
+def is_undecided(incident: Incident, proposal: str) -> bool:
+    """Whether the last that is known of a proposal is that gates could not tell."""
+    return _steps(incident, proposal)[-1:] == [("gates", "undecided")]
+
+
+def _possible(entries: Sequence[Entry]) -> list[tuple[Incident, Proposed]]:
     return [
-        proposal
-        for incident in incidents.values()
+        (incident, proposal)
+        for incident in incidents_of(entries).values()
         if incident.is_open
         for proposal in incident.proposals
         if not is_ended(incident, proposal.proposal)
     ]
 
 
-def is_ended(incident: Incident, proposal: str) -> bool:
-    """Whether a proposal was carried out, or refused by a gate; gates that cannot tell end nothing."""
-    return any(
-        step.proposal == proposal and (step.outcome == "refused" or (step.step, step.outcome) == ("rollout", "done"))
-        for step in incident.steps
-    )
+def _steps(incident: Incident, proposal: str) -> list[tuple[Step, Outcome]]:
+    return [(one.step, one.outcome) for one in incident.steps if one.proposal == proposal]
 
 
 def cloud_event(entry: Entry, pipeline: str) -> bytes | None:

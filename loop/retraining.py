@@ -233,7 +233,8 @@ def carry_out(
                 where=command,
                 safe="the steps before it; the model that serves is as it was",
                 next=f"penstock retrain run {training.project.reference} --proposal {training.proposal.proposal}, "
-                "which goes on with this step",
+                "which goes on with this step; or withdraw it: penstock incidents close "
+                f"{training.project.reference} {incident.id} --reason TEXT",
             )
         tell(step, "done", _made(training, step))
     return "done"

@@ -18,11 +18,13 @@ class Sample:
 
     Args:
         columns: Each input by name: float64 with NaN for null, or an object array of texts and None. Shape (events,).
-        scores: The probability that was published, shape (events,).
-        labels: 0.0 or 1.0; NaN where none is known or the event is not mature. Shape (events,).
+        scores: The probability or the value that was published, shape (events,).
+        labels: 0.0 or 1.0, or the values of a regression; NaN where none is known or the event is not mature. Shape
+            (events,).
         delays: How long after its event each label became known, in seconds; NaN without one. Shape (events,).
         mature: Whether the event is old enough for its label to be final, shape (events,).
         producers: The producer of each event, if its records say it; texts, shape (events,).
+        is_regression: Whether scores and labels are values.
     """
 
     columns: Mapping[str, Column]
@@ -31,6 +33,7 @@ class Sample:
     delays: NDArray[np.float64]
     mature: NDArray[np.bool_]
     producers: Column | None = None
+    is_regression: bool = False
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.onsets import Mark
 from loop.sample import Column, Sample, blocks
 
 Fault = Literal["nulls", "unit", "default"]
@@ -48,6 +49,7 @@ class Shift:
         detail: The fault in words: ``values are 100 times as large``.
         producer: The only producer that has the fault, if the events of others do not.
         first: The position in the present period of the first event with the fault; None without a fault.
+        mark: Which values have the fault; None without one.
     """
 
     column: str
@@ -57,6 +59,7 @@ class Shift:
     detail: str = ""
     producer: str | None = None
     first: int | None = None
+    mark: Mark | None = None
 
     @property
     def excess(self) -> float:
@@ -92,7 +95,7 @@ def _shift(name: str, before: Sample, now: Sample) -> Shift | None:
     moved, distance, usual = is_shifted(old, new)
     producers = [] if now.producers is None else sorted({str(one) for one in now.producers})
     if moved and (found := _fault(old, new)) is not None and len(producers) < 2:
-        return Shift(name, distance, usual, *found[:2], first=found[2])
+        return found.shift(name, distance, usual)
     # One producer of several may have the fault, which the mixture hides.
     if now.producers is not None and len(producers) > 1:
         faulty = {}
@@ -100,37 +103,50 @@ def _shift(name: str, before: Sample, now: Sample) -> Shift | None:
             rows = np.flatnonzero(now.producers == producer)
             apart, _, _ = is_shifted(old, new[rows])
             if apart and (found := _fault(old, new[rows])) is not None:
-                faulty[producer] = (*found[:2], int(rows[found[2]]))
+                faulty[producer] = found._replace(first=int(rows[found.first]))
         if faulty:
-            kind, detail, first = min(faulty.values(), key=lambda each: each[2])
-            return Shift(name, distance, usual, kind, detail, next(iter(faulty)) if len(faulty) == 1 else None, first)
+            producer, earliest = min(faulty.items(), key=lambda each: each[1].first)
+            return earliest.shift(name, distance, usual, producer if len(faulty) == 1 else None)
     if not moved:
         return None
     mixed = _fault(old, new)
-    return Shift(name, distance, usual) if mixed is None else Shift(name, distance, usual, *mixed[:2], first=mixed[2])
+    return Shift(name, distance, usual) if mixed is None else mixed.shift(name, distance, usual)
 
 
-def _fault(before: Column, now: Column) -> tuple[Fault, str, int] | None:
-    """The fault that explains the shift, in words, and the position of the first event with it.
+class _Found(NamedTuple):
+    """A fault, in words; which values have it, and the position of the first one."""
+
+    kind: Fault
+    detail: str
+    mark: Mark
+    first: int = 0
+
+    def shift(self, name: str, distance: float, usual: float, producer: str | None = None) -> Shift:
+        """The shift that it explains."""
+        return Shift(name, distance, usual, self.kind, self.detail, producer, self.first, self.mark)
+
+
+def _fault(before: Column, now: Column) -> _Found | None:
+    """The fault that explains the shift.
 
     A fault that began within the period is found in its later part.
     """
     for start in (0, len(now) // 2, 3 * len(now) // 4):
         if (found := _fault_of(before, now[start:])) is not None:
-            kind, detail, first = found
-            return kind, detail, start + first
+            return found._replace(first=found.mark.first_in(now))
     return None
 
 
-def _fault_of(before: Column, now: Column) -> tuple[Fault, str, int] | None:
+def _fault_of(before: Column, now: Column) -> _Found | None:
     distance = _Reference.of(before).distance(now)
     nulls_before, nulls = _is_null(before).mean(), _is_null(now)
     if _has_grown(nulls_before, nulls.mean()) and _is_explained(before[~_is_null(before)], now[~nulls], distance):
-        return "nulls", f"{nulls.mean():.0%} of the values are null, {nulls_before:.0%} before", int(np.argmax(nulls))
+        detail = f"{nulls.mean():.0%} of the values are null, {nulls_before:.0%} before"
+        return _Found("nulls", detail, Mark("null", None, float(nulls_before), float(nulls.mean())))
     return _default(before, now, distance) or _unit(before, now, distance)
 
 
-def _default(before: Column, now: Column, distance: float) -> tuple[Fault, str, int] | None:
+def _default(before: Column, now: Column, distance: float) -> _Found | None:
     known = now[~_is_null(now)]
     if not len(known):
         return None
@@ -140,7 +156,7 @@ def _default(before: Column, now: Column, distance: float) -> tuple[Fault, str, 
     if not _has_grown(was_it.mean(), is_it.mean()) or not _is_explained(before[~was_it], now[~is_it], distance):
         return None
     shares = f"{is_it.mean():.0%} of the values are {value}, {was_it.mean():.0%} before"
-    return "default", shares, int(np.argmax(is_it))
+    return _Found("default", shares, Mark("equal", value.item(), float(was_it.mean()), float(is_it.mean())))
 
 
 def _has_grown(before: float, now: float) -> bool:
@@ -148,7 +164,7 @@ def _has_grown(before: float, now: float) -> bool:
     return now - before > _GROWN and now * (1 - before) >= _GROWN_ODDS * before * (1 - now)
 
 
-def _unit(before: Column, now: Column, distance: float) -> tuple[Fault, str, int] | None:
+def _unit(before: Column, now: Column, distance: float) -> _Found | None:
     if now.dtype == object:
         return None
     reference = _Reference.of(before)
@@ -160,9 +176,10 @@ def _unit(before: Column, now: Column, distance: float) -> tuple[Fault, str, int
         if abs(np.log(ratio / unit)) < _UNIT_TOLERANCE + abs(np.log(unit)) * 0.03:
             left = reference.distance(now / unit)
             if left < max(_EXPLAINED * distance, _LEAST_DISTANCE) and distance > 2 * _LEAST_DISTANCE:
-                size, edge = np.abs(now), np.quantile(np.abs(old), 0.999 if unit > 1 else 0.001)
-                first = np.argmax((size > edge) if unit > 1 else ((size < edge) & (size > 0)))
-                return "unit", f"values are {_times(unit)}", int(first)
+                size, edge = np.abs(new), float(np.quantile(np.abs(old), 0.999 if unit > 1 else 0.001))
+                share = float(((size > edge) if unit > 1 else (size < edge)).mean())
+                mark = Mark("above" if unit > 1 else "below", edge, 0.001, share)
+                return _Found("unit", f"values are {_times(unit)}", mark)
     return None
 
 

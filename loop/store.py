@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from loop.entries import Entry, decode, encode
 from loop.proposals import cloud_event
@@ -13,7 +14,7 @@ from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.names import group_of
-from penstock.kafka.reading import read_topic
+from penstock.kafka.reading import Record, read_topic
 from penstock.kafka.records import Produced
 from penstock.kafka.single_writer import start_writer
 from penstock.kafka.topics import require_topics
@@ -30,13 +31,29 @@ Decide = Callable[[Sequence[Entry]], Sequence[Entry]]
 
 
 def read_entries(kafka: KafkaAccess, pipeline: Pipeline) -> list[Entry]:
-    """Every entry of the log, in its order.
+    """Every entry of the log, in its order; see :func:`entries_in`.
 
     Raises:
-        PenstockError: if the topic is missing, it cannot be read, or a record is no entry.
+        PenstockError: if the topic is missing, or it cannot be read.
     """
     topic = pipeline.incidents_topic
-    return [decode(one.value, f"{topic}[{one.partition}]@{one.offset}") for one in read_topic(kafka, topic)]
+    return entries_in(topic, read_topic(kafka, topic))
+
+
+def entries_in(topic: str, records: Iterable[Record]) -> list[Entry]:
+    """The entries in records of a log. One of a later release, or garbage, is passed over with a warning."""
+    found = []
+    for one in records:
+        try:
+            found.append(decode(one.value, f"{topic}[{one.partition}]@{one.offset}"))
+        except PenstockError as error:
+            _warn(str(error))
+    return found
+
+
+@lru_cache  # once for each record: a watch reads the log again at each look
+def _warn(text: str) -> None:
+    _log.warning("passed over, as if it were not there: %s", text)
 
 
 def extend(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> list[Entry]:
@@ -45,7 +62,7 @@ def extend(kafka: KafkaAccess, pipeline: Pipeline, decide: Decide) -> list[Entry
     If another writer comes in between, the log is read and ``decide`` is asked again.
 
     Raises:
-        PenstockError: if a topic is missing, Kafka does not answer, a record cannot be read, or no attempt succeeded.
+        PenstockError: if a topic is missing, Kafka does not answer, or no attempt succeeded.
     """
     require_topics([pipeline.incidents_topic, pipeline.retrain_topic], kafka, partitions=1, pipeline="PIPELINE")
     for attempt in range(1, _ATTEMPTS + 1):

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
-from loop.gathering import Periods, gather
+from loop.first_events import first_event, producer_at
+from loop.gathering import Inputs, Periods, gather, place_text
 from loop.incidents import Incident, incidents_of, news, over_ms
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
 from loop.records import decoded
 from loop.sample import Sample
+from loop.shifts import Shift
 from loop.store import extend
+from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
+from scoring.repository import ModelRepository
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -29,9 +35,6 @@ _LEAST_NOW = 1_000
 _ENOUGH = 500
 # Once other versions score so many of the latest events, the incident's version is replaced.
 _REPLACED = 0.95
-
-TrainedTo = Callable[[str], int | None]
-"""The time of the last event that a version was trained on, epoch ms; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -49,35 +52,68 @@ class WatchLimits:
     cool_down_ms: int
 
 
-def watch_once(
-    project: Project,
-    kafka: KafkaAccess,
-    topics: Topics,
-    limits: WatchLimits,
-    now_ms: int,
-    registry: Registry | None = None,
-    trained_to: TrainedTo = lambda _version: None,
-) -> list[Entry]:
-    """Take in the alarms that there are, diagnose what is open, propose what follows; returns the log.
+class Watch:
+    """Takes alarms in, diagnoses what is open, and proposes what follows, look by look.
 
-    ``trained_to`` says which events a version knows: these are no reference. Done twice, nothing is added the second
-    time. Killed at any moment, each addition is there whole or not at all.
+    Done twice, nothing is added the second time. Killed at any moment, each addition is there whole or not at all.
 
-    Raises:
-        PenstockError: if a topic cannot be read or written.
+    Args:
+        project: The pipeline.
+        kafka: How to reach Kafka.
+        limits: The limits.
+        repository: Says which inputs a version takes, and which events it was trained on; one that it lacks is taken to
+            have the inputs of the definition.
     """
-    pipeline = project.pipeline
-    alarms = sorted(_alarms(topics.read(pipeline.drift_topic)), key=lambda one: (one.event_time_ms, one.id))
-    look = _Look(project, kafka, topics, limits, now_ms, registry, trained_to, alarms)
-    looked_at: set[str] = set()
-    while True:
-        entries = extend(kafka, pipeline, lambda log: news(log, alarms, limits.quiet_ms, now_ms))
-        for incident in list(incidents_of(entries).values()):
-            if incident.is_open and incident.id not in looked_at:
-                looked_at.add(incident.id)
-                entries = _look_at(look, incident, incidents_of(entries))
-        if not news(entries, alarms, limits.quiet_ms, now_ms):
-            return entries
+
+    def __init__(self, project: Project, kafka: KafkaAccess, limits: WatchLimits, repository: ModelRepository) -> None:
+        self._project, self._kafka, self._limits, self._repository = project, kafka, limits, repository
+        self._alarms: list[Signal] = []  # those that were read
+        self._read: dict[int, int] = {}  # up to which offset, by partition
+
+    def look(self, topics: Topics, now_ms: int, registry: Registry | None = None) -> list[Entry]:
+        """Look once; returns the log.
+
+        Alarms that an earlier look has read are not read again.
+
+        Args:
+            topics: Where topics are read.
+            now_ms: The time, epoch ms.
+            registry: Finds the schemas of Confluent-framed labels.
+
+        Raises:
+            PenstockError: if a topic cannot be read or written.
+        """
+        self._read_alarms(topics)
+
+        def unknown(log: Sequence[Entry]) -> list[Entry]:
+            return news(log, self._alarms, self._limits.quiet_ms, now_ms)
+
+        looked_at: set[str] = set()
+        while True:
+            entries = extend(self._kafka, self._project.pipeline, unknown)
+            for incident in list(incidents_of(entries).values()):
+                if incident.is_open and incident.id not in looked_at:
+                    looked_at.add(incident.id)
+                    version = version_of(self._project, self._repository, incident.model_version)
+                    look = _Look(
+                        self._project, self._kafka, topics, self._limits, now_ms, registry, version, self._alarms
+                    )
+                    entries = _look_at(look, incident, incidents_of(entries))
+            # Whether a later alarm opens an incident depends on the cause of the one before.
+            if not unknown(entries):
+                return entries
+
+    def _read_alarms(self, topics: Topics) -> None:
+        """Read the alarms that have come; a topic that was made anew is read from its beginning."""
+        topic = self._project.pipeline.drift_topic
+        ranges = topics.ranges(topic)
+        start = {
+            number: max(first, read) if (read := self._read.get(number, first)) <= end else first
+            for number, (first, end) in ranges.items()
+        }
+        ends = {number: end for number, (_, end) in ranges.items()}
+        found = [*self._alarms, *_alarms(topics.read(topic, start=start, end=ends))]
+        self._alarms, self._read = sorted(found, key=lambda one: (one.event_time_ms, one.id)), ends
 
 
 def _well_until(known: Mapping[str, Incident], incident: Incident) -> int | None:
@@ -97,7 +133,7 @@ def _is_fault(diagnosis: Diagnosed | None) -> bool:
 
 @dataclass(frozen=True)
 class _Look:
-    """The arguments of :func:`watch_once`."""
+    """What one look at an incident needs."""
 
     project: Project
     kafka: KafkaAccess
@@ -105,30 +141,29 @@ class _Look:
     limits: WatchLimits
     now_ms: int
     registry: Registry | None
-    trained_to: TrainedTo
+    version: Version
     alarms: Sequence[Signal]
 
 
 def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
-    project, now_ms, limits = look.project, look.now_ms, look.limits
-    since_ms = incident.first_ms
-    until_ms = _well_until(earlier, incident)
+    since_ms, now_ms = incident.first_ms, look.now_ms
     ended_ms = over_ms(incident, look.alarms)
     gathered = gather(
-        project,
+        look.project,
         look.topics,
         incident.model_version,
+        look.version.inputs,
         since_ms,
-        limits.span_ms,
+        look.limits.span_ms,
         look.registry,
-        until_ms=until_ms,
+        until_ms=_well_until(earlier, incident),
         over_ms=ended_ms,
-        trained_to_ms=look.trained_to(incident.model_version),
+        trained_to_ms=look.version.trained_to_ms,
     )
     periods = None if gathered is None else gathered.periods
     diagnosed = None
     if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain
-        diagnosed = _diagnosed(project, incident, periods, now_ms)
+        diagnosed = _diagnosed(look, incident, periods)
 
     def decide(log: Sequence[Entry]) -> list[Entry]:
         present = incidents_of(log).get(incident.id)
@@ -150,37 +185,82 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
                 log,
                 from_ms=since_ms if _is_enough(present.diagnosis, periods.now) else gathered.begin_ms,
                 to_ms=gathered.end_ms + 1,
-                cool_down_ms=limits.cool_down_ms,
+                cool_down_ms=look.limits.cool_down_ms,
                 now_ms=now_ms,
             )
             added += [proposal] if proposal is not None else []
         return added
 
-    entries = extend(look.kafka, project.pipeline, decide)
+    entries = extend(look.kafka, look.project.pipeline, decide)
     if diagnosed is not None:
         _log.info("incident %s: %s (%s)", incident.id, diagnosed.cause, "; ".join(diagnosed.why))
     return entries
 
 
-def _diagnosed(project: Project, incident: Incident, periods: Periods, now_ms: int) -> Diagnosed | None:
+def _diagnosed(look: _Look, incident: Incident, periods: Periods) -> Diagnosed | None:
     if len(periods.now) < _LEAST_NOW:
         return None
-    evidence = evidence_of(periods.before, periods.now)
-    verdict = diagnose(evidence, roots_of(project))
-    first = next(
-        (shift.first for shift in evidence.shifts if verdict.column is not None and shift.first is not None), None
-    )
-    return Diagnosed(
+    verdict = diagnose(evidence_of(periods.before, periods.now), roots_of(look.project))
+    diagnosed = Diagnosed(
         incident=incident.id,
-        time_ms=now_ms,
+        time_ms=look.now_ms,
         cause=verdict.cause,
         action=verdict.action,
         why=tuple(verdict.why),
         column=verdict.column,
-        first=None if first is None else periods.places[first],
         shares={name: round(share, 4) for name, share in (verdict.shares or {}).items()},
         mature=len(periods.now.matured()),
     )
+    if verdict.fault is None or not _is_news(incident.diagnosis, diagnosed):
+        return diagnosed
+    return _with_begin(look, diagnosed, incident, periods, verdict.fault)
+
+
+def _with_begin(look: _Look, diagnosed: Diagnosed, incident: Incident, periods: Periods, fault: Shift) -> Diagnosed:
+    """Say with which event the fault began: before the first alarm perhaps, and before the events that are compared."""
+    place = None if fault.first is None else periods.places[fault.first]
+    if fault.mark is not None:
+        begin = first_event(
+            look.project,
+            look.topics,
+            incident.model_version,
+            look.version.inputs,
+            fault.column,
+            fault.mark,
+            well_ms=periods.well_ms,
+            since_ms=incident.first_ms,
+        )
+        place = place if begin is None else begin
+    if place is None:
+        return diagnosed
+    said = producer_at(look.topics, place)
+    producer, why = (None, ()) if said is None else (said[0], said[1:])
+    return diagnosed.model_copy(
+        update={"first": place_text(place), "producer": producer, "why": (*diagnosed.why, *why)}
+    )
+
+
+class Version(NamedTuple):
+    """What a diagnosis needs to know of a version: its inputs, and the time of the last event that it knows."""
+
+    inputs: Inputs
+    trained_to_ms: int | None
+
+
+def version_of(project: Project, repository: ModelRepository, version: str) -> Version:
+    """A version by its manifest; if the repository does not have it, with the inputs of the definition."""
+    model = project.pipeline.model
+    try:
+        manifest = repository.manifest(model.name, int(version))
+    except (PenstockError, ValueError, OSError) as error:
+        _warn(f"version {version} of {model.name} is taken to have the inputs of the definition: {error}")
+        return Version(Inputs(model.inputs, project.pipeline.categories), None)
+    return Version(Inputs(manifest.inputs, manifest.categories), manifest.trained_to_ms)
+
+
+@lru_cache  # once, not at each look
+def _warn(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _says_nothing(diagnosis: Diagnosed | None) -> bool:

@@ -66,6 +66,18 @@ def readable(
     return f"{time_ms} ms" if time is None else f"{time.isoformat(sep=' ', timespec=precision)}{zone}"
 
 
+def rough(ms: float) -> str:
+    """A duration as a person reads it: about, in a unit of which there are two at least.
+
+    >>> rough(450_000), rough(86_400_000), rough(546_000_000), rough(900)
+    ('7.5 min', '24 h', '6.3 d', '900 ms')
+    """
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if ms >= 2 * size:
+            return f"{ms / size:,.0f} {unit}" if ms >= 10 * size else f"{ms / size:.1f} {unit}"
+    return f"{ms:.0f} ms"
+
+
 def _utc(time_ms: int) -> datetime | None:
     """The time, without a zone; None beyond the calendar."""
     try:

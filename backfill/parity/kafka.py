@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from confluent_kafka import KafkaException
 
+from backfill.gaps import require_after_gaps
 from backfill.parity.sources import NOTHING_MISSING, Sources
 from backfill.planning import replay_start_ms
-from backfill.retention import read_retained_topic
+from backfill.retention import event_times_of, read_retained_topic
 from backfill.topic_reading import Range, topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
@@ -19,16 +20,21 @@ from schemas.registry import registry_schemas
 from streams.plan.project import Project, open_project
 
 
-def kafka_sources(project: Project, settings: Settings, from_ms: int, archive: str | None = None) -> Sources:
-    """Where a run for events from ``from_ms`` on reads: each topic from where it can matter, and to its end.
+def kafka_sources(
+    project: Project, settings: Settings, from_ms: int, archive: str | None = None, to_ms: int | None = None
+) -> Sources:
+    """Where a run for events of [``from_ms``, ``to_ms``) reads: each topic from where it can matter, and to its end.
 
     ``archive`` is the folder or URL of an archive, which has what Kafka has deleted.
 
     Raises:
-        PenstockError: if Kafka or the archive cannot be reached, the raw or features topic is missing, or there is
-            no key of hashes.
+        PenstockError: if Kafka or the archive cannot be reached, the raw or features topic is missing, there is no
+            key of hashes, or the range lies before a gap between what the archive and Kafka have of raw events.
     """
     plan, pipeline, topics = project.plan, project.pipeline, topics_of(settings.kafka.access, archive)
+    if to_ms is not None:
+        for source in pipeline.sources:
+            require_after_gaps(topics, source.topic, to_ms, event_times_of(project, source, settings))
     start_ms = max(0, replay_start_ms(plan, from_ms))
     timed = [source.topic for source in plan.sources] + [plan.features_topic, pipeline.predictions_topic]
     starts: dict[str, dict[int, int]] = {}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from backfill.gaps import prediction_times, require_after_gaps
 from backfill.parquet import Backfill
 from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.scores.events import EventSource, RecomputedEvents, ServedEvents
@@ -260,6 +261,7 @@ def _ranges(
     pipeline, found = project.pipeline, {}
     is_recomputed = request.backfill is not None
     if not is_recomputed or request.policy is not None or project.other_views:
+        require_after_gaps(topics, pipeline.predictions_topic, request.to_ms, prediction_times)
         found[pipeline.predictions_topic] = topics.ranges(pipeline.predictions_topic)
     if columns and not is_recomputed:
         found[pipeline.features_topic] = topics.ranges(pipeline.features_topic)

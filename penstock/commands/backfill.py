@@ -218,10 +218,11 @@ def list_backfills(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([one.as_json() for one in found], indent=2))
         return
-    table = Table("run", "pipeline", "state", "rows", "folder", box=None, header_style="bold", pad_edge=False)
+    table = Table("run", "pipeline", "state", "rows", "into", box=None, header_style="bold", pad_edge=False)
     for one in found:
         rows = "" if one.manifest is None else f"{one.manifest.rows:,}"
-        table.add_row(one.run, one.pipeline, one.state, rows, "" if one.folder is None else str(one.folder))
+        into = "live" if one.fills_live else "" if one.folder is None else str(one.folder)
+        table.add_row(one.run, one.pipeline, one.state, rows, into)
     if found:
         console_on().print(table)
     else:

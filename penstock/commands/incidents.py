@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from functools import partial
 
 import click
 from prometheus_client import REGISTRY
@@ -16,7 +15,7 @@ from backfill.topic_reading import topics_of
 from loop.entries import Closed
 from loop.incidents import Incident, incidents_of
 from loop.store import extend, read_entries
-from loop.watch import WatchLimits, watch_once
+from loop.watch import Watch, WatchLimits
 from loop.watch_metrics import WatchMetrics
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
@@ -101,11 +100,11 @@ def watch(
     project, settings = open_project(pipeline), Settings()
     _require_monitors(project)
     limits = WatchLimits(span_ms, quiet_ms, cool_down_ms)
+    watching = Watch(project, settings.kafka.access, limits, ModelRepository(settings.model_repository))
 
     def look() -> int:
         topics, registry = topics_of(settings.kafka.access, archive), registry_schemas(settings.schema_registry_url)
-        now_ms, trained_to = time.time_ns() // 1_000_000, partial(_trained_to, settings, project)
-        entries = watch_once(project, settings.kafka.access, topics, limits, now_ms, registry, trained_to)
+        entries = watching.look(topics, time.time_ns() // 1_000_000, registry)
         found = [incident for incident in incidents_of(entries).values() if incident.is_open]
         _log.info("%s open", counted(len(found), "incident"))
         return len(found)
@@ -209,14 +208,6 @@ def _find(pipeline: str, name: str) -> Incident:
             f"there is no incident {name}; there are: {known}", where=pipeline, next="penstock incidents list PIPELINE"
         )
     return found[name]
-
-
-def _trained_to(settings: Settings, project: Project, version: str) -> int | None:
-    """The time of the last event that a version was trained on; None if it is not known, or the version is gone."""
-    repository, model = ModelRepository(settings.model_repository), project.pipeline.model.name
-    if not version.isdecimal() or int(version) not in repository.versions(model):
-        return None
-    return repository.manifest(model, int(version)).trained_to_ms
 
 
 def _require_monitors(project: Project) -> None:

@@ -20,7 +20,7 @@ from penstock.commands.options import DurationType, EventTime, json_option, sour
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from penstock.time import iso
+from penstock.time import iso, rough
 from schemas.registry import registry_schemas
 from scoring.label_maturity import Maturity
 from streams.definitions.labels import Labels
@@ -240,7 +240,7 @@ def _print(console: Console, declared: Labels, found: LabelStatus, events_from: 
     _line(console, "reached", f"{reached}{newest}")
     if found.arrival:
         assert found.old_ms is not None
-        old = f"{counted(found.old, 'event')} of at least {duration_text(found.old_ms)}"
+        old = f"{counted(found.old, 'event')} of at least {_age(found.old_ms)}"
         console.print(Text(f"share with a label by age, of {old}:"), soft_wrap=True)
         console.print(_curve(found))
     if found.changes:
@@ -263,7 +263,7 @@ def _curve(found: LabelStatus) -> Table:
         table.add_column(Text(printable(heading)), justify="right")
     for one in found.arrival:
         shares = [f"{100 * share:.2f} %" for share in (one.labelled, *(one.classes[name] for name in names))]
-        table.add_row(duration_text(one.age_ms), *shares)
+        table.add_row(_age(one.age_ms), *shares)
     return table
 
 
@@ -274,12 +274,17 @@ def _changes(found: LabelStatus) -> Table:
     for one in found.changes:
         table.add_row(
             one.what,
-            duration_text(one.age_ms),
+            _age(one.age_ms),
             *(f"{share.hits:,} of {share.of:,}" for share in (one.before, one.last)),
             f"{100 * one.low:+.2f} to {100 * one.high:+.2f} %",
             Text(one.verdict, style=_STYLES[one.verdict]),
         )
     return table
+
+
+def _age(ms: int) -> str:
+    """An age that was chosen, as it was; one that was measured, about."""
+    return duration_text(ms) if ms % 60_000 == 0 else rough(ms)
 
 
 def _line(console: Console, name: str, text: str) -> None:

@@ -173,7 +173,7 @@ def _compare(
         from_ms = to_ms - (last_ms or 0)
     if from_ms >= to_ms:
         raise PenstockError("the range is empty", next="give --from an earlier time than --to")
-    sources = kafka_sources(project, settings, from_ms, archive)
+    sources = kafka_sources(project, settings, from_ms, archive, to_ms)
     return check_parity(project, sources, Range(from_ms, to_ms, sample), shared_kernel(), rows)
 
 

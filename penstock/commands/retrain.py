@@ -16,9 +16,10 @@ import click
 import yaml
 
 from backfill.resumable import exclusive_lock
+from backfill.run import BackfillRequest, plan_backfill
 from loop.entries import Entry, Opened, Outcome, Proposed, Signal, Step, Stepped
 from loop.incidents import SCHEDULED, incidents_of
-from loop.proposals import is_ended, open_proposals
+from loop.proposals import is_ended, open_proposals, undecided_proposals
 from loop.retraining import STEPS, Training, carry_out
 from loop.store import extend, read_entries
 from penstock.commands.errors import pipeline_argument
@@ -51,19 +52,20 @@ def list_command(pipeline: str, *, as_json: bool) -> None:
     """List the trainings that were proposed, and what came of them."""
     project = open_project(pipeline)
     entries = read_entries(Settings().kafka.access, project.pipeline)
-    is_open = {one.proposal for one in open_proposals(entries)}
+    states = {one.proposal: "open" for one in open_proposals(entries)}
+    states |= {one.proposal: "undecided" for one in undecided_proposals(entries)}
     rows: list[dict[str, Any]] = []
     for incident in incidents_of(entries).values():
         for one in incident.proposals:
             steps = {step.step: step.outcome for step in incident.steps if step.proposal == one.proposal}
-            state = "open" if one.proposal in is_open else "ended" if is_ended(incident, one.proposal) else "closed"
+            state = states.get(one.proposal, "ended" if is_ended(incident, one.proposal) else "closed")
             rows.append({**one.model_dump(exclude={"kind"}), "state": state, "steps": steps})
     if as_json:
         click.echo(json.dumps(rows))
         return
     for row in rows:
         done = ", ".join(f"{step} {outcome}" for step, outcome in row["steps"].items()) or "nothing done yet"
-        click.echo(f"{row['proposal']}  {row['state']:<6}  {row['cause']}, {row['action']}: {done}")
+        click.echo(f"{row['proposal']}  {row['state']:<9}  {row['cause']}, {row['action']}: {done}")
     if not rows:
         click.echo("no training was proposed")
 
@@ -74,9 +76,13 @@ def list_command(pipeline: str, *, as_json: bool) -> None:
 @click.option(
     "--to", "to_ms", type=EventTime(), required=True, help="Train and judge on events before this event time."
 )
+@source_option
 @signed_options("it stays in the log for ever")
-def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -> None:
-    """Propose a training without an incident, as a schedule does; the same period with the same reason once."""
+def propose(pipeline: str, from_ms: int, to_ms: int, archive: str | None, reason: str, author: str) -> None:
+    """Propose a training without an incident, as a schedule does; the same period with the same reason once.
+
+    The events of the period must be there: in Kafka, or with --source in an archive.
+    """
     if from_ms >= to_ms:
         raise click.UsageError("--from is not before --to")
     project, settings = open_project(pipeline), Settings()
@@ -113,6 +119,7 @@ def propose(pipeline: str, from_ms: int, to_ms: int, reason: str, author: str) -
                 next=f"penstock retrain run PIPELINE --proposal {open_ones[0].proposal}; or close its incident: "
                 f"penstock incidents close PIPELINE {open_ones[0].incident} --reason TEXT",
             )
+        plan_backfill(project, settings, BackfillRequest(from_ms, to_ms, (), archive=archive))  # raises without events
         return [Opened(incident=proposed.incident, time_ms=now_ms, signals=(signal,)), proposed]
 
     extend(settings.kafka.access, project.pipeline, decide)
@@ -166,8 +173,9 @@ def run(
 ) -> None:
     """Carry out a training: backfill, training, gates, and a rollout, which the rollout controller moves on.
 
-    What is done is not done again, so the command goes on where another one was killed. Exits with 10 if a gate refuses
-    the new version, with 11 if the gates cannot tell, and with 99 if there is nothing to do.
+    What is done is not done again, so the command goes on where another one was killed. Without --proposal, one of
+    which gates could not tell is tried again if no other one is open. Exits with 10 if a gate refuses the new version,
+    with 11 if the gates cannot tell, and with 99 if there is nothing to do.
     """
     project, settings = open_project(pipeline), Settings()
     kafka = settings.kafka.access
@@ -226,7 +234,7 @@ def run(
     if as_json:
         click.echo(json.dumps({"proposal": proposal.proposal, "outcome": outcome, "version": version}))
     else:
-        click.echo(f"{proposal.proposal}: version {version} {_RESULTS[outcome]}")
+        click.echo(f"{proposal.proposal}: version {version} {_RESULTS[outcome].format(proposal.proposal)}")
     if outcome == "refused":
         sys.exit(ExitCode.REFUSED)
     if outcome == "undecided":
@@ -236,7 +244,8 @@ def run(
 _RESULTS = {
     "done": "begins in shadow: penstock rollout show PIPELINE",
     "refused": "is refused by a gate",
-    "undecided": "is not tried: some gate cannot tell, and the report above says which",
+    "undecided": "is not tried: some gate cannot tell, and the report above says which; when more labels are final: "
+    "penstock retrain run PIPELINE --proposal {}",
 }
 
 
@@ -250,7 +259,7 @@ def _choose(entries: Sequence[Entry], name: str | None, causes: Sequence[str]) -
                 f"there is no proposal {name}; there are: {known}", next="penstock retrain list PIPELINE"
             )
         return found
-    found = next(iter(open_proposals(entries)), None)
+    found = next(iter([*open_proposals(entries), *reversed(undecided_proposals(entries))]), None)
     if found is not None and found.cause not in causes:
         raise PenstockError(
             f"{found.proposal} is open because of {found.cause}, which --auto does not name",
@@ -300,12 +309,11 @@ def _steps_in(file: Path) -> list[object]:
 
 
 def _is_told(log: Sequence[Entry], stepped: Stepped) -> bool:
-    return any(
-        isinstance(entry, Stepped)
-        and (entry.proposal, entry.step, entry.outcome) == (stepped.proposal, stepped.step, stepped.outcome)
-        and entry.outcome != "failed"
-        for entry in log
-    )
+    """Whether the last that the log says of the proposal is the same; failures are told each time."""
+    said = [one for one in log if isinstance(one, Stepped) and one.proposal == stepped.proposal]
+    if not said or stepped.outcome == "failed":
+        return False
+    return said[-1] == stepped.model_copy(update={"time_ms": said[-1].time_ms})
 
 
 def _run(arguments: Sequence[str]) -> int:

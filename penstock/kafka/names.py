@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+PRODUCER_VERSION_HEADER = "producer-version"
+"""The header of a raw event in which its producer may say its own version, as text in UTF-8."""
+
 
 @dataclass(frozen=True)
 class Topic:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -115,7 +116,7 @@ class OpenBatch:
         for hour in np.unique(hours).tolist():
             of_hour = table.filter(pa.array(hours == hour))
             data = encode(of_hour)
-            path = file_path(topic, hour, partition, self.begin, self.end)
+            path = partial(file_path, topic, hour, partition, self.begin, self.end)
             files.append((described(path, of_hour.num_rows, data), data))
         return files
 
@@ -146,6 +147,7 @@ def writer(sink: object, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
 
 
-def described(path: str, rows: int, data: bytes) -> ArchivedFile:
-    """A file as its commit record has it."""
-    return ArchivedFile(path=path, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+def described(path: Callable[[str], str], rows: int, data: bytes) -> ArchivedFile:
+    """A file as its commit record has it; ``path`` makes its path of its SHA-256."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ArchivedFile(path=path(sha256), rows=rows, bytes=len(data), sha256=sha256)

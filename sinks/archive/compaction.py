@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,10 +121,10 @@ def _merge(storage: Storage, group: Sequence[CommitRecord], clock: Callable[[], 
     try:
         with tempfile.TemporaryDirectory() as folder:
             for hour, parts in sorted(by_hour.items()):
-                path = file_path(first.topic, hour, first.partition, first.begin, last.end)
+                path = partial(file_path, first.topic, hour, first.partition, first.begin, last.end)
                 local = Path(folder) / "merged.parquet"
                 files.append(_merge_files(storage, parts, path, local))
-                storage.put_file(path, local)
+                storage.put_file(files[-1].path, local)
     except OSError as error:  # not the storage's
         raise PenstockError(
             f"the merged file cannot be written here first: {error}",
@@ -155,7 +156,9 @@ def _merge(storage: Storage, group: Sequence[CommitRecord], clock: Callable[[], 
     return merged
 
 
-def _merge_files(storage: Storage, parts: Sequence[ArchivedFile], path: str, local: Path) -> ArchivedFile:
+def _merge_files(
+    storage: Storage, parts: Sequence[ArchivedFile], path: Callable[[str], str], local: Path
+) -> ArchivedFile:
     """Write the rows of the parts, which follow each other, to a local file; returns its description."""
     rows = 0
     target = None
@@ -170,7 +173,7 @@ def _merge_files(storage: Storage, parts: Sequence[ArchivedFile], path: str, loc
             target.close()
     with local.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ArchivedFile(path=path, rows=rows, bytes=local.stat().st_size, sha256=digest)
+    return ArchivedFile(path=path(digest), rows=rows, bytes=local.stat().st_size, sha256=digest)
 
 
 def _table(storage: Storage, part: ArchivedFile) -> pa.Table:

@@ -22,7 +22,7 @@ HOUR_MS = 3_600_000
 _LAST_MS = 253_402_300_799_999
 _FILE = re.compile(
     r"topic=(?P<topic>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/"
-    r"(?P<partition>\d{5,})-(?P<begin>\d{20})-(?P<end>\d{20})\.parquet"
+    r"(?P<partition>\d{5,})-(?P<begin>\d{20})-(?P<end>\d{20})(?:-[0-9a-f]{12})?\.parquet"  # earlier ones: none
 )
 _COMMIT = re.compile(rf"{COMMITS}/(?P<topic>[^/]+)/(?P<partition>\d{{5,}})-(?P<begin>\d{{20}})\.json")
 
@@ -115,11 +115,14 @@ def commit_folder(topic: str) -> str:
     return f"{COMMITS}/{topic}"
 
 
-def file_path(topic: str, hour_ms: int, partition: int, begin: int, end: int) -> str:
-    """The path of a file of a batch."""
+def file_path(topic: str, hour_ms: int, partition: int, begin: int, end: int, sha256: str) -> str:
+    """The path of a file of a batch, by its range and its bytes.
+
+    Two writers of one range whose libraries write other bytes thus write two files, and neither overwrites the other's.
+    """
     hour = datetime.fromtimestamp(hour_ms / 1000, UTC)
     folder = f"{topic_folder(topic)}/date={hour:%Y-%m-%d}/hour={hour:%H}"
-    return f"{folder}/{partition:05}-{begin:020}-{end:020}.parquet"
+    return f"{folder}/{partition:05}-{begin:020}-{end:020}-{sha256[:12]}.parquet"
 
 
 def commit_path(topic: str, partition: int, begin: int) -> str:

@@ -71,3 +71,9 @@ def test_a_backfill_is_found_by_its_folder_or_its_run_also_if_only_its_job_is_kn
     assert (alone.pipeline, alone.folder, alone.state) == ("with-backfill-in-its-name", None, "running")
     with pytest.raises(PenstockError, match="no such backfill"):
         backfill_of("0000000c", found)
+
+
+def test_a_fill_of_the_running_job_is_told_from_a_backfill(tmp_path: Path) -> None:
+    backfill, fill = find_backfills(tmp_path, [job("0000000b"), job("0000000c-2")])
+    assert (backfill.run, backfill.as_json()["into"]) == ("0000000b", None)
+    assert (fill.run, fill.as_json()["into"]) == ("0000000c", "live")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill import retention, topic_reading
+from backfill.gaps import require_after_gaps
 from backfill.topic_reading import ArchivedTopics, KafkaTopics, Range, pieces_of, topics_of
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record, RecordsGoneError
@@ -266,6 +267,19 @@ def test_deleted_records_count_as_old_as_the_newest_of_the_first_ones_that_are_l
     assert found[1].first_timestamp is None
 
 
+def event_times(records: Iterable[Record]) -> list[int]:
+    return [(one.timestamp - FIRST_MS) // SPACING_MS for one in records]
+
+
+def test_a_range_before_a_gap_is_an_error_that_names_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = World(monkeypatch, {0: (9, 12), 1: (0, 12)}).of({0: [(0, 5), (6, 8)]})
+    require_after_gaps(both, TOPIC, 8, event_times)
+    for to_ms, missing in ((3, "offsets 5 to 6"), (5, "offsets 8 to 9")):
+        with pytest.raises(PenstockError, match=f"lie before a gap: {missing} are neither") as refused:
+            require_after_gaps(both, TOPIC, to_ms, event_times)
+        assert refused.value.where == f"{TOPIC}[0]"
+
+
 @pytest.mark.parametrize(
     ("to_ms", "taken"),
     [
@@ -282,7 +296,7 @@ def test_of_the_runs_beside_a_gap_the_one_that_has_the_range_is_taken(
     monkeypatch.setattr(f"{__name__}.TOPIC", pipeline.source.topic)
     both = World(monkeypatch, {0: (9, 12), 1: (0, 12)}).of({0: [(0, 5), (6, 8)]})
     monkeypatch.setattr(retention, "topics_of", lambda *_: both)
-    monkeypatch.setattr(retention, "_event_times", lambda *of: [(one.timestamp - FIRST_MS) // 10 for one in of[-1]])
+    monkeypatch.setattr(retention, "_event_times", lambda *of: event_times(of[-1]))
     found = retention.read_retained_topic(open_project(path), pipeline.source, Settings(), 0, "folder", to_ms)
     assert {n: (of.first, of.end) for n, of in found.partitions.items()} == taken
     assert {n: of.start for n, of in found.partitions.items()} == {n: first for n, (first, _) in taken.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from deploy.local.ports import Ports
-from deploy.local.prometheus_config import MONITORING, SERVICE_PORTS, write_prometheus_config
+from deploy.local.prometheus_config import MONITORING, OPTIONAL_PORTS, SERVICE_PORTS, write_prometheus_config
 from deploy.local.services import Layout
 from penstock.paths import ROOT
 from penstock.telemetry import AGE_BUCKETS_S
@@ -91,6 +91,25 @@ def test_targets_in_containers_are_the_services_of_compose() -> None:
     assert hosts <= set(compose["services"]) | aliases
 
 
+def test_parity_and_the_archive_are_missed_only_where_they_have_run() -> None:
+    groups = yaml.safe_load((MONITORING / "targets.yml").read_text(encoding="utf-8"))
+    targets = {group["labels"]["job"]: group["targets"] for group in groups}
+    assert targets["optional"] == [
+        "fraud-quality:9464",
+        "fraud-incidents:9464",
+        "fraud-parity:9464",
+        "fraud-archive:9464",
+    ]
+    groups = yaml.safe_load((MONITORING / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    (down,) = (
+        rule["expr"] for group in groups for rule in group["rules"] if rule.get("alert") == "PenstockServiceDown"
+    )
+    assert down.split("\nor ") == [
+        'up{job="service"} == 0',
+        '(up{job="optional"} == 0 and max_over_time(up{job="optional"}[1d]) == 1)\n',
+    ]
+
+
 def _aliases(service: dict) -> list[str]:  # type: ignore[type-arg]
     networks = service.get("networks") or {}
     return [] if isinstance(networks, list) else [a for n in networks.values() for a in (n or {}).get("aliases", ())]
@@ -106,8 +125,9 @@ def test_a_local_stack_gets_a_configuration_with_its_own_addresses(tmp_path: Pat
         f"127.0.0.1:{port}" for port in (ports["jobmanager_metrics"], ports["taskmanager_metrics"])
     ]
     assert len(targets["service"]) == len(SERVICE_PORTS)
+    assert len(targets["optional"]) == len(OPTIONAL_PORTS)
     assert (folder / "alerts.yml").read_text() == (MONITORING / "alerts.yml").read_text()
 
 
 def test_metrics_ports_of_local_services_do_not_collide_with_ports_of_the_stack() -> None:
-    assert not set(SERVICE_PORTS.values()) & set(Ports().values())
+    assert not {*SERVICE_PORTS.values(), *OPTIONAL_PORTS.values()} & set(Ports().values())

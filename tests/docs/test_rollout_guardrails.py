@@ -68,4 +68,4 @@ def test_every_mode_has_its_consequences() -> None:
 def test_the_number_of_labels_that_are_kept_is_the_one_of_the_code() -> None:
     state = JudgeState.empty(publish(change(0.5).policy.policy), groups=0, most=1_000)
     assert isinstance(state.labels, LabelTable)
-    assert f"the newest {state.labels.most:,}\nare kept" in TEXT
+    assert f"the newest {state.labels.most:,} are kept" in " ".join(TEXT.split())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from penstock.kafka.names import PRODUCER_VERSION_HEADER
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
@@ -47,7 +48,7 @@ pipeline = Pipeline(
         name="taps_{suffix}", inputs=({inputs}"activity.amount_mean_1h", "event.shop", "event.amount"), threshold=0.5,
         positive="block", negative="pass",
     ),
-    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", horizon="1d", absent="negative"),
+    labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", {labels}),
     monitors=Monitors(inputs=("event.amount",), false_alarm_every=1_000_000),
 )
 """
@@ -55,10 +56,13 @@ BEGIN_MS, STEP_MS = 1_760_000_000_000, 60_000
 HORIZON_MS = 86_400_000
 
 
-def define(folder: Path, suffix: str = "x", inputs: str = "") -> Project:
-    """Write the definition, perhaps with more inputs of the model, and open it."""
+_LABELS = 'horizon="1d", absent="negative"'
+
+
+def define(folder: Path, suffix: str = "x", inputs: str = "", labels: str = _LABELS) -> Project:
+    """Write the definition, perhaps with more inputs of the model or another declaration of labels, and open it."""
     path = folder / f"taps_{suffix}.py"
-    path.write_text(DEFINITION.format(suffix=suffix, inputs=inputs), encoding="utf-8")
+    path.write_text(DEFINITION.format(suffix=suffix, inputs=inputs, labels=labels), encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
 
 
@@ -75,6 +79,7 @@ class Taps:
     topics: dict[str, list[bytes]] = field(default_factory=dict)
     written: int = 0
     held: list[bytes] = field(default_factory=list)
+    producers: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         pipeline = self.project.pipeline
@@ -82,7 +87,15 @@ class Taps:
         self._label = Encoder(contract_schema(pipeline.labels.contract))
         self._prediction, self._alert = Encoder(PREDICTION_SCHEMA), Encoder(DRIFT_SCHEMA)
 
-    def write(self, events: int, *, unit: float = 1.0, meaning: float = 1.0, version: str = "1") -> None:
+    def write(
+        self,
+        events: int,
+        *,
+        unit: float = 1.0,
+        meaning: float = 1.0,
+        version: str = "1",
+        producer: str | None = None,
+    ) -> None:
         """Events of a world.
 
         Args:
@@ -90,6 +103,7 @@ class Taps:
             unit: What amounts are multiplied with, after they were scored as if they were not.
             meaning: How much of a score is true: 1, all of it; 0, nothing.
             version: Who scores.
+            producer: What the raw events say their producer's version is, if they do.
         """
         pipeline, rng = self.project.pipeline, np.random.default_rng(self.written)
         assert pipeline.labels is not None
@@ -107,6 +121,7 @@ class Taps:
                 label = {"id": f"tap-{number}", "known_at": at + int(delays[row]), "fraud": 1.0}
                 self.held.append(self._label.encode(label))
         self.written += events
+        self.producers += [producer] * events
 
     def publish_labels(self, *, mature: bool = False) -> None:
         """The labels of what was written; perhaps also one of much later, with which all of these are mature."""
@@ -174,10 +189,27 @@ class FakeTopics:
 
     def __init__(self, taps: Taps) -> None:
         self._taps = taps
+        self.read_records: dict[str, int] = {}
 
     def starts(self, _topic: str, _time_ms: int) -> dict[int, int]:
         return {0: 0}
 
-    def read(self, topic: str, **_: object) -> Iterator[Record]:
-        for offset, value in enumerate(self._taps.topics.get(topic, [])):
-            yield Record(0, offset, -1, None, value, ())
+    def ranges(self, topic: str) -> dict[int, tuple[int, int]]:
+        is_raw = topic == self._taps.project.pipeline.source.topic
+        return {0: (0, len(self._taps.producers if is_raw else self._taps.topics.get(topic, [])))}
+
+    def read(
+        self, topic: str, start: dict[int, int] | None = None, end: dict[int, int] | None = None
+    ) -> Iterator[Record]:
+        if topic == self._taps.project.pipeline.source.topic:
+            assert start is not None
+            assert end is not None
+            for offset in range(start[0], end[0]):
+                said = self._taps.producers[offset]
+                headers = () if said is None else ((PRODUCER_VERSION_HEADER, said.encode()),)
+                yield Record(0, offset, -1, None, b"", headers)
+            return
+        values = self._taps.topics.get(topic, [])
+        for offset in range((start or {}).get(0, 0), (end or {}).get(0, len(values))):
+            self.read_records[topic] = self.read_records.get(topic, 0) + 1
+            yield Record(0, offset, -1, None, values[offset], ())

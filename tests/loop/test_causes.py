@@ -12,7 +12,7 @@ from loop.label_changes import LabelChange
 from loop.performance import Estimate
 from loop.sample import Sample
 from loop.shifts import Shift
-from tests.loop.worlds import ROOTS, injected, unit, verdict_of, world
+from tests.loop.worlds import ROOTS, injected, unit, values_world, verdict_of, world
 
 WORLDS = {name: (cause, before, now) for name, cause, before, now in injected(0)}
 
@@ -38,6 +38,27 @@ def test_an_upstream_fault_names_the_raw_column_and_what_is_wrong(name, column, 
     verdict = verdict_of(before, now)
     assert verdict.column == column
     assert why in verdict.why[0]
+
+
+VALUES = values_world(1, 12_000)
+
+
+@pytest.mark.parametrize(
+    ("now", "cause"),
+    [
+        (values_world(2, 4_000), "none"),
+        (values_world(3, 4_000, slope=0.2), "concept-drift"),
+        (values_world(4, 4_000, added=20.0), "concept-drift"),
+        (values_world(5, 4_000, moved=0.8), "covariate-shift"),
+        (replace(VALUES, delays=VALUES.delays * 3), "label-fault"),
+        (replace(VALUES, columns=VALUES.columns | {"event.distance": VALUES.columns["event.distance"] * 1_000}),
+         "upstream-fault"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_named_of_a_regression(now, cause):
+    verdict = verdict_of(VALUES, now)
+    assert verdict.cause == cause
+    assert cause != "concept-drift" or "labels show a skill (1 minus error over spread) of only" in verdict.why[-1]
 
 
 def test_a_fault_is_found_from_the_first_event_that_has_it():

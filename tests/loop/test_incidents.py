@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from loop.entries import Closed, Diagnosed, Entry, Joined, Opened, Proposed, Signal, Stepped, decode, encode
 from loop.incidents import SCHEDULED, incidents_of, news, over_ms
-from loop.proposals import cloud_event, open_proposals, proposal_for
+from loop.proposals import cloud_event, open_proposals, proposal_for, undecided_proposals
+from loop.store import entries_in
 from loop.story import Version, incident_of, story
 from penstock.errors import PenstockError
+from penstock.kafka.reading import Record
 
 HOUR = 3_600_000
 
@@ -95,6 +97,26 @@ def test_entries_are_read_back_and_a_strange_record_is_refused_with_its_place():
     assert refused.value.where == "incidents.x[0]@3"
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b'{"kind": "party", "incident": "inc-1", "time_ms": 1}',  # kinds, causes and fields of a later release
+        b'{"kind": "diagnosed", "incident": "inc-1", "time_ms": 1, "cause": "moon", "action": "howl", "why": []}',
+        b'{"kind": "opened", "incident": "inc-1", "time_ms": 1, "signals": []}',
+        b"garbage",
+        None,
+    ],
+)
+def test_an_entry_that_this_release_does_not_know_is_passed_over_with_one_warning(strange, caplog):
+    later = encode(OPEN[0]).replace(b'"kind"', b'"mood": "calm", "kind"')
+    topic = f"incidents.{strange!r}"
+    records = [Record(0, offset, -1, None, value, ()) for offset, value in enumerate([later, strange, encode(RETRAIN)])]
+    for _ in range(2):
+        assert entries_in(topic, records) == [OPEN[0], RETRAIN]
+    (warning,) = caplog.messages
+    assert f"{topic}[0]@1" in warning
+
+
 OPEN = news([], [alarm(1)], HOUR, 5)
 NAME = OPEN[0].incident
 
@@ -103,9 +125,9 @@ def diagnosed(cause: str, action: str) -> Diagnosed:
     return Diagnosed(incident=NAME, time_ms=6, cause=cause, action=action, why=("because",))  # type: ignore[arg-type]
 
 
-def proposed(log: list[Entry], now_ms: int = 9) -> Proposed | None:
+def proposed(log: list[Entry], now_ms: int = 9, to_ms: int = 2) -> Proposed | None:
     incident = incidents_of(log)[NAME]
-    return proposal_for(incident, log, from_ms=1, to_ms=2, cool_down_ms=1_000, now_ms=now_ms)
+    return proposal_for(incident, log, from_ms=1, to_ms=to_ms, cool_down_ms=1_000, now_ms=now_ms)
 
 
 RETRAIN = diagnosed("concept-drift", "retrain")
@@ -165,12 +187,38 @@ def test_after_the_cool_down_another_action_is_proposed_under_an_id_of_its_own()
         ([step("gates", "failed")], True),
         ([step("gates", "done")], True),
         ([step("gates", "refused")], False),
-        ([step("gates", "undecided")], True),
+        ([step("gates", "undecided")], False),
+        ([step("gates", "undecided"), step("gates", "done")], True),
         ([step("rollout", "done")], False),
     ],
 )
-def test_a_proposal_is_open_until_it_is_carried_out_or_refused(steps, is_open):
+def test_a_proposal_is_open_until_it_is_carried_out_or_refused_or_gates_cannot_tell(steps, is_open):
     assert bool(open_proposals([*OPEN, RETRAIN, FIRST, *steps])) == is_open
+
+
+UNDECIDED: list[Entry] = [*OPEN, RETRAIN, FIRST, step("gates", "undecided", 10)]
+
+
+@pytest.mark.parametrize(
+    ("log", "now_ms", "to_ms", "is_proposed"),
+    [
+        (UNDECIDED, 500, 3, False),  # cooling down
+        (UNDECIDED, 2_000, 2, False),  # nothing has come since
+        (UNDECIDED, 2_000, 3, True),
+        ([*UNDECIDED, step("gates", "refused", 11)], 2_000, 3, False),
+    ],
+)
+def test_what_gates_could_not_tell_is_proposed_anew_after_the_cool_down_with_more_events(
+    log, now_ms, to_ms, is_proposed
+):
+    again = proposed(log, now_ms, to_ms)
+    assert (again is not None) == is_proposed
+    assert again is None or again.proposal == f"{FIRST.proposal}-2"
+
+
+def test_a_proposal_of_which_gates_cannot_tell_may_be_tried_until_its_incident_is_closed():
+    assert undecided_proposals(UNDECIDED) == [FIRST]
+    assert undecided_proposals(close(UNDECIDED)) == []
 
 
 def test_proposals_and_their_steps_are_cloud_events_of_one_subject_and_nothing_else_is():

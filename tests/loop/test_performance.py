@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from loop.performance import Calibration, Estimate, expected, realised
-from tests.loop.worlds import world
+from loop.performance import Calibration, Errors, Estimate, expected, realised
+from tests.loop.worlds import values_world, world
 
 EVENTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=2, max_size=60)
 
@@ -38,3 +40,22 @@ def test_a_fall_is_more_than_chance_and_enough_to_matter():
     assert Estimate(0.80, 0.005).falls_below(Estimate(0.85, 0.005))
     assert not Estimate(0.80, 0.02).falls_below(Estimate(0.85, 0.02))
     assert not Estimate(0.849, 0.0).falls_below(Estimate(0.85, 0.0))
+
+
+def test_the_skill_that_values_promise_is_what_labels_show_while_errors_depend_on_the_value_as_before():
+    errors = Errors.of(values_world(1, 20_000))
+    assert errors is not None
+    for moved in (0.0, 1.0):
+        now = values_world(2, 20_000, moved=moved)
+        promised, shown = errors.expected(now), errors.realised(now)
+        assert promised is not None
+        assert shown is not None
+        assert abs(promised.value - shown.value) < 3 * np.hypot(promised.error, shown.error)
+        oracle = np.abs(now.labels - now.scores).mean() / errors.spread
+        assert shown.value == pytest.approx(1 - oracle)
+
+
+def test_of_too_few_labels_or_of_labels_that_are_all_alike_no_skill_is_said():
+    assert Errors.of(values_world(1, 59)) is None
+    same = values_world(1, 100)
+    assert Errors.of(replace(same, labels=np.ones(100))) is None

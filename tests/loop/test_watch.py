@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from loop import gathering, watch
 from loop.entries import Closed, Diagnosed, Entry, Opened, Proposed, Signal
+from loop.gathering import Inputs
 from loop.incidents import SCHEDULED, Incident, incidents_of
 from loop.watch import WatchLimits
 from penstock.kafka.access import KafkaAccess
+from scoring.repository import ModelRepository
 from tests.loop.taps import HORIZON_MS, STEP_MS, FakeTopics, Taps, define, time_of
 
+INPUTS = Inputs(("activity.amount_mean_1h", "event.shop", "event.amount"), ())
 LIMITS = WatchLimits(span_ms=60 * HORIZON_MS, quiet_ms=HORIZON_MS, cool_down_ms=1_000)
 
 
@@ -26,15 +31,19 @@ class Watched:
 
     def __init__(self, taps: Taps, monkeypatch: pytest.MonkeyPatch) -> None:
         self.taps, self.log = taps, list[Entry]()
+        self.topics: Any = FakeTopics(taps)
+        self.start()
         monkeypatch.setattr(watch, "extend", self._extend)
 
     def _extend(self, _kafka: object, _pipeline: object, decide: Any) -> Sequence[Entry]:
         self.log += decide(list(self.log))
         return list(self.log)
 
+    def start(self, repository: Any = ModelRepository(Path("none"))) -> None:  # noqa: B008 - never written to
+        self.watch = watch.Watch(self.taps.project, KafkaAccess(bootstrap="127.0.0.1:1"), LIMITS, repository)
+
     def look(self) -> Incident:
-        topics: Any = FakeTopics(self.taps)
-        watch.watch_once(self.taps.project, KafkaAccess(bootstrap="127.0.0.1:1"), topics, LIMITS, len(self.log) + 5)
+        self.watch.look(self.topics, len(self.log) + 5)
         return list(incidents_of(self.log).values())[-1]
 
 
@@ -56,6 +65,58 @@ def test_an_alarm_opens_an_incident_whose_cause_follows_once_enough_has_come(wat
     assert found.first.startswith("events.taps_x[0]@50")
 
 
+def test_a_fault_is_traced_to_its_first_event_before_the_alarm_and_before_what_is_compared(watched, monkeypatch):
+    monkeypatch.setattr(gathering, "_MOST_NOW", 1_000)
+    watched.taps.write(300, unit=100)
+    watched.taps.alarm()
+    watched.taps.write(3_000, unit=100)
+    watched.taps.write(100)  # it is mended already
+    found = watched.look().diagnosis
+    assert (found.cause, found.first.partition("@")[0], found.producer) == ("upstream-fault", "events.taps_x[0]", None)
+    assert 5_000 <= int(found.first.partition("@")[2]) < 5_005
+
+
+def test_a_fault_that_comes_back_is_traced_to_where_it_came_back(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    first = watched.look()
+    watched.log.append(Closed(incident=first.id, time_ms=9, author="ada", reason="euros again"))
+    calm = 2 * HORIZON_MS // STEP_MS
+    watched.taps.write(calm)
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    found = watched.look()
+    assert found.id != first.id
+    assert 6_500 + calm <= int(found.diagnosis.first.partition("@")[2]) < 6_500 + calm + 5
+
+
+def test_the_version_of_the_producer_is_named_with_which_a_fault_began(watched):
+    watched.taps.producers[:] = ["1.4"] * 5_000
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100, producer="1.5")
+    found = watched.look().diagnosis
+    assert found.producer == "1.5"
+    assert found.why[-1].startswith(
+        "it begins with an event of producer-version 1.5; the 500 events before it are of 1.4"
+    )
+
+
+def test_raw_events_that_are_gone_name_no_producer(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100, producer="1.5")
+    del watched.taps.producers[100:]
+    assert watched.look().diagnosis.producer is None
+
+
+def test_inputs_have_the_names_that_the_version_was_trained_with(watched):
+    renamed = SimpleNamespace(inputs=("activity.mean", "event.branch", "event.price"), categories=(), trained_to_ms=None)
+    watched.start(SimpleNamespace(manifest=lambda _model, _version: renamed))
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    found = watched.look().diagnosis
+    assert found.shares.keys() == {"activity.mean", "event.price"}
+
+
 def test_looking_again_adds_nothing(watched):
     watched.taps.alarm()
     watched.taps.write(1_500, unit=100)
@@ -63,6 +124,24 @@ def test_looking_again_adds_nothing(watched):
     before = list(watched.log)
     watched.look()
     assert watched.log == before
+
+
+def test_alarms_are_read_once_and_again_only_if_the_topic_was_made_anew(watched, monkeypatch):
+    drift, read = watched.taps.project.pipeline.drift_topic, watched.topics.read_records
+    watched.taps.alarm()
+    with monkeypatch.context() as away:
+        away.setattr(watch, "extend", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watched.look()
+    assert len(watched.look().signals) == 1
+    assert read[drift] == 1
+    watched.taps.alarm(5_001)
+    watched.taps.alarm(5_002)
+    assert len(watched.look().signals) == 3
+    assert read[drift] == 3
+    del watched.taps.topics[drift][1:]
+    watched.look()
+    assert read[drift] == 4
 
 
 def test_a_fault_of_a_source_proposes_no_training(watched):
@@ -80,7 +159,8 @@ def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_sinc
     incident = watched.look()
     assert incident.diagnosis.cause == "concept-drift"
     (proposal,) = incident.proposals
-    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_299) + 1)
+    # All but the latest 1 % of 500 events.
+    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_294) + 1)
     assert [type(entry) for entry in watched.log[-2:]] == [Diagnosed, Proposed]
 
 
@@ -89,7 +169,31 @@ def test_where_few_labels_have_come_since_the_events_before_are_trained_on_too(w
     watched.taps.write(1_300, meaning=0)
     watched.taps.publish_labels(mature=True)
     (proposal,) = watched.look().proposals
-    assert (proposal.from_ms, proposal.to_ms) == (time_of(0), time_of(6_299) + 1)
+    assert proposal.from_ms == time_of(0)
+
+
+def test_labels_of_a_regression_are_compared_as_values(tmp_path):
+    taps = Taps(define(tmp_path, labels='task="regression", horizon="1d", absent="excluded"'))
+    taps.write(3_000)
+    taps.publish_labels(mature=True)
+    topics: Any = FakeTopics(taps)
+    found = gathering.gather(taps.project, topics, "1", INPUTS, time_of(2_000), 60 * HORIZON_MS)
+    assert found is not None
+    assert found.periods is not None
+    assert found.periods.now.is_regression
+    known = found.periods.now.matured()
+    assert set(known.labels) == {1.0}
+    assert 50 < len(known) < 1_000
+
+
+def test_an_event_of_the_far_future_does_not_set_the_end_of_what_is_trained_on(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)
+    watched.taps.publish_labels(mature=True)
+    watched.taps.written = 10_000_000
+    watched.taps.write(1)
+    (proposal,) = watched.look().proposals
+    assert proposal.to_ms < time_of(6_300)
 
 
 def test_an_incident_ends_when_another_version_scores(watched):
@@ -116,6 +220,7 @@ def test_predictions_of_a_version_with_other_inputs_than_the_definition_has_now_
     later = tmp_path / "later"
     later.mkdir()
     watched.taps.project = define(later, inputs='"activity.count_1h", ')
+    watched.start()
     assert watched.look().diagnosis is None
     watched.taps.write(600, version="2")
     assert not watched.look().is_open
@@ -134,14 +239,14 @@ def test_only_the_events_that_are_compared_are_kept_in_memory(watched, monkeypat
     watched.taps.write(3_000)
     watched.taps.publish_labels()
     topics: Any = FakeTopics(watched.taps)
-    watched_now = gathering.gather(watched.taps.project, topics, "1", time_of(6_000), 60 * HORIZON_MS)
+    watched_now = gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(6_000), 60 * HORIZON_MS)
     assert watched_now is not None
     assert watched_now.periods is not None
     assert (len(watched_now.periods.before), len(watched_now.periods.now)) == (160, 100)
     assert watched_now.periods.begin_ms == time_of(5_800)
     tracemalloc.start()
     try:
-        gathering.gather(watched.taps.project, topics, "1", time_of(6_000), 60 * HORIZON_MS)
+        gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(6_000), 60 * HORIZON_MS)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
@@ -183,9 +288,9 @@ def test_an_incident_whose_alarms_ended_is_judged_on_its_own_events_and_closed_i
 
 def test_where_features_began_the_first_longest_window_is_no_reference(watched):
     topics: Any = FakeTopics(watched.taps)
-    found = gathering.gather(watched.taps.project, topics, "1", time_of(4_000), 60 * HORIZON_MS)
+    found = gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(4_000), 60 * HORIZON_MS)
     assert found.periods.begin_ms == time_of(60)
-    later = gathering.gather(watched.taps.project, topics, "1", time_of(4_000), 2_000 * STEP_MS)
+    later = gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(4_000), 2_000 * STEP_MS)
     assert later.periods.begin_ms == time_of(2_000)
 
 
@@ -193,6 +298,6 @@ def test_events_that_the_version_was_trained_on_are_no_reference(watched):
     topics: Any = FakeTopics(watched.taps)
     trained_to_ms = time_of(3_000)
     found = gathering.gather(
-        watched.taps.project, topics, "1", time_of(4_000), 60 * HORIZON_MS, trained_to_ms=trained_to_ms
+        watched.taps.project, topics, "1", INPUTS, time_of(4_000), 60 * HORIZON_MS, trained_to_ms=trained_to_ms
     )
     assert found.periods.begin_ms == time_of(3_001)

@@ -75,6 +75,32 @@ def world(
     )
 
 
+def values_world(seed: int, events: int, *, slope: float = 1.0, added: float = 0.0, moved: float = 0.0) -> Sample:
+    """Flights with their delay in minutes, which a regression foretells; the longer it is, the less surely.
+
+    Args:
+        seed: The seed.
+        events: How many.
+        slope: By how much the features say what they said.
+        added: Minutes that are added to every delay.
+        moved: How far congestion has moved, in standard deviations.
+    """
+    rng = np.random.default_rng(seed)
+    congestion = np.exp(2.5 + 0.1 * _wander(rng, events, 400.0) + rng.normal(0.4 * moved, 0.4, events))
+    distance = rng.gamma(4.0, 300.0, events)
+    foretold = 2 * congestion + distance / 200
+    noise = rng.laplace(0, 1, events) * foretold**1.5 / 25
+    labels = slope * foretold + (1 - slope) * 30 + added + noise
+    return Sample(
+        columns={"event.congestion": congestion, "event.distance": distance},
+        scores=foretold,
+        labels=labels,
+        delays=rng.gamma(4, 3_600, events),
+        mature=np.ones(events, bool),
+        is_regression=True,
+    )
+
+
 def _wander(rng: np.random.Generator, events: int, memory: float) -> NDArray[np.float64]:
     keep = np.exp(-1 / memory)
     return np.asarray(lfilter([np.sqrt(1 - keep**2)], [1, -keep], rng.normal(size=events), zi=[rng.normal()])[0])

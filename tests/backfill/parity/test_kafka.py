@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -11,6 +12,7 @@ import pytest
 
 from backfill.parity import kafka as module
 from backfill.parity.sources import NOTHING_MISSING
+from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from penstock.settings import Settings
 from streams.plan.project import Project
@@ -51,6 +53,9 @@ def test_what_kafka_has_deleted_is_read_from_an_archive(monkeypatch: pytest.Monk
         def names(self) -> set[str]:
             return {plan.source.topic, plan.features_topic}
 
+        def runs(self, _topic: str) -> dict[int, list[tuple[int, int]]]:
+            return {0: [(2, 9)]}
+
         def ranges(self, _topic: str) -> dict[int, tuple[int, int]]:
             return {0: (2, 9)}
 
@@ -66,8 +71,16 @@ def test_what_kafka_has_deleted_is_read_from_an_archive(monkeypatch: pytest.Monk
     lag.return_value.__enter__.return_value.committed_offsets.return_value = {0: 7}
     monkeypatch.setattr(module, "Lag", lag)
     monkeypatch.setattr(module, "topics_of", lambda _, archive: {"folder": Archived()}[archive])
-    found = module.kafka_sources(PROJECT, Settings(), 2**41, "folder")
+    found = module.kafka_sources(PROJECT, Settings(), 2**41, "folder", 2**42)
     for topic in (plan.source.topic, plan.features_topic, PROJECT.pipeline.predictions_topic):
         assert list(found.read(topic)) == []
     assert read == [(plan.source.topic, {0: 5}), (plan.features_topic, {0: 5})]
     assert found.taken == {0: 7}
+
+
+def test_a_range_before_a_gap_of_raw_events_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = SimpleNamespace(runs=lambda _: {0: [(2, 9), (11, 20)]}, read=lambda *_, **__: iter(()))
+    monkeypatch.setattr(module, "topics_of", lambda *_: topics)
+    monkeypatch.setattr(module, "event_times_of", lambda *_: lambda _records: [2**42])
+    with pytest.raises(PenstockError, match="lie before a gap: offsets 9 to 11"):
+        module.kafka_sources(PROJECT, Settings(), 2**41, "folder", 2**42)

@@ -22,7 +22,7 @@ from backfill.scores.rows import Seen
 from backfill.scores.run import ModelVersion, score
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
-from tests.backfill.scores.world import FROM, PREDICTION, PREDICTIONS, TO, World
+from tests.backfill.scores.world import FROM, PREDICTION, PREDICTIONS, TO, FakeTopics, World
 from tests.backfills import write_backfill
 from tests.scoring.line_ups import ab
 
@@ -315,6 +315,15 @@ def test_predictions_with_the_inputs_of_another_definition_are_refused(world: Wo
     with pytest.raises(PenstockError, match="the prediction has 2 inputs, and the model takes 3") as caught:
         world.run(tmp_path / "out", version=1)
     assert "--backfill" in (caught.value.next or "")
+
+
+def test_a_range_before_a_gap_is_refused_before_anything_is_written(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeTopics, "runs", lambda *_: {0: [(0, 5), (9, 12)]})
+    with pytest.raises(PenstockError, match="lie before a gap: offsets 5 to 9 are neither"):
+        world.run(tmp_path / "out", version=1, to_ms=FROM + 1)
+    assert not list((tmp_path / "out").glob("*.json"))
 
 
 @pytest.mark.parametrize(("dated", "cut"), [(FROM - 10**10, []), (TO, [0])])

@@ -86,6 +86,9 @@ class FakeTopics:
     def __init__(self, read: ReadTopic, ranges: Callable[[str], dict[int, Range]]) -> None:
         self.read, self.ranges = read, ranges
 
+    def runs(self, topic: str) -> dict[int, list[Range]]:
+        return {number: [of] for number, of in self.ranges(topic).items()}
+
     def names(self) -> set[str]:
         raise NotImplementedError
 

@@ -48,6 +48,13 @@ def test_it_says_what_has_come_and_how_late(status: Status) -> None:
     assert "same" in done.output
 
 
+def test_ages_that_were_measured_are_told_in_units_a_person_reads(status: Status) -> None:
+    labels = [Label(f"e{n}", (n + 90) * MINUTE + 59_999, True, 10**9) for n in FRAUDS]
+    output = status(world=World(EVENTS, labels, {})).output
+    assert "events of at least 91 min:" in output
+    assert "│ 91 min │" in output
+
+
 def test_json_is_one_object(status: Status) -> None:
     found = json.loads(status("--json").output)
     assert (found["horizon_ms"], found["absent"], found["hidden_by"]) == (60 * MINUTE, "negative", "block")

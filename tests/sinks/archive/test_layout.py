@@ -28,13 +28,16 @@ def commit(begin: int, end: int, *, merged: bool = False) -> CommitRecord:
 
 
 def test_names_say_what_they_are_made_of() -> None:
-    path = file_path("t.x", T0, 3, 7, 123_456)
-    assert path == "topic=t.x/date=2025-10-09/hour=08/00003-00000000000000000007-00000000000000123456.parquet"
-    assert parse_file_path(path) == FileName("t.x", T0, 3, 7, 123_456)
+    path = file_path("t.x", T0, 3, 7, 123_456, "0123456789abcdef")
+    name = "topic=t.x/date=2025-10-09/hour=08/00003-00000000000000000007-00000000000000123456"
+    assert path == f"{name}-0123456789ab.parquet"
+    assert parse_file_path(path) == parse_file_path(f"{name}.parquet") == FileName("t.x", T0, 3, 7, 123_456)
     assert parse_commit_path(commit_path("t.x", 123_456, 7)) == CommitName("t.x", 123_456, 7)
 
 
-@pytest.mark.parametrize("path", ["x.parquet", file_path("t", 0, 0, 0, 1).replace("1970-01-01", "1970-13-01")])
+@pytest.mark.parametrize(
+    "path", ["x.parquet", file_path("t", 0, 0, 0, 1, "0" * 64).replace("1970-01-01", "1970-13-01")]
+)
 def test_other_names_are_not_those_of_files(path: str) -> None:
     assert parse_file_path(path) is None
     assert parse_commit_path(path) is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
+from sinks.archive import batch
 from sinks.archive.checking import check
 from sinks.archive.compaction import compact
 from sinks.archive.layout import CommitRecord, parse_file_path
@@ -46,10 +47,10 @@ def files(storage: FolderStorage) -> list[str]:
 def test_a_batch_has_a_file_for_each_hour_named_after_its_offsets(tmp_path: Path) -> None:
     storage = folder(tmp_path)
     (written,) = archive_all(storage, RECORDS, end=9, sizes=(7,))
-    name = "00000-00000000000000000000-00000000000000000009.parquet"
+    name = "00000-00000000000000000000-00000000000000000009"
     assert files(storage) == [
-        f"topic={TOPIC}/date=2025-10-09/hour=07/{name}",
-        f"topic={TOPIC}/date=2025-10-09/hour=08/{name}",
+        f"topic={TOPIC}/date=2025-10-09/hour=0{hour}/{name}-{file.sha256[:12]}.parquet"
+        for hour, file in zip((7, 8), written.files, strict=True)
     ]
     assert (written.begin, written.end, written.after, written.rows) == (0, 9, None, 7)
     assert held(storage) == RECORDS
@@ -147,6 +148,26 @@ def test_of_two_writers_that_see_nothing_of_each_other_only_one_commits(tmp_path
     with pytest.raises(TakenOverError):
         archive_all(RivalStorage(storage, None), RECORDS, sizes=(5,))
     assert held(storage) == RECORDS[:3]
+    assert set(files(storage)) == {file.path for file in Archive(storage).files(TOPIC)}
+
+
+def test_a_writer_whose_library_writes_other_bytes_does_not_overwrite_what_another_has_just_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = folder(tmp_path)
+    put, encode = storage.put, batch.encode
+
+    def committed_meanwhile(path: str, data: bytes) -> None:
+        monkeypatch.setattr(storage, "put", put)
+        monkeypatch.setattr(batch, "encode", lambda table: encode(table.replace_schema_metadata({"by": "another"})))
+        rival(storage, RECORDS, 0, None)
+        put(path, data)
+
+    monkeypatch.setattr(storage, "put", committed_meanwhile)
+    with pytest.raises(TakenOverError):
+        rival(storage, RECORDS, 0, None)
+    assert held(storage) == RECORDS
+    assert check(storage, grace_ms=0).is_right
     assert set(files(storage)) == {file.path for file in Archive(storage).files(TOPIC)}
 
 

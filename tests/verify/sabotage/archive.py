@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -73,7 +74,7 @@ def _rewrite(storage: Storage, edit: Callable[[pa.Table], pa.Table], *, agrees: 
     data = encode(table)
     storage.put(file.path, data)
     if agrees:
-        files = (described(file.path, table.num_rows, data), *others)
+        files = (described(lambda _: file.path, table.num_rows, data), *others)
         storage.put(record.path, record.model_copy(update={"files": files}).encode())
 
 
@@ -181,7 +182,7 @@ def an_overlapping_batch(storage: Storage) -> None:
     assert name is not None
     row = table.slice(table.num_rows - 1)
     begin, end, data = row["_offset"][0].as_py(), record.end + 1, encode(row)
-    again = described(file_path(record.topic, name.hour_ms, record.partition, begin, end), 1, data)
+    again = described(partial(file_path, record.topic, name.hour_ms, record.partition, begin, end), 1, data)
     storage.put(again.path, data)
     copied = record.model_copy(update={"begin": begin, "end": end, "after": begin, "files": (again,)})
     storage.put(copied.path, copied.encode())
