@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -26,6 +26,7 @@ from verify.check_label_alarms import FinalLabel, LabelAlarms, check_label_alarm
 from verify.check_predictions import policy_version
 from verify.findings import Findings
 from verify.labels import Label, LabelHistory
+from verify.late_predictions import Late, far_behind, left_out_of, place_of, total
 from verify.published import Published
 from verify.run_data import RunData
 
@@ -97,16 +98,36 @@ def check_quality(
             f"histograms of quality: {number} labels or predictions came two horizons after their event"
         )
         return findings
-    expected = counter.count(predictions, shadows)
-    for key in sorted({*expected, *published}, key=str):
-        findings.histograms += 1
-        wanted, found = expected.get(key, {}), published.get(key, {})
-        if wanted != found:
-            findings.mismatch(f"quality {json.dumps(key)}: {_difference(wanted, found)}")
-    alarms = LabelAlarms(note, odd, *counter.finals(predictions), run.alerts)
+    behind = far_behind(predictions, shadows, pipeline.labels.horizon or 0)
+    expected, late = counter.count(predictions, shadows, behind)
+    left_out = _compare(expected, late, published, findings)
+    if len(left_out) != note.get("late", 0):
+        text = f"{counted(note.get('late', 0), 'prediction')} came late, and {len(left_out)} are not in the histograms"
+        findings.mismatch(f"quality: {text}")
+    in_time = [record for record in predictions if place_of(record, in_shadow=False) not in left_out]
+    alarms = LabelAlarms(note, odd, *counter.finals(in_time), run.alerts)
     check_label_alarms(pipeline, alarms, findings)
     findings.unchecked += alarms.unchecked
     return findings
+
+
+def _compare(
+    expected: Mapping[Key, Bins],
+    late: Mapping[Key, Mapping[Late, Bins]],
+    published: Mapping[Key, Bins],
+    findings: QualityFindings,
+) -> set[Late]:
+    """Compare all histograms; returns the late predictions that are not in them."""
+    left_out: set[Late] = set()
+    for key in sorted({*expected, *late, *published}, key=str):
+        findings.histograms += 1
+        base, parts, found = expected.get(key, {}), late.get(key, {}), published.get(key, {})
+        missing = left_out_of(found, base, parts)
+        if missing is None:
+            findings.mismatch(f"quality {json.dumps(key)}: {_difference(total(base, parts.values()), found)}")
+        else:
+            left_out |= missing
+    return left_out
 
 
 def _before(ends: Mapping[tuple[str, int], int], *topics: tuple[str, Sequence[Any]]) -> tuple[list[list[Any]], int]:
@@ -124,15 +145,23 @@ class _Counter:
         inputs = pipeline.model.inputs
         self._groups = [(name, inputs.index(name)) for name in pipeline.model.groups if name in inputs]
 
-    def count(self, predictions: Iterable[Published], shadows: Iterable[Published]) -> dict[Key, Bins]:
-        served = _first(predictions, lambda value: value["event_id"])
+    def count(
+        self, predictions: Iterable[Published], shadows: Iterable[Published], behind: Container[Late]
+    ) -> tuple[dict[Key, Bins], dict[Key, dict[Late, Bins]]]:
+        """What histograms hold of the predictions that are not far ``behind``, and what each of the others adds."""
+        firsts = _first(predictions, lambda value: value["event_id"])
+        served = {event_id: record.value for event_id, record in firsts.items()}
         in_shadow = _first(shadows, lambda value: (value["event_id"], self._version(value)))
+        places = [(record, place_of(record, in_shadow=False)) for record in firsts.values()]
+        places += [(record, place_of(record, in_shadow=True)) for record in in_shadow.values()]
         found: dict[Key, dict[tuple[str, int], list[int]]] = defaultdict(dict)
+        late: dict[Key, dict[Late, Bins]] = defaultdict(dict)
         oldest = -math.inf
         if self._mature_ms is not None:
             since = self._mature_ms - _KEPT_DAYS * _DAY - 2 * (self._declared.horizon or 0)
             oldest = since // _DAY * _DAY
-        for value in (*served.values(), *in_shadow.values()):
+        for record, place in places:
+            value = record.value
             live = served.get(value["event_id"])
             # The event's own time is that of what was served, if anything was.
             time = (live or value)["event_time"]
@@ -145,17 +174,22 @@ class _Counter:
             for key in self._keys(value, time, stratum):
                 if key[-1] < oldest:
                     continue
+                if place in behind:
+                    late[key][place] = {(outcome, bin_): (cell[0], cell[1], cell[2]) for outcome in outcomes}
+                    continue
                 for outcome in outcomes:
                     held = found[key].setdefault((outcome, bin_), [0, 0, 0])
-                    for place, number in enumerate(cell):
-                        held[place] += number
-        return {key: {at: (n, units, decided) for at, (n, units, decided) in of.items()} for key, of in found.items()}
+                    for number, added in enumerate(cell):
+                        held[number] += added
+        bins = {key: {at: (n, units, decided) for at, (n, units, decided) in of.items()} for key, of in found.items()}
+        return bins, late
 
     def finals(
         self, predictions: Sequence[Published]
     ) -> tuple[list[FinalLabel], dict[str, Mapping[str, Any]], Callable[[str, float, bool], bool]]:
         """The labels that are final and known, what was served, and what each event could ever be seen as."""
-        served, horizon = _first(predictions, lambda value: value["event_id"]), self._declared.horizon or 0
+        firsts, horizon = _first(predictions, lambda value: value["event_id"]), self._declared.horizon or 0
+        served = {event_id: record.value for event_id, record in firsts.items()}
         found = []
         for event_id, value in served.items():
             time = value["event_time"]
@@ -220,16 +254,16 @@ class _Counter:
         return format(arm["propensity"], ".9g") if 0 < arm["propensity"] <= 1 else "other"
 
 
-def _first(records: Iterable[Published], name: Any) -> dict[Any, Mapping[str, Any]]:
+def _first(records: Iterable[Published], name: Any) -> dict[Any, Published]:
     """The first prediction of each event, by its raw event's place in time."""
-    found: dict[Any, Mapping[str, Any]] = {}
+    found: dict[Any, Published] = {}
     for record in records:
         value = record.value
         if not 0 <= value["score"] <= 1:
             continue
         held = found.get(name(value))
-        if held is None or _order(value) < _order(held):
-            found[name(value)] = value
+        if held is None or _order(value) < _order(held.value):
+            found[name(value)] = record
     return found
 
 
@@ -272,9 +306,9 @@ def _bins_of(content: Mapping[str, Sequence[Sequence[int]]]) -> Bins:
 def _difference(wanted: Bins, found: Bins) -> str:
     """The outcomes whose counts differ; or, if none does, bins and scores."""
     counts = [Counter[str](), Counter[str]()]
-    for of, total in zip((wanted, found), counts, strict=True):
+    for of, by_outcome in zip((wanted, found), counts, strict=True):
         for (outcome, _), cell in of.items():
-            total[outcome] += cell[0]
+            by_outcome[outcome] += cell[0]
     different = [
         f"{counts[1][name]} {name}, should be {counts[0][name]}"
         for name in ("scored", "positive", "negative", "unknown")

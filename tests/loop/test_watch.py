@@ -109,7 +109,9 @@ def test_raw_events_that_are_gone_name_no_producer(watched):
 
 
 def test_inputs_have_the_names_that_the_version_was_trained_with(watched):
-    renamed = SimpleNamespace(inputs=("activity.mean", "event.branch", "event.price"), categories=(), trained_to_ms=None)
+    renamed = SimpleNamespace(
+        inputs=("activity.mean", "event.branch", "event.price"), categories=(), trained_to_ms=None
+    )
     watched.start(SimpleNamespace(manifest=lambda _model, _version: renamed))
     watched.taps.alarm()
     watched.taps.write(1_500, unit=100)

@@ -45,8 +45,12 @@ class Writer:
         self.records += [Record(0, n, 1, r.key, r.value, ()) for n, r in enumerate(records)]
 
 
-def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
-    """Predictions, labels that are corrected and withdrawn, and what a store has written of them."""
+def record_run(folder: Path, *, late: bool = False, straggler: int | None = None) -> tuple[Project, RunData]:
+    """Predictions, labels that are corrected and withdrawn, and what a store has written of them.
+
+    With ``late`` a label comes when its event may have been forgotten, and the predictions of ``straggler`` come when
+    theirs was.
+    """
     project = define_quality(folder, "verified", PARTITIONS)
     pipeline, made = project.pipeline, QualityRecords(project, PARTITIONS)
     assert pipeline.labels is not None
@@ -57,9 +61,10 @@ def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
         of = kept[topic]
         of.append(Record(made.partition(number), len(of), timestamp, None, value, ()))
 
-    for number in range(400):
-        add(topics[0], number, made.live(number), time_of(number))
-        add(topics[1], number, made.shadow(number), time_of(number))
+    for number in sorted(range(400), key=lambda number: number == straggler):
+        timestamp = time_of(number if number != straggler else 400)
+        add(topics[0], number, made.live(number), timestamp)
+        add(topics[1], number, made.shadow(number), timestamp)
     labels = [(number, 1.0, 600_000) for number in range(0, 400, 4)]
     # A stretch of which all are positive, which scores do not expect.
     labels += [(number, 1.0, 600_000) for number in range(101, 141)]
@@ -78,10 +83,14 @@ def record_run(folder: Path, *, late: bool = False) -> tuple[Project, RunData]:
     }
     book, read = Book(facts), QualityInput(project, facts).read(messages)
     corrections = [] if late else read.labels[-3:]
-    book.observe(read.predictions, [one for one in read.labels if one not in corrections])
+    stragglers = [
+        one for one in read.predictions if one.event_time_ms == time_of(-1 if straggler is None else straggler)
+    ]
+    in_time = [one for one in read.predictions if one not in stragglers]
+    book.observe(in_time, [one for one in read.labels if one not in corrections])
     clock = ReadingClock({(topics[2], n) for n in range(PARTITIONS)}, ())
     book.advance(clock.read(read.come, (), ()).reached)
-    book.observe([], corrections)
+    book.observe(stragglers, corrections)
     writer = Writer()
     store = QualityStore(pipeline, facts, lambda _topic, **_: iter(()), writer)
     ends = {(topic, number): len(of) for topic, of in kept.items() for number in range(PARTITIONS)}
@@ -139,6 +148,30 @@ def test_what_was_not_read_yet_is_told_and_the_rest_compared() -> None:
     found = checked(project, dataclasses.replace(run, predictions=[*run.predictions, later]))
     assert found.mismatches == 0
     assert found.unchecked == ["histograms of quality: 1 record was not counted yet"]
+
+
+def test_a_prediction_of_an_event_that_was_forgotten_counts_nothing(tmp_path: Path) -> None:
+    project, run = record_run(tmp_path, straggler=3)
+    found = checked(project, run)
+    assert (found.mismatches, found.unchecked) == (0, []), found.examples
+    # It would be a loss of any other one.
+    for number in (4, 399):
+        others = [one for one in run.predictions if one.value["event_time"] != time_of(number)]
+        found = checked(project, dataclasses.replace(run, predictions=others))
+        assert found.mismatches
+
+
+def test_a_note_that_counts_other_late_predictions_is_found(tmp_path: Path) -> None:
+    project, run = record_run(tmp_path, straggler=3)
+    quality = [
+        dataclasses.replace(one, value=(one.value or b"").replace(b'"late":2', b'"late":1'))
+        if one.key == b"note"
+        else one
+        for one in run.quality
+    ]
+    assert quality != run.quality
+    found = checked(project, dataclasses.replace(run, quality=quality))
+    assert found.examples == ["quality: 1 prediction came late, and 2 are not in the histograms"]
 
 
 def test_where_the_order_of_records_decides_it_says_that_it_cannot_check(tmp_path: Path) -> None:
