@@ -39,3 +39,12 @@ def stack_environment() -> dict[str, str]:
 def home_folder() -> Path:
     """The folder of the local stack that this process uses, which need not exist."""
     return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
+
+
+def stack_port(name: str) -> int | None:
+    """A port of the local stack that this process uses; None if there is no stack."""
+    try:
+        ports = json.loads((home_folder() / STACK_FILE).read_text(encoding="utf-8"))["ports"]
+        return int(ports[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

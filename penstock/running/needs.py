@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from typing import Self
 
 from penstock.errors import PenstockError
 from penstock.running.parts import Need
@@ -32,7 +33,7 @@ class WatchedNeeds:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="needs", daemon=True)
 
-    def __enter__(self) -> WatchedNeeds:
+    def __enter__(self) -> Self:
         self._look()
         self._thread.start()
         return self

@@ -42,6 +42,7 @@ class PartRecord(BaseModel):
         restarts: How often it was started again.
         reason: Why it waits, or has ended last.
         next: What to do about that.
+        ready: Whether it says that it takes records.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +55,7 @@ class PartRecord(BaseModel):
     restarts: int = 0
     reason: str | None = None
     next: str | None = None
+    ready: bool = False
 
 
 class RunRecord(BaseModel):

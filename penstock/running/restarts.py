@@ -74,7 +74,9 @@ class Restarts:
 
 
 # As :func:`penstock.commands.errors.print_error` prints it.
-_PRINTED = re.compile(r"^error: (?P<what>.*(?:\n(?!  (?:where|safe|next):).*)*)(?P<fields>(?:\n  \w+: .*)*)", re.MULTILINE)
+_PRINTED = re.compile(
+    r"^error: (?P<what>.*(?:\n(?!  (?:where|safe|next):).*)*)(?P<fields>(?:\n  \w+: .*)*)", re.MULTILINE
+)
 _FIELD = re.compile(r"^  next: +(.*)$", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""Starts the parts of a pipeline, starts again what has died, and stops all in order. No I/O but through its launcher."""
+"""Starts the parts of a pipeline, starts again what has died, and stops all in order. Pure but for its launcher."""
 
 from __future__ import annotations
 
