@@ -65,7 +65,8 @@ class WatchedNeeds:
         if not repository.versions(model):
             return Missing(
                 f"model {model} has no version yet",
-                f"penstock model train {reference} --backfill FOLDER, of a `penstock backfill run`",
+                f"penstock backfill run {reference} --from TIME --to TIME --out FOLDER, then "
+                f"penstock model train {reference} --backfill FOLDER",
             )
         repository.current(model)
         return None

@@ -110,8 +110,9 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             for kept in self._kept:
-                if kept.child is None and kept.state != "given up":
-                    self._become(kept, "stopped")
+                if kept.child is None:
+                    gave_up = kept.state == "given up"
+                    self._become(kept, "stopped", kept.reason if gave_up else None, kept.next if gave_up else None)
 
     def kill(self) -> None:
         """End everything at once."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -86,12 +87,14 @@ class _Display:
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
 
     def say(self, line: str) -> None:
         """Print a change."""
         at = datetime.now(UTC).strftime("%H:%M:%S")
-        self._console.print(f"{at}  {line}", markup=False, soft_wrap=True)
+        with suppress(OSError):  # the terminal is closed, or the disk of the log is full: the parts go on
+            self._console.print(f"{at}  {line}", markup=False, soft_wrap=True)
 
     def show(self, supervisor: Supervisor, watch: Watch) -> None:
         """Show the state; does nothing if it was shown a moment ago."""
@@ -107,7 +110,8 @@ class _Display:
             parts=supervisor.records(),
             figures=watch.latest,
         )
-        self._live.update(panel(view, time.time_ns() // 1_000_000), refresh=True)
+        with suppress(OSError):
+            self._live.update(panel(view, time.time_ns() // 1_000_000), refresh=True)
 
 
 def _requests() -> Requests:

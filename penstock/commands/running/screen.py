@@ -17,7 +17,10 @@ from penstock.running.record import PartRecord
 from penstock.time import readable
 
 _STYLES = {"running": "green", "waiting": "dim", "pausing": "yellow", "given up": "red", "stopping": "yellow"}
+_SAID = {"running": "started again after: ", "waiting": "waiting, ", "given up": "given up, ", "pausing": ""}
 _WIDTH = 110
+# What waits for less is on its way.
+_OLD_S = 2.0
 # Older predictions say nothing about now.
 _RECENT_MS = 60_000
 
@@ -45,7 +48,8 @@ def panel(view: View, now_ms: int) -> RenderableType:
     """The screen at a time (epoch ms)."""
     figures = view.figures or Figures(at_ms=now_ms)
     blocks: list[RenderableType] = [_flow(figures, now_ms), Text(), _parts(view, figures)]
-    blocks += [*_reasons(view.parts)]
+    if reasons := [*_reasons(view.parts)]:
+        blocks += [Text(), *reasons]
     if figures.rollout is not None:
         blocks += [Text(), *_rollout(figures.rollout)]
     if figures.alerts:
@@ -117,8 +121,8 @@ def _parts(view: View, figures: Figures) -> Table:
 def _backlog(backlog: Backlog) -> list[str | Text]:
     style = "yellow" if backlog.records else "green"
     clears = seconds(backlog.clears_s)
-    if backlog.changing is not None and backlog.changing >= 0:
-        clears = "grows" if backlog.changing > 0 else "stands"
+    if (backlog.changing or 0) >= 0 and (backlog.seconds or 0) > _OLD_S:
+        clears = "grows" if backlog.changing else "stands"
     done = backlog.per_second
     return [
         Text(f"{backlog.records:,}", style=style),
@@ -143,14 +147,15 @@ def _state(name: str, part: PartRecord | None, figures: Figures) -> Text:
 
 
 def _reasons(parts: Sequence[PartRecord]) -> Iterator[Text]:
-    """A line for each part that waits, pauses, was given up or was started again, with what to do."""
+    """A line for each reason why parts wait, pause, were given up or were started again, with what to do."""
+    alike: dict[tuple[str, str, str | None], list[str]] = {}
     for part in parts:
-        if part.reason is None:
-            continue
-        was = {"running": "started again after", "waiting": "waits:", "stopped": "stopped:"}.get(part.state, part.state)
-        text = Text(f"{part.name} {was} {printable(part.reason)}", style=_STYLES.get(part.state, ""), no_wrap=False)
-        if part.next is not None and part.state != "running":
-            text.append(f"\n  next: {part.next}", style="bold")
+        if part.reason is not None:
+            alike.setdefault((part.state, part.reason, part.next), []).append(part.name)
+    for (state, reason, next_step), names in alike.items():
+        text = Text(f"{', '.join(names)}: {_SAID.get(state, state)}{printable(reason)}", style=_STYLES.get(state, ""))
+        if next_step is not None and state != "running":
+            text.append(f"\n  next: {next_step}", style="bold")
         yield text
 
 

@@ -30,8 +30,8 @@ def stop(pipeline: str) -> None:
     """
     project = open_project(pipeline)
     folder = RunFolder.of(project.name)
-    record = folder.read()
-    if folder.is_held:
+    record, was_held = folder.read(), folder.is_held
+    if was_held:
         if record is None or not send(record, signal.SIGTERM):
             raise PenstockError(
                 "the run has begun or ends at this moment",
@@ -45,15 +45,16 @@ def stop(pipeline: str) -> None:
                 f"it has not stopped within {_WAIT_S:.0f} s", where=str(folder.path), next=f"penstock logs {pipeline}"
             )
         record = folder.read()
-    elif record is None:
-        click.echo("nothing to stop")
-        return
     if left := end_leftovers(folder):
         click.echo(f"ended {counted(len(left), 'process', 'processes')} that a killed supervisor had left")
-    assert record is not None
-    if any(part.name == FEATURES and (part.state != "stopped" or part.reason) for part in record.parts):
+    parts = () if record is None else record.parts
+    if not was_held and not left and all(part.state == "stopped" for part in parts):
+        click.echo("nothing to stop")
+        return
+    if any(part.name == FEATURES and (part.state != "stopped" or part.reason) for part in parts):
         _require_no_job(project)
-        folder.write(record.model_copy(update={"parts": tuple(map(_as_stopped, record.parts))}))
+    if record is not None:
+        folder.write(record.model_copy(update={"parts": tuple(map(_as_stopped, parts))}))
     click.echo("stopped")
 
 
