@@ -48,7 +48,7 @@ def panel(view: View, now_ms: int) -> RenderableType:
     """The screen at a time (epoch ms)."""
     figures = view.figures or Figures(at_ms=now_ms)
     blocks: list[RenderableType] = [_flow(figures, now_ms), Text(), _parts(view, figures)]
-    if reasons := [*_reasons(view.parts)]:
+    if reasons := [*_reasons(view.parts), *_stuck(figures)]:
         blocks += [Text(), *reasons]
     if figures.rollout is not None:
         blocks += [Text(), *_rollout(figures.rollout)]
@@ -138,9 +138,9 @@ def _state(name: str, part: PartRecord | None, figures: Figures) -> Text:
     if job is not None:
         return Text(f"job {job.lower()}", style="green" if job == "RUNNING" else "yellow")
     if health is not None and (part is None or part.state == "running"):
-        if health.ok and health.has_started:
-            return Text("running", style="green")
-        return Text(health.reason[:28], style="yellow" if health.ok else "red")
+        if not health.ok:
+            return Text("stuck", style="red")
+        return Text("running", style="green") if health.has_started else Text("starting", style="yellow")
     if part is None:
         return Text("?", style="dim")
     return Text(part.state, style=_STYLES.get(part.state, "dim"))
@@ -157,6 +157,12 @@ def _reasons(parts: Sequence[PartRecord]) -> Iterator[Text]:
         if next_step is not None and state != "running":
             text.append(f"\n  next: {next_step}", style="bold")
         yield text
+
+
+def _stuck(figures: Figures) -> Iterator[Text]:
+    for name, health in figures.health.items():
+        if not health.ok:
+            yield Text(f"{name}: {printable(health.reason)}", style="red")
 
 
 def _rollout(shown: RolloutState) -> Iterator[RenderableType]:
