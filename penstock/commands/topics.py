@@ -97,7 +97,7 @@ def _kept(figures: TopicFigures) -> str:
 
 
 def _as_object(topic: Topic, partitions: int | None, figures: TopicFigures | None) -> dict[str, object]:
-    found = {"topic": topic.name, "state": _state(topic, partitions), "partitions": partitions}
+    found: dict[str, object] = {"topic": topic.name, "state": _state(topic, partitions), "partitions": partitions}
     if figures is None:
         return found
     behind = {part: {"records": lag.records, "seconds": lag.seconds} for part, lag in figures.behind.items()}

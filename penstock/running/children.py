@@ -20,6 +20,7 @@ from penstock.running.restarts import End, end_of
 # One older file of this size is kept.
 LOG_BYTES = 32 * 1024 * 1024
 _TAIL_BYTES = 16 * 1024
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class Child(Protocol):
@@ -97,6 +98,10 @@ class _Process:
         self._process, self._log, self._begins_at = process, log, begins_at
 
     def end(self) -> End | None:
+        if self._process.returncode is None and os.waitid(os.P_PID, self.pid, _ENDED) is not None:
+            # What it has started ends with it: a program that submits a job would submit it later. Until the process is
+            # waited for, the number of its group is nobody else's.
+            self._kill_group()
         status = self._process.poll()
         return None if status is None else end_of(status, self._logged())
 
@@ -105,7 +110,12 @@ class _Process:
         self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._process.kill()
+        if self._process.returncode is None:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _logged(self) -> str:
         try:

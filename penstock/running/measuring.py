@@ -62,7 +62,8 @@ class Measuring:
         if now - self._slow_at >= _SLOWLY_S:
             self._slow, self._slow_at = self._measure_slowly(now_ms), now
         ahead = {FEATURES: self._job_offsets.read()}
-        backlogs = _tried("Kafka", lambda: self._groups.measure(now_ms, ahead), {}, problems)
+        nothing: dict[str, Backlog] = {}
+        backlogs = _tried("Kafka", lambda: self._groups.measure(now_ms, ahead), nothing, problems)
         arrived = _tried("Kafka", self._count_arrived, None, problems)
         if arrived is not None:
             self._arrived.set(arrived, now)
@@ -98,7 +99,8 @@ class Measuring:
                     backlogs[part] = Backlog(lag.records, lag.seconds)
         job = _tried("Flink", lambda: lifecycle.status(self._project, self._settings), None, problems)
         predictions = pipeline.predictions_topic
-        samples = _tried("predictions", lambda: self._newest.latencies(predictions), [], problems)
+        none: list[tuple[int, int]] = []
+        samples = _tried("predictions", lambda: self._newest.latencies(predictions), none, problems)
         alerts = before.alerts
         if pipeline.monitors is not None:
             alerts = _tried("drift", lambda: self._newest.alerts(pipeline.drift_topic), alerts, problems)

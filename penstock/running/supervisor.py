@@ -76,6 +76,11 @@ class Supervisor:
         """Whether it stops."""
         return self._stopping
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has stopped everything."""
+        return self._stopping and all(kept.child is None for kept in self._kept)
+
     def records(self) -> tuple[PartRecord, ...]:
         """The parts as of now."""
         return tuple(
@@ -103,7 +108,7 @@ class Supervisor:
         else:
             for kept in self._kept:
                 self._start_if_due(kept)
-        return not self._stopping or any(kept.child is not None for kept in self._kept)
+        return not self.has_ended
 
     def stop(self) -> None:
         """Begin to stop: one stage after the other, and kill what takes too long."""

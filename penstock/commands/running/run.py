@@ -97,9 +97,9 @@ class _Display:
             self._console.print(f"{at}  {line}", markup=False, soft_wrap=True)
 
     def show(self, supervisor: Supervisor, watch: Watch) -> None:
-        """Show the state; does nothing if it was shown a moment ago."""
+        """Show the state; does nothing if it was shown a moment ago, unless it is the last one."""
         now = time.monotonic()
-        if self._live is None or now - self._shown_at < _SHOW_EVERY_S:
+        if self._live is None or (now - self._shown_at < _SHOW_EVERY_S and not supervisor.has_ended):
             return
         self._shown_at = now
         end = "Ctrl-C again kills it all" if self._requests.stop else "Ctrl-C stops it all in order"

@@ -17,7 +17,13 @@ from penstock.running.record import PartRecord
 from penstock.time import readable
 
 _STYLES = {"running": "green", "waiting": "dim", "pausing": "yellow", "given up": "red", "stopping": "yellow"}
-_SAID = {"running": "started again after: ", "waiting": "waiting, ", "given up": "given up, ", "pausing": ""}
+_SAID = {
+    "running": "started again after: ",
+    "waiting": "waiting, ",
+    "given up": "given up, ",
+    "pausing": "",
+    "stopped": "stopped, ",
+}
 _WIDTH = 110
 # What waits for less is on its way.
 _OLD_S = 2.0
@@ -110,7 +116,7 @@ def _parts(view: View, figures: Figures) -> Table:
     known = {part.name: part for part in view.parts}
     for name in view.names:
         part, backlog = known.get(name), figures.backlogs.get(name)
-        row = [name, _state(name, part, figures)]
+        row: list[str | Text] = [name, _state(name, part, figures)]
         row.append("" if part is None or not part.restarts else str(part.restarts))
         row += ["", "", "", ""] if backlog is None else _backlog(backlog)
         row.append("" if part is None or part.port is None else f":{part.port}")

@@ -48,10 +48,12 @@ def stop(pipeline: str) -> None:
     if left := end_leftovers(folder):
         click.echo(f"ended {counted(len(left), 'process', 'processes')} that a killed supervisor had left")
     parts = () if record is None else record.parts
-    if not was_held and not left and all(part.state == "stopped" for part in parts):
+    # Of a part that was killed, the reason stays.
+    unsure = [part.name for part in parts if part.state != "stopped" or part.reason is not None]
+    if not was_held and not left and not unsure:
         click.echo("nothing to stop")
         return
-    if any(part.name == FEATURES and (part.state != "stopped" or part.reason) for part in parts):
+    if FEATURES in unsure:
         _require_no_job(project)
     if record is not None:
         folder.write(record.model_copy(update={"parts": tuple(map(_as_stopped, parts))}))

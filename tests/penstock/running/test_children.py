@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from penstock.processes import identity_of
 from penstock.running import children
 from penstock.running.children import CommandLauncher
 from penstock.running.parts import Part
@@ -26,6 +28,22 @@ def test_a_part_is_a_penstock_command_in_its_own_session_whose_last_error_is_kno
         time.sleep(0.05)
     assert isinstance(end, End)
     assert (end.status, end.error is not None and "nobody-has-this" in end.error) == (1, True)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_what_a_part_has_started_ends_with_it(tmp_path: Path, *, kill: bool) -> None:
+    script = "sleep 60 & echo $!; " + ("wait" if kill else "exit 3")
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    started = identity_of(int(process.stdout.readline()))
+    assert started is not None
+    child = children._Process(process, tmp_path / "none.log", 0)
+    if kill:
+        child.kill()
+    deadline = time.monotonic() + 60
+    while ((end := child.end()) is None or started.alive) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (end, started.alive) == (End(-9 if kill else 3), False)
 
 
 def test_a_log_that_became_too_long_is_kept_once_and_begins_anew(
