@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,14 @@ _SHOWN_BAD = 20
 _TELL_EVERY_S = 0.5
 
 
-class _Speed(click.ParamType):
-    name = "SPEED"
+class _Number(click.ParamType):
+    def __init__(self, name: str, read: Callable[[str], float]) -> None:
+        self.name = name
+        self._read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return value if isinstance(value, float) else speed_of(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Rate(click.ParamType):
-    name = "N/s"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, float) else rate_of(value)
+            return value if isinstance(value, float) else self._read(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -61,9 +54,11 @@ class _Rate(click.ParamType):
     help="Whose events they are: those that the pipeline scores, or those of another topic that it reads.",
 )
 @click.option(
-    "--speed", type=_Speed(), help="Event time per time, such as 60x; max: as fast as possible (default: 1x)."
+    "--speed",
+    type=_Number("SPEED", speed_of),
+    help="Event time per time, such as 60x; max: as fast as possible (default: 1x).",
 )
-@click.option("--rate", type=_Rate(), help="So many events a second, whatever their times.")
+@click.option("--rate", type=_Number("N/s", rate_of), help="So many events a second, whatever their times.")
 @click.option("--skip-bad", is_flag=True, help="Leave out rows that do not fit the contract.")
 @click.option("--again", is_flag=True, help="Begin at the first event, although it was sent before.")
 def play_command(

@@ -141,7 +141,8 @@ def logs(home: Path, name: str, part: str | None, follow: bool, lines: int) -> N
     """Print the log of a program of the stack, or of what `penstock run` runs.
 
     PROGRAM is one of `penstock status`, or supervisord, which runs them. The logs of a PIPELINE are those of its parts,
-    as in `penstock ps`, or of one PART; supervisor has what became of them.
+    as in `penstock ps`, or of one PART; supervisor has what became of them. Name a pipeline that is called like a
+    program by its file.
     """
     paths = [_log_of_program(home, name)] if name in (*PROGRAMS, "supervisord") else _logs_of_run(name, part)
     # Replaces this process by tail, so that a signal to the command ends tail.

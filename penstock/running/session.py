@@ -142,7 +142,6 @@ def run_parts(
             say=say,
         )
         tidied_at = time.monotonic()
-        killed = False
         goes_on = True
         while goes_on:
             if requests.retry:
@@ -151,8 +150,7 @@ def run_parts(
             if requests.stop and not supervisor.is_stopping:
                 say("stopping: what judges first, then the job with a savepoint, the scorer and the sinks")
                 supervisor.stop()
-            if requests.kill and not killed:
-                killed = True
+            if requests.kill and not supervisor.was_killed:
                 supervisor.kill()
             goes_on = supervisor.step()
             writer.write(supervisor.records(), _readiness(watch))

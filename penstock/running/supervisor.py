@@ -130,7 +130,7 @@ class Supervisor:
     def retry(self) -> None:
         """Start again what was given up, or pauses."""
         for kept in self._kept:
-            if kept.state in ("given up", "pausing") and not self._stopping:
+            if kept.state in ("given up", "pausing"):
                 kept.restarts.forget()
                 kept.due_s = self._clock()
                 self._become(kept, "pausing", kept.reason, kept.next)

@@ -19,6 +19,7 @@ from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import json_option
 from penstock.commands.running.screen import View, panel, seconds
 from penstock.commands.stopping import stop_event
+from penstock.running.figures import Figures
 from penstock.running.measuring import EVERY_S, Measuring
 from penstock.running.parts import parts_of
 from penstock.running.record import RunFolder, RunRecord, run_folders
@@ -78,32 +79,35 @@ def top(pipeline: str, addresses: tuple[str, ...], *, as_json: bool) -> None:
         ports |= {part.name: part.port for part in record.parts if part.port is not None}
     measuring = Measuring(project, settings, [*addresses, *addresses_of(ports, settings)])
     console = console_on(highlight=False)
+
+    def view_of(footer: str, figures: Figures) -> View:
+        known = folder.read() if folder.is_held else None
+        parts = () if known is None else known.parts
+        return View(f"penstock top · {project.name}", footer, names, parts, figures)
+
     try:
         if as_json or not console.is_terminal:
             measuring.measure()
             time.sleep(EVERY_S)  # a rate needs two readings
             figures = measuring.measure()
             if as_json:
-                click.echo(json.dumps({"pipeline": project.name, **asdict(figures)}, indent=2))
+                click.echo(json.dumps(_figures_object(project.name, figures), indent=2))
             else:
-                console.print(panel(View(f"penstock top · {project.name}", "", names, figures=figures), figures.at_ms))
+                console.print(panel(view_of("", figures), figures.at_ms))
             return
         stop = stop_event()
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while not stop.is_set():
                 figures = measuring.measure()
-                record = folder.read() if folder.is_held else None
-                view = View(
-                    title=f"penstock top · {project.name}",
-                    footer="Ctrl-C leaves; the pipeline goes on",
-                    names=names,
-                    parts=() if record is None else record.parts,
-                    figures=figures,
-                )
-                live.update(panel(view, figures.at_ms), refresh=True)
+                live.update(panel(view_of("Ctrl-C leaves; the pipeline goes on", figures), figures.at_ms), refresh=True)
                 stop.wait(EVERY_S)
     finally:
         measuring.close()
+
+
+def _figures_object(pipeline: str, figures: Figures) -> dict[str, object]:
+    backlogs = {part: asdict(of) | {"clears_s": of.clears_s} for part, of in figures.backlogs.items()}
+    return {"pipeline": pipeline, **asdict(figures), "backlogs": backlogs}
 
 
 def _has_stopped(record: RunRecord) -> bool:
@@ -139,6 +143,7 @@ def _as_object(record: RunRecord, lives: bool) -> dict[str, object]:
     return {
         "pipeline": record.pipeline,
         "reference": record.reference,
+        "cwd": record.cwd,
         "state": state,
         "pid": record.pid if lives else None,
         "began_ms": record.began_ms,
