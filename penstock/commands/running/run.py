@@ -115,18 +115,23 @@ class _Display:
 
 
 def _requests() -> Requests:
-    """What signals ask for: the first to stop, a second one to kill; SIGUSR1 to try again what was given up."""
+    """What signals ask for: any to stop, a second Ctrl-C to kill; SIGUSR1 to try again what was given up.
+
+    SIGTERM and SIGHUP may well come twice: by a second `penstock stop`, or from the shell and the terminal.
+    """
     requests = Requests()
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        requests.kill, requests.stop = requests.stop, True
+    def stop(number: int, _frame: FrameType | None) -> None:
+        requests.kill |= requests.stop and number == signal.SIGINT
+        requests.stop = True
 
     def retry(_number: int, _frame: FrameType | None) -> None:
         requests.retry = True
 
-    # A terminal that is closed sends SIGHUP.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGUSR1, retry)
     return requests
 
