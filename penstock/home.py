@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from penstock.errors import PenstockError
+from penstock.paths import DEFAULT_HOME
 
 HOME_VARIABLE = "PENSTOCK_HOME"
 STACK_FILE = "stack.json"
@@ -33,3 +34,17 @@ def stack_environment() -> dict[str, str]:
             safe="nothing was read or written",
             next=f"penstock up, which starts one there; or unset {HOME_VARIABLE}",
         ) from None
+
+
+def home_folder() -> Path:
+    """The folder of the local stack that this process uses, which need not exist."""
+    return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
+
+
+def stack_port(name: str) -> int | None:
+    """A port of the local stack that this process uses; None if there is no stack."""
+    try:
+        ports = json.loads((home_folder() / STACK_FILE).read_text(encoding="utf-8"))["ports"]
+        return int(ports[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

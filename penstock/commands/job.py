@@ -1,7 +1,8 @@
-"""``penstock job start | stop | upgrade | rescale | status``."""
+"""``penstock job start | run | stop | upgrade | rescale | status``."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import click
@@ -9,10 +10,13 @@ import click
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import skip_deleted_option
+from penstock.commands.stopping import stop_event
 from penstock.errors import PenstockError
 from penstock.settings import Settings
+from penstock.telemetry import configure_logging
 from penstock.time import readable
 from streams.flink import lifecycle
+from streams.flink.keeping import keep_job
 from streams.flink.upgrade import ReplacedJob, UpgradePlan, plan_upgrade
 from streams.flink.upgrade import rescale as rescale_job
 from streams.flink.upgrade import upgrade as upgrade_job
@@ -88,6 +92,20 @@ def start(pipeline: str, savepoint: str | None, empty: bool, unless_running: boo
         return
     started = lifecycle.start(project, settings, savepoint=savepoint, empty=empty, **options)
     click.echo(f"{started.name} is running: job {started.id}, {started.tasks} tasks")
+
+
+@job.command()
+@pipeline_argument
+def run(pipeline: str) -> None:
+    """Keep the feature job of PIPELINE going until stopped (SIGTERM or Ctrl-C), which takes a savepoint.
+
+    A job that runs already goes on. Otherwise one is started from what the last one left: its savepoint or its last
+    checkpoint, with its options. Events that arrive meanwhile wait in Kafka.
+    """
+    configure_logging(httpx=logging.WARNING)
+    stop = stop_event()
+    path = keep_job(open_project(pipeline), Settings(), stop)
+    click.echo("the job does not run" if path is None else f"stopped; savepoint {path}")
 
 
 @job.command()

@@ -133,17 +133,46 @@ def status(home: Path, show_environment: bool) -> None:
 
 @click.command()
 @_home_option
-@click.argument("name", metavar="PROGRAM", type=click.Choice([*PROGRAMS, "supervisord"]))
+@click.argument("name", metavar="PROGRAM|PIPELINE")
+@click.argument("part", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
 @click.option("-n", "--lines", type=int, default=100, show_default=True, help="The number of lines, from the end.")
-def logs(home: Path, name: str, follow: bool, lines: int) -> None:
-    """Print the log of one program: those of `penstock status`, or supervisord, which runs them."""
+def logs(home: Path, name: str, part: str | None, follow: bool, lines: int) -> None:
+    """Print the log of a program of the stack, or of what `penstock run` runs.
+
+    PROGRAM is one of `penstock status`, or supervisord, which runs them. The logs of a PIPELINE are those of its parts,
+    as in `penstock ps`, or of one PART; supervisor has what became of them. Name a pipeline that is called like a
+    program by its file.
+    """
+    paths = [_log_of_program(home, name)] if name in (*PROGRAMS, "supervisord") else _logs_of_run(name, part)
+    # Replaces this process by tail, so that a signal to the command ends tail.
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *map(str, paths)])  # noqa: S606
+
+
+def _log_of_program(home: Path, name: str) -> Path:
     stack = Stack(home)
     path = stack.log(name)
     if not path.exists():
         raise PenstockError(f"{name} has not logged anything yet", where=str(path), next=stack.command("up"))
-    # Replaces this process by tail, so that a signal to the command ends tail.
-    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
+    return path
+
+
+def _logs_of_run(reference: str, part: str | None) -> list[Path]:
+    # These imports take a while, and the commands of the stack do not need them.
+    from penstock.running.record import RunFolder  # noqa: PLC0415
+    from streams.definitions.loading import load_pipeline  # noqa: PLC0415
+
+    folder = RunFolder.of(load_pipeline(reference).name)
+    found = folder.logs()
+    if part is not None and part in found:
+        return [found[part]]
+    if part is None and found:
+        return list(found.values())
+    raise PenstockError(
+        "there is no log" if part is None else f"{part} has no log; there are: {', '.join(found) or 'none'}",
+        where=str(folder.path),
+        next=f"penstock run {reference}",
+    )
 
 
 def _is_used_by_other_commands(stack: Stack) -> bool:

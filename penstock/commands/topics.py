@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
+from dataclasses import asdict
+
 import click
 from rich.table import Table
 
 from penstock.commands.console import console_on
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.options import json_option
+from penstock.commands.running.screen import seconds
 from penstock.counts import counted
+from penstock.kafka.names import Topic
 from penstock.kafka.topics import admin_client, create_topics, largest_messages, partition_counts, require_room
+from penstock.running.topic_figures import TopicFigures, figures_of
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
+from streams.definitions.windows import duration_text
 from streams.plan.pipeline_topics import pipeline_topics, room_of_job, room_of_scorer
 
 
@@ -41,17 +50,55 @@ def create(pipeline: str, replication: int | None) -> None:
 
 @topics.command()
 @pipeline_argument
-def show(pipeline: str) -> None:
-    """Show the topics of PIPELINE, and whether each exists with the right number of partitions."""
-    kafka = Settings().kafka.access
+@json_option
+def show(pipeline: str, *, as_json: bool) -> None:
+    """Show the topics of PIPELINE: whether each exists with the right number of partitions, and what is in it.
+
+    Records are offsets, and those of transactions count their markers. The rate is that of the last minute. Behind is
+    who has not done how many yet, and how long the oldest of them waits.
+    """
+    definition, kafka = load_pipeline(pipeline), Settings().kafka.access
     existing = partition_counts(admin_client(kafka), kafka)
+    wanted = pipeline_topics(definition)
+    there = [Topic(topic.name, existing[topic.name]) for topic in wanted if topic.name in existing]
+    figures = figures_of(definition, there, kafka, time.time_ns() // 1_000_000)
+    if as_json:
+        found = [_as_object(topic, existing.get(topic.name), figures.get(topic.name)) for topic in wanted]
+        click.echo(json.dumps(found, indent=2))
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("topic", "partitions", "state"):
-        table.add_column(title)
-    for topic in pipeline_topics(load_pipeline(pipeline)):
-        count = existing.get(topic.name)
-        state = (
-            "missing" if count is None else "ok" if count == topic.partitions else f"has {counted(count, 'partition')}"
-        )
-        table.add_row(topic.name, str(topic.partitions), state)
-    console_on().print(table)
+    for title in ("topic", "partitions", "state", "records", "per second", "kept", "behind"):
+        right = title in ("partitions", "records", "per second")
+        table.add_column(title, justify="right" if right else "left", no_wrap=True)
+    for topic in wanted:
+        cells = _cells(figures[topic.name]) if topic.name in figures else ()
+        table.add_row(topic.name, str(topic.partitions), _state(topic, existing.get(topic.name)), *cells)
+    console_on(highlight=False).print(table)
+
+
+def _state(topic: Topic, partitions: int | None) -> str:
+    if partitions is None:
+        return "missing"
+    return "ok" if partitions == topic.partitions else f"has {counted(partitions, 'partition')}"
+
+
+def _cells(figures: TopicFigures) -> tuple[str, str, str, str]:
+    behind = [f"{name} {lag.records:,} ({seconds(lag.seconds)})" for name, lag in figures.behind.items() if lag.records]
+    caught_up = "nobody" if figures.behind else ""
+    return f"{figures.records:,}", f"{figures.per_second:,.1f}", _kept(figures), ", ".join(behind) or caught_up
+
+
+def _kept(figures: TopicFigures) -> str:
+    if figures.is_compacted:
+        return "the newest of each key"
+    age = "for ever" if figures.retention_ms is None else duration_text(figures.retention_ms)
+    size = figures.retention_bytes
+    return age if size is None else f"{age}, {size / 2**20:,.0f} MiB a partition"
+
+
+def _as_object(topic: Topic, partitions: int | None, figures: TopicFigures | None) -> dict[str, object]:
+    found: dict[str, object] = {"topic": topic.name, "state": _state(topic, partitions), "partitions": partitions}
+    if figures is None:
+        return found
+    behind = {part: {"records": lag.records, "seconds": lag.seconds} for part, lag in figures.behind.items()}
+    return found | asdict(figures) | {"behind": behind}

@@ -219,12 +219,17 @@ def cancel(project: Project, settings: Settings) -> None:
 def failure_of(project: Project, settings: Settings, job: Job) -> PenstockError | None:
     """What to do about a job that fails because Kafka deleted records before it read them; None for other failures."""
     with Flink(settings.flink.rest) as flink:
-        try:
-            options = Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION_PARAMETER, "")).options
-        except ValidationError:  # another release submitted it
-            options = Options()
+        options = options_of(flink, job)
     last = None if latest(project, settings) is None else LATEST
     return deleted_error(job, settings, _start_command(project, options, job.checkpoint or last))
+
+
+def options_of(flink: Flink, job: Job) -> Options:
+    """The options that a job was submitted with; the defaults if another release has submitted it."""
+    try:
+        return Description.model_validate_json(flink.parameters(job.id).get(DESCRIPTION_PARAMETER, "")).options
+    except ValidationError:
+        return Options()
 
 
 def status(project: Project, settings: Settings) -> Job | None:
@@ -265,7 +270,7 @@ def require_running(flink: Flink, project: Project) -> Job:
     Raises:
         PenstockError: if it has none.
     """
-    job = _active_job(flink, project)
+    job = active_job(flink, project)
     if job is None:
         raise PenstockError(
             f"job {job_name(project)} is not running", where=flink.url, next=f"penstock job status {project.reference}"
@@ -273,12 +278,13 @@ def require_running(flink: Flink, project: Project) -> Job:
     return job
 
 
-def _active_job(flink: Flink, project: Project) -> Job | None:
+def active_job(flink: Flink, project: Project) -> Job | None:
+    """The pipeline's job that has not ended."""
     return next((job for job in flink.jobs(job_name(project)) if job.is_active), None)
 
 
 def _require_no_active_job(flink: Flink, project: Project) -> None:
-    job = _active_job(flink, project)
+    job = active_job(flink, project)
     if job is not None:
         raise PenstockError(
             f"job {job.name} is already {job.state}",
@@ -290,7 +296,7 @@ def _require_no_active_job(flink: Flink, project: Project) -> None:
 
 def _end_job_behind_deleted(flink: Flink, project: Project, settings: Settings) -> None:
     """Cancel the active job if it cannot go on: it could write no savepoint, and its checkpoints are kept."""
-    job = _active_job(flink, project)
+    job = active_job(flink, project)
     if job is not None and failure_of(project, settings, flink.with_details(job)) is not None:
         cancel(project, settings)
 
@@ -306,19 +312,26 @@ def _require_no_state(flink: Flink, project: Project, settings: Settings) -> Non
     Raises:
         PenstockError: if there is a savepoint of the last stop, or a checkpoint of a job that ended without one.
     """
-    ended = sorted(flink.jobs(job_name(project)), key=lambda job: job.start_ms)
-    checkpoint = None if not ended or ended[-1].state == "FINISHED" else flink.with_details(ended[-1]).checkpoint
-    path_file = _latest_savepoint_file(project, settings)
-    if checkpoint is None and not path_file.is_file():
+    left = left_state(flink, project, settings)
+    if left is None:
         return
-    left = f"checkpoint {checkpoint}" if checkpoint else f"savepoint {_savepoint_path(project, settings, LATEST)}"
+    kind = "savepoint" if left == LATEST else "checkpoint"
     raise PenstockError(
         "the job would start with empty windows, although there is state to continue from",
-        where=left,
+        where=f"{kind} {_savepoint_path(project, settings, left)}",
         safe="nothing was changed",
-        next=f"penstock job start {project.reference} --from-savepoint {checkpoint or LATEST}; "
+        next=f"penstock job start {project.reference} --from-savepoint {left}; "
         f"to discard that state: penstock job start {project.reference} --empty",
     )
+
+
+def left_state(flink: Flink, project: Project, settings: Settings) -> str | None:
+    """What an earlier job has left, as ``savepoint`` of :func:`start` takes it; None if there is nothing."""
+    ended = sorted(flink.jobs(job_name(project)), key=lambda job: job.start_ms)
+    checkpoint = None if not ended or ended[-1].state == "FINISHED" else flink.with_details(ended[-1]).checkpoint
+    if checkpoint is not None:
+        return checkpoint
+    return LATEST if _latest_savepoint_file(project, settings).is_file() else None
 
 
 def _savepoint_path(project: Project, settings: Settings, savepoint: str | None) -> str | None:

@@ -114,6 +114,12 @@ _OUT = ("fraud", *_RANGE, "--out", "FOLDER")
 _SCORE = {
     name: Nothing() for name in ("open_project", "limits_in", "_deliver", "_summary", "_warn", "_print", "stop_event")
 }
+_PLAYED = {
+    "require_topics": Nothing(),
+    "topic_ids": _give({}),
+    "EventOrder": _give(Nothing(count=2, last_ms=0)),
+    "_check": Nothing(),
+}
 _RETRAINED = {
     "read_entries": _give([]),
     "_choose": _give(Nothing(proposal="ret-1", incident="inc-1")),
@@ -270,6 +276,17 @@ _ENDS = [
         "penstock.commands.parity",
         {"_compare": _give(Nothing(unexplained=1, findings=Nothing(values=1))), "_print": Nothing()},
     ),
+    *(
+        End(
+            "play",
+            code,
+            ("pyproject.toml", "--as", "fraud"),
+            "penstock.commands.play",
+            _PLAYED | {"_sent_before": _give(before), "_play": _give(before + 1)},
+        )
+        for code, before in ((ExitCode.NOTHING_TO_DO, 2), (ExitCode.INTERRUPTED, 0))
+    ),
+    End("ps", ExitCode.CHECK_FAILED, module="penstock.running.record", replaced={"home_folder": _give(Path("/none"))}),
     End(
         "rollout diff",
         ExitCode.CHECK_FAILED,

@@ -1,0 +1,1 @@
+"""``penstock run``, ``ps``, ``top`` and ``stop``, and their screen."""

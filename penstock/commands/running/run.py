@@ -1,0 +1,191 @@
+"""``penstock run``: everything of a pipeline under one supervisor, with a live screen, or in the background."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import FrameType
+
+import click
+from rich.live import Live
+
+from penstock.commands.console import console_on
+from penstock.commands.errors import pipeline_argument
+from penstock.commands.running.screen import View, panel, seconds
+from penstock.errors import PenstockError
+from penstock.running.measuring import Watch
+from penstock.running.parts import FEATURES, Part, parts_of
+from penstock.running.record import PartRecord, RunFolder, RunRecord
+from penstock.running.restarts import end_of
+from penstock.running.session import Requests, end_leftovers, make_topics, require_stopped_in_order, run_parts
+from penstock.running.signalling import send
+from penstock.running.supervisor import Supervisor
+from penstock.settings import Settings
+from streams.plan.project import Project, open_project
+
+_SUPERVISOR = "supervisor"
+# The feature job takes the longest: its program starts a JVM, and Flink waits for slots.
+_READY_S = 240.0
+_POLL_S = 0.2
+_SHOW_EVERY_S = 0.5
+_TAIL_BYTES = 16 * 1024
+
+
+@click.command()
+@pipeline_argument
+@click.option("--without", multiple=True, metavar="PART", help="Leave a part out; several times for several.")
+@click.option("--detach", is_flag=True, help="Run in the background; return when everything runs.")
+def run(pipeline: str, without: tuple[str, ...], detach: bool) -> None:
+    """Run everything of PIPELINE until stopped (Ctrl-C, SIGTERM or `penstock stop`).
+
+    Creates the topics, starts the feature job, the sinks, the scorer and, where the definition has them, the drift app,
+    the counting of quality, the controller of rollouts and the watch for incidents. What has died is started again.
+    What needs a model waits until there is one. Stopping takes a savepoint, from which the next run continues.
+    """
+    project, settings = open_project(pipeline), Settings()
+    parts = parts_of(project.pipeline, pipeline, without)
+    folder = RunFolder.of(project.name)
+    if detach:
+        _detach(pipeline, without, folder)
+    else:
+        with folder.held(pipeline):
+            _run(project, settings, parts, folder)
+
+
+def _run(project: Project, settings: Settings, parts: list[Part], folder: RunFolder) -> None:
+    requests = _requests()
+    if left := end_leftovers(folder):
+        click.echo(f"ended {len(left)} processes that an earlier run had left")
+    created = make_topics(project, settings)
+    display = _Display(project, parts, requests)
+    if created:
+        display.say(f"created {len(created)} topics")
+    with display:
+        supervisor = run_parts(project, settings, parts, folder, requests, say=display.say, show=display.show)
+    require_stopped_in_order(supervisor, shlex.quote(project.reference))
+
+
+class _Display:
+    """A live panel on a terminal, below the changes; elsewhere the changes alone, each with its time."""
+
+    def __init__(self, project: Project, parts: list[Part], requests: Requests) -> None:
+        self._console = console_on(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._project, self._requests = project, requests
+        self._names = [part.name for part in parts]
+        self._began_s = time.monotonic()
+        self._shown_at = float("-inf")
+
+    def __enter__(self) -> None:
+        if self._live is not None:
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            with suppress(OSError):
+                self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a change."""
+        at = datetime.now(UTC).strftime("%H:%M:%S")
+        with suppress(OSError):  # the terminal is closed, or the disk of the log is full: the parts go on
+            self._console.print(f"{at}  {line}", markup=False, soft_wrap=True)
+
+    def show(self, supervisor: Supervisor, watch: Watch) -> None:
+        """Show the state; does nothing if it was shown a moment ago, unless it is the last one."""
+        now = time.monotonic()
+        if self._live is None or (now - self._shown_at < _SHOW_EVERY_S and not supervisor.has_ended):
+            return
+        self._shown_at = now
+        end = "Ctrl-C again kills it all" if self._requests.stop else "Ctrl-C stops it all in order"
+        view = View(
+            title=f"penstock run · {self._project.name}",
+            footer=f"up {seconds(now - self._began_s)} · {end}",
+            names=self._names,
+            parts=supervisor.records(),
+            figures=watch.latest,
+        )
+        with suppress(OSError):
+            self._live.update(panel(view, time.time_ns() // 1_000_000), refresh=True)
+
+
+def _requests() -> Requests:
+    """What signals ask for: any to stop, a second Ctrl-C to kill; SIGUSR1 to try again what was given up.
+
+    SIGTERM and SIGHUP may well come twice: by a second `penstock stop`, or from the shell and the terminal.
+    """
+    requests = Requests()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        requests.kill |= requests.stop and number == signal.SIGINT
+        requests.stop = True
+
+    def retry(_number: int, _frame: FrameType | None) -> None:
+        requests.retry = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, stop)
+    signal.signal(signal.SIGUSR1, retry)
+    return requests
+
+
+def _detach(pipeline: str, without: tuple[str, ...], folder: RunFolder) -> None:
+    if folder.is_held:
+        record = folder.read()
+        if record is not None and send(record, signal.SIGUSR1):
+            click.echo(f"{record.pipeline} runs already; what was given up is tried again")
+            return
+    log = folder.log(_SUPERVISOR)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    leave_out = [word for part in without for word in ("--without", part)]
+    with log.open("ab") as output:
+        begins_at = output.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "penstock", "run", pipeline, *leave_out],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    typed = shlex.quote(pipeline)
+    click.echo(f"starting, supervised by pid {process.pid}; log: {log}")
+    record = _await_ready(process, folder, pipeline, begins_at)
+    for part in record.parts:
+        why = f": {part.reason}" if part.reason is not None and part.state != "running" else ""
+        click.echo(f"  {part.name:<15} {part.state}{why}" + (f"; next: {part.next}" if why and part.next else ""))
+    click.echo(f"next: penstock top {typed}; penstock logs {typed}; penstock stop {typed}")
+
+
+def _await_ready(process: subprocess.Popen[bytes], folder: RunFolder, pipeline: str, begins_at: int) -> RunRecord:
+    """Wait until everything that can run does, or is given up."""
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        if (status := process.poll()) is not None:
+            log = folder.log(_SUPERVISOR)
+            with log.open("rb") as text:
+                text.seek(begins_at)
+                ended = end_of(status, text.read(_TAIL_BYTES).decode(errors="replace"))
+            raise PenstockError(f"the run has ended: {ended.reason}", where=str(log), next=ended.next)
+        record = folder.read()
+        if record is not None and record.pid == process.pid and record.parts and all(map(_is_settled, record.parts)):
+            return record
+        time.sleep(_POLL_S)
+    raise PenstockError(
+        f"not everything runs after {_READY_S:.0f} s",
+        where=str(folder.path),
+        safe="what runs goes on, and the rest is tried again",
+        next=f"penstock ps; penstock logs {pipeline}",
+    )
+
+
+def _is_settled(part: PartRecord) -> bool:
+    if part.state == "running":
+        return part.ready or (part.port is None and part.name != FEATURES)
+    return part.state in ("waiting", "given up", "stopped")

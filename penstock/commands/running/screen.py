@@ -1,0 +1,213 @@
+"""The screen of a running pipeline: its parts, how far each is, latency, drift, rollout, newest dead letters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from penstock.commands.console import printable
+from penstock.running.figures import Backlog, Figures, RolloutState
+from penstock.running.parts import FEATURES
+from penstock.running.record import PartRecord
+from penstock.time import readable
+
+_STYLES = {"running": "green", "waiting": "dim", "pausing": "yellow", "given up": "red", "stopping": "yellow"}
+_SAID = {
+    "running": "started again after: ",
+    "waiting": "waiting, ",
+    "given up": "given up, ",
+    "pausing": "",
+    "stopped": "stopped, ",
+}
+_WIDTH = 110
+# What waits for less is on its way.
+_OLD_S = 2.0
+# Older predictions say nothing about now.
+_RECENT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class View:
+    """What the screen shows.
+
+    Args:
+        title: Its title.
+        footer: What the user can do.
+        parts: The parts, as their supervisor knows them; empty if another machine's does.
+        names: The names of all parts, in their order.
+        figures: What was measured; None before.
+    """
+
+    title: str
+    footer: str
+    names: Sequence[str]
+    parts: Sequence[PartRecord] = ()
+    figures: Figures | None = None
+
+
+def panel(view: View, now_ms: int) -> RenderableType:
+    """The screen at a time (epoch ms)."""
+    figures = view.figures or Figures(at_ms=now_ms)
+    blocks: list[RenderableType] = [_flow(figures, now_ms), Text(), _parts(view, figures)]
+    if reasons := [*_reasons(view.parts), *_stuck(figures)]:
+        blocks += [Text(), *reasons]
+    if figures.rollout is not None:
+        blocks += [Text(), *_rollout(figures.rollout)]
+    if figures.alerts:
+        blocks += [Text(), _alerts(figures)]
+    if figures.letters:
+        blocks += [Text(), _letters(figures)]
+    if view.figures is None:
+        blocks += [Text("measuring for the first time", style="dim")]
+    blocks += [Text(f"not measured: {printable(problem)}", style="yellow") for problem in figures.problems]
+    return Panel(Group(*blocks), title=view.title, subtitle=view.footer, padding=(1, 2), width=_WIDTH)
+
+
+def seconds(value: float | None) -> str:
+    """A time as a person reads it; nothing if it is not known.
+
+    >>> [seconds(value) for value in (None, 0.0, 0.25, 12.4, 90.0, 7_300.0, 200_000.0)]
+    ['', '0 s', '0.2 s', '12 s', '1m30s', '2h01m', '2d07h']
+    """
+    if value is None:
+        return ""
+    if value < 10:
+        return "0 s" if value == 0 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3_600}h{whole % 3_600 // 60:02d}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3_600:02d}h"
+
+
+def _flow(figures: Figures, now_ms: int) -> Text:
+    rates = [("events in", figures.arriving)]
+    rates += [(label, of.per_second) for label, of in _flowing(figures)]
+    text = Text("   ").join(
+        Text.assemble((f"{label} ", "dim"), "…" if rate is None else f"{rate:,.0f}/s") for label, rate in rates
+    )
+    latency = figures.latency
+    if latency is not None:
+        age_ms = now_ms - latency.newest_ms
+        old = f", the newest of {seconds(age_ms / 1000)} ago" if age_ms > _RECENT_MS else ""
+        text.append("\nraw event → prediction  ", style="dim")
+        text.append(f"p50 {_milliseconds(latency.p50_ms)}   p99 {_milliseconds(latency.p99_ms)}")
+        text.append(f"   of {latency.predictions} predictions{old}", style="dim")
+    return text
+
+
+def _flowing(figures: Figures) -> Iterator[tuple[str, Backlog]]:
+    for label, part in (("computed", FEATURES), ("scored", "scorer"), ("to Redis", "sink-redis")):
+        if part in figures.backlogs:
+            yield label, figures.backlogs[part]
+
+
+def _parts(view: View, figures: Figures) -> Table:
+    table = _table("part", "state", "restarts", "behind", "oldest waits", "clears in", "per second", "metrics")
+    table.columns[1].justify = "left"
+    known = {part.name: part for part in view.parts}
+    for name in view.names:
+        part, backlog = known.get(name), figures.backlogs.get(name)
+        row: list[str | Text] = [name, _state(name, part, figures)]
+        row.append("" if part is None or not part.restarts else str(part.restarts))
+        row += ["", "", "", ""] if backlog is None else _backlog(backlog)
+        row.append("" if part is None or part.port is None else f":{part.port}")
+        table.add_row(*row)
+    return table
+
+
+def _backlog(backlog: Backlog) -> list[str | Text]:
+    style = "yellow" if backlog.records else "green"
+    clears = seconds(backlog.clears_s)
+    if (backlog.changing or 0) >= 0 and (backlog.seconds or 0) > _OLD_S:
+        clears = "grows" if backlog.changing else "stands"
+    done = backlog.per_second
+    return [
+        Text(f"{backlog.records:,}", style=style),
+        seconds(backlog.seconds),
+        clears if backlog.records else "",
+        "" if done is None else f"{done:,.0f}",
+    ]
+
+
+def _state(name: str, part: PartRecord | None, figures: Figures) -> Text:
+    health = figures.health.get(name)
+    job = figures.job if name == FEATURES and (part is None or part.state == "running") else None
+    if job is not None:
+        return Text(f"job {job.lower()}", style="green" if job == "RUNNING" else "yellow")
+    if health is not None and (part is None or part.state == "running"):
+        if not health.ok:
+            return Text("stuck", style="red")
+        return Text("running", style="green") if health.has_started else Text("starting", style="yellow")
+    if part is None:
+        return Text("?", style="dim")
+    return Text(part.state, style=_STYLES.get(part.state, "dim"))
+
+
+def _reasons(parts: Sequence[PartRecord]) -> Iterator[Text]:
+    """A line for each reason why parts wait, pause, were given up or were started again, with what to do."""
+    alike: dict[tuple[str, str, str | None], list[str]] = {}
+    for part in parts:
+        if part.reason is not None:
+            alike.setdefault((part.state, part.reason, part.next), []).append(part.name)
+    for (state, reason, next_step), names in alike.items():
+        text = Text(f"{', '.join(names)}: {_SAID.get(state, state)}{printable(reason)}", style=_STYLES.get(state, ""))
+        if next_step is not None and state != "running":
+            text.append(f"\n  next: {next_step}", style="bold")
+        yield text
+
+
+def _stuck(figures: Figures) -> Iterator[Text]:
+    for name, health in figures.health.items():
+        if not health.ok:
+            yield Text(f"{name}: {printable(health.reason)}", style="red")
+
+
+def _rollout(shown: RolloutState) -> Iterator[RenderableType]:
+    table = _table(f"rollout: {shown.state}", "share of entities")
+    for arm, weight in shown.weights.items():
+        table.add_row(arm, f"{weight * 100:.3g} %")
+    yield table
+    yield Text(printable(shown.reason), style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _alerts(figures: Figures) -> Table:
+    table = _table("newest drift alerts", "expected", "now", "detector", "event time")
+    for alert in figures.alerts:
+        current = Text(f"{alert.current:.3g}", style="yellow")
+        when = readable(alert.time_ms, "seconds", zone="")
+        table.add_row(alert.monitor, f"{alert.expected:.3g}", current, alert.detector, when)
+    return table
+
+
+def _letters(figures: Figures) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("newest dead letters", no_wrap=True)
+    table.add_column("reason", no_wrap=True)
+    table.add_column("", no_wrap=True, overflow="ellipsis")
+    for letter in figures.letters:
+        reason = f"{letter.component}: {letter.reason.rpartition('.')[2]}"
+        table.add_row(
+            letter.place, Text(printable(reason), style="yellow"), Text(printable(letter.message), style="dim")
+        )
+    return table
+
+
+def _table(*titles: str) -> Table:
+    """A table without lines; the first column holds names, the others numbers."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.0f} s"

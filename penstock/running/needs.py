@@ -1,0 +1,79 @@
+"""What parts wait for, asked again and again in a thread: a version of the model, the policy of a rollout."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from typing import Self
+
+from penstock.errors import PenstockError
+from penstock.running.parts import Need
+from penstock.running.supervisor import Missing
+from penstock.settings import Settings
+from scoring.repository import ModelRepository
+from scoring.rollout.policy_store import read_followed
+from streams.plan.project import Project
+
+_EVERY_S = 5.0
+_STOP_S = 2.0
+
+
+class WatchedNeeds:
+    """Answers at once what was found last; a context manager, which looks first.
+
+    Args:
+        project: The pipeline.
+        settings: Where its models and Kafka are.
+        wanted: What to look for.
+    """
+
+    def __init__(self, project: Project, settings: Settings, wanted: Collection[Need]) -> None:
+        self._project, self._settings = project, settings
+        self._missing: dict[Need, Missing | None] = dict.fromkeys(wanted, Missing("not looked for yet"))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="needs", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(_STOP_S)
+
+    def __call__(self, need: Need) -> Missing | None:
+        """What is missing; None if nothing is."""
+        return self._missing[need]
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            self._look()
+
+    def _look(self) -> None:
+        for need in self._missing:
+            try:
+                self._missing[need] = self._model() if need == "model" else self._policy()
+            except PenstockError as error:
+                self._missing[need] = Missing(error.what, error.next)
+            except OSError as error:
+                self._missing[need] = Missing(f"{self._settings.model_repository} cannot be read: {error}")
+
+    def _model(self) -> Missing | None:
+        model, reference = self._project.pipeline.model.name, self._project.reference
+        repository = ModelRepository(self._settings.model_repository)
+        if not repository.versions(model):
+            return Missing(
+                f"model {model} has no version yet",
+                f"penstock backfill run {reference} --from TIME --to TIME --out FOLDER, then "
+                f"penstock model train {reference} --backfill FOLDER",
+            )
+        repository.current(model)
+        return None
+
+    def _policy(self) -> Missing | None:
+        if read_followed(self._settings.kafka.access, self._project.pipeline) is None:
+            return Missing(
+                "there is no rollout", f"penstock rollout apply {self._project.reference} -f FILE --reason TEXT"
+            )
+        return None
