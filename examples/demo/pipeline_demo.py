@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -177,10 +178,6 @@ class _PipelineDemo:
         self._commands.start("scorer", "scorer", "run", name)
         self._lags.add(SCORER)
         final_consumers = [REDIS, CASSANDRA]
-        if self._pipeline.labels is not None and self._pipeline.labels.horizon is not None:
-            self._commands.start("quality", "quality", "run", name)
-            self._lags.add(QUALITY)
-            final_consumers.append(QUALITY)
         if self._pipeline.monitors is not None:
             self._commands.start("drift", "drift", "run", name)
             self._lags.add(DRIFT)
@@ -202,6 +199,8 @@ class _PipelineDemo:
         predictions.measuring = True
         self.produce(islice(messages, parameters.live), parameters.live_per_second)
         rollouts_from = self._answer_alerts(messages)
+        if self._act is not None:
+            final_consumers.append(QUALITY)
         self.begin("catch up", "stop the job with a savepoint")
         self._wait("features of the live events", JOB)
         # When it has stopped, all that it has computed is on the features topic.
@@ -231,6 +230,10 @@ class _PipelineDemo:
         self._wait("predictions of the live events", JOB, SCORER)
         predictions.measuring = False
         traffic = Traffic(messages, parameters.shadow_per_second, parameters.live_per_second)
+        if parameters.expected.rollout is not None:
+            # From here on, and not before: the burst is to measure what it has always measured.
+            self._commands.start("quality", "quality", "run", self._pipeline.name)
+            self._lags.add(QUALITY)
         folder = self._backfill.with_name("retrain")
         loop = LoopAct(parameters.expected, self._pipeline, self._kafka, self, folder)
         self.begin("cause", "find out why alerts came")
@@ -251,7 +254,15 @@ class _PipelineDemo:
         for candidate in parameters.candidates:
             self.begin("rollouts", f"roll out {candidate.about}")
             train = ("--backfill", str(self._backfills[-1]), "--seed", str(parameters.seed), *candidate.training)
-            self.call("model", "train", self._pipeline.name, *train)
+            # Traffic goes on, so that labels of what the version before has scored become final.
+            some = partial(islice, messages, int(_POLL_S * parameters.live_per_second))
+            self.call(
+                "model",
+                "train",
+                self._pipeline.name,
+                *train,
+                idle=lambda: self.produce(some(), parameters.live_per_second),  # noqa: B023
+            )
             self._act.roll_out(candidate, traffic)
         return latest + 1
 
@@ -264,9 +275,9 @@ class _PipelineDemo:
         """Begin a step on the screen."""
         self._screen.step(f"{self._parameters.pipeline}: {text}")
 
-    def call(self, *command: str, code: int = 0) -> None:
-        """Run a ``penstock`` command that must end with this exit code, and measure meanwhile."""
-        self._commands.call("-".join(command[:2]), *command, idle=self._tick, code=code)
+    def call(self, *command: str, code: int = 0, idle: Callable[[], None] | None = None) -> None:
+        """Run a ``penstock`` command that must end with this exit code, and measure meanwhile, or do what is given."""
+        self._commands.call("-".join(command[:2]), *command, idle=idle or self._tick, code=code)
 
     def produce(self, messages: Iterator[Message], per_second: float | None) -> None:
         """Send messages, at a rate or without limit, and measure meanwhile."""

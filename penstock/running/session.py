@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deploy.local.ports import owner_of, taken
-from deploy.local.prometheus_config import SERVICE_PORTS
+from deploy.local.prometheus_config import OPTIONAL_PORTS, SERVICE_PORTS
 from deploy.local.services.service import HOST
 from penstock.errors import PenstockError
 from penstock.home import stack_port
@@ -54,7 +54,7 @@ def make_topics(project: Project, settings: Settings) -> list[str]:
 
 def choose_ports(parts: Sequence[Part], say: Callable[[str], None]) -> dict[str, int]:
     """The port of the metrics of each part that serves them: the usual one, or a free one where that is taken."""
-    wanted = {part.name: SERVICE_PORTS.get(part.name, 0) for part in parts if part.has_metrics}
+    wanted = {part.name: (SERVICE_PORTS | OPTIONAL_PORTS).get(part.name, 0) for part in parts if part.has_metrics}
     occupied = taken({name: port for name, port in wanted.items() if port})
     chosen: dict[str, int] = {}
     for name, port in wanted.items():

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.prometheus_config import SERVICE_PORTS
+from deploy.local.prometheus_config import OPTIONAL_PORTS, SERVICE_PORTS
 from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
@@ -73,7 +73,7 @@ def top(pipeline: str, addresses: tuple[str, ...], *, as_json: bool) -> None:
     project, settings = open_project(pipeline), Settings()
     folder = RunFolder.of(project.name)
     names = [part.name for part in parts_of(project.pipeline, pipeline)]
-    ports = dict(SERVICE_PORTS)
+    ports = SERVICE_PORTS | OPTIONAL_PORTS
     record = folder.read() if folder.is_held else None
     if record is not None:
         ports |= {part.name: part.port for part in record.parts if part.port is not None}
