@@ -64,7 +64,9 @@ class LabelAlarms:
 def check_label_alarms(pipeline: Pipeline, of: LabelAlarms, findings: Findings) -> None:
     """Compare the published alarms, and the saved state, with those that the records give."""
     published = _read(of.alerts)
-    if pipeline.monitors is None:
+    if pipeline.monitors is None or not pipeline.monitors.labels:
+        if published:
+            of.unchecked.append("alarms on labels: the definition does not watch labels any more")
         return
     fingerprint, state = str(of.note["fingerprint"]), of.note.get("watch", {})
     current = [alert for alert in published if alert["alert_id"].endswith(f":{fingerprint}")]

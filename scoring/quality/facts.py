@@ -39,7 +39,7 @@ class QualityFacts:
         hidden_by: The decision after which no outcome is seen.
         groups: The declared groups that are inputs of the model.
         places: The place of each of them in the vector of a prediction.
-        false_alarm_every: The events for each false alarm that the monitors allow; None without monitors.
+        false_alarm_every: The events for each false alarm that the monitors allow; None if they do not watch labels.
     """
 
     model: str
@@ -61,7 +61,7 @@ class QualityFacts:
         Raises:
             PenstockError: if its labels do not say when they are final, or are values.
         """
-        labels, model, name = pipeline.labels, pipeline.model, pipeline.name
+        labels, model, name, monitors = pipeline.labels, pipeline.model, pipeline.name, pipeline.monitors
         if labels is None:
             raise PenstockError(f"pipeline {name} has no labels", next="declare Pipeline(labels=Labels(...))")
         if labels.task == "regression":
@@ -87,7 +87,7 @@ class QualityFacts:
             hidden_by=labels.hidden_by,
             groups=groups,
             places=tuple(map(model.inputs.index, groups)),
-            false_alarm_every=None if pipeline.monitors is None else pipeline.monitors.false_alarm_every,
+            false_alarm_every=monitors.false_alarm_every if monitors is not None and monitors.labels else None,
         )
 
     @cached_property

@@ -49,7 +49,7 @@ pipeline = Pipeline(
         groups=("event.shop",),
     ),
     labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", {labels}),
-    monitors=Monitors(false_alarm_every=10_000),
+    monitors=Monitors(false_alarm_every=10_000, labels=True),
 )
 """
 LABELS = 'horizon="1h", absent="negative", hidden_by="block"'
