@@ -44,16 +44,17 @@ _SEEDS, _QUICK_SEEDS, _CHANGE_SEEDS = 100, 8, 20
 def kept(courses: Sequence[Calm]) -> dict[str, Any]:
     """What the courses of one kind say of the budget.
 
-    The false incidents are those of courses whose budget was accepted: refused ones, whose ``missing`` may still watch,
-    would only dilute them. If all were refused, they are those of all.
+    The false incidents are those of all courses: a refused one has those that it really gave. ``accepted`` has those of
+    the others alone. Where few are accepted, those are the ones whose reference seemed longer than it was.
     """
     accepted = [one.incidents for one in courses if not one.is_refused]
     needs = [one.needs_days for one in courses if one.needs_days]
     return {
         "budget": BUDGET,
-        **_bound(accepted or [one.incidents for one in courses]),
+        **_bound([one.incidents for one in courses]),
         "refused": len(courses) - len(accepted),
         "seeds": len(courses),
+        "accepted": _bound(accepted) if accepted else None,
         "adwin_refused": sum("adwin" in one.refused for one in courses),
         "needs_days": float(np.median(needs)) if needs else None,
     }

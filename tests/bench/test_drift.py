@@ -40,11 +40,12 @@ def test_incidents_that_come_in_bursts_have_a_wider_bound_than_as_many_that_are_
     assert kept(bursts)["incidents_upper95"] > 1.9
 
 
-def test_refused_courses_do_not_dilute_the_false_incidents_of_accepted_ones():
+def test_what_accepted_courses_gave_is_also_told_without_the_refused_ones():
     refused = Calm(0, ("adwin", "page_hinkley", "psi", "kl"), 63.0)
     found = kept([Calm(3, ("adwin",), 0.0), Calm(5, (), 0.0), *[refused] * 8])
-    assert (found["incidents_mean"], found["refused"], found["needs_days"]) == (4, 8, 63)
-    assert kept([refused, refused])["incidents_mean"] == 0
+    assert (found["incidents_mean"], found["accepted"]["incidents_mean"]) == (0.8, 4)
+    assert (found["refused"], found["needs_days"]) == (8, 63)
+    assert kept([refused, refused])["accepted"] is None
 
 
 def test_a_change_that_most_courses_miss_has_no_median_delay():
