@@ -125,28 +125,29 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = range(parsed.first_seed, parsed.first_seed + (_QUICK_SEEDS if parsed.quick else parsed.seeds))
     change_seeds = seeds[:2] if parsed.quick else range(seeds.start, seeds.start + parsed.change_seeds)
     folder = BUILD / "bench" / "drift"
-    log = CourseLog(folder / f"courses-{code()}.jsonl")
+    log, peers = CourseLog(folder / f"courses-{code()}.jsonl"), drift_peers.log_in(folder)
     # All kinds seed by seed, so that what is written is worth reading before the end.
     courses: list[Course] = [("change", name, seed) for seed in change_seeds for name in CHANGES]
     courses += [("calm", name, seed) for seed in seeds for name in names]
 
-    def write(scored: Mapping[Course, Any]) -> dict[str, Any]:
-        report = {"quick": parsed.quick, **report_of(log.results, scored, names, seeds, change_seeds)}
+    def write() -> dict[str, Any]:
+        report = {"quick": parsed.quick, **report_of(log.results, peers.results, names, seeds, change_seeds)}
         parsed.output.parent.mkdir(parents=True, exist_ok=True)
         parsed.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         return report
 
     for course in measure(log, courses, outcome, parsed.jobs):
         if course[1] in (names[-1], [*CHANGES][-1]):
-            write({})
-    report = write({})
+            write()
+    report = write()
     for part in ("kinds", "delays"):
         for name, numbers in report[part].items():
             print(f"{name}: {numbers}", flush=True)
     if not (parsed.quick or parsed.no_peers):
         drift_peers.install()
-        for scored in drift_peers.measure_peers(folder, change_seeds):
-            write(scored)
+        for course in drift_peers.measure_peers(peers, change_seeds):
+            print(*course, flush=True)
+        write()
     return 0
 
 

@@ -58,21 +58,23 @@ def install() -> None:
         )
 
 
-def measure_peers(folder: Path, seeds: range) -> Iterator[Mapping[Course, Any]]:
-    """Score the courses that the log in ``folder`` has not; yields what is scored so far, by (peer, change, seed).
-
-    The environment must be set up. A course without a result in time ends its peer: further ones are not tried.
-    """
+def log_in(folder: Path) -> CourseLog:
+    """The scores that were measured so far, by (peer, change, seed)."""
     here = Path(__file__)
     files = [here.with_name(name) for name in ("drift_peer_scores.py", "drift_streams.py", "drift_courses.py")]
-    log = CourseLog(folder / f"peers-{fingerprint(files, *PACKAGES)}.jsonl")
+    return CourseLog(folder / f"peers-{fingerprint(files, *PACKAGES)}.jsonl")
+
+
+def measure_peers(log: CourseLog, seeds: range) -> Iterator[Course]:
+    """Score the courses that the log has not; yields each once its scores are kept. The environment must be set up.
+
+    A course without a result in time ends its peer: further ones are not tried.
+    """
     for peer, names in PEERS.items():
         courses: list[Course] = [(peer, name, seed) for seed in seeds for name in names]
         for course, result in _scored(peer, [course for course in courses if course not in log.results]):
             log.add(course, result)
-            if course[1] == names[-1]:
-                yield log.results
-    yield log.results
+            yield course
 
 
 def _scored(peer: str, courses: Sequence[Course]) -> Iterator[tuple[Course, dict[str, Any]]]:
