@@ -179,6 +179,22 @@ def test_an_event_of_another_source_is_checked_by_its_own_contract_and_null_in_c
     assert set(row) == {*SAMPLE_EVENT, *click, "event__type"} | set(by_kernel(kernel, values[2], [])["columns"])
 
 
+class Pair(Contract, name="pair", version=1):
+    """An event with two numbers."""
+
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    one: float
+    other: float
+
+
+def test_a_number_after_an_integer_of_more_than_64_bits_keeps_its_value(kernel: Kernel) -> None:
+    event = {"time": NOW_MS, "card": "a", "one": 2**70, "other": 39.129}
+    source = PIPELINE.source.model_copy(update={"contract": Pair})
+    plan = compile_plan(PIPELINE.model_copy(update={"source": source}))
+    assert by_kernel(kernel, json.dumps(event).encode(), [], plan=plan) == {"columns": event | {"one": 2.0**70}}
+
+
 @pytest.mark.parametrize(("key", "published"), [("card", pii_hash(KEY, "4111")), ("channel", "web")])
 def test_no_raw_key_is_published_if_the_contract_has_personal_data(kernel: Kernel, key: str, published: str) -> None:
     """The raw key is a card number, whatever the source says that it is keyed by."""

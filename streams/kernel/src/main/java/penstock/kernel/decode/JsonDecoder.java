@@ -8,7 +8,6 @@ import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import java.io.IOException;
-import java.math.BigInteger;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
@@ -108,7 +107,8 @@ final class JsonDecoder {
     if (parser.getNumberType() != JsonParser.NumberType.BIG_INTEGER) {
       return parser.getLongValue();
     }
-    return new SpecialValue.HugeInteger(new BigInteger(parser.getText()).doubleValue());
+    // Read as what it is: otherwise the parser gives its digits for the next number with a fraction.
+    return new SpecialValue.HugeInteger(parser.getBigIntegerValue().doubleValue());
   }
 
   /**
