@@ -173,12 +173,13 @@ def _print_table(contract: type[Contract]) -> None:
             field.name,
             field.type + ("?" if field.nullable else ""),
             escape(constraint_text(field)),
-            escape(_notes(field)),
+            escape(notes_text(field)),
         )
     console_on().print(table, "  ? may be null", sep="")
 
 
-def _notes(field: ContractField) -> str:
+def notes_text(field: ContractField) -> str:
+    """A field's roles, protection, place and form, and its description."""
     treatment = {Pii.HASH: "personal: hashed", Pii.DROP: "personal: dropped"}
     notes = [role.value.replace("_", " ") for role in field.roles]
     notes += [treatment[field.pii]] if field.pii else []

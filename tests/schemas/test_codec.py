@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from penstock.errors import PenstockError
 from schemas.avro import contract_schema, fields_of, fingerprint, parse_avro
 from schemas.codec import Decoder, Encoder, Rejection, Undecodable, UnknownSchema, decode_event, event_row
-from schemas.contract import Contract, contract_fields, pii_hash
+from schemas.contract import Contract, ContractField, contract_fields, pii_hash
+from schemas.documents import place
 from schemas.event_time import EARLIEST_MS
 from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Foreign, Sample
 
@@ -129,6 +130,24 @@ def test_a_rejection_never_quotes_a_value(field: str) -> None:
         result = decode(value)
         assert isinstance(result, Rejection)
         assert "SECR" not in result.message
+
+
+@pytest.mark.parametrize("field", contract_fields(Foreign), ids=lambda field: field.name)
+def test_a_rejection_of_a_nested_or_converted_value_never_quotes_it(field: ContractField) -> None:
+    secret = "4111-1111-SECRET"
+    for value in ([secret], {secret: secret}, secret * 3):
+        event = json.loads(FOREIGN["cases"][0]["text"])
+        for depth in range(1, len(field.place) + 1):
+            place(event, field.model_copy(update={"at": field.place[:depth]}), value)
+            result = decode(json.dumps(event).encode(), of=Foreign)
+            assert "SECR" not in str(result) or not isinstance(result, Rejection)
+            event = json.loads(FOREIGN["cases"][0]["text"])
+
+
+def test_a_row_has_nested_personal_values_hashed_or_dropped() -> None:
+    event = Foreign(**FOREIGN["event"] | {"holder": "A Name"})
+    row = event_row(event, Foreign, b"key")
+    assert (row["card"], row["holder"]) == (pii_hash(b"key", "4111"), None)
 
 
 def test_an_encoder_writes_marker_fingerprint_and_datum() -> None:
