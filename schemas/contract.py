@@ -121,7 +121,7 @@ class ContractField(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether the event has the column's value, under the column's name."""
-        return self.at is self.written is self.otherwise is None
+        return self.at is None and self.written is None and self.otherwise is None
 
     @model_serializer(mode="wrap")
     def _without_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

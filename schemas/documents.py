@@ -77,6 +77,8 @@ def logical_types(parsed: Any, contract: type[Contract]) -> dict[str, LogicalTyp
     They are a timestamp's where the column is a time, and a decimal's where it is a decimal.
     """
     records: dict[str, Any] = {}
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
     _collect(parsed, records)
     found = {}
     for field in converted_fields(contract):

@@ -147,8 +147,7 @@ final class AvroDecoder {
     Object raw = raw(value);
     return logical == null
         ? raw
-        : new SpecialValue.Logical(
-            raw, LogicalTypes.name(logical), LogicalTypes.scale(logical));
+        : new SpecialValue.Logical(raw, LogicalTypes.name(logical), LogicalTypes.scale(logical));
   }
 
   private static Object raw(Object value) {

@@ -89,8 +89,7 @@ public final class EventDecoder {
     this.json = new JsonDecoder(tree, fields.size());
     for (String text : settings.writers().get(number)) {
       Schema schema = new Schema.Parser().parse(text);
-      byFingerprint.put(
-          SchemaNormalization.parsingFingerprint64(schema), avro(schema));
+      byFingerprint.put(SchemaNormalization.parsingFingerprint64(schema), avro(schema));
     }
     this.registry =
         settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());

@@ -59,9 +59,7 @@ final class FieldTree {
   void replaced(Object[] values, boolean byNull) {
     fill(
         values,
-        byNull
-            ? SpecialValue.NO_OBJECT
-            : new SpecialValue.Unreadable(path + " is not an object"));
+        byNull ? SpecialValue.NO_OBJECT : new SpecialValue.Unreadable(path + " is not an object"));
   }
 
   private void fill(Object[] values, Object value) {
@@ -73,11 +71,16 @@ final class FieldTree {
 
   /** As {@code avro_name} of {@code schemas/written.py}. */
   static String avroName(String name) {
-    String found = name.codePoints().collect(
-        StringBuilder::new,
-        (text, code) -> text.appendCodePoint(isAvro(code) ? code : '_'),
-        StringBuilder::append).toString();
-    return !found.isEmpty() && found.charAt(0) >= '0' && found.charAt(0) <= '9' ? "_" + found : found;
+    String found =
+        name.codePoints()
+            .collect(
+                StringBuilder::new,
+                (text, code) -> text.appendCodePoint(isAvro(code) ? code : '_'),
+                StringBuilder::append)
+            .toString();
+    return !found.isEmpty() && found.charAt(0) >= '0' && found.charAt(0) <= '9'
+        ? "_" + found
+        : found;
   }
 
   private static boolean isAvro(int code) {

@@ -107,7 +107,8 @@ final class JsonDecoder {
     if (parser.getNumberType() != JsonParser.NumberType.BIG_INTEGER) {
       return parser.getLongValue();
     }
-    // Read as what it is: otherwise the parser gives its digits for the next number with a fraction.
+    // Read as what it is: otherwise the parser gives its digits for the next number with a
+    // fraction.
     return new SpecialValue.HugeInteger(parser.getBigIntegerValue().doubleValue());
   }
 

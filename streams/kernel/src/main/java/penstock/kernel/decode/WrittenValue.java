@@ -215,8 +215,7 @@ final class WrittenValue {
       }
       written = new BigDecimal(text);
     } else {
-      return new Unreadable(
-          "must be a decimal number: a text such as \"12.50\", or bytes in Avro");
+      return new Unreadable("must be a decimal number: a text such as \"12.50\", or bytes in Avro");
     }
     BigDecimal exact;
     try {
