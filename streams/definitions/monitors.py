@@ -21,11 +21,11 @@ class Monitors(Definition):
     ``inputs`` must be model inputs (``view.feature`` or ``event.column``), because they are compared with the training
     set. ``window`` is the number of a partition's latest records that are compared with it as a histogram.
     ``false_alarm_every`` is the expected number of events per false alarm, over all monitors, detectors and partitions
-    together; training sets the detectors' thresholds accordingly. With ``same_hour_of_week`` a value is compared with those
-    of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four weeks of
-    training data. With ``labels``, ``penstock quality run`` also watches whether final labels agree with the scores, with
-    half of the budget. Its false alarms are as rare as that only if outcomes do not depend on each other beyond the
-    scores: frauds that come in bursts do.
+    together; training sets the detectors' thresholds accordingly. With ``same_hour_of_week`` a value is compared with
+    those of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four
+    weeks of training data. With ``labels``, ``penstock quality run`` also watches whether final labels agree with the
+    scores, with half of the budget. Its false alarms are as rare as that only if outcomes do not depend on each other
+    beyond the scores: frauds that come in bursts do.
     """
 
     inputs: tuple[str, ...] = ()
