@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from streams.definitions.columns import Derived as Derived
     from streams.definitions.columns import PythonColumn as PythonColumn
     from streams.definitions.labels import Labels as Labels
+    from streams.definitions.labels import LabelSource as LabelSource
     from streams.definitions.monitors import Monitors as Monitors
     from streams.definitions.pipeline import Model as Model
     from streams.definitions.pipeline import Pipeline as Pipeline
@@ -54,7 +55,7 @@ else:
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
         "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",
-        "Labels": "streams.definitions.labels",
+        **dict.fromkeys(["Labels", "LabelSource"], "streams.definitions.labels"),
         **dict.fromkeys(["Model", "Pipeline"], "streams.definitions.pipeline"),
         **dict.fromkeys(["Guardrail", "Rollout", "Step"], "streams.definitions.rollout"),
         "Source": "streams.definitions.sources",
