@@ -79,9 +79,7 @@ class Gateway:
         )
         return application
 
-    async def serve(
-        self, host: str, port: int, stop: asyncio.Event, on_ready: Callable[[str, int], object]
-    ) -> None:
+    async def serve(self, host: str, port: int, stop: asyncio.Event, on_ready: Callable[[str, int], object]) -> None:
         """Answer requests until ``stop``; those that wait then are still answered.
 
         Args:
@@ -178,7 +176,7 @@ async def _errors_as_json(
     except web.HTTPException as error:
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         return _error(error.status, error.reason.lower().replace(" ", "_"), error.text or "", headers=allowed)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the caller gets an answer that a program can read
         _log.exception("%s %s failed", request.method, request.path)
         return _error(500, "internal", "the gateway failed; its log says why. Ask again: the event is not sent twice")
 

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.topics import admin_client
 from schemas.codec import HEADER_LENGTH, MARKER
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class AnswerReader:
                 **QUIET,
             }
         )
+        # A consumer's own list_topics does not return while another thread polls it (librdkafka 2.16).
+        self._admin = admin_client(kafka)
         self._new: queue.SimpleQueue[list[Part]] = queue.SimpleQueue()
         self._known: set[Part] = set()
         self._behind: set[Part] = set()
@@ -106,7 +109,7 @@ class AnswerReader:
         """Read partitions that topics have got since, from their beginning. Any other thread may call it."""
         for topic in self._topics:
             try:
-                metadata = self._consumer.list_topics(topic, timeout=_LOOK_S).topics[topic]
+                metadata = self._admin.list_topics(topic, timeout=_LOOK_S).topics[topic]
             except KafkaException:
                 return  # Kafka does not answer now
             # No partition while the topic cannot be read.
@@ -116,7 +119,7 @@ class AnswerReader:
                 self._new.put(sorted(found))
 
     def close(self) -> None:
-        """Stop. Call it in the thread that calls :meth:`look_for_partitions`, or after that has ended."""
+        """Stop."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()

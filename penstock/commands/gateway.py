@@ -70,6 +70,7 @@ def gateway() -> None:
     help="How events are written to their topic.",
 )
 def run(
+    *,
     pipelines: tuple[str, ...],
     fallback: str,
     host: str,
