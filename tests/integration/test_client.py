@@ -168,11 +168,12 @@ def test_the_reader_looks_back_passes_over_garbage_and_reads_partitions_that_com
 ) -> None:
     kafka = settings.kafka.access
     topic = create_topic(f"answers-{suffix}")
-    admin, producer = admin_client(kafka), Producer(kafka.client())
+    admin = admin_client(kafka)
     read: list[int] = []
     unreadable: list[None] = []
 
     def send(*values: bytes, partition: int = 0) -> None:
+        producer = Producer(kafka.client())  # which learns of all partitions
         for value in values:
             producer.produce(topic, value, partition=partition)
         assert producer.flush(10) == 0
