@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from penstock.errors import PenstockError
 from penstock.kafka.access import QUIET, KafkaAccess
+from penstock.kafka.reading import watermarks
 from penstock.kafka.topics import admin_client
 from schemas.codec import HEADER_LENGTH, MARKER
 
@@ -68,6 +69,7 @@ class AnswerReader:
                 # Only after records were deleted unread, or a topic was made anew: read all that there is.
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 10,
+                "reconnect.backoff.max.ms": 1_000,
                 **QUIET,
             }
         )
@@ -92,7 +94,11 @@ class AnswerReader:
         Raises:
             PenstockError: if Kafka cannot be reached, or a topic does not exist or cannot be read.
         """
-        starts = self._starts()
+        try:
+            starts = self._starts()
+        except PenstockError:
+            self._consumer.close()
+            raise
         self._known = {Part(each.topic, each.partition) for each in starts}
         self._behind = set(self._known)
         self._consumer.assign(starts)
@@ -138,8 +144,7 @@ class AnswerReader:
                     )
                 share = -(-settings.look_back // max(1, len(metadata.partitions)))
                 for partition in metadata.partitions:
-                    at = TopicPartition(topic, partition)
-                    low, end = self._consumer.get_watermark_offsets(at, timeout=_TIMEOUT_S)
+                    low, end = watermarks(self._consumer, topic, partition)
                     starts.append(TopicPartition(topic, partition, max(low, end - share)))
         except KafkaException as error:
             raise PenstockError(

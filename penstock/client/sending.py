@@ -55,6 +55,8 @@ class EventSender:
         self._config = {
             **kafka.client(),
             "linger.ms": 0,
+            # Default 10 s: who waits should not wait longer for a broker that is back.
+            "reconnect.backoff.max.ms": 1_000,
             "queue.buffering.max.kbytes": _MOST_KILOBYTES,
             **QUIET,
             **config,
