@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -97,6 +98,12 @@ class Client:
                 f"contract {source.contract.contract_name} has no event id, by which answers are found",
                 where=pipeline,
                 next="mark a field with EVENT_ID in a new version of the contract",
+            )
+        if source.key is not None and source.key not in source.contract.model_fields:
+            raise PenstockError(
+                f"events are keyed by {source.key}, which no field of {source.contract.contract_name} holds",
+                where=pipeline,
+                next="key the source by a field of its contract",
             )
         self._is_closed = False
         self._id_field = source.event_id
@@ -211,7 +218,7 @@ class Client:
             error.add_note(str(lost))  # the caller's error stays the main one
 
     def _begin(self, event: Contract | Mapping[str, Any], deadline_ms: float) -> _Call:
-        if not deadline_ms >= 0:
+        if not 0 <= deadline_ms < math.inf:
             raise ValueError(f"deadline_ms is {deadline_ms}; it must be a number of milliseconds, not below 0")
         if self._is_closed:
             raise PenstockError("the client is closed", safe="the event was not sent", next="make a new client")
