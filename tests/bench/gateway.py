@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=BUILD / "bench", help="where results and logs go")
     parser.add_argument("--page", action="store_true", help="write docs/reference/gateway-benchmark.md, too")
     options = parser.parse_args(arguments)
-    rates, seconds = ((200,), 10.0) if options.quick else ((50, 200, 500), 40.0)
+    rates, seconds = ((50,), 20.0) if options.quick else ((50, 200, 500), 40.0)
     folder = options.folder / "gateway"
     folder.mkdir(parents=True, exist_ok=True)
     stack = Stack(folder / "stack", Ports.free())
@@ -101,7 +101,7 @@ def at_rate(pipeline: Pipeline, rate: int, seconds: float) -> dict[str, dict[str
                 subprocess.Popen(asking, cwd=ROOT, stdout=subprocess.PIPE, text=True) as asker,
             ):
                 found[way] = {"prediction": read()[0]}
-                found[way] |= json.loads(asker.communicate(timeout=_WARM_S + seconds + _RESULT_S)[0])
+                found[way] |= result(asker, seconds)
     print(rate, json.dumps(found), flush=True)
     return found
 
@@ -115,7 +115,16 @@ def readers(pipeline: Pipeline, seconds: float, *isolations: str) -> Iterator[Ca
             running.enter_context(latency.child("read", kafka, topic, str(_WARM_S), str(seconds), isolation))
             for isolation in isolations
         ]
-        yield lambda: [json.loads(each.communicate(timeout=_WARM_S + seconds + _RESULT_S)[0]) for each in children]
+        yield lambda: [result(each, seconds) for each in children]
+
+
+def result(process: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
+    """What a process of the benchmark prints at its end."""
+    printed, _ = process.communicate(timeout=_WARM_S + seconds + _RESULT_S)
+    if process.returncode:
+        raise PenstockError("nothing was measured: the machine is too busy, or a part has ended", where=str(process.args))
+    found: dict[str, Any] = json.loads(printed)
+    return found
 
 
 @contextmanager

@@ -151,6 +151,17 @@ def test_events_that_kafka_has_not_acknowledged_count_although_nobody_waits_any_
     assert table.begin("b", 1, b"content", 10.0)[1] is Begun.SEND
 
 
+def test_an_event_in_flight_is_not_forgotten_however_many_are_asked_for_after_it() -> None:
+    table = waits(most_in_flight=2, most_remembered=1)
+    asked, _ = table.begin("a", 1, b"content", 10.0)
+    for number in range(10):
+        later = sent(table, f"later-{number}", at=number)
+        table.give(later, fallback(later.event_id))
+        table.leave(later)
+    assert table.predicted("a", b"1", 11.0) is asked
+    assert table.lookup("later-0") is None
+
+
 class Clients(RuleBasedStateMachine):
     """Calls, acknowledgements, predictions, letters and deadlines in any order, beside a naive account."""
 
