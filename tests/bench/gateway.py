@@ -122,7 +122,9 @@ def result(process: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
     """What a process of the benchmark prints at its end."""
     printed, _ = process.communicate(timeout=_WARM_S + seconds + _RESULT_S)
     if process.returncode:
-        raise PenstockError("nothing was measured: the machine is too busy, or a part has ended", where=str(process.args))
+        raise PenstockError(
+            "nothing was measured: the machine is too busy, or a part has ended", where=str(process.args)
+        )
     found: dict[str, Any] = json.loads(printed)
     return found
 
