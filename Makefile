@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift bench-gateway lint format lock clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -74,6 +74,9 @@ bench-causes: setup ## Name the causes of injected worlds: build/bench/causes.js
 
 bench-drift: setup ## False incidents and delays of the drift detectors, beside peers: build/bench/drift.json (QUICK=1)
 	@$(BIN)/python -m tests.bench.drift $(if $(QUICK),--quick) $(ARGS)
+
+bench-gateway: setup ## What it costs to wait for a prediction, from Python and by HTTP: build/bench/gateway.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.gateway $(if $(QUICK),--quick) $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import isotonic_regression
 
 from loop.sample import Sample, blocks
 from scoring.ranking import area_of_scores
@@ -166,6 +165,8 @@ def _with_error(sample: Sample, statistic: Callable[[Sample], float]) -> Estimat
 
 def _monotone(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means that never fall; a bin without events has that of the one before, and 0 without one."""
+    from sklearn.isotonic import isotonic_regression  # noqa: PLC0415 - slow to import
+
     known = counts > 0
     means = isotonic_regression(sums[known] / counts[known], sample_weight=counts[known])
     return np.concatenate([[0.0], means])[np.cumsum(known)]

@@ -29,6 +29,7 @@ COMMANDS = {
     "sink": Entry("penstock.commands.sink:sink", "Write features and predictions to Redis and Cassandra.", _PIPELINE),
     "archive": Entry("penstock.commands.archive:archive", "Keep topics as Parquet, longer than Kafka does.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
+    "gateway": Entry("penstock.commands.gateway:gateway", "Answer events by HTTP, within a deadline.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
     "quality": Entry(
         "penstock.commands.quality:quality", "Measure predictions as their labels become final.", _PIPELINE

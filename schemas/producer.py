@@ -32,12 +32,13 @@ from schemas.contract import Contract, contract_fields
 from schemas.documents import document_of, row_of
 from schemas.registry import registry_client
 
-_FIXED_CONFIG = {
+FIXED_CONFIG = {
     "acks": "all",
     "enable.idempotence": True,
     # The partitioner of Java clients; librdkafka's default (CRC32) would choose another partition for an entity.
     "partitioner": "murmur2_random",
 }
+"""What every producer of raw events is set to."""
 _METADATA_TIMEOUT_S = 10.0
 _POLL_S = 0.1
 
@@ -91,20 +92,20 @@ class EventProducer:
         registry_url: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        if fixed := sorted(set(config or ()) & {*_FIXED_CONFIG, *kafka.client()}):
+        if fixed := sorted(set(config or ()) & {*FIXED_CONFIG, *kafka.client()}):
             raise ValueError(f"config may not set {', '.join(fixed)}")
         if key is not None and key not in contract.model_fields:
             raise ValueError(f"key {key!r} is not a field of contract {contract.contract_name}")
         if registry_url is not None and encoding != "avro":
             raise ValueError("a schema registry is for encoding='avro'")
         self._contract, self._topic, self._key = contract, topic, key
-        self._serialize = _serializer(contract, topic, encoding, registry_url)
+        self._serialize = serializer(contract, topic, encoding, registry_url)
         # By event number: events that are not acknowledged, and place and reason of each failure.
         self._numbers = itertools.count()
         self._pending: dict[int, Contract] = {}
         self._failed: dict[int, tuple[str, str]] = {}
         self._fatal: KafkaError | None = None
-        self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **_FIXED_CONFIG})
+        self._producer = Producer({**kafka.client(), "linger.ms": 5, **(config or {}), **FIXED_CONFIG})
         self._require_topic(kafka)
 
     def send(
@@ -287,9 +288,17 @@ def _unfit(contract: type[Contract], path: str, problem: str) -> InvalidEvent:
     )
 
 
-def _serializer(
+def serializer(
     contract: type[Contract], topic: str, encoding: str, registry_url: str | None
 ) -> Callable[[Contract], bytes]:
+    """Return what makes a record's value of an event. Not thread-safe.
+
+    Args:
+        contract: The contract of all events.
+        topic: Their topic.
+        encoding: ``avro`` or ``json``.
+        registry_url: A Confluent schema registry, for ``avro``.
+    """
     fields = contract_fields(contract)
     if encoding == "json":
         return lambda event: json.dumps(

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel
-from sklearn.metrics import roc_auc_score
 
 from streams.definitions.labels import Labels
 from verify.labels import LabelHistory
@@ -32,6 +31,8 @@ class Area(BaseModel):
 
 def area_of(truth: Sequence[bool], scores: Sequence[float]) -> Area | None:
     """The area of scores by labels; None if a class is missing."""
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - slow to import
+
     positives = sum(truth)
     negatives = len(truth) - positives
     if not positives or not negatives:

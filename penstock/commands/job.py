@@ -13,7 +13,6 @@ from penstock.commands.options import skip_deleted_option
 from penstock.commands.stopping import stop_event
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from penstock.telemetry import configure_logging
 from penstock.time import readable
 from streams.flink import lifecycle
 from streams.flink.keeping import keep_job
@@ -102,6 +101,8 @@ def run(pipeline: str) -> None:
     A job that runs already goes on. Otherwise one is started from what the last one left: its savepoint or its last
     checkpoint, with its options. Events that arrive meanwhile wait in Kafka.
     """
+    from penstock.telemetry import configure_logging  # noqa: PLC0415 - the image of jobs serves no metrics
+
     configure_logging(httpx=logging.WARNING)
     stop = stop_event()
     path = keep_job(open_project(pipeline), Settings(), stop)

@@ -188,3 +188,43 @@ def _retry_while(ask: Callable[[], _T], passing: Container[int]) -> _T:
             if error.args[0].code() not in passing or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_S)
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """A partition's lag at a time in epoch ms, and the first waiting record at that time; None if caught up."""
+
+    at: int
+    records: int
+    first: Waiting | None
+
+    def age_s(self, position: int | None, now_ms: int) -> float:
+        """Age of the oldest waiting record; grows until that record is done, then stays at the age when measured."""
+        if self.first is None:
+            return 0.0
+        seen = self.at if position is not None and position > self.first.offset else now_ms
+        return max(0, seen - self.first.timestamp) / 1000
+
+
+def lags(
+    positions: Mapping[Partition, int],
+    ends: Mapping[Partition, int],
+    first_waiting: Callable[[Mapping[Partition, int]], Mapping[Partition, Waiting | None]],
+    now_ms: int,
+) -> dict[Partition, PartitionLag]:
+    """The lag of each partition for which it is known.
+
+    Args:
+        positions: The offset of the next record to process; OFFSET_BEGINNING if none was processed yet.
+        ends: Last stable offsets.
+        first_waiting: Looks for the first record at or after each position, see :meth:`Lag.first_waiting`.
+        now_ms: Epoch ms.
+    """
+    caught_up = PartitionLag(now_ms, 0, None)
+    asked = {p: at for p, at in positions.items() if p in ends and at < ends[p] and ends[p] > 0}
+    found = {p: caught_up for p in positions if p in ends and p not in asked}
+    for partition, waiting in first_waiting(asked).items():
+        found[partition] = (
+            caught_up if waiting is None else PartitionLag(now_ms, max(1, ends[partition] - waiting.offset), waiting)
+        )
+    return found

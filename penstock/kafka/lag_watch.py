@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +20,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.lag import Lag, Partition, Waiting
+from penstock.kafka.lag import Lag, Partition, PartitionLag, Waiting, lags
 from penstock.kafka.names import group_of
 from penstock.telemetry import ProgressTracker
 
@@ -30,46 +29,6 @@ _log = logging.getLogger(__name__)
 # One measurement costs three small requests; graphs and KEDA's scalers read the lag every 15 s or less often.
 INTERVAL_S = 5.0
 _STOP_S = 2.0
-
-
-@dataclass(frozen=True)
-class PartitionLag:
-    """A partition's lag at a time in epoch ms, and the first waiting record at that time; None if caught up."""
-
-    at: int
-    records: int
-    first: Waiting | None
-
-    def age_s(self, position: int | None, now_ms: int) -> float:
-        """Age of the oldest waiting record; grows until that record is done, then stays at the age when measured."""
-        if self.first is None:
-            return 0.0
-        seen = self.at if position is not None and position > self.first.offset else now_ms
-        return max(0, seen - self.first.timestamp) / 1000
-
-
-def lags(
-    positions: Mapping[Partition, int],
-    ends: Mapping[Partition, int],
-    first_waiting: Callable[[Mapping[Partition, int]], Mapping[Partition, Waiting | None]],
-    now_ms: int,
-) -> dict[Partition, PartitionLag]:
-    """The lag of each partition for which it is known.
-
-    Args:
-        positions: The offset of the next record to process; OFFSET_BEGINNING if none was processed yet.
-        ends: Last stable offsets.
-        first_waiting: Looks for the first record at or after each position, see :meth:`Lag.first_waiting`.
-        now_ms: Epoch ms.
-    """
-    caught_up = PartitionLag(now_ms, 0, None)
-    asked = {p: at for p, at in positions.items() if p in ends and at < ends[p] and ends[p] > 0}
-    found = {p: caught_up for p in positions if p in ends and p not in asked}
-    for partition, waiting in first_waiting(asked).items():
-        found[partition] = (
-            caught_up if waiting is None else PartitionLag(now_ms, max(1, ends[partition] - waiting.offset), waiting)
-        )
-    return found
 
 
 def deleted(positions: Mapping[Partition, int], earliest: Mapping[Partition, int]) -> dict[Partition, int]:

@@ -203,17 +203,22 @@ def _end_offsets(consumer: Consumer, kafka: KafkaAccess, topic: str) -> dict[int
                 where=str(kafka),
                 next="penstock topics create PIPELINE, if it does not exist yet",
             )
-        return {partition: _end_offset(consumer, topic, partition) for partition in metadata.partitions}
+        return {partition: watermarks(consumer, topic, partition)[1] for partition in metadata.partitions}
     except KafkaException as error:
         raise PenstockError(what="Kafka cannot be reached", where=str(kafka), next="penstock status") from error
 
 
-def _end_offset(consumer: Consumer, topic: str, partition: int) -> int:
-    """The last stable offset. A partition that was made a moment ago, or moves, may have no leader yet."""
+def watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset and the last stable one. A partition that was made a moment ago may have no leader yet.
+
+    Raises:
+        KafkaException: if it has none for a while, or Kafka does not answer.
+    """
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         try:
-            return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1])
+            low, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+            return int(low), int(end)
         except KafkaException as error:
             if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
                 raise

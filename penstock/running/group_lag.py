@@ -9,8 +9,7 @@ from types import MappingProxyType
 from confluent_kafka import OFFSET_BEGINNING
 
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.lag import Lag, Partition, Waiting
-from penstock.kafka.lag_watch import lags
+from penstock.kafka.lag import Lag, Partition, Waiting, lags
 from penstock.running.figures import Backlog, Meter
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 
+from penstock.client import ClientMetrics
 from scoring.quality.quality_metrics import QualityMetrics
 from scoring.scorer_metrics import ScorerMetrics
 from tests.deploy.monitoring_files import expressions
@@ -28,8 +29,9 @@ def _documented() -> dict[str, set[str]]:
     [
         lambda registry: ScorerMetrics(registry, "fraud", 100),
         lambda registry: QualityMetrics(registry, "fraud", ["labels.fraud"], lambda _version: None),
+        ClientMetrics,
     ],
-    ids=["scorer", "quality"],
+    ids=["scorer", "quality", "client"],
 )
 def test_the_page_has_every_metric_of_a_service_with_its_labels(of_service) -> None:  # type: ignore[no-untyped-def]
     registry, documented = CollectorRegistry(), _documented()

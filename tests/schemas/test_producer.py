@@ -9,7 +9,7 @@ import pytest
 from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, decode_event
-from schemas.producer import EventProducer, InvalidEvent, _serializer, validated
+from schemas.producer import EventProducer, InvalidEvent, serializer, validated
 from tests.schemas.samples import SAMPLE_EVENT, Foreign, Sample
 
 SHARED = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ def test_what_is_written_nested_and_in_other_forms_is_judged_as_by_the_job(case:
 @pytest.mark.parametrize("encoding", ["json", "avro"])
 def test_what_is_sent_is_read_as_the_event_that_it_was(case: dict[str, Any], encoding: str) -> None:
     event = validated(Foreign(**FOREIGN["event"] | case["event"]), Foreign, "events.any")
-    value = _serializer(Foreign, "events.any", encoding, None)(event)
+    value = serializer(Foreign, "events.any", encoding, None)(event)
     writers = Decoder(contract_schema(Foreign))
     assert event == decode_event(value, Foreign, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
 

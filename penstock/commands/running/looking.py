@@ -14,7 +14,7 @@ from rich.text import Text
 
 from deploy.local.prometheus_config import OPTIONAL_PORTS, SERVICE_PORTS
 from penstock.commands.console import console_on, printable
-from penstock.commands.errors import pipeline_argument
+from penstock.commands.errors import pipeline_argument, require_pipeline
 from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import json_option
 from penstock.commands.running.screen import View, panel, seconds
@@ -39,6 +39,8 @@ def ps(pipeline: str | None, *, as_json: bool) -> None:
 
     Exits with 3 if PIPELINE does not run, a part was given up or pauses after a failure, or a supervisor was killed.
     """
+    if pipeline is not None:
+        require_pipeline(pipeline)
     folders = run_folders() if pipeline is None else [RunFolder.of(load_pipeline(pipeline).name)]
     found = [(record, folder.is_held) for folder in folders if (record := folder.read()) is not None]
     shown = [(record, lives) for record, lives in found if lives or not _has_stopped(record)]

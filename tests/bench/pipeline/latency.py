@@ -56,7 +56,7 @@ def through(
             results = _paced(kafka, source, topics, rate, seconds)
             found[str(rate)] = dict(zip(("features", "prediction"), results, strict=True))
             memory.append({part: _resident_mb(pid) for part, pid in pids.items()})
-        with _child("send", kafka, source, str(_SOAK_RATE), str(soak_s)):
+        with child("send", kafka, source, str(_SOAK_RATE), str(soak_s)):
             for _ in range(int(soak_s / _MINUTE_S)):
                 time.sleep(_MINUTE_S)
                 memory.append({part: _resident_mb(pid) for part, pid in pids.items()})
@@ -69,7 +69,7 @@ def floor(kafka: KafkaAccess, rates: Sequence[int], seconds: float) -> dict[str,
     for rate in rates:
         names = [f"bench.floor.{step}.{rate}" for step in ("raw", "middle", "out")]
         create_topics([Topic(name, PARTITIONS) for name in names], kafka)
-        with _child("relay", kafka, *names[:2]), _child("transactions", kafka, *names[1:]):
+        with child("relay", kafka, *names[:2]), child("transactions", kafka, *names[1:]):
             (found[str(rate)],) = _paced(kafka, names[0], names[2:], rate, seconds)
         admin = admin_client(kafka)
         for deletion in admin.delete_topics(names).values():
@@ -84,7 +84,7 @@ def of_scorer(pipeline: Pipeline, rate: int, seconds: float) -> dict[str, Quanti
     create_topics([Topic(copies, PARTITIONS)], kafka)
     with pipeline.part("scorer"):
         (scored,) = _paced(kafka, definition.features_topic, (definition.predictions_topic,), rate, seconds, send)
-    with _child("transactions", kafka, definition.features_topic, copies):
+    with child("transactions", kafka, definition.features_topic, copies):
         (copied,) = _paced(kafka, definition.features_topic, (copies,), rate, seconds, send)
     return {"latency_ms": scored, "floor_ms": copied}
 
@@ -100,10 +100,10 @@ def _paced(
     role, *arguments = send
     with ExitStack() as children:
         readers = [
-            children.enter_context(_child("read", kafka, target, str(_SETTLE_S), str(seconds))) for target in targets
+            children.enter_context(child("read", kafka, target, str(_SETTLE_S), str(seconds))) for target in targets
         ]
         length = str(_SETTLE_S + seconds + 5)
-        children.enter_context(_child(role, kafka, source, str(rate), length, *arguments))
+        children.enter_context(child(role, kafka, source, str(rate), length, *arguments))
         try:
             return [json.loads(reader.communicate(timeout=_SETTLE_S + seconds + 60)[0]) for reader in readers]
         except subprocess.TimeoutExpired as error:
@@ -111,7 +111,8 @@ def _paced(
 
 
 @contextmanager
-def _child(role: str, kafka: KafkaAccess, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def child(role: str, kafka: KafkaAccess, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a role of this module as a process, for the duration of the block."""
     command = [sys.executable, "-m", __name__, role, kafka.model_dump_json(), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
@@ -191,9 +192,9 @@ def _relay_in_transactions(kafka: KafkaAccess, source: str, target: str) -> None
             producer.commit_transaction(30)
 
 
-def _read(kafka: KafkaAccess, topic: str, warm_s: str, seconds: str) -> None:
+def _read(kafka: KafkaAccess, topic: str, warm_s: str, seconds: str, isolation: str = "read_committed") -> None:
     """Print the quantiles of what arrives after the warm-up."""
-    consumer, taken = _consumer(kafka, topic), []
+    consumer, taken = _consumer(kafka, topic, isolation), []
     begin = time.perf_counter()
     first: float | None = None
     while first is None or time.perf_counter() - first < float(warm_s) + float(seconds):
@@ -210,14 +211,14 @@ def _read(kafka: KafkaAccess, topic: str, warm_s: str, seconds: str) -> None:
     sys.stdout.write(json.dumps({"p50": p50, "p99": p99, "max": longest, "events": len(taken)}))
 
 
-def _consumer(kafka: KafkaAccess, topic: str) -> Consumer:
+def _consumer(kafka: KafkaAccess, topic: str, isolation: str = "read_committed") -> Consumer:
     """A consumer of what is published from now on."""
     consumer = Consumer(
         {
             **kafka.client(),
             "group.id": "bench",
             "enable.auto.commit": False,
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
             "fetch.wait.max.ms": 5,
             "fetch.queue.backoff.ms": 1,
         }

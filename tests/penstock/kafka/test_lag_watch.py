@@ -11,8 +11,8 @@ from confluent_kafka import OFFSET_BEGINNING
 
 from penstock.kafka import lag_watch
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.lag import Partition, Waiting
-from penstock.kafka.lag_watch import LagWatch, PartitionLag, deleted, lags
+from penstock.kafka.lag import Partition, PartitionLag, Waiting, lags
+from penstock.kafka.lag_watch import LagWatch, deleted
 from penstock.telemetry import ProgressTracker
 
 A, B = ("t", 0), ("t", 1)

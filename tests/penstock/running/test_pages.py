@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from penstock.kafka.access import KafkaAccess
-from penstock.kafka.lag import Waiting
-from penstock.kafka.lag_watch import LagWatch, PartitionLag
+from penstock.kafka.lag import PartitionLag, Waiting
+from penstock.kafka.lag_watch import LagWatch
 from penstock.running.figures import Health
 from penstock.running.job_offsets import JobOffsets
 from penstock.running.metrics_pages import MetricsPages, OwnLag

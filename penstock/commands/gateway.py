@@ -1,0 +1,117 @@
+"""``penstock gateway``: options of the HTTP gateway; :mod:`penstock.gateway` does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import click
+from prometheus_client import REGISTRY
+
+from penstock.client.client import Client
+from penstock.client.client_metrics import ClientMetrics
+from penstock.commands.errors import require_pipeline
+from penstock.gateway import Gateway
+from penstock.settings import Settings
+from penstock.telemetry import configure_logging
+
+
+@click.group()
+def gateway() -> None:
+    """Answer events by HTTP, within a deadline."""
+
+
+@gateway.command()
+@click.argument("pipelines", metavar="PIPELINE...", nargs=-1, required=True)
+@click.option(
+    "--fallback",
+    required=True,
+    metavar="DECISION",
+    help="The decision where no prediction comes before the deadline.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8700, show_default=True, help="Port (0: a free one, in the log)."
+)
+@click.option(
+    "--deadline-ms",
+    type=click.IntRange(0, 60_000),
+    default=200,
+    show_default=True,
+    help="Deadline of a request that names none.",
+)
+@click.option(
+    "--most-deadline-ms",
+    type=click.IntRange(0, 60_000),
+    default=5_000,
+    show_default=True,
+    help="Longest deadline that a request may name.",
+)
+@click.option(
+    "--most-in-flight",
+    type=click.IntRange(1, 100_000),
+    default=1_000,
+    show_default=True,
+    help="Requests of a pipeline that wait at once; others get 503.",
+)
+@click.option(
+    "--remember",
+    type=click.IntRange(1, 10_000_000),
+    default=20_000,
+    show_default=True,
+    help="Events whose answers are kept for requests that come again.",
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["avro", "json"]),
+    default="avro",
+    show_default=True,
+    help="How events are written to their topic.",
+)
+def run(
+    *,
+    pipelines: tuple[str, ...],
+    fallback: str,
+    host: str,
+    port: int,
+    deadline_ms: int,
+    most_deadline_ms: int,
+    most_in_flight: int,
+    remember: int,
+    encoding: str,
+) -> None:
+    """Answer events of each PIPELINE until stopped (SIGTERM or Ctrl-C).
+
+    POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback. Whoever can
+    reach the port can send events: put it behind a proxy that checks who asks.
+    """
+    for reference in pipelines:
+        require_pipeline(reference)
+    if deadline_ms > most_deadline_ms:
+        raise click.UsageError("--deadline-ms is longer than --most-deadline-ms")
+    configure_logging()
+    settings, metrics = Settings(), ClientMetrics(REGISTRY)
+    with contextlib.ExitStack() as opened:
+        clients = {}
+        for reference in pipelines:
+            client = Client(
+                reference,
+                fallback=fallback,
+                settings=settings,
+                encoding="json" if encoding == "json" else "avro",
+                most_in_flight=most_in_flight,
+                remembered=remember,
+                metrics=metrics,
+            )
+            opened.enter_context(client)
+            clients[client.pipeline.name] = client
+        serving = Gateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
+        asyncio.run(_serve(serving, host, port))
+
+
+async def _serve(serving: Gateway, host: str, port: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serving.serve(host, port, stop, lambda *bound: click.echo(f"answering at http://{bound[0]}:{bound[1]}"))

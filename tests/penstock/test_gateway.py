@@ -1,0 +1,175 @@
+"""What the gateway answers to requests, and that it answers those who wait when it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from examples.fraud.pipeline import pipeline as fraud
+from penstock.client.answers import Answer, EventConflict, EventRefused, Known, Refusal, TooBusy
+from penstock.errors import PenstockError
+from penstock.gateway import Gateway
+from schemas.contract import Contract
+from schemas.producer import InvalidEvent
+from streams.definitions.sources import Source
+from tests.penstock.client.test_client import PAYMENT
+
+ANSWER = Answer("a", "decline", 0.9, "fraud", "3", "model", None, 12.5)
+URL = "/v1/fraud/events"
+
+
+class Asks:
+    """A client that answers as the test says."""
+
+    def __init__(self, does: Callable[[], Any] = lambda: ANSWER) -> None:
+        self.does, self.is_alive, self.wait_s = does, True, 0.0
+        self.asked: list[tuple[Contract, float]] = []
+        self.called = asyncio.Event()
+
+    @property
+    def source(self) -> Source:
+        return fraud.source
+
+    async def ask_async(self, event: Contract, *, deadline_ms: float) -> Answer:
+        self.asked.append((event, deadline_ms))
+        self.called.set()
+        await asyncio.sleep(self.wait_s)
+        result = self.does()
+        if isinstance(result, Exception):
+            raise result
+        assert isinstance(result, Answer)
+        return result
+
+    def lookup(self, event_id: str) -> Known | None:
+        return Known("a/b", ANSWER, None, None) if event_id == "a/b" else None
+
+
+def serve(client: Asks, use: Callable[[aiohttp.ClientSession], Any], stop: asyncio.Event | None = None) -> Any:
+    """The result of using a gateway that runs for it."""
+
+    async def run() -> Any:
+        stopped, ready = stop or asyncio.Event(), asyncio.get_running_loop().create_future()
+        registry = CollectorRegistry()
+        Counter("asked", "Asked.", registry=registry).inc()
+        gateway = Gateway({"fraud": client}, deadline_ms=200, most_deadline_ms=1_000, registry=registry)
+        serving = asyncio.create_task(
+            gateway.serve("127.0.0.1", 0, stopped, lambda host, port: ready.set_result(f"http://{host}:{port}"))
+        )
+        try:
+            async with aiohttp.ClientSession(await ready) as session:
+                return await use(session)
+        finally:
+            stopped.set()
+            await serving
+
+    return asyncio.run(run())
+
+
+def post(client: Asks, body: Any = PAYMENT, url: str = URL) -> tuple[int, dict[str, Any], Any]:
+    async def use(session: aiohttp.ClientSession) -> tuple[int, dict[str, Any], Any]:
+        data = body if isinstance(body, bytes) else json.dumps(body)
+        async with session.post(url, data=data) as response:
+            return response.status, await response.json(), response.headers
+
+    found: tuple[int, dict[str, Any], Any] = serve(client, use)
+    return found
+
+
+def get(client: Asks, url: str) -> tuple[int, str]:
+    async def use(session: aiohttp.ClientSession) -> tuple[int, str]:
+        async with session.get(url) as response:
+            return response.status, await response.text()
+
+    found: tuple[int, str] = serve(client, use)
+    return found
+
+
+def test_an_event_is_answered_under_its_deadline_or_the_usual_one() -> None:
+    client = Asks()
+    status, body, _ = post(client)
+    assert (status, body["decision"], body["source"], body["waited_ms"]) == (200, "decline", "model", 12.5)
+    post(client, url=f"{URL}?deadline-ms=50")
+    assert [(dict(event)["amount"], deadline_ms) for event, deadline_ms in client.asked] == [(12.5, 200), (12.5, 50)]
+
+
+@pytest.mark.parametrize(
+    ("does", "status", "error"),
+    [
+        (TooBusy("too many", "topic"), 503, "busy"),
+        (EventConflict("transaction_id"), 409, "conflict"),
+        (EventRefused(Refusal("penstock.FutureEvent", "validate", "why"), "topic"), 422, "penstock.FutureEvent"),
+        (InvalidEvent("too long"), 422, "penstock.InvalidField"),
+        (RuntimeError("no secrets"), 500, "internal"),
+    ],
+)
+def test_what_cannot_be_answered_has_a_status_and_a_reason(does: Exception, status: int, error: str) -> None:
+    found, body, headers = post(Asks(lambda: does))
+    assert (found, body["error"]) == (status, error)
+    assert headers.get("Retry-After") == ("1" if status == 503 else None)
+    assert "secrets" not in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "url", "status", "error", "field"),
+    [
+        (PAYMENT | {"amount": "12.5"}, URL, 422, "penstock.InvalidField", "amount"),
+        (b"{", URL, 422, "penstock.Undecodable", None),
+        (b"\xc3\x01" + b"\0" * 20, URL, 422, "penstock.UnknownSchema", None),
+        (b"0" * (fraud.source.max_bytes + 1), URL, 413, "request_entity_too_large", None),
+        (PAYMENT, "/v1/other/events", 404, "not_found", None),
+        (PAYMENT, f"{URL}?deadline-ms=1001", 400, "bad_request", None),
+        (PAYMENT, f"{URL}?deadline-ms=soon", 400, "bad_request", None),
+        (PAYMENT, f"{URL}/a", 405, "method_not_allowed", None),
+    ],
+)
+def test_what_cannot_be_asked_says_why(body: Any, url: str, status: int, error: str, field: str | None) -> None:
+    client = Asks()
+    found, said, _ = post(client, body, url)
+    assert (found, said["error"], said["field"]) == (status, error, field)
+    assert client.asked == []
+
+
+def test_an_event_can_be_looked_up_by_its_id() -> None:
+    status, text = get(Asks(), f"{URL}/a%2Fb")
+    assert (status, json.loads(text)["answer"]["decision"]) == (200, "decline")
+    assert get(Asks(), f"{URL}/c")[0] == 404
+
+
+def test_health_says_whether_answers_can_come_and_metrics_are_there() -> None:
+    client = Asks()
+    assert get(client, "/healthz") == (200, "answering\n")
+    client.is_alive = False
+    assert get(client, "/healthz") == (503, "no answers any more for fraud\n")
+    assert "asked_total 1.0" in get(client, "/metrics")[1]
+
+
+def test_who_waits_when_it_is_stopped_is_still_answered() -> None:
+    client = Asks()
+    client.wait_s = 0.3
+    stop = asyncio.Event()
+
+    async def use(session: aiohttp.ClientSession) -> str:
+        asking = asyncio.create_task(session.post(URL, data=json.dumps(PAYMENT)))
+        await client.called.wait()
+        stop.set()
+        async with await asking as response:
+            return str((await response.json())["decision"])
+
+    assert serve(client, use, stop) == "decline"
+
+
+def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
+    async def use(session: aiohttp.ClientSession) -> None:
+        url = session._base_url
+        assert url is not None
+        taken = Gateway({"fraud": Asks()}, deadline_ms=1, most_deadline_ms=1, registry=CollectorRegistry())
+        with pytest.raises(PenstockError, match="cannot be answered"):
+            await taken.serve("127.0.0.1", url.port or 0, asyncio.Event(), lambda *_: None)
+
+    serve(Asks(), use)
