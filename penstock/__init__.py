@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streams.definitions.columns import Derived as Derived
     from streams.definitions.columns import PythonColumn as PythonColumn
     from streams.definitions.labels import Labels as Labels
+    from streams.definitions.monitors import DataQuality as DataQuality
     from streams.definitions.monitors import Monitors as Monitors
     from streams.definitions.pipeline import Model as Model
     from streams.definitions.pipeline import Pipeline as Pipeline
@@ -39,7 +40,7 @@ else:
         **dict.fromkeys(["ENTITY", "EVENT_ID", "EVENT_TIME", "PII_DROP", "PII_HASH", "Contract"], "schemas.contract"),
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
         "Cascade": "streams.definitions.cascade",
-        "Monitors": "streams.definitions.monitors",
+        **dict.fromkeys(["DataQuality", "Monitors"], "streams.definitions.monitors"),
         "Labels": "streams.definitions.labels",
         **dict.fromkeys(["Model", "Pipeline"], "streams.definitions.pipeline"),
         **dict.fromkeys(["Guardrail", "Rollout", "Step"], "streams.definitions.rollout"),

@@ -150,7 +150,7 @@ def decode_event(
     if len(value) > max_bytes:
         return Rejection("penstock.TooLarge", "decode", f"{len(value)} bytes, more than the {max_bytes} allowed")
     try:
-        row = _decode(value, writers, registry)
+        row = decode_row(value, writers, registry)
     except UnknownSchema as error:
         return Rejection("penstock.UnknownSchema", "decode", error.what + id_in_header(headers))
     except Undecodable as error:
@@ -188,7 +188,13 @@ def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict
     return row
 
 
-def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[str, Any]:
+def decode_row(value: bytes, writers: Decoder, registry: Registry | None = None) -> dict[str, Any]:
+    """Return the fields of a raw event, by the rules of :func:`decode_event`, whether or not any contract takes them.
+
+    Raises:
+        Undecodable, UnknownSchema: if the bytes cannot be read.
+        PenstockError: if the registry cannot be reached.
+    """
     if value[:2] == MARKER:
         return _with_short_texts(writers.decode(value), value)
     if foreign := foreign_framing(value):

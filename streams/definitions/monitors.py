@@ -15,6 +15,16 @@ LABELS = "labels"
 """The name of the monitor on final labels, where `penstock quality run` reads them."""
 
 
+class DataQuality(Definition):
+    """Watch the raw events of all sources and labels, before the contract refuses any, for faults of their producers.
+
+    ``producer_header`` is the header in which a record says which version of a producer wrote it; columns are then
+    watched for each version by itself. Without it, all records are of one producer.
+    """
+
+    producer_header: str | None = Field(default=None, min_length=1)
+
+
 class Monitors(Definition):
     """The model inputs that are monitored for drift, whether the score is, and the rate of false alarms.
 
@@ -24,7 +34,8 @@ class Monitors(Definition):
     together; training sets the detectors' thresholds accordingly, and ``penstock quality run`` takes half of the budget
     for the agreement of final labels with scores. With ``same_hour_of_week`` a value is compared with those of training
     at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four weeks of training
-    data.
+    data. ``data_quality`` watches raw events, too, with the same window, and with a budget of false alarms of its own
+    that is as great.
     """
 
     inputs: tuple[str, ...] = ()
@@ -32,6 +43,7 @@ class Monitors(Definition):
     window: int = Field(default=1_000, ge=100, le=100_000)
     false_alarm_every: int = Field(default=1_000_000, ge=10_000)
     same_hour_of_week: bool = False
+    data_quality: DataQuality | None = None
 
     def names(self) -> tuple[str, ...]:
         """The names of all monitors: the inputs in their order, then the score."""
