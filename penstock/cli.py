@@ -30,6 +30,9 @@ COMMANDS = {
     "archive": Entry("penstock.commands.archive:archive", "Keep topics as Parquet, longer than Kafka does.", _PIPELINE),
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
+    "data-quality": Entry(
+        "penstock.commands.data_quality:data_quality", "Watch raw events for faults of their producers.", _PIPELINE
+    ),
     "quality": Entry(
         "penstock.commands.quality:quality", "Measure predictions as their labels become final.", _PIPELINE
     ),

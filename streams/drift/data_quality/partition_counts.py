@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,8 +56,9 @@ class BlockEnd(NamedTuple):
     """What a window holds when a tenth of it has come.
 
     ``counts`` has how many of the window's ``records`` each check objects to, and ``in_block`` how many of the latest
-    ``block``; ``first`` has the offset of the first of the latter, and ``before`` how many of the block came before it. ``distinct`` has how many different values each
-    column had, of a complete window only. ``new`` has the most frequent new value of each category.
+    ``block``; ``first`` has the offset of the first of the latter, and ``before`` how many of the block came before it.
+    ``distinct`` has how many different values each column had, of a complete window only. ``new`` has the most frequent
+    new value of each category.
     """
 
     producer: str
@@ -148,10 +149,10 @@ class PartitionCounts:
             self._columns_of(event, window)
         if event.event_id is not None and self._ids is not None and self._ids.add(event.event_id):
             window.object_to(DUPLICATE, event.offset)
-        if self._usual.late_ms and event.event_time is not None and event.timestamp >= 0:
-            # More than a day is a replay, which says nothing of how fresh a source is.
-            if self._usual.late_ms < event.timestamp - event.event_time <= _DAY_MS:
-                window.object_to(LATE, event.offset)
+        late_ms, time = self._usual.late_ms, event.event_time
+        # More than a day is a replay, which says nothing of how fresh a source is.
+        if late_ms and time is not None and event.timestamp >= 0 and late_ms < event.timestamp - time <= _DAY_MS:
+            window.object_to(LATE, event.offset)
         return self._block_end(producer, window)
 
     def _columns_of(self, event: RawEvent, window: _Window) -> None:

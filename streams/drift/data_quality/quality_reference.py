@@ -31,6 +31,10 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
+class UnreadableReferenceError(PenstockError):
+    """What should be a reference is none."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,12 +141,12 @@ def read_quality_reference(value: bytes, where: str) -> QualityReference:
     """The reference in a record.
 
     Raises:
-        PenstockError: if it is none.
+        UnreadableReferenceError: if it is none.
     """
     try:
         return QualityReference.model_validate_json(value)
     except ValidationError as error:
-        raise PenstockError(
+        raise UnreadableReferenceError(
             f"the reference of data quality cannot be read: {error.errors()[0]['msg']}",
             where=where,
             safe="all published alerts",

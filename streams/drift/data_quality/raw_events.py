@@ -146,9 +146,8 @@ class RawReader:
         place = record.partition, record.offset, record.timestamp
         producer = self._producer(record.headers)
         try:
-            if record.value is None:
-                raise Undecodable("the record has no value")
-            row = decode_row(record.value, self._writers, self._registry)
+            # A record without a value is none, as an empty one is.
+            row = decode_row(record.value or b"", self._writers, self._registry)
         except (Undecodable, UnknownSchema):
             return RawEvent(*place, None, producer, None, None)
         values, invalid = [], []

@@ -11,23 +11,17 @@ def of_share(reference: TopicReference, limit: Limit, share: float, producer: st
 
     ``new`` is the most frequent new value, of a category.
     """
-    of = f"{_percent(share)} of the records{_by(producer)}, usually {_percent(limit.expected)}"
-    match limit.kind:
-        case "null":
-            return f"{limit.column}: null in {of}"
-        case "invalid":
-            return f"{limit.column}: against its contract in {of}"
-        case "range":
-            low, high = reference.ranges[limit.column]
-            return f"{limit.column}: out of range ({low:.4g} to {high:.4g}) in {of}"
-        case "category":
-            return f"{limit.column}: new values, most of them {new!r}, in {of}"
-        case "duplicate":
-            return f"{reference.topic}: ids that came before in {of}"
-        case "late":
-            return f"{reference.topic}: more than {_time(reference.late_ms)} old when they come are {of}"
-        case _:
-            return f"{reference.topic}: cannot be decoded are {of}"
+    low, high = reference.ranges.get(limit.column, (0.0, 0.0))
+    what = {
+        "null": "null",
+        "invalid": "against the contract",
+        "range": f"out of range ({low:.4g} to {high:.4g})",
+        "category": f"new values, most of them {new!r},",
+        "duplicate": "an id that came before",
+        "late": f"more than {_time(reference.late_ms)} old on arrival",
+    }.get(limit.kind, "cannot be decoded")
+    usually = f"usually {_percent(limit.expected)}"
+    return f"{limit.column or reference.topic}: {what} in {_percent(share)} of the records{_by(producer)}, {usually}"
 
 
 def of_distinct(limit: Limit, distinct: float, window: int, producer: str) -> str:
