@@ -201,7 +201,9 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
 def _diagnosed(look: _Look, incident: Incident, periods: Periods | None) -> Diagnosed | None:
     labels = look.project.pipeline.labels
     signals, labels_topics = incident.signals, set() if labels is None else {labels.topic}
-    if (fault := fault_of(signals, labels_topics)) is not None:
+    # A world that has changed stays so, whatever else breaks later.
+    is_known = incident.takes_all and not _is_fault(incident.diagnosis)
+    if not is_known and (fault := fault_of(signals, labels_topics)) is not None:
         return fault.diagnosed(incident.id, look.now_ms)
     found = None if periods is None or len(periods.now) < _LEAST_NOW else _compared(look, incident, periods)
     if found is None or found.cause in ("unclear", "none"):

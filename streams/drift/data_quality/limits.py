@@ -123,7 +123,7 @@ def rhythm_of(hours: Sequence[int], events: Sequence[int]) -> Volume:
         slots = _WEEK_HOURS if len(at) + _PARTS >= _FEWEST_WEEKS * _WEEK_HOURS else _DAY_HOURS
     places = at % slots
     expected = np.bincount(places, np.asarray(events, np.float64), minlength=slots) / np.bincount(places)
-    return Volume(expected=tuple(expected.tolist()))
+    return Volume(expected=tuple(expected.tolist()), times=len(at) / slots)
 
 
 def volume_limits(rhythm: Volume, hours: Sequence[int], events: Sequence[int], budget: Budget) -> Volume:
@@ -135,11 +135,10 @@ def volume_limits(rhythm: Volume, hours: Sequence[int], events: Sequence[int], b
     if len(hours) < 2 * _DAY_HOURS:
         raise RefusedError(f"{len(hours)} complete hours are too few, {2 * _DAY_HOURS} are needed")
     at, counts = np.asarray(hours, np.int64), np.asarray(events, np.float64)
-    slots, usual = len(rhythm.expected), np.array([rhythm.expected_at(hour) for hour in hours])
+    slots, times, usual = len(rhythm.expected), rhythm.times, np.array([rhythm.expected_at(hour) for hour in hours])
     # What an hour has in common with itself makes it seem more usual than another one would be.
-    times = len(at) / slots
     squares = (counts - usual) ** 2 * times / max(times - 1, 1)
-    spread = math.sqrt(max(float((squares - usual).sum()) / max(float((usual**2).sum()), 1.0), 0.0) * (1 + 1 / times))
+    spread = math.sqrt(max(float((squares - usual).sum()) / max(float((usual**2).sum()), 1.0), 0.0))
     volume = rhythm.model_copy(update={"spread": spread})
     pairs = list(zip(at.tolist(), [int(count) for count in events], strict=True))
     of_hours = np.array([volume.deviation([pair]) for pair in pairs])

@@ -61,6 +61,10 @@ class DataQualityMetrics:
         self._bytes.set(size)
         for alert in alerts:
             self._alerts.labels(self._pipeline, alert.finding.topic, alert.finding.kind).inc()
+        self.report(watch)
+
+    def report(self, watch: QualityWatch) -> None:
+        """What is so now."""
         for topic, one in watch.topics.items():
             kinds = [key.rpartition(":")[2] for key in one.over]
             for kind in KINDS:

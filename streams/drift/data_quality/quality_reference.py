@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal
@@ -56,13 +57,14 @@ class Limit(_Frozen):
 class Volume(_Frozen):
     """How many events an hour has.
 
-    ``expected`` is for each hour of the week (168), of the day (24), or for any hour (1), counted from the epoch's.
-    ``spread`` is the standard deviation, as a share, beyond that of chance. ``hour`` and ``day`` are the greatest usual
-    deviations of an hour and of 24 hours, in standard deviations; ``silence`` is how many events must be missed in a
-    row. Each is ``NEVER`` if it is refused.
+    ``expected`` is for each hour of the week (168), of the day (24), or for any hour (1), counted from the epoch's. Each
+    is the mean of ``times`` hours. ``spread`` is the standard deviation, as a share, beyond that of chance. ``hour`` and
+    ``day`` are the greatest usual deviations of an hour and of 24 hours, in standard deviations; ``silence`` is how many
+    events must be missed in a row. Each is ``NEVER`` if it is refused.
     """
 
     expected: tuple[float, ...]
+    times: float = 1.0
     spread: float = 0.0
     hour: float = NEVER
     day: float = NEVER
@@ -79,8 +81,9 @@ class Volume(_Frozen):
             hours: Hours since the epoch, each with its number of events.
         """
         usual = [self.expected_at(hour) for hour, _ in hours]
-        variance = sum(one + (self.spread * one) ** 2 + 1.0 for one in usual)
-        return float((sum(events for _, events in hours) - sum(usual)) / variance**0.5)
+        expected, events = sum(usual), sum(count for _, count in hours)
+        spread = self.spread * math.sqrt(sum(one * one for one in usual)) / max(expected, 1e-9)
+        return (_levelled(events, spread) - _levelled(expected, spread)) / math.sqrt(1 + 1 / self.times)
 
     def missed(self, from_ms: int, to_ms: int) -> float:
         """How many events are expected between two times, epoch ms."""
@@ -93,6 +96,12 @@ class Volume(_Frozen):
             total += self.expected_at(at // HOUR_MS) * (end - at) / HOUR_MS
             at = end
         return total
+
+
+def _levelled(events: float, spread: float) -> float:
+    """A number of events on a scale on which its deviation is 1, whatever it is (Anscombe, Biometrika 1948)."""
+    root = math.sqrt(events + 0.375)
+    return 2 * math.asinh(spread * root) / spread if spread > 1e-6 else 2 * root
 
 
 class TopicReference(_Frozen):

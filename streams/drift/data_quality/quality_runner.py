@@ -169,6 +169,7 @@ class DataQualityRunner:
         self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in starts.items()])
         self._consumer.resume(places)  # a pause outlives the assignment
         self._components.watch.done(starts)
+        self._components.metrics.report(watch)
         for one in reference.topics:
             for refusal in one.refused:
                 _log.warning("not watched: %s", refusal)

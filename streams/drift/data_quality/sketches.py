@@ -31,7 +31,8 @@ class DistinctCounter:
 
     def add(self, value: Any) -> None:
         """Count a value."""
-        place = zlib.crc32(_bytes_of(value)) & self._mask
+        # Checksums of texts that differ in a digit only are not even enough.
+        place = int.from_bytes(hashlib.blake2b(_bytes_of(value), digest_size=8).digest()) & self._mask
         self._bits[place >> 3] |= 1 << (place & 7)
 
     def estimate(self) -> float:

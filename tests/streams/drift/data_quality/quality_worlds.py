@@ -32,7 +32,7 @@ class Payment(Contract, name="payment_of_worlds", version=1):
 
 TOPIC = WatchedTopic("events.payments", Payment, 60_000)
 NAMES = [column.name for column in TOPIC.columns]
-AMOUNT, CURRENCY, DEVICE, ID = (NAMES.index(name) for name in ("amount", "currency", "device", "payment_id"))
+AMOUNT, CURRENCY = NAMES.index("amount"), NAMES.index("currency")
 
 Fault = Callable[[RawEvent, int], RawEvent | None]
 """Changes an event, or takes it away; with its number since the fault began."""
