@@ -57,10 +57,10 @@ class Limit(_Frozen):
 class Volume(_Frozen):
     """How many events an hour has.
 
-    ``expected`` is for each hour of the week (168), of the day (24), or for any hour (1), counted from the epoch's. Each
-    is the mean of ``times`` hours. ``spread`` is the standard deviation, as a share, beyond that of chance. ``hour`` and
-    ``day`` are the greatest usual deviations of an hour and of 24 hours, in standard deviations; ``silence`` is how many
-    events must be missed in a row. Each is ``NEVER`` if it is refused.
+    ``expected`` is for each hour of the week (168), of the day (24), or for any hour (1), counted from the epoch's;
+    each is the mean of ``times`` hours. ``spread`` is the standard deviation, as a share, beyond that of chance.
+    ``hour`` and ``day`` are the greatest usual deviations of an hour and of 24 hours, in standard deviations;
+    ``silence`` is how many events must be missed in a row. Each is ``NEVER`` if it is refused.
     """
 
     expected: tuple[float, ...]
