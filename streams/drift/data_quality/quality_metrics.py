@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from penstock.kafka.transactions import DOUBTS
+from penstock.kafka.end_watch import DOUBTS
 from streams.drift.data_quality.quality_reference import KINDS
 from streams.drift.data_quality.quality_watch import QualityAlert, QualityWatch
 

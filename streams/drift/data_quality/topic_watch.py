@@ -57,7 +57,7 @@ class Finding(NamedTuple):
 
 
 class Last(BaseModel):
-    """The latest record of a topic that has an event time; times are epoch ms."""
+    """The record of a topic with the latest event time; times are epoch ms."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +77,8 @@ class TopicState(BaseModel):
 
     ``over`` has the partitions on which a check of a producer is beyond its limit, by ``producer|column:kind``;
     ``since`` has the offset at which a window went beyond it, by ``partition|producer|column:kind``. ``day`` has the
-    latest complete hours, at most 24, with their events.
+    latest complete hours, at most 24, with their events. ``last`` is the record with the latest event time, and
+    ``follows_clock`` whether one was ever as new as the clock.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -87,6 +88,7 @@ class TopicState(BaseModel):
     since: dict[str, int] = {}
     day: list[tuple[int, int]] = []
     last: Last | None = None
+    follows_clock: bool = False
     observed: int = 0
     findings: int = 0
 
@@ -134,10 +136,10 @@ class TopicWatch:
         self.changed.add(number)
         if event.event_time is not None:
             self._hours.observe(number, event.event_time)
-            state.last = Last(
-                partition=number, offset=event.offset, timestamp=event.timestamp, event_time=event.event_time
-            )
-            state.over.pop(f"|{_SILENCE}", None)
+            if state.last is None or event.event_time >= state.last.event_time:
+                place = {"partition": number, "offset": event.offset}
+                state.last = Last(**place, timestamp=event.timestamp, event_time=event.event_time)
+                state.over.pop(f"|{_SILENCE}", None)
         if number not in self._counts:
             self._counts[number] = self._new_counts()
         end = self._counts[number].observe(event)
@@ -190,8 +192,9 @@ class TopicWatch:
         if count > limit.high * self._window:
             if not self._go_over(key, number, end.producer):
                 return []
-            # Of what came since the first one: a fault seldom begins with a block.
-            share = max(count / end.records, in_block / (end.block - end.before.get(key, 0)))
+            # Of what came after the first one: a fault seldom begins with a block.
+            after = end.block - end.before.get(key, 0) - 1
+            share = max(count / end.records, (in_block - 1) / after if after > 0 else 0.0)
             message = wording.of_share(self.reference, limit, share, end.producer, end.new.get(limit.column))
             offset = self._state.since.get(place, end.first.get(key, 0))
             return [self._finding(number, offset, limit, end.producer, count / self._window, share, message)]
@@ -230,8 +233,12 @@ class TopicWatch:
         return self._of_topic(last, "volume", deviation, limit, expected, float(found), message)
 
     def _judged_silence(self, now_ms: int) -> list[Finding]:
-        last, volume = self._state.last, self.reference.volume
+        last, volume, state = self._state.last, self.reference.volume, self._state
         if last is None or not last.is_live:
+            return []
+        # A replay may have the timestamps of then: a source that never was up to date is not silent.
+        state.follows_clock = state.follows_clock or abs(now_ms - last.timestamp) <= _LIVE_MS
+        if not state.follows_clock:
             return []
         missed = volume.missed(last.timestamp, now_ms)
         if missed <= volume.silence or not self._go_over(_SILENCE, 0, ""):

@@ -148,5 +148,5 @@ def watched(watch: TopicWatch, world: World, from_ms: int) -> list[Finding]:
     found = []
     for event in world.events(from_ms):
         found += watch.observe(event)
-        found += watch.advance((), event.timestamp)
+        found += watch.advance(range(PARTITIONS), event.timestamp)
     return found

@@ -115,11 +115,13 @@ def test_a_source_that_stops_is_found_by_the_clock_and_is_well_again_with_the_ne
     assert not watch.over
 
 
-def test_a_replay_whose_times_do_not_follow_the_clock_is_neither_late_nor_silent(rhythmic):
+@pytest.mark.parametrize("keeps_timestamps", [True, False])
+def test_a_replay_whose_times_do_not_follow_the_clock_is_neither_late_nor_silent(rhythmic, keeps_timestamps):
     world, reference = rhythmic
     watch, found = watch_of(reference), []
     for event in world.events(LEARNT_MS):
-        found += watch.observe(event._replace(timestamp=event.event_time + 90 * DAY_MS))
+        timestamp = event.timestamp if keeps_timestamps else event.event_time + 90 * DAY_MS
+        found += watch.observe(event._replace(timestamp=timestamp))
         found += watch.advance((), event.event_time + 90 * DAY_MS)
     assert not found + watch.advance(range(PARTITIONS), world.end_ms + 120 * DAY_MS)
 
