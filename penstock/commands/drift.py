@@ -105,7 +105,8 @@ def status(pipeline: str, alerts: int) -> None:
     if definition.monitors is not None and definition.monitors.data_quality is not None:
         watch = saved_watch(project, settings)
         print_data_quality(console, watch)
-        still_over |= {watch.open_incident} - {None}
+        if (of_quality := watch.open_incident) is not None:
+            still_over.add(of_quality)
     decoder = record_decoder("drift_alert")
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)

@@ -26,33 +26,8 @@ from schemas.history import record_decoder
 from streams.definitions.loading import load_pipeline
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.scoring.scorer_bench import wait_for
+from tests.streams.drift.data_quality.parcels import DEFINITION, parcel
 
-DEFINITION = """
-from typing import Annotated
-
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, DataQuality, Entity, Model, Monitors, Pipeline, Source
-from penstock import View, count
-
-
-class Parcel(Contract, name="parcel_{suffix}", version=1):
-    parcel_id: Annotated[str, EVENT_ID]
-    event_time: Annotated[int, EVENT_TIME]
-    depot: Annotated[str, ENTITY]
-    weight: float
-
-
-depot = Entity(name="depot", key="depot")
-pipeline = Pipeline(
-    name="parcels_{suffix}",
-    source=Source(topic="events.parcels_{suffix}", contract=Parcel, key="depot", partitions=2),
-    entities=(depot,),
-    views=(View(name="activity", version=1, entity=depot, aggregates=(count(over="1h"),)),),
-    model=Model(
-        name="parcels_{suffix}", inputs=("event.weight",), threshold=0.5, positive="slow", negative="fast"
-    ),
-    monitors=Monitors(window=100, false_alarm_every=10_000, data_quality=DataQuality(producer_header="version")),
-)
-"""
 LEARNT, STEP_MS = 4_000, 30_000
 
 
@@ -72,11 +47,10 @@ class QualityOfParcels:
         producer = Producer({**self.kafka.client(), "linger.ms": 5})
         for number in numbers:
             at, version = self._begin_ms + number * STEP_MS, "4.2" if number % 4 < 2 else "4.1"
-            weight = None if faulty and version == "4.2" else 1.0 + number * 7 % 13
-            event = {"parcel_id": f"p{number}", "event_time": at, "depot": f"d{number % 2}", "weight": weight}
+            event = parcel(number, at, is_null=faulty and version == "4.2")
             producer.produce(
                 self.pipeline.source.topic,
-                json.dumps(event),
+                event,
                 partition=number % 2,
                 timestamp=at + 100,
                 headers={"version": version},

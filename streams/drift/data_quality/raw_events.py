@@ -134,7 +134,9 @@ class RawReader:
             )
             for column in topic.columns
         ]
-        self._event_time = field_with_role(topic.contract, Role.EVENT_TIME)
+        event_time = field_with_role(topic.contract, Role.EVENT_TIME)
+        assert event_time is not None  # contracts have one
+        self._event_time = event_time
         self._event_id = field_with_role(topic.contract, Role.EVENT_ID) if topic.has_ids else None
 
     def read(self, record: RawRecord) -> RawEvent:
