@@ -44,6 +44,7 @@ class EventFault:
             why=tuple(f"{signal.text}, since {signal.place}" for signal in self.signals),
             column=self.column,
             first=self.signals[0].place,
+            producer=_producer_of(self.signals[0]),
         )
 
 
@@ -64,6 +65,11 @@ def fault_of(signals: Sequence[Signal], label_topics: Container[str], *, hints: 
     same = [signal for signal in counted if signal.what == first.what]
     column = None if first.detector in _TOPICS else first.what
     return EventFault("label-fault" if of_labels else "upstream-fault", column, same)
+
+
+def _producer_of(signal: Signal) -> str | None:
+    """The version of the only producer that an alarm of data quality is about: the end of its id."""
+    return signal.id.partition(f":{signal.what}:{signal.detector}:")[2] or None
 
 
 def _is_fault(signal: Signal) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
+from penstock.kafka.names import PRODUCER_VERSION_HEADER
 from streams.definitions.base import Definition
 
 SCORE = "score"
@@ -19,10 +20,10 @@ class DataQuality(Definition):
     """Watch the raw events of all sources and labels, before the contract refuses any, for faults of their producers.
 
     ``producer_header`` is the header in which a record says which version of a producer wrote it; columns are then
-    watched for each version by itself. Without it, all records are of one producer.
+    watched for each version by itself. With None, or where records lack it, all records are of one producer.
     """
 
-    producer_header: str | None = Field(default=None, min_length=1)
+    producer_header: str | None = Field(default=PRODUCER_VERSION_HEADER, min_length=1)
 
 
 class Monitors(Definition):

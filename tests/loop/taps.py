@@ -159,7 +159,7 @@ class Taps:
     def quality_alarm(self, detector: str, monitor: str = "amount", current: float = 1.0) -> None:
         """An alarm of data quality at the next event."""
         alert = {
-            "alert_id": f"raw-0-{self.written}:{monitor}:{detector}",
+            "alert_id": f"raw-0-{self.written}:{monitor}:{detector}:4.2",
             "pipeline": self.project.name,
             "monitor": monitor,
             "detector": detector,

@@ -319,7 +319,7 @@ def test_data_quality_tells_a_fault_before_anything_is_scored(watched, detector,
     incident = watched.look()
     assert (incident.diagnosis.cause, incident.diagnosis.column) == (cause, column)
     assert incident.diagnosis.why == (f"{monitor}: {detector}, since events.taps_x[0]@5000",)
-    assert incident.diagnosis.first == "events.taps_x[0]@5000"
+    assert (incident.diagnosis.first, incident.diagnosis.producer) == ("events.taps_x[0]@5000", "4.2")
     assert incident.proposals == []
 
 
