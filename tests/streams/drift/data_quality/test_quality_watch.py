@@ -9,6 +9,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from schemas.history import record_decoder
+from streams.drift.data_quality.hours import HoursState
 from streams.drift.data_quality.partition_counts import PartitionState
 from streams.drift.data_quality.quality_alerts import QualityAlertBuilder
 from streams.drift.data_quality.quality_reference import (
@@ -16,7 +17,7 @@ from streams.drift.data_quality.quality_reference import (
     UnreadableReferenceError,
     read_quality_reference,
 )
-from streams.drift.data_quality.quality_watch import QualityAlert, QualityState, QualityWatch
+from streams.drift.data_quality.quality_watch import QualityAlert, QualityIncident, QualityState, QualityWatch
 from streams.drift.data_quality.topic_watch import TopicState
 from tests.streams.drift.data_quality.quality_worlds import (
     AMOUNT,
@@ -72,6 +73,16 @@ def test_what_comes_within_a_day_is_one_incident_and_what_comes_later_another(re
     assert incidents[0] == found[0].finding.finding_id
     assert len(found) > 2
     assert watch.open_incident is None
+
+
+def test_an_incident_lasts_as_long_as_anything_is_unusual(reference):
+    watch, later_ms = watch_of(reference), LEARNT_MS + 9 * DAY_MS
+    over = TopicState(over={"4.2|amount:null": [0]}, hours=HoursState(newest={0: later_ms}))
+    incident = QualityIncident(id="i", latest_ms=LEARNT_MS)
+    watch.restore(QualityState(reference=reference.hash, topics={TOPIC.topic: over}, incident=incident), {})
+    watch.advance({}, None)
+    assert watch.open_incident == "i"
+    assert watch.incident == QualityIncident(id="i", latest_ms=later_ms)
 
 
 def test_restarts_change_neither_alerts_nor_state(reference):
