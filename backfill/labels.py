@@ -1,15 +1,15 @@
-"""Reads the records of a labels topic as rows of the training set."""
+"""Reads the records of the topics of labels as rows of the training set."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
-from scoring.label_values import LabelDecoder, Unusable
+from scoring.label_values import LabelDecoder, Unusable, decoders_of
 from scoring.training_set import LabelRow
 from streams.definitions.labels import Labels
 
@@ -40,19 +40,37 @@ class LabelReader:
     """Reads label records as rows; ``schemas`` is the folder of the committed schemas.
 
     ``registry`` finds the schemas of Confluent-framed labels; without one such labels are refused.
+
+    Attributes:
+        refused: What was left out, by topic, in the order of the sources.
     """
 
     def __init__(self, labels: Labels, schemas: Path, registry: Registry | None = None) -> None:
-        self.refused = Refusals(labels.topic)
-        self._decoder = LabelDecoder(labels, schemas, registry)
+        self._decoders = decoders_of(labels, schemas, registry)
+        self.refused = {topic: Refusals(topic) for topic in self._decoders}
 
-    def rows(self, records: Iterable[Record]) -> Iterator[LabelRow]:
-        """Yield one row per usable record, in record order; ``refused`` counts the others."""
+    def rows(self, read: Callable[[str], Iterable[Record]]) -> Iterator[LabelRow]:
+        """Yield one row per usable record, of one source after the other, in record order.
+
+        Args:
+            read: Gives the records of a topic.
+        """
+        for source, (topic, decoder) in enumerate(self._decoders.items()):
+            yield from self._rows(source, decoder, self.refused[topic], read(topic))
+
+    @property
+    def refusals(self) -> int:
+        """How many records were left out."""
+        return sum(refused.count for refused in self.refused.values())
+
+    def _rows(
+        self, source: int, decoder: LabelDecoder, refused: Refusals, records: Iterable[Record]
+    ) -> Iterator[LabelRow]:
         for record in records:
-            label = self._decoder.read(record.value)
+            label = decoder.read(record.value)
             if isinstance(label, Unusable):
-                self.refused.values += label.is_value
-                self.refused.add(record, label.reason)
+                refused.values += label.is_value
+                refused.add(record, label.reason)
                 continue
             yield LabelRow(
                 event_id=label.event_id,
@@ -60,4 +78,5 @@ class LabelReader:
                 position=(record.timestamp, record.partition, record.offset),
                 value=label.value,
                 received_ms=record.timestamp if record.timestamp >= 0 else None,
+                source=source,
             )

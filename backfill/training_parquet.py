@@ -43,7 +43,7 @@ def read_training_set(
     Inputs of other pipelines are as they were served, by the predictions topic; ``with_defaults`` gives every event
     their declared defaults instead.
 
-    ``read`` reads topics: the labels topic, and that of predictions if they are needed. Labels that break their
+    ``read`` reads topics: those of labels, and that of predictions if they are needed. Labels that break their
     contract are left out, logged and counted. ``registry`` finds the schemas of Confluent-framed labels.
 
     Raises:
@@ -67,7 +67,7 @@ def read_training_set(
         rows = served.rows(rows)
     result = join(
         rows,
-        reader.rows(topics.records(labels.topic)),
+        reader.rows(topics.records),
         inputs=inputs,
         views=views,
         until_ms=until_ms,
@@ -75,12 +75,13 @@ def read_training_set(
         positive=None if labels.positive is None else str(labels.positive),
         categories=pipeline.categories,
         maturity=Maturity.of(labels),
+        sources=labels.topics,
     )
     offsets = offsets_of(project, backfill)
     unserved = served.unserved if served else 0
     counts = replace(
         result.counts,
-        labels_refused=reader.refused.count,
+        labels_refused=reader.refusals,
         features_read=result.counts.features_read + unserved,
         events_unserved=unserved,
     )
@@ -103,7 +104,7 @@ def read_training_set(
         offsets=offsets,
         texts=vectors.texts,
         with_defaults=is_default,
-        values_refused=reader.refused.values,
+        values_refused=sum(refused.values for refused in reader.refused.values()),
         recipe=recipe,
     )
 

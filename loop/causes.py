@@ -86,10 +86,11 @@ class Evidence:
 
     @property
     def realised_falls(self) -> bool | None:
-        """Whether labels show less than before; None if they do not tell yet."""
+        """Whether labels show less than before; None if they do not tell yet: they are few, or a fall may be unseen."""
         if self.realised is None or self.realised_before is None:
             return None
-        return self.realised.falls_below(self.realised_before)
+        falls = self.realised.falls_below(self.realised_before)
+        return None if not falls and self.realised.may_fall_unseen(self.realised_before) else falls
 
     @property
     def falls_more(self) -> bool:

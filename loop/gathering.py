@@ -241,7 +241,7 @@ class _Truths:
         kept: list[LabelRow] = []
 
         def times() -> Iterator[tuple[int, int | None]]:
-            for row in LabelReader(labels, project.schemas, registry).rows(topics.read(labels.topic)):
+            for row in LabelReader(labels, project.schemas, registry).rows(topics.read):
                 if row.event_id in wanted:
                     kept.append(row)
                 yield row.known_at_ms, row.received_ms

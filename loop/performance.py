@@ -23,6 +23,8 @@ _BINS = 40
 _LEAST_OF_A_CLASS = 30
 # A smaller fall of the area under the curve is of no interest.
 _LEAST_FALL = 0.02
+# A fall by so much matters, even where it is hard to see.
+_MUCH = 0.1
 _SIGMAS = 3.0
 
 
@@ -37,6 +39,11 @@ class Estimate:
         """Whether it is below another one, by more than chance and by enough to matter."""
         apart = other.value - self.value
         return apart > max(_LEAST_FALL, _SIGMAS * float(np.hypot(self.error, other.error)))
+
+    def may_fall_unseen(self, other: Estimate) -> bool:
+        """Whether both are so unsure, and so far apart, that one may have fallen by much without being told."""
+        unsure = _SIGMAS * float(np.hypot(self.error, other.error))
+        return unsure > _MUCH and other.value - self.value > unsure / _SIGMAS
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Training:
         steps: The steps of the rollout, as a policy has them; None for those that the pipeline declares.
         limits: What the gates hold the new version to.
         source: The folder or URL of an archive that has what Kafka has deleted, or None.
+        alarms: Gives the ids of all alarms about the version to replace, when gates are to judge.
     """
 
     project: Project
@@ -63,6 +64,7 @@ class Training:
     steps: Sequence[object] | None = None
     limits: Limits = field(default_factory=Limits)
     source: str | None = None
+    alarms: Callable[[], Iterable[str]] = tuple
 
     @property
     def backfill(self) -> Path:
@@ -163,9 +165,9 @@ class Training:
                 return ["rollout", "apply", reference, "-f", str(self.policy), *signed]
 
     def write_gates(self, incident: Incident) -> None:
-        """Write the file of gates: the limits, and as closed the incident's own alarms, which this training answers."""
-        closed = (*self.limits.closed_alerts, *(signal.id for signal in incident.signals))
-        limits = self.limits.model_copy(update={"closed_alerts": closed})
+        """Write the file of gates: the limits, and as closed the alarms that this training answers."""
+        closed = dict.fromkeys((*self.limits.closed_alerts, *(one.id for one in incident.signals), *self.alarms()))
+        limits = self.limits.model_copy(update={"closed_alerts": tuple(closed)})
         # Values are texts, numbers and lists of these, which JSON and TOML write alike.
         lines = [f"{name} = {json.dumps(value)}\n" for name, value in limits.model_dump(mode="json").items()]
         self.gates.write_text("".join(lines), encoding="utf-8")

@@ -13,6 +13,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from scoring.label_precedence import counting
+from scoring.training_set import LabelRow
+
 Why = Literal["uncertain", "disputed", "explored", "ordinary", "again"]
 
 SHARES: Mapping[Why, float] = {"uncertain": 0.4, "disputed": 0.25, "explored": 0.1, "ordinary": 0.2, "again": 0.05}
@@ -157,21 +160,21 @@ class Agreement:
     kappa: float | None
 
 
-def agreement(asked: Iterable[Asked], labels: Mapping[str, Sequence[tuple[int, object]]]) -> Agreement:
-    """How far labels from before and after a question agree.
+def agreement(asked: Iterable[Asked], labels: Mapping[str, Sequence[LabelRow]]) -> Agreement:
+    """How far the label that counted before a question agrees with the first one after it, of whatever source.
 
     Args:
         asked: What the queue asks for.
-        labels: The labels of each event: when each became known (epoch ms), and its value.
+        labels: The labels of each event, in any order.
     """
     again = [one for one in asked if one.again]
     pairs = []
     for one in again:
-        known = sorted(labels.get(one.event_id, ()), key=lambda label: label[0])
-        before = [value for at, value in known if at <= one.asked_ms and value is not None]
-        after = [value for at, value in known if at > one.asked_ms and value is not None]
-        if before and after:
-            pairs.append((before[-1], after[0]))
+        known = labels.get(one.event_id, ())
+        before = counting(label for label in known if label.known_at_ms <= one.asked_ms)
+        after = [label for label in known if label.known_at_ms > one.asked_ms and label.value is not None]
+        if before is not None and after:
+            pairs.append((before.value, min(after, key=lambda label: label.rank).value))
     agree = sum(first == second for first, second in pairs)
     return Agreement(len(again), len(pairs), agree, _kappa(pairs))
 

@@ -20,7 +20,8 @@ from penstock.kafka.single_writer import start_writer
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
 from schemas.codec import Registry
-from scoring.training_set import LabelRow
+from scoring.label_precedence import counting
+from scoring.training_set import LabelRow, by_event
 from streams.plan.project import Project
 
 _WRITE_S = 20.0
@@ -37,7 +38,7 @@ def candidates(
         PenstockError: if the pipeline has no labels, or a topic cannot be read.
     """
     pipeline = project.pipeline
-    labelled = {one for one, rows in _labels(project, topics, registry).items() if rows[-1].value is not None}
+    labelled = {one for one, rows in _labels(project, topics, registry).items() if counting(rows) is not None}
     start = topics.starts(pipeline.predictions_topic, from_ms)
     found: dict[str, Candidate] = {}
     newest_ms = 0
@@ -105,11 +106,7 @@ def agreed(project: Project, topics: Topics, registry: Registry | None) -> Agree
     Raises:
         PenstockError: if the pipeline has no labels, or a topic cannot be read.
     """
-    known = {
-        name: [(row.known_at_ms, row.value) for row in rows]
-        for name, rows in _labels(project, topics, registry).items()
-    }
-    return agreement(asked(topics.read(project.pipeline.review_topic)), known)
+    return agreement(asked(topics.read(project.pipeline.review_topic)), _labels(project, topics, registry))
 
 
 def asked(records: Iterable[Record]) -> Iterator[Asked]:
@@ -124,10 +121,7 @@ def _labels(project: Project, topics: Topics, registry: Registry | None) -> dict
             f"pipeline {project.name} declares no labels",
             next="add labels=Labels(topic=..., contract=..., value=...) to the pipeline",
         )
-    found = defaultdict[str, list[LabelRow]](list)
-    for row in LabelReader(labels, project.schemas, registry).rows(topics.read(labels.topic)):
-        found[row.event_id].append(row)
-    return {name: sorted(rows, key=lambda row: row.rank) for name, rows in found.items()}
+    return by_event(LabelReader(labels, project.schemas, registry).rows(topics.read))
 
 
 def _of_model(records: Iterable[Record], model: str) -> Iterator[dict[str, Any]]:

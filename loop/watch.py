@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 _LEAST_NOW = 1_000
 # With fewer labels of a class since the first alarm, a training needs the events before, too.
 _ENOUGH = 500
+# Labels tell no more of an ended incident once so many of its events are mature.
+_ALL_MATURE = 0.99
 # Once other versions score so many of the latest events, the incident's version is replaced.
 _REPLACED = 0.95
 
@@ -113,7 +115,7 @@ class Watch:
             for number, (first, end) in ranges.items()
         }
         ends = {number: end for number, (_, end) in ranges.items()}
-        found = [*self._alarms, *_alarms(topics.read(topic, start=start, end=ends))]
+        found = [*self._alarms, *alarms_in(topics.read(topic, start=start, end=ends))]
         self._alarms, self._read = sorted(found, key=lambda one: (one.event_time_ms, one.id)), ends
 
 
@@ -177,9 +179,9 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
         if gathered is not None and gathered.others >= _REPLACED:
             why = f"other versions than {incident.model_version} score now"
             return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
-        if ended_ms is not None and _says_nothing(present.diagnosis):
-            why = "its alarms have ended, and nothing had changed that matters"
-            return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=why)]
+        ending = None if ended_ms is None else _nothing_follows(present.diagnosis, periods)
+        if ending is not None:
+            return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=ending)]
         if gathered is not None and periods is not None:
             proposal = proposal_for(
                 present,
@@ -200,7 +202,7 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
 
 def _diagnosed(look: _Look, incident: Incident, periods: Periods | None) -> Diagnosed | None:
     labels = look.project.pipeline.labels
-    signals, labels_topics = incident.signals, set() if labels is None else {labels.topic}
+    signals, labels_topics = incident.signals, () if labels is None else labels.topics
     # A world that has changed stays so, whatever else breaks later.
     is_known = incident.takes_all and not _is_fault(incident.diagnosis)
     if not is_known and (fault := fault_of(signals, labels_topics)) is not None:
@@ -276,9 +278,15 @@ def _warn(text: str) -> None:
     _log.warning("%s", text)
 
 
-def _says_nothing(diagnosis: Diagnosed | None) -> bool:
-    """Whether nothing is to be done about an incident whose alarms have ended, or too few events tell."""
-    return diagnosis is None or diagnosis.cause == "none"
+def _nothing_follows(diagnosis: Diagnosed | None, periods: Periods | None) -> str | None:
+    """Why nothing follows from an incident whose alarms have ended; None if something does, or may yet."""
+    if diagnosis is None:
+        return "its alarms have ended, and too few events tell of it"
+    if diagnosis.cause == "none":
+        return "its alarms have ended, and nothing had changed that matters"
+    if diagnosis.cause == "unclear" and periods is not None and periods.now.mature.mean() > _ALL_MATURE:
+        return "its alarms have ended, and the labels of its events do not say more"
+    return None
 
 
 def _is_enough(diagnosis: Diagnosed | None, now: Sample) -> bool:
@@ -294,7 +302,8 @@ def _is_news(before: Diagnosed | None, now: Diagnosed) -> bool:
     return before is None or (before.cause, before.column) != (now.cause, now.column)
 
 
-def _alarms(records: Iterable[Record]) -> Iterable[Signal]:
+def alarms_in(records: Iterable[Record]) -> Iterator[Signal]:
+    """The alarms in the records of the drift topic."""
     for alert in decoded(records, "drift_alert"):
         yield Signal(
             id=alert["alert_id"],

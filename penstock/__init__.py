@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from schemas.contract import PII_DROP as PII_DROP
     from schemas.contract import PII_HASH as PII_HASH
     from schemas.contract import Contract as Contract
+    from schemas.written import BYTES as BYTES
+    from schemas.written import DATE as DATE
+    from schemas.written import ISO8601 as ISO8601
+    from schemas.written import MICROSECONDS as MICROSECONDS
+    from schemas.written import NANOSECONDS as NANOSECONDS
+    from schemas.written import SECONDS as SECONDS
+    from schemas.written import UUID as UUID
+    from schemas.written import AsDecimal as AsDecimal
+    from schemas.written import At as At
+    from schemas.written import Otherwise as Otherwise
     from streams.definitions.aggregates import *  # noqa: F403
     from streams.definitions.cascade import Cascade as Cascade
     from streams.definitions.columns import Derived as Derived
     from streams.definitions.columns import PythonColumn as PythonColumn
     from streams.definitions.labels import Labels as Labels
+    from streams.definitions.labels import LabelSource as LabelSource
     from streams.definitions.monitors import DataQuality as DataQuality
     from streams.definitions.monitors import Monitors as Monitors
     from streams.definitions.pipeline import Model as Model
@@ -38,8 +49,14 @@ else:
     _AGGREGATES = "streams.definitions.aggregates"
     _MODULES = {
         **dict.fromkeys(["ENTITY", "EVENT_ID", "EVENT_TIME", "PII_DROP", "PII_HASH", "Contract"], "schemas.contract"),
+        **dict.fromkeys(
+            ["BYTES", "DATE", "ISO8601", "MICROSECONDS", "NANOSECONDS", "SECONDS", "UUID"], "schemas.written"
+        ),
+        **dict.fromkeys(["AsDecimal", "At", "Otherwise"], "schemas.written"),
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
         "Cascade": "streams.definitions.cascade",
+        "Monitors": "streams.definitions.monitors",
+        **dict.fromkeys(["Labels", "LabelSource"], "streams.definitions.labels"),
         **dict.fromkeys(["DataQuality", "Monitors"], "streams.definitions.monitors"),
         "Labels": "streams.definitions.labels",
         **dict.fromkeys(["Model", "Pipeline"], "streams.definitions.pipeline"),

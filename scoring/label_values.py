@@ -10,7 +10,7 @@ from schemas.codec import Decoder, Registry, Rejection, decode_label
 from schemas.committed import writer_schemas
 from schemas.contract import Role, field_with_role
 from scoring.training_set import Truth
-from streams.definitions.labels import Labels, Task
+from streams.definitions.labels import Labels, LabelSource, Task
 
 
 class Known(NamedTuple):
@@ -29,19 +29,20 @@ class Unusable(NamedTuple):
 
 
 class LabelDecoder:
-    """Decodes labels.
+    """Decodes the labels of a source.
 
     Args:
-        labels: Their declaration.
+        source: The source.
+        task: What its values are.
         schemas: The folder of the committed schemas.
         registry: Finds the schemas of Confluent-framed labels; without one such labels are unusable.
     """
 
-    def __init__(self, labels: Labels, schemas: Path, registry: Registry | None = None) -> None:
-        self._labels, self._registry = labels, registry
-        self._writers = Decoder(*writer_schemas(labels.contract, schemas))
-        event_id = field_with_role(labels.contract, Role.EVENT_ID)
-        known_at = field_with_role(labels.contract, Role.EVENT_TIME)
+    def __init__(self, source: LabelSource, task: Task, schemas: Path, registry: Registry | None = None) -> None:
+        self._source, self._task, self._registry = source, task, registry
+        self._writers = Decoder(*writer_schemas(source.contract, schemas))
+        event_id = field_with_role(source.contract, Role.EVENT_ID)
+        known_at = field_with_role(source.contract, Role.EVENT_TIME)
         assert event_id is not None, "Labels has checked it"
         assert known_at is not None, "contracts have one"
         self._event_id, self._known_at = event_id, known_at
@@ -52,13 +53,18 @@ class LabelDecoder:
         Raises:
             PenstockError: if the registry cannot be reached.
         """
-        label = decode_label(value, self._labels.contract, self._writers, self._registry)
+        label = decode_label(value, self._source.contract, self._writers, self._registry)
         if isinstance(label, Rejection):
             return Unusable(label.message, is_value=False)
-        truth, fault = truth_of(getattr(label, self._labels.value), self._labels.task)
+        truth, fault = truth_of(getattr(label, self._source.value), self._task)
         if fault:
-            return Unusable(f"{self._labels.value} {fault}", is_value=True)
+            return Unusable(f"{self._source.value} {fault}", is_value=True)
         return Known(getattr(label, self._event_id), getattr(label, self._known_at), truth)
+
+
+def decoders_of(labels: Labels, schemas: Path, registry: Registry | None = None) -> dict[str, LabelDecoder]:
+    """A decoder for each topic of labels, in the order of the sources; the arguments are those of the class."""
+    return {source.topic: LabelDecoder(source, labels.task, schemas, registry) for source in labels.sources}
 
 
 def truth_of(value: Any, task: Task) -> tuple[Truth | None, str | None]:

@@ -17,6 +17,7 @@ from schemas.contract import contract_fields
 from scoring.recipe import Recipe
 from scoring.training_set import TrainingSet
 from streams.definitions.function_source import function_digest
+from streams.definitions.labels import Labels, LabelSource
 from streams.plan.project import Project
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -71,17 +72,24 @@ def definition_of(project: Project) -> dict[str, str]:
         },
         "labels": labels
         and {
-            **labels.model_dump(mode="json", exclude={"contract"}, exclude_defaults=True),
-            "contract": labels.contract.contract_name,
-            "fields": [
-                field.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
-                for field in contract_fields(labels.contract)
-            ],
+            **_label_source(labels),
+            **({"otherwise": [_label_source(source) for source in labels.otherwise]} if labels.otherwise else {}),
         },
         "defaults": pipeline.model.defaults,
         "monitors": monitors and monitors.model_dump(mode="json", exclude_defaults=True),
     }
     return {name: _hash(json.dumps(part, sort_keys=True).encode())[:16] for name, part in parts.items()}
+
+
+def _label_source(labels: Labels | LabelSource) -> dict[str, Any]:
+    return {
+        **labels.model_dump(mode="json", exclude={"contract", "otherwise"}, exclude_defaults=True),
+        "contract": labels.contract.contract_name,
+        "fields": [
+            field.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
+            for field in contract_fields(labels.contract)
+        ],
+    }
 
 
 def source_hash(function: Callable[..., Any]) -> str:

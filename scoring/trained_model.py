@@ -127,7 +127,8 @@ class ModelManifest(Manifest):
     read, by partition; manifests of earlier builds lack both. ``classes`` are those of a model of several, sorted, of
     which ``positive`` is the one whose probability is the score; ``positives`` is 0 for a regression.
     ``with_defaults`` says whether inputs of other pipelines were their defaults in training. ``horizon_ms`` and
-    ``absent`` are those of the labels, as they were declared then.
+    ``absent`` are those of the labels, as they were declared then. ``label_sources`` says how many labels of the set
+    were of each topic, if there were several sources.
     """
 
     kind: Literal["trained"] = "trained"
@@ -149,6 +150,7 @@ class ModelManifest(Manifest):
     with_defaults: bool = False
     horizon_ms: int | None = None
     absent: Absent | None = None
+    label_sources: Mapping[str, int] = {}
 
     @property
     def trained_to_ms(self) -> int | None:

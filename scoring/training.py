@@ -266,6 +266,7 @@ def describe(
         with_defaults=training_set.with_defaults,
         horizon_ms=training_set.maturity.horizon_ms,
         absent=training_set.maturity.absent,
+        label_sources=training_set.label_sources,
         importance=importance,
         libraries={"python": platform.python_version()} | {name: library_version(name) for name in libraries},
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.label_maturity import ANY_AGE, Maturity, reached
+from scoring.label_precedence import counting
 from scoring.recipe import DataRecipe
 from streams.definitions.labels import Task
 from streams.definitions.other_inputs import view_of
@@ -52,7 +54,7 @@ class LabelRow:
     """One label of an event, known since ``known_at_ms``; a value of None retracts earlier labels.
 
     ``position`` decides between labels of the same time: the greatest wins. ``received_ms`` is when Kafka received it,
-    None if that is not known.
+    None if that is not known. ``source`` is the place of its source in ``Labels.sources``.
     """
 
     event_id: str
@@ -60,10 +62,11 @@ class LabelRow:
     position: tuple[int, ...]
     value: Truth | None
     received_ms: int | None = None
+    source: int = 0
 
     @property
     def rank(self) -> tuple[int, tuple[int, ...]]:
-        """Of several labels of one event, the one with the greatest rank counts."""
+        """Of several labels of one event and source, the one with the greatest rank counts."""
         return self.known_at_ms, self.position
 
 
@@ -107,6 +110,7 @@ class TrainingSet:
     ``values_refused`` counts those of the refused labels whose value is none of the task.
     ``recipe`` says where it comes from; None if it was not read by :mod:`backfill.training_parquet`.
     ``maturity`` says when labels were taken for final; with a horizon, ``until_ms`` is at most what labels had reached.
+    ``label_sources`` says how many labels of the set are of each topic; empty if all are of one.
     """
 
     inputs: tuple[str, ...]
@@ -129,6 +133,7 @@ class TrainingSet:
     values_refused: int = 0
     recipe: DataRecipe | None = None
     maturity: Maturity = ANY_AGE
+    label_sources: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -177,10 +182,12 @@ def join(
     positive: str | None = None,
     categories: tuple[str, ...] = (),
     maturity: Maturity = ANY_AGE,
+    sources: Sequence[str] = (),
 ) -> TrainingSet:
     """Join vectors to labels by event id, as known at ``until_ms`` (event time; None for no limit).
 
-    The label of an event is the latest one known by then. A vector is used if neither its event nor anything that it
+    The label of an event is the latest one known by then, of the first source that has one; ``sources`` are the topics
+    of several, which are counted. A vector is used if neither its event nor anything that it
     depends on is later. Of several events with one id, the first is used. The result does not depend on the order of
     the rows.
 
@@ -209,8 +216,10 @@ def join(
     in_time = [row for row in served.values() if max(row.event_time_ms, row.known_at_ms) <= bound]
     horizon = maturity.horizon_ms
     mature = in_time if horizon is None else [row for row in in_time if row.event_time_ms + horizon <= bound]
-    found = [(row, label_of(known.get(row.event_id, ()), row.event_time_ms, horizon)) for row in mature]
-    labelled = sum(value is not None for _, value in found)
+    counted = [label_in_time(known.get(row.event_id, ()), row.event_time_ms, horizon) for row in mature]
+    of_sources = Counter(label.source for label in counted if label is not None)
+    labelled = of_sources.total()
+    found = [(row, None if label is None else label.value) for row, label in zip(mature, counted, strict=True)]
     maturity.require_labelled(labelled, len(mature), until_ms)
     if maturity.absent == "negative":
         found = [(row, False if value is None else value) for row, value in found]
@@ -239,7 +248,8 @@ def join(
         task=task,
         positive=positive,
     )
-    return replace(training_set, categories=categories, maturity=maturity)
+    label_sources = {topic: of_sources[source] for source, topic in enumerate(sources)} if len(sources) > 1 else {}
+    return replace(training_set, categories=categories, maturity=maturity, label_sources=label_sources)
 
 
 def view_versions(plan: PipelinePlan, inputs: Iterable[str], others: Iterable[OtherView] = ()) -> dict[str, str]:
@@ -257,10 +267,15 @@ def by_event(labels: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
     return found
 
 
+def label_in_time(labels: Sequence[LabelRow], event_time_ms: int, horizon: int | None) -> LabelRow | None:
+    """The label of an event that counts, of those that came within the horizon; None if there is none."""
+    return counting(label for label in labels if horizon is None or label.known_at_ms <= event_time_ms + horizon)
+
+
 def label_of(labels: Sequence[LabelRow], event_time_ms: int, horizon: int | None) -> Truth | None:
-    """The latest of an event's labels that came within the horizon; None if none did, or it retracts the others."""
-    counted = [label for label in labels if horizon is None or label.known_at_ms <= event_time_ms + horizon]
-    return max(counted, key=lambda label: label.rank).value if counted else None
+    """What that label says; None if there is none."""
+    found = label_in_time(labels, event_time_ms, horizon)
+    return None if found is None else found.value
 
 
 def _late(known: Mapping[str, Sequence[LabelRow]], row: FeatureRow, horizon: int | None) -> int:

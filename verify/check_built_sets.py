@@ -7,6 +7,7 @@ manifest says were read; a set of records that Kafka no longer keeps cannot be c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,6 +31,7 @@ from verify.run_data import BackfillData, BuiltSet, RunData
 from verify.training_sets import LabelledVectors
 
 _SPLITS = ("train", "validation", "test")
+_SOURCE = "label_source"
 _OWN = ("event_id", "event_time", "known_at", "label", "label_known_at", "p_observed", "split")
 
 
@@ -66,10 +68,11 @@ class _Row(NamedTuple):
     label: Label
     label_known_at: int | None
     p_observed: float | None
+    source: str | None
 
 
 def check_built_sets(
-    project: Project, run: RunData, read_labels: Callable[[Sequence[Record]], LabelHistory]
+    project: Project, run: RunData, read_labels: Callable[[Sequence[Sequence[Record]]], LabelHistory]
 ) -> BuiltSetFindings:
     """Compare every row of the run's training sets with those of a second build.
 
@@ -94,7 +97,7 @@ def check_built_sets(
 
 
 def _wrong(
-    project: Project, run: RunData, built: BuiltSet, read_labels: Callable[[Sequence[Record]], LabelHistory]
+    project: Project, run: RunData, built: BuiltSet, read_labels: Callable[[Sequence[Sequence[Record]]], LabelHistory]
 ) -> list[str]:
     labels, model, manifest = project.pipeline.labels, project.pipeline.model, built.manifest
     if labels is None or manifest["labels"] != _rule_of(labels):
@@ -106,7 +109,7 @@ def _wrong(
     if inputs != model.inputs or manifest["views"] != versions:
         raise _Uncheckable("the model's inputs or their views were others when it was built")
     request, offsets = manifest["request"], manifest["offsets"]
-    known = read_labels(_within(run.labels, offsets, labels.topic))
+    known = read_labels([_within(of, offsets, topic) for topic, of in zip(labels.topics, run.labels, strict=True)])
     needs_predictions = request["features"] == "served" or labels.hidden_by is not None
     topic = project.pipeline.predictions_topic
     predictions = _within(run.predictions, offsets, topic) if needs_predictions else []
@@ -122,10 +125,14 @@ def _wrong(
     wrong = [] if manifest["until_ms"] == until_ms else [f"it is of what was known at {manifest['until_ms']}"]
     rows = _rows(events, known, labels, model, decisions, (request["from_ms"], request["to_ms"]), until_ms)
     splits = _splits([row.event.time for row in rows], request, labels.horizon)
-    wrong += _differences(built.rows, rows, splits, inputs)
+    wrong += _differences(built.rows, rows, splits, inputs, with_source=len(labels.topics) > 1)
     positive = None if labels.positive is None else str(labels.positive)
     if manifest["data_hash"] != _vectors(rows, inputs, versions).data_hash(labels.task, positive):
         wrong.append("its manifest has another hash than what it must have")
+    counted = Counter(row.source for row in rows)
+    said = {topic: of["rows"] for topic, of in manifest.get("label_sources", {}).items()}
+    if said != ({topic: counted[topic] for topic in labels.topics} if labels.otherwise else {}):
+        wrong.append("its manifest counts other labels of its sources")
     if manifest["rows"] != len(rows) or sum(part["rows"] for part in manifest["parts"]) != len(rows):
         wrong.append(f"its manifest counts other rows than {len(rows)}")
     return wrong
@@ -133,6 +140,7 @@ def _wrong(
 
 def _rule_of(labels: Labels) -> dict[str, Any]:
     """The declaration as manifests have it."""
+    others = [{"topic": one.topic, "value": one.value} for one in labels.otherwise]
     return {
         "topic": labels.topic,
         "value": labels.value,
@@ -141,6 +149,7 @@ def _rule_of(labels: Labels) -> dict[str, Any]:
         "horizon_ms": labels.horizon,
         "absent": labels.absent,
         "hidden_by": labels.hidden_by,
+        **({"otherwise": others} if others else {}),
     }
 
 
@@ -194,13 +203,12 @@ def _rows(
         final = until if labels.horizon is None else event.time + labels.horizon
         if not times[0] <= event.time < times[1] or max(event.time, event.known_at, final) > until:
             continue
-        rank, label = known.last(event.id, final) or ((0,), None)
-        known_at = None if label is None else rank[0]
-        if label is None and labels.absent == "negative":
-            label = 0
-        if label is not None:
-            observed = _observed(model, labels.hidden_by, decisions.get(event.position))
-            rows.append(_Row(event, label, known_at, observed))
+        found = known.last(event.id, final)
+        if found is None and labels.absent != "negative":
+            continue
+        label, known_at, source = (0, None, None) if found is None else found
+        observed = _observed(model, labels.hidden_by, decisions.get(event.position))
+        rows.append(_Row(event, label, known_at, observed, None if source is None else labels.topics[source]))
     return sorted(rows, key=lambda row: (row.event.time, row.event.id))
 
 
@@ -235,18 +243,22 @@ def _splits(times: Sequence[int], request: Mapping[str, Any], horizon: int | Non
     return [part_of(time) for time in times]
 
 
-def _differences(found: pa.Table, rows: Sequence[_Row], splits: Sequence[str], inputs: Sequence[str]) -> list[str]:
+def _differences(
+    found: pa.Table, rows: Sequence[_Row], splits: Sequence[str], inputs: Sequence[str], *, with_source: bool
+) -> list[str]:
     """Each row that is not what it must be, bit for bit."""
-    if found.column_names != [*_OWN, *inputs]:
+    columns = (*_OWN, _SOURCE) if with_source else _OWN
+    if found.column_names != [*columns, *inputs]:
         return [f"its columns are {', '.join(found.column_names)}"]
     wrong = [] if found.num_rows == len(rows) else [f"it has {found.num_rows} rows in the place of {len(rows)}"]
-    own = zip(*(values_of(found[name]) for name in _OWN), strict=True)
+    own = zip(*(values_of(found[name]) for name in columns), strict=True)
     vectors = _matrix(found, inputs)
     for number, (got, row) in enumerate(zip(own, rows, strict=False)):
         event = row.event
         times = event.time, event.known_at
-        wanted = event.id, *times, row.label, row.label_known_at, row.p_observed, splits[number]
-        names = [name for name, one, other in zip(_OWN, got, wanted, strict=True) if one != other]
+        wanted = [event.id, *times, row.label, row.label_known_at, row.p_observed, splits[number]]
+        wanted += [row.source] if with_source else []
+        names = [name for name, one, other in zip(columns, got, wanted, strict=True) if one != other]
         names += [
             n for n, one, other in zip(inputs, vectors[number], event.vector, strict=True) if not _same(one, other)
         ]

@@ -28,7 +28,7 @@ from verify.findings import Findings
 from verify.hosted import Scorer
 from verify.labels import LabelHistory
 from verify.run_data import BackfillData
-from verify.training_sets import LabelledVectors, Rule, has_columns, labelled_vectors, oldest_first
+from verify.training_sets import LabelledVectors, Rule, has_columns, labelled_vectors, oldest
 
 Numbers = npt.NDArray[np.float64]
 
@@ -56,8 +56,8 @@ def check_gates(
     pipeline: Pipeline,
     models: Path,
     backfills: Sequence[BackfillData],
-    labels: Sequence[Record],
-    read_labels: Callable[[Sequence[Record]], LabelHistory],
+    labels: Sequence[Sequence[Record]],
+    read_labels: Callable[[Sequence[Sequence[Record]]], LabelHistory],
     scorer_of: Callable[[str, str], Scorer],
 ) -> GateFindings:
     """Check all reports of a pipeline's models, and their histories.
@@ -67,16 +67,15 @@ def check_gates(
         pipeline: The pipeline.
         models: The model repository.
         backfills: The backfills, of which some reports may be.
-        labels: The labels topic. The oldest records are those that a report read.
+        labels: The topics of labels. The oldest records are those that a report read.
         read_labels: Gives the labels of each event from some of these records.
         scorer_of: From a model's name and version to its scores. It may raise anything.
     """
     findings = GateFindings()
-    by_age = oldest_first(labels)
 
     @lru_cache(maxsize=1)  # a version is often judged twice in a row on the same labels, by check and by promote
     def labelled(count: int | None, inputs: Sequence[str], categories: Sequence[str]) -> Sequence[LabelledVectors]:
-        known = read_labels(by_age[:count])
+        known = read_labels(oldest(labels, count))
         fitting = [one for one in backfills if has_columns(plan, one, inputs)]
         rule = _rule_of(pipeline.labels, known)
         return [labelled_vectors(plan, one, inputs, categories, known, rule) for one in fitting]

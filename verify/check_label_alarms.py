@@ -64,7 +64,8 @@ class LabelAlarms:
 def check_label_alarms(pipeline: Pipeline, of: LabelAlarms, findings: Findings) -> None:
     """Compare the published alarms, and the saved state, with those that the records give."""
     published = _read(of.alerts)
-    if pipeline.monitors is None:
+    if pipeline.monitors is None or not pipeline.monitors.labels:
+        of.unchecked += ["alarms on labels: the definition does not watch labels any more"] if published else []
         return
     fingerprint, state = str(of.note["fingerprint"]), of.note.get("watch", {})
     current = [alert for alert in published if alert["alert_id"].endswith(f":{fingerprint}")]

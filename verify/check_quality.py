@@ -50,7 +50,7 @@ class QualityFindings(Findings):
 
 
 def check_quality(
-    project: Project, run: RunData, read_labels: Callable[[Sequence[Record]], LabelHistory]
+    project: Project, run: RunData, read_labels: Callable[[Sequence[Sequence[Record]]], LabelHistory]
 ) -> QualityFindings:
     """Check the topic of histograms against the predictions and labels before the offsets that it names.
 
@@ -75,11 +75,11 @@ def check_quality(
     if horizon != pipeline.labels.horizon or not _are_edges(edges, pipeline.model.threshold):
         findings.unchecked.append("histograms of quality: they are of another definition")
         return findings
-    (predictions, shadows, known), missing = _before(
+    (predictions, shadows, *known), missing = _before(
         ends,
         (pipeline.predictions_topic, run.predictions),
         (pipeline.shadow_topic, run.shadows),
-        (pipeline.labels.topic, run.labels),
+        *zip(pipeline.labels.topics, run.labels, strict=True),
     )
     if missing:
         findings.unchecked.append(
@@ -206,7 +206,7 @@ class _Counter:
             is_hidden = self._stratum(served[event_id]) == "hidden"
             if not positive and self._declared.absent == "negative" and not is_hidden:
                 return True
-            known = {self._is_positive(label) for _, label in self._labels.of.get(event_id, ()) if label is not None}
+            known = {self._is_positive(label) for _, label in self._labels.all(event_id) if label is not None}
             return positive in known
 
         return found, served, could_be
@@ -278,7 +278,10 @@ def _too_late(predictions: Iterable[Published], labels: LabelHistory, declared: 
     times = {record.value["event_id"]: record.value["event_time"] for record in predictions}
     # When Kafka received each label, with what it says of the time that labels have reached.
     received = sorted(
-        (rank[1], min(rank[0], rank[1]) if rank[1] >= 0 else rank[0]) for of in labels.of.values() for rank, _ in of
+        (rank[1], min(rank[0], rank[1]) if rank[1] >= 0 else rank[0])
+        for of in (labels, *labels.otherwise)
+        for ranks in of.of.values()
+        for rank, _ in ranks
     )
     reached_before: dict[int, int] = {}
     reached = -(2**63)
@@ -287,10 +290,9 @@ def _too_late(predictions: Iterable[Published], labels: LabelHistory, declared: 
         reached = max(reached, time)
     newest = max(times.values(), default=0)
     return sum(
-        rank[0] <= times[event_id] + horizon and min(reached_before[rank[1]], newest) >= times[event_id] + 2 * horizon
-        for event_id, of in labels.of.items()
-        if event_id in times
-        for rank, _ in of
+        rank[0] <= time + horizon and min(reached_before[rank[1]], newest) >= time + 2 * horizon
+        for event_id, time in times.items()
+        for rank, _ in labels.all(event_id)
     )
 
 

@@ -158,7 +158,7 @@ def judge(
     ]
     labels = pipeline.labels
 
-    def read_labels(records: Sequence[Record]) -> LabelHistory:
+    def read_labels(records: Sequence[Sequence[Record]]) -> LabelHistory:
         return LabelHistory({}) if labels is None else label_history(labels, records, project.schemas, registry)
 
     trained = TrainingFindings()
@@ -408,7 +408,7 @@ def _loop_quality(
     run: RunData,
     measured: Measured | None,
     loop: LoopFindings,
-    read_labels: Callable[[Sequence[Record]], LabelHistory],
+    read_labels: Callable[[Sequence[Sequence[Record]]], LabelHistory],
 ) -> dict[Stage, Area] | None:
     """The areas before drift, in it, and after retraining; None if no drift was injected, or nothing was retrained."""
     labels = project.pipeline.labels

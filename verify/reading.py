@@ -100,7 +100,7 @@ def read_run(
             rollout_log=records_if_any(pipeline.rollout_log_topic),
             alerts=records(pipeline.drift_topic) if has_monitors else (),
             states=records(pipeline.drift_state_topic) if has_monitors else (),
-            labels=() if labels is None else records(labels.topic),
+            labels=() if labels is None else [records(topic) for topic in labels.topics],
             quality=() if labels is None else records_if_any(pipeline.quality_topic),
             incidents=records_if_any(pipeline.incidents_topic) if has_monitors else (),
             redis=vectors,

@@ -82,7 +82,7 @@ class RunData:
         rollout_log: The log of all changes of the policy.
         alerts: The drift topic.
         states: The topic of the drift app's states.
-        labels: The labels topic.
+        labels: The topics of labels, in the order of the definition.
         quality: The topic of histograms of quality.
         incidents: The log of incidents.
         redis: Every key of the pipeline's vectors, with its value.
@@ -109,7 +109,7 @@ class RunData:
     rollout_log: Sequence[Record] = ()
     alerts: Sequence[Record] = ()
     states: Sequence[Record] = ()
-    labels: Sequence[Record] = ()
+    labels: Sequence[Sequence[Record]] = ()
     quality: Sequence[Record] = ()
     incidents: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)

@@ -62,9 +62,14 @@ def has_columns(plan: PipelinePlan, backfill: BackfillData, inputs: Sequence[str
     return _columns_of(plan, inputs) <= {*backfill.rows.column_names}
 
 
-def oldest_first(labels: Sequence[Record]) -> list[Record]:
-    """The records by the time at which Kafka received them: what had been read at some time comes first."""
-    return sorted(labels, key=lambda record: (record.timestamp, record.partition, record.offset))
+def oldest(labels: Sequence[Sequence[Record]], number: int | None) -> list[list[Record]]:
+    """Of each source the records that are among the oldest of all, by the time at which Kafka received them.
+
+    What had been read at some time is among these. None takes all.
+    """
+    places = [(one.timestamp, source, one.partition, one.offset, one) for source, of in enumerate(labels) for one in of]
+    by_age = sorted(places, key=lambda place: place[:4])[:number]
+    return [[one for *_, source, _, _, one in by_age if source == of] for of in range(len(labels))]
 
 
 @dataclass(frozen=True)

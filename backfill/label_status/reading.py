@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -53,19 +53,21 @@ class EventColumns(NamedTuple):
 
 
 class LabelColumns(NamedTuple):
-    """Labels, in any order.
+    """Labels of a source, in any order.
 
     Args:
         rows: See :data:`scoring.rollout.label_table.ROW`; of several classes, values are places in ``classes``.
-        classes: The names of classes, of several.
+        classes: The names of classes, of several; the same ones for all sources.
         reached_ms: The latest time that labels have reached; None without any.
         refused: How many records are no label.
+        topic: Where they are from.
     """
 
     rows: NDArray[Any]
     classes: tuple[str, ...]
     reached_ms: int | None
     refused: int = 0
+    topic: str = ""
 
 
 def read_predictions(records: Iterable[Record], hidden_by: str | None) -> EventColumns:
@@ -116,22 +118,28 @@ def read_features(project: Project, records: Iterable[Record]) -> EventColumns:
 
 
 def read_labels(
-    labels: Labels, project: Project, records: Iterable[Record], registry: Registry | None = None
-) -> LabelColumns:
-    """The labels of a topic; those that cannot be read are logged and counted.
+    labels: Labels, project: Project, read: Callable[[str], Iterable[Record]], registry: Registry | None = None
+) -> list[LabelColumns]:
+    """The labels of each source, in their order; those that cannot be read are logged and counted.
 
     Raises:
         PenstockError: if the schema registry cannot be reached.
     """
     reader = LabelReader(labels, project.schemas, registry)
     classes: dict[str, int] = {}
-    found, newest = [np.empty(0, ROW)], None
-    for batch in _batches(reader.rows(records)):
-        found.append(_label_rows(batch, classes if labels.task == "multiclass" else None))
-        latest = reached((row.known_at_ms, row.received_ms) for row in batch)
-        assert latest is not None
-        newest = latest if newest is None else max(latest, newest)
-    return LabelColumns(np.concatenate(found), tuple(classes), newest, reader.refused.count)
+    found = [[np.empty(0, ROW)] for _ in labels.topics]
+    newest = dict[int, int]()
+    for rows in _batches(reader.rows(read)):
+        for source, of_source in groupby(rows, lambda row: row.source):
+            batch = list(of_source)
+            found[source].append(_label_rows(batch, classes if labels.task == "multiclass" else None))
+            latest = reached((row.known_at_ms, row.received_ms) for row in batch)
+            assert latest is not None
+            newest[source] = max(latest, newest.get(source, latest))
+    return [
+        LabelColumns(np.concatenate(found[source]), tuple(classes), newest.get(source), refused.count, topic)
+        for source, (topic, refused) in enumerate(reader.refused.items())
+    ]
 
 
 def _label_rows(batch: list[LabelRow], classes: dict[str, int] | None) -> NDArray[Any]:

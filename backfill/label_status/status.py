@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backfill.label_status.reading import EventColumns, LabelColumns
 from backfill.label_status.shares import Share, Verdict, difference, verdict
+from backfill.label_status.sources import SourceCounts, first_known, source_counts
 from scoring.label_maturity import Maturity
 from streams.definitions.labels import Task
 
@@ -55,9 +56,9 @@ class LabelCounts:
         read: All labels that could be read, of whatever event.
         refused: Records that are no label.
         without_event: Labels of an event that is not among the events that were read, in whatever range.
-        corrections: Labels with another value than the one before.
+        corrections: Labels with another value than the one of their source before.
         withdrawals: Labels without a value.
-        repeats: Labels with the value of the one before.
+        repeats: Labels with the value of the one of their source before.
         late: Labels that came after the horizon, and do not count.
         early: Labels that were known before their event.
     """
@@ -120,6 +121,7 @@ class LabelStatus:
         old: How many events are that old.
         arrival: The curve.
         changes: The last period beside the one before.
+        sources: What has come of each source, in their order.
     """
 
     reached_ms: int | None
@@ -131,6 +133,7 @@ class LabelStatus:
     old: int
     arrival: tuple[Arrival, ...]
     changes: tuple[Change, ...]
+    sources: tuple[SourceCounts, ...]
 
     @property
     def is_changed(self) -> bool:
@@ -154,20 +157,29 @@ class Declared(NamedTuple):
 
 def label_status(
     events: EventColumns,
-    labels: LabelColumns,
+    labels: Sequence[LabelColumns],
     declared: Declared,
     range_ms: tuple[int, int],
     period_ms: int,
 ) -> LabelStatus:
     """The status of the events of a range of event time, from its begin until before its end.
 
-    An event's label is the last one that was known when it was as old as the horizon, or without one the last of all.
+    An event's label is the last one that was known when it was as old as the horizon, or without one the last of all;
+    of several sources, that of the first which has one.
+
+    Args:
+        events: The events.
+        labels: The labels of each source, in their order.
+        declared: What labels are.
+        range_ms: The range.
+        period_ms: The length of the periods that are compared.
     """
     in_range = (events.times >= range_ms[0]) & (events.times < range_ms[1])
-    horizon = declared.maturity.horizon_ms
-    joined = _Joined.of(events, labels.rows, horizon)
-    chosen = _Events(events.times, joined.first_age, joined.final, joined.was_said, events.is_hidden).only(in_range)
-    old_ms, clock = _old(chosen.first_age, horizon), labels.reached_ms
+    horizon, classes = declared.maturity.horizon_ms, labels[0].classes
+    joined = [_Joined.of(events, one.rows, horizon) for one in labels]
+    chosen = _events(events, joined).only(in_range)
+    old_ms = _old(chosen.first_age, horizon)
+    clock = max((one.reached_ms for one in labels if one.reached_ms is not None), default=None)
     is_old = np.zeros(len(chosen.times), np.bool_)
     if clock is not None and old_ms is not None:
         is_old = chosen.times <= clock - old_ms
@@ -177,11 +189,12 @@ def label_status(
         newest_event_ms=int(chosen.times.max()) if len(chosen.times) else None,
         events=_event_counts(chosen, is_final),
         labels=_label_counts(joined, labels, in_range, horizon),
-        classes=_by_class(chosen.final[is_final], declared.task, labels.classes),
+        classes=_by_class(chosen.final[is_final], declared.task, classes),
         old_ms=old_ms,
         old=int(is_old.sum()),
-        arrival=_arrival(chosen.only(is_old), old_ms, declared.task, labels.classes),
-        changes=_changes(chosen, clock, old_ms, period_ms, _is_positive(chosen.final, declared, labels.classes)),
+        arrival=_arrival(chosen.only(is_old), old_ms, declared.task, classes),
+        changes=_changes(chosen, clock, old_ms, period_ms, _is_positive(chosen.final, declared, classes)),
+        sources=source_counts([one.final[in_range][is_final] for one in joined], labels),
     )
 
 
@@ -213,7 +226,7 @@ class _Events(NamedTuple):
 
 
 class _Joined(NamedTuple):
-    """Labels joined to events.
+    """Labels of a source joined to events.
 
     ``rows`` are those of an event, by event and rank, ``event`` its place, ``age`` how old it was; ``without`` counts
     the others. ``first_age``, ``final`` and ``was_said`` are as in :class:`_Events`, for all events.
@@ -247,6 +260,13 @@ class _Joined(NamedTuple):
         return cls(rows, event, age, without, first_age, final, was_said)
 
 
+def _events(events: EventColumns, joined: Sequence[_Joined]) -> _Events:
+    """The events with the labels of all sources."""
+    first_age = np.min([one.first_age for one in joined], axis=0)
+    was_said = np.any([one.was_said for one in joined], axis=0)
+    return _Events(events.times, first_age, first_known([one.final for one in joined]), was_said, events.is_hidden)
+
+
 def _old(first_age: NDArray[np.int64], horizon: int | None) -> int | None:
     if horizon is not None:
         return horizon
@@ -267,8 +287,13 @@ def _event_counts(chosen: _Events, is_final: NDArray[np.bool_]) -> EventCounts:
 
 
 def _label_counts(
-    joined: _Joined, labels: LabelColumns, in_range: NDArray[np.bool_], horizon: int | None
+    joined: Sequence[_Joined], labels: Sequence[LabelColumns], in_range: NDArray[np.bool_], horizon: int | None
 ) -> LabelCounts:
+    of_sources = [_counts_of(*one, in_range, horizon) for one in zip(joined, labels, strict=True)]
+    return LabelCounts(*(sum(counts) for counts in zip(*map(astuple, of_sources), strict=True)))
+
+
+def _counts_of(joined: _Joined, labels: LabelColumns, in_range: NDArray[np.bool_], horizon: int | None) -> LabelCounts:
     chosen = in_range[joined.event]
     value, event = joined.rows["value"], joined.event
     follows = np.zeros(len(value), np.bool_)

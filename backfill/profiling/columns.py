@@ -21,7 +21,7 @@ Kind = Literal["number", "boolean", "text", "category", "list"]
 
 # What the tables of backfills and training sets have beside features.
 _ROW = frozenset({"event_id", "event_time", "source.partition", "source.offset", "source.timestamp"})
-_LABEL = frozenset({"known_at", "label", "label_known_at", "p_observed", "split"})
+_LABEL = frozenset({"known_at", "label", "label_known_at", "label_source", "p_observed", "split"})
 _OF_A_VIEW = ("entity", "as_of", "late", "seq")
 
 

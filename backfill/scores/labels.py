@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,8 @@ _AT_ONCE = 10_000
 class Truths:
     """Says of events whether they are positive in truth, by the rule that training sets obey.
 
-    Of several labels of an event, the one that became known last counts; one that was taken back says nothing. With a
+    Of several labels of an event and source, the one that became known last counts; one that was taken back says
+    nothing. Of several sources, the first that says something counts. With a
     horizon, an event counts once it is that old, and its label if it came by then. The value of a regression is
     positive from the model's threshold on.
 
@@ -41,14 +42,16 @@ class Truths:
     reached_ms: int | None
 
     @classmethod
-    def of(cls, project: Project, records: Iterable[Record], registry: Registry | None, folder: Path) -> Self:
-        """By the labels topic of a pipeline that has labels; ``registry`` finds the schemas of framed ones.
+    def of(
+        cls, project: Project, read: Callable[[str], Iterable[Record]], registry: Registry | None, folder: Path
+    ) -> Self:
+        """By the labels of a pipeline that has some; ``registry`` finds the schemas of framed ones.
 
-        ``folder`` has room for labels that do not fit into memory.
+        ``read`` gives the records of a topic. ``folder`` has room for labels that do not fit into memory.
         """
         labels = project.pipeline.labels
         assert labels is not None, "the caller has checked it"
-        rows = LabelReader(labels, project.schemas, registry).rows(records)
+        rows = LabelReader(labels, project.schemas, registry).rows(read)
         known = Spilled[str](folder)
         newest = reached(_kept(rows, known))
         return cls(labels, project.pipeline.model.threshold, known, newest)
@@ -81,13 +84,13 @@ def _kept(rows: Iterable[LabelRow], known: Spilled[str]) -> Iterator[tuple[int, 
     """Keep labels, some at a time; yields of each when it became known, and when it was received."""
     left = iter(rows)
     while some := list(islice(left, _AT_ONCE)):
-        known.add((row.event_id, (row.known_at_ms, row.position, row.value)) for row in some)
+        known.add((row.event_id, (row.known_at_ms, row.position, row.value, row.source)) for row in some)
         yield from ((row.known_at_ms, row.received_ms) for row in some)
 
 
 def _row(kept: Sequence[Any]) -> LabelRow:
-    known_at_ms, position, value = kept
-    return LabelRow("", known_at_ms, tuple(position), value)
+    known_at_ms, position, value, source = kept
+    return LabelRow("", known_at_ms, tuple(position), value, source=source)
 
 
 def _is_positive(value: Truth, labels: Labels, threshold: float) -> bool:

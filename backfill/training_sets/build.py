@@ -7,7 +7,7 @@ killed build leaves none, and the next one begins anew and makes the same bytes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,14 +29,16 @@ from backfill.training_sets.leaks import SKIPPED, check_leaks
 from backfill.training_sets.manifest import (
     FILE_NAME,
     LabelRule,
+    OtherLabels,
     Probe,
     Request,
     SetCounts,
+    SourceCounts,
     TrainingSetManifest,
     load_set_manifest,
 )
 from backfill.training_sets.parts import data_hash, set_schema, write_parts
-from backfill.training_sets.staging import PredictionStaging, stage_backfill, stage_labels
+from backfill.training_sets.staging import PredictionStaging, Staged, stage_backfill, stage_labels
 from penstock.errors import PenstockError
 from penstock.time import iso
 from schemas.codec import Registry
@@ -121,12 +123,17 @@ def build_training_set(
 
 
 class _Staged(NamedTuple):
-    """Files, how far labels have come, the offsets that were read of each topic, and the counts of what was refused."""
+    """Files, what was read of each topic of labels, the offsets of each topic, and the counts of what was refused."""
 
     files: SetFiles
-    reached_ms: int | None
+    labels: dict[str, Staged]
     offsets: dict[str, dict[int, tuple[int, int]]]
     refused: dict[str, int]
+
+    @property
+    def reached_ms(self) -> int | None:
+        """How far labels have come."""
+        return max((of.reached_ms for of in self.labels.values() if of.reached_ms is not None), default=None)
 
 
 class _Build:
@@ -166,13 +173,14 @@ class _Build:
             if not rows:
                 raise _no_row(counts, self._project)
             self._tell(f"writing {rows:,} rows")
-            schema = set_schema(labels.task, self._model.inputs)
+            schema = set_schema(labels.task, self._model.inputs, with_source=bool(labels.otherwise))
             parts = write_parts(self._folder, schema, join.rows(len(self._model.inputs)))
             classes = join.classes()
             self._tell("checking for leaks")
             source = self._project.plan.sources[0]
             leak_check = check_leaks(sql, source.max_future_ms, request.to_ms, self._probe(sql))
             arrival, selection, versions = join.arrival(), join.selection(), join.versions()
+            label_sources = _label_sources(staged.labels, join.labels_by_source()) if labels.otherwise else {}
         positive = None if labels.positive is None else str(labels.positive)
         paths = [self._folder / part.file for part in parts]
         return TrainingSetManifest(
@@ -191,6 +199,7 @@ class _Build:
             parts=parts,
             splits=splits,
             counts=counts,
+            label_sources=label_sources,
             offsets=staged.offsets,
             backfill=_identity(self._inputs.backfill),
             versions=versions,
@@ -206,10 +215,10 @@ class _Build:
         if backfill is not None:
             self._require_recomputed(backfill)
         files = {name: self._folder / f"{name}.parquet" for name in ("labels", "features", "decisions")}
-        self._tell(f"reading {labels.topic}")
+        self._tell(f"reading {', '.join(labels.topics)}")
         reader = LabelReader(labels, project.schemas, self._inputs.registry)
-        of_labels = stage_labels(files["labels"], labels.task, reader, self._inputs.records(labels.topic))
-        offsets = {labels.topic: of_labels.offsets}
+        of_labels = stage_labels(files["labels"], labels.task, reader, self._inputs.records)
+        offsets = {topic: of.offsets for topic, of in of_labels.items()}
         topic, decisions, refused = project.pipeline.predictions_topic, None, 0
         if backfill is None or labels.hidden_by is not None:
             self._tell(f"reading {topic}")
@@ -225,9 +234,9 @@ class _Build:
             offsets |= offsets_of(project, backfill)
         return _Staged(
             SetFiles(files["labels"], files["features"], decisions),
-            of_labels.reached_ms,
+            of_labels,
             offsets,
-            {"labels_refused": of_labels.refused, "predictions_refused": refused},
+            {"labels_refused": reader.refusals, "predictions_refused": refused},
         )
 
     def _require_recomputed(self, backfill: Backfill) -> None:
@@ -271,7 +280,14 @@ def rule_of(labels: Labels) -> LabelRule:
         horizon_ms=labels.horizon,
         absent=labels.absent,
         hidden_by=labels.hidden_by,
+        otherwise=tuple(OtherLabels(topic=source.topic, value=source.value) for source in labels.otherwise),
     )
+
+
+def _label_sources(staged: Mapping[str, Staged], rows: Mapping[str, int]) -> dict[str, SourceCounts]:
+    return {
+        topic: SourceCounts(read=of.rows, refused=of.refused, rows=rows.get(topic, 0)) for topic, of in staged.items()
+    }
 
 
 def _require_declared(labels: Labels, explored: int, project: Project) -> None:

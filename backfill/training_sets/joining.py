@@ -96,6 +96,7 @@ class SetJoin:
         if files.decisions is not None:
             connection.read_parquet(str(files.decisions)).create_view("decisions")
         self._has_decisions = files.decisions is not None
+        self._has_sources = bool(labels.otherwise)
         self._split = f"'{SPLITS[0]}'"
         self._select()
 
@@ -106,6 +107,11 @@ class SetJoin:
         is_negative = self._labels.absent == "negative"
         decided = "LEFT JOIN decisions d ON d.part = e.part AND d.off = e.off" if self._has_decisions else ""
         again = ", d.n" if self._has_decisions else ""
+        of_source, first_source = "", ""
+        if self._has_sources:
+            # Of each source its last label, and of these that of the first source; one that was withdrawn has none.
+            of_source = ", l.source"
+            first_source = "QUALIFY row_number() OVER (PARTITION BY n ORDER BY source NULLS LAST) = 1"
         self._sql.execute(f"CREATE TABLE known AS SELECT * FROM labels WHERE known_at <= {until}")
         self._sql.execute(
             f"""
@@ -117,14 +123,17 @@ class SetJoin:
         )
         self._sql.execute(
             f"""
-            CREATE TABLE mature AS SELECT e.n, e.event_id, e.event_time, e.known_at, e.part, e.off, e.reach,
-                l.value AS label, if(l.value IS NULL, NULL, l.known_at) AS label_known_at,
-                {self._observed()} AS p_observed
-            FROM events e {decided} LEFT JOIN known l
-                ON l.event_id = e.event_id AND l.known_at::HUGEINT <= e.event_time::HUGEINT + {horizon}
-            WHERE in_range AND in_time AND is_mature
-            QUALIFY row_number()
-                OVER (PARTITION BY e.n ORDER BY l.known_at DESC, l.ts DESC, l.part DESC, l.off DESC{again}) = 1
+            CREATE TABLE mature AS FROM (
+                SELECT e.n, e.event_id, e.event_time, e.known_at, e.part, e.off, e.reach, l.value AS label,
+                    if(l.value IS NULL, NULL, l.known_at) AS label_known_at,
+                    if(l.value IS NULL, NULL, l.source) AS source, {self._observed()} AS p_observed
+                FROM events e {decided} LEFT JOIN known l
+                    ON l.event_id = e.event_id AND l.known_at::HUGEINT <= e.event_time::HUGEINT + {horizon}
+                WHERE in_range AND in_time AND is_mature
+                QUALIFY row_number() OVER (
+                    PARTITION BY e.n{of_source} ORDER BY l.known_at DESC, l.ts DESC, l.part DESC, l.off DESC{again}
+                ) = 1
+            ) {first_source}
             """
         )
         self._sql.execute(
@@ -291,6 +300,11 @@ class SetJoin:
         of = {name: Split(rows=n, positives=p, from_ms=begin, to_ms=end) for name, n, p, begin, end in found}
         return {name: of[name] for name in (*SPLITS, EMBARGO) if name in of}
 
+    def labels_by_source(self) -> dict[str, int]:
+        """How many rows have a label of each topic."""
+        query = "SELECT source, count(*) FROM rows WHERE source IS NOT NULL GROUP BY 1"
+        return {self._labels.topics[source]: rows for source, rows in self._sql.execute(query).fetchall()}
+
     def classes(self) -> tuple[str, ...]:
         """The classes of several, sorted."""
         if self._labels.task != "multiclass":
@@ -298,8 +312,13 @@ class SetJoin:
         return tuple(sorted(value for (value,) in self._sql.execute("SELECT DISTINCT label FROM rows").fetchall()))
 
     def rows(self, inputs: int) -> Iterator[pa.RecordBatch]:
-        """The rows in the order of event time and id: identity, label, then the inputs ``i0``, ``i1``, ..."""
-        columns = "".join(f", f.i{place}" for place in range(inputs))
+        """The rows in the order of event time and id: identity, label, then the inputs ``i0``, ``i1``, ...
+
+        If labels have several sources, the topic of each label comes before the inputs.
+        """
+        topics = ", ".join(f"'{topic}'" for topic in self._labels.topics)  # of letters, digits and .-_ only
+        source = f", [{topics}][r.source + 1]" if self._has_sources else ""
+        columns = source + "".join(f", f.i{place}" for place in range(inputs))
         reader = self._sql.execute(
             f"""
             SELECT r.event_id, r.event_time, r.known_at, r.label, r.label_known_at, r.p_observed, r.split {columns}

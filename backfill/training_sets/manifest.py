@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from backfill.resumable import write_durably
 from penstock.errors import PenstockError
@@ -21,7 +21,31 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabelRule(_Frozen):
+class _WithoutEmpty(_Frozen):
+    """Leaves out what is empty unless there are several sources of labels, as releases wrote that knew only one."""
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {name: value for name, value in found.items() if value or name not in ("otherwise", "label_sources")}
+
+
+class OtherLabels(_Frozen):
+    """A further source of labels."""
+
+    topic: str
+    value: str
+
+
+class SourceCounts(_Frozen):
+    """The labels of a source that were ``read`` and ``refused``, and the ``rows`` of the set whose label is of it."""
+
+    read: int
+    refused: int
+    rows: int
+
+
+class LabelRule(_WithoutEmpty):
     """The labels as the definition declared them; durations in milliseconds."""
 
     topic: str
@@ -31,6 +55,7 @@ class LabelRule(_Frozen):
     horizon_ms: int | None
     absent: Absent | None
     hidden_by: str | None
+    otherwise: tuple[OtherLabels, ...] = ()
 
 
 class Request(_Frozen):
@@ -168,7 +193,7 @@ class LeakCheck(_Frozen):
     probe: Probe
 
 
-class TrainingSetManifest(_Frozen):
+class TrainingSetManifest(_WithoutEmpty):
     """All that is known of a training set; it depends on nothing but its inputs.
 
     Args:
@@ -187,6 +212,7 @@ class TrainingSetManifest(_Frozen):
         parts: The files.
         splits: The parts by time.
         counts: What was read and left out.
+        label_sources: What was read of each topic of labels, and how many rows have its label, if there are several.
         offsets: Which offsets of each topic were read, by partition: the first, and the end.
         backfill: The identity of the backfill that has the features (:class:`backfill.manifest.BackfillManifest`); None
             for those of predictions, and in sets of releases that did not keep it.
@@ -213,6 +239,7 @@ class TrainingSetManifest(_Frozen):
     parts: tuple[SetPart, ...]
     splits: Mapping[str, Split]
     counts: SetCounts
+    label_sources: Mapping[str, SourceCounts] = {}
     offsets: Mapping[str, Mapping[int, tuple[int, int]]]
     backfill: str | None = None
     versions: Mapping[str, int]

@@ -20,13 +20,16 @@ ROWS_PER_PART = 1_000_000
 _ROWS_PER_GROUP = 50_000
 _TIME = pa.timestamp("ms", tz="UTC")
 COLUMNS = ("event_id", "event_time", "known_at", "label", "label_known_at", "p_observed", "split")
-"""The columns before those of the inputs."""
+"""The columns before those of the inputs, and before ``LABEL_SOURCE``."""
+LABEL_SOURCE = "label_source"
+"""The topic of the row's label, if there are several sources; null for no label."""
 
 
-def set_schema(task: Task, inputs: Sequence[str]) -> pa.Schema:
-    """The columns of a training set."""
+def set_schema(task: Task, inputs: Sequence[str], *, with_source: bool = False) -> pa.Schema:
+    """The columns of a training set; ``with_source`` if labels have several sources."""
     kinds = (pa.string(), _TIME, _TIME, label_type(task), _TIME, pa.float64(), pa.string())
-    return pa.schema([*zip(COLUMNS, kinds, strict=True), *((name, pa.float32()) for name in inputs)])
+    source = [(LABEL_SOURCE, pa.string())] if with_source else []
+    return pa.schema([*zip(COLUMNS, kinds, strict=True), *source, *((name, pa.float32()) for name in inputs)])
 
 
 def write_parts(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from backfill.labels import LabelReader
 from backfill.parquet import Backfill
+from backfill.topics_read import ReadRecords
 from backfill.training_parquet import VectorReader, feature_columns
 from penstock.kafka.reading import Record
 from schemas.codec import Undecodable, UnknownSchema
@@ -85,12 +86,16 @@ class Staged:
             yield record
 
 
-def stage_labels(file: Path, task: Task, reader: LabelReader, records: Iterable[Record]) -> Staged:
-    """Write one row per usable label; a null value withdraws the earlier ones."""
-    schema = pa.schema([("event_id", pa.string()), ("known_at", pa.int64()), *_POSITION, ("value", label_type(task))])
-    staged = Staged()
+def stage_labels(file: Path, task: Task, reader: LabelReader, read: ReadRecords) -> dict[str, Staged]:
+    """Write one row per usable label; a null value withdraws the earlier ones of its source.
+
+    Returns what was read of each topic, in the order of the sources.
+    """
+    kinds = [("event_id", pa.string()), ("known_at", pa.int64()), *_POSITION, ("value", label_type(task))]
+    schema = pa.schema([*kinds, ("source", pa.int32())])
+    staged = {topic: Staged() for topic in reader.refused}
     with _writer(file, schema) as writer:
-        rows = reader.rows(staged.pass_on(records))
+        rows = reader.rows(lambda topic: staged[topic].pass_on(read(topic)))
         while chunk := list(islice(rows, _CHUNK)):
             positions = list(zip(*(row.position for row in chunk), strict=True))
             values = [row.value for row in chunk]
@@ -98,11 +103,15 @@ def stage_labels(file: Path, task: Task, reader: LabelReader, records: Iterable[
                 values = [None if value is None else int(value) for value in values]
             known = [row.known_at_ms for row in chunk]
             received = [row.known_at_ms if row.received_ms is None else row.received_ms for row in chunk]
-            newest = max(map(min, known, received))
-            staged.reached_ms = newest if staged.reached_ms is None else max(staged.reached_ms, newest)
-            columns = [[row.event_id for row in chunk], known, *positions, values]
+            sources = [row.source for row in chunk]
+            columns = [[row.event_id for row in chunk], known, *positions, values, sources]
             writer.write_batch(_batch(schema, columns))
-            staged.rows += len(chunk)
+            for source, of in enumerate(staged.values()):
+                newest = [
+                    min(*times) for place, *times in zip(sources, known, received, strict=True) if place == source
+                ]
+                of.rows += len(newest)
+                of.reached_ms = max([*newest, *([] if of.reached_ms is None else [of.reached_ms])], default=None)
     return staged
 
 

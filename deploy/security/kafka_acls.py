@@ -42,17 +42,17 @@ class Acl:
 
 
 def acls(pipeline: Pipeline) -> Iterator[Acl]:
-    """Every permission of every part of the pipeline, in file order; `{source}` means each source topic."""
-    names = {"p": pipeline.name}
-    if pipeline.labels is not None:
-        names["labels"] = pipeline.labels.topic
+    """Every permission of every part of the pipeline, in file order; a name in braces means each such topic."""
+    topics = {
+        "source": [source.topic for source in pipeline.sources],
+        "labels": [] if pipeline.labels is None else [*pipeline.labels.topics],
+    }
     for part, resources in tomllib.loads(RULES.read_text(encoding="utf-8")).items():
         for resource, rules in resources.items():
             for pattern, operations in rules.items():
-                if "{labels}" in pattern and "labels" not in names:
-                    continue
-                for topic in [source.topic for source in pipeline.sources] if "{source}" in pattern else [""]:
-                    name = pattern.format_map(names | {"source": topic})
+                kind = next((kind for kind in topics if f"{{{kind}}}" in pattern), None)
+                for topic in [""] if kind is None else topics[kind]:
+                    name = pattern.format_map({"p": pipeline.name} | ({} if kind is None else {kind: topic}))
                     for operation in operations:
                         user, plain = group_of(pipeline.name, part), name.removesuffix("*")
                         yield Acl(user, resource, plain, name.endswith("*"), operation)

@@ -25,7 +25,7 @@ class ConsumerLags:
         self._job = job
         self._features, self._predictions = pipeline.features_topic, pipeline.predictions_topic
         shadow, labels = pipeline.shadow_topic, pipeline.labels
-        joined = () if labels is None else (labels.topic,)
+        joined = () if labels is None else labels.topics
         topics = (pipeline.source.topic, self._features, self._predictions, shadow, *joined)
         self._transactional = {self._predictions, shadow}
         self._lag = Lag(kafka, dict.fromkeys(topics, pipeline.source.partitions))

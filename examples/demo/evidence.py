@@ -143,7 +143,9 @@ def collect_evidence(
         raise PenstockError("nothing was predicted", where=pipeline.predictions_topic)
     event_ids, times, scores = decode_predictions(predictions)
     labels = (
-        known_labels(pipeline.labels, read_topic(kafka, pipeline.labels.topic), project.schemas, registry)
+        known_labels(
+            pipeline.labels, [read_topic(kafka, topic) for topic in pipeline.labels.topics], project.schemas, registry
+        )
         if pipeline.labels
         else {}
     )

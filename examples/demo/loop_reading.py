@@ -88,7 +88,8 @@ def _scored(
     labels = project.pipeline.labels
     if labels is None:
         return
-    history = label_history(labels, read_topic(kafka, labels.topic), project.schemas, registry)
+    records = [read_topic(kafka, topic) for topic in labels.topics]
+    history = label_history(labels, records, project.schemas, registry)
     horizon = labels.horizon or 0
     for one in predictions:
         final_ms = one["event_time"] + horizon

@@ -12,7 +12,6 @@ from examples.demo.formats import clock
 from examples.demo.loop_record import Loop, ShownIncident, Stretch
 from examples.demo.markup import Child, Element, el
 from examples.demo.plots import dot, line, vertical_line, whisker
-from penstock.counts import counted
 from verify.report import PipelineReport
 
 _COLOURS = ("c3", "c1", "c2", "c4", "c5", "c6")
@@ -160,8 +159,7 @@ def _incidents(loop: Loop) -> Element:
         end = one.ended or ("open" if one.is_open else "closed")
         cells = (one.id, f"{one.alerts:,}", f"{one.cause}{column}", "; ".join(one.why) + first, end)
         rows.append(el("tr", {}, *(el("td", {}, cell) for cell in cells)))
-    caption = el("caption", {}, counted(len(loop.incidents), "incident"))
-    return el("table", {"class": "incidents"}, caption, el("thead", {}, head), el("tbody", {}, *rows))
+    return el("table", {"class": "incidents"}, el("thead", {}, head), el("tbody", {}, *rows))
 
 
 def _story(loop: Loop) -> Element:

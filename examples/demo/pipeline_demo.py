@@ -206,6 +206,9 @@ class _PipelineDemo:
         # When it has stopped, all that it has computed is on the features topic.
         self.job_runs = False
         self.call("job", "stop", name)
+        if self._act is not None:
+            # Another version scores now: the incident ends.
+            self.call("incidents", "watch", name)
         self.step("wait until all consumers have caught up")
         self._wait("predictions of the live events", SCORER)
         self._wait("the sinks and the detectors", *final_consumers)
@@ -253,7 +256,7 @@ class _PipelineDemo:
         self._backfills.append(loop.backfill(incident))
         for candidate in parameters.candidates:
             self.begin("rollouts", f"roll out {candidate.about}")
-            train = ("--backfill", str(self._backfills[-1]), "--seed", str(parameters.seed), *candidate.training)
+            train = ("--backfill", str(self._backfill), "--seed", str(parameters.seed), *candidate.training)
             # Traffic goes on, so that labels of what the version before has scored become final.
             some = partial(islice, messages, int(_POLL_S * parameters.live_per_second))
             self.call(

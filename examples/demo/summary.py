@@ -73,11 +73,8 @@ def _rows(one: PipelineReport) -> list[tuple[str, Text]]:
         ("  false incidents before drift", _false_incidents(one)),
         ("incidents", Text()),
         ("  causes", _causes(one)),
-        ("  AUC before · in · after drift", _areas(one)),
-        (
-            "  first alert → retrained model",
-            Text("nothing trained" if one.loop_seconds is None else f"{one.loop_seconds:.0f} s"),
-        ),
+        ("  AUC before · in · after", _areas(one)),
+        ("  alert → recovery", Text("nothing trained" if one.loop_seconds is None else f"{one.loop_seconds:.0f} s")),
         ("raw → prediction", Text()),
         ("  burst", Text(f"{one.events_per_s:,.0f} events/s" if one.events_per_s else "n/a")),
         (
@@ -119,11 +116,9 @@ def _false_incidents(one: PipelineReport) -> Text:
 
 
 def _causes(one: PipelineReport) -> Text:
-    """How many incidents have each cause that asks for something; the others are those of which nothing came."""
-    found = {cause: count for cause, count in one.incident_causes.items() if cause != "none"}
+    """The causes that ask for something; how many incidents have each, if several do."""
+    found = {cause: count for cause, count in one.incident_causes.items() if cause not in ("none", "unclear")}
     named = [f"{count} {cause}" if count > 1 else cause for cause, count in sorted(found.items())]
-    if without := one.incident_causes.get("none"):
-        named.append(f"{without} without")
     return Text(" · ".join(named) or "none")
 
 

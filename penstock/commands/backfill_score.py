@@ -235,9 +235,9 @@ def _compared(
     from backfill.scores.rows import read_part  # noqa: PLC0415
     from schemas.registry import registry_schemas  # noqa: PLC0415
 
-    labels, truth = project.pipeline.labels, None
-    if labels is not None:
-        truth = Truths.of(project, topics.read(labels.topic), registry_schemas(settings.schema_registry_url), out)
+    truth = None
+    if project.pipeline.labels is not None:
+        truth = Truths.of(project, topics.read, registry_schemas(settings.schema_registry_url), out)
     tables = (read_part(out, part) for part in manifest.parts)
     with nullcontext() if truth is None else truth.known:
         return flips(tables, _decided(project), truth, limits)

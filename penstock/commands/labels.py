@@ -187,7 +187,7 @@ def _status(
     settings, pipeline = Settings(), project.pipeline
     topics = topics_of(settings.kafka.access, archive)
     # Labels first: an event whose label is read is then read, too.
-    given = read_labels(declared, project, topics.read(declared.topic), registry_schemas(settings.schema_registry_url))
+    given = read_labels(declared, project, topics.read, registry_schemas(settings.schema_registry_url))
     if events_from == "predictions":
         events = read_predictions(topics.read(pipeline.predictions_topic), declared.hidden_by)
     else:
@@ -217,7 +217,7 @@ def _print(console: Console, declared: Labels, found: LabelStatus, events_from: 
     events, given = found.events, found.labels
     horizon = "no horizon" if declared.horizon is None else f"final after {duration_text(declared.horizon)}"
     absent = f", no label means {declared.absent}" if declared.absent else ""
-    _line(console, "labels", f"{declared.topic}: {declared.task}, {horizon}{absent}")
+    _line(console, "labels", f"{', '.join(declared.topics)}: {declared.task}, {horizon}{absent}")
     if not events.events:
         _line(console, "events", f"none in the {events_from} topic of that time")
         other = "" if events_from == "features" else ", or --events features if nothing was scored yet"
@@ -238,6 +238,9 @@ def _print(console: Console, declared: Labels, found: LabelStatus, events_from: 
     reached = "nothing: no label has come" if found.reached_ms is None else iso(found.reached_ms)
     newest = "" if found.newest_event_ms is None else f"; the newest event is of {iso(found.newest_event_ms)}"
     _line(console, "reached", f"{reached}{newest}")
+    if declared.otherwise:
+        console.print(Text("of each source, the first that has a label counts:"), soft_wrap=True)
+        console.print(_sources(found))
     if found.arrival:
         assert found.old_ms is not None
         old = f"{counted(found.old, 'event')} of at least {_age(found.old_ms)}"
@@ -249,6 +252,17 @@ def _print(console: Console, declared: Labels, found: LabelStatus, events_from: 
         )
         console.print(Text(last), soft_wrap=True)
         console.print(_changes(found))
+
+
+def _sources(found: LabelStatus) -> Table:
+    table = Table()
+    for heading in ("source", "labels", "refused", "reached", "counts for", "overruled", "of these, differs"):
+        table.add_column(heading, justify="left" if heading == "source" else "right")
+    for one in found.sources:
+        reached = "nothing" if one.reached_ms is None else iso(one.reached_ms)
+        numbers = [f"{number:,}" for number in (one.events, one.overruled, one.differs)]
+        table.add_row(one.topic, f"{one.read:,}", f"{one.refused:,}", reached, *numbers)
+    return table
 
 
 def _in_words(found: LabelStatus) -> str:

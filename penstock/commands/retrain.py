@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from loop.incidents import SCHEDULED, incidents_of
 from loop.proposals import is_ended, open_proposals, undecided_proposals
 from loop.retraining import STEPS, Training, carry_out
 from loop.store import extend, read_entries
+from loop.watch import alarms_in
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
 from penstock.commands.model.check import gates_option, limits_in
 from penstock.commands.options import EventTime, source_option
 from penstock.commands.rollout.signing import signed_options
 from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_log import PolicyChange
@@ -199,6 +203,8 @@ def run(
         judged=judged,
         steps=None if template is None else _steps_in(template),
         limits=limits_in(limits),
+        # Alarms that a scheduled training does not answer stay open.
+        alarms=tuple if incident.is_scheduled else partial(_alarms_about, kafka, project, proposal.model_version),
         source=archive,
     )
     if dry_run:
@@ -267,6 +273,15 @@ def _choose(entries: Sequence[Entry], name: str | None, causes: Sequence[str]) -
             next=f"penstock retrain run PIPELINE --proposal {found.proposal}",
         )
     return found
+
+
+def _alarms_about(kafka: KafkaAccess, project: Project, version: str) -> list[str]:
+    """The ids of all alarms about a version: they go on while another one is trained."""
+    if project.pipeline.monitors is None:
+        return []
+    return [
+        one.id for one in alarms_in(read_topic(kafka, project.pipeline.drift_topic)) if one.model_version == version
+    ]
 
 
 def _champion(project: Project, settings: Settings) -> int:

@@ -166,6 +166,10 @@ def _in_words(manifest: TrainingSetManifest, folder: Path, *, is_new: bool) -> s
         f"known until   {known}",
         f"left out      {left_out or 'nothing'}",
     ]
+    lines += [
+        f"labels        {of.read:,} of {topic}, which {of.rows:,} rows have"
+        for topic, of in manifest.label_sources.items()
+    ]
     if manifest.counts.events_absent:
         lines.append(f"no label      {manifest.counts.events_absent:,} rows are negative because no label came")
     if selection.declined:

@@ -69,11 +69,9 @@ def target_of(pipeline: Pipeline, topic: str | None, typed: str) -> Target:
         )
         for source in pipeline.sources
     ]
-    labels = pipeline.labels
-    if labels is not None:
-        key = field_with_role(labels.contract, Role.EVENT_ID)
-        future_ms = pipeline.source.max_future
-        targets.append(Target(labels.topic, labels.contract, key, pipeline.source.partitions, future_ms, None))
+    for of in () if pipeline.labels is None else pipeline.labels.sources:
+        key, future_ms = field_with_role(of.contract, Role.EVENT_ID), pipeline.source.max_future
+        targets.append(Target(of.topic, of.contract, key, pipeline.source.partitions, future_ms, None))
     for target in targets:
         if topic in (None, target.topic):
             return target

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeAlias
 
+from scoring.label_precedence import counting
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import DAY_MS, HOUR_MS, UNITS, Entry, Key, Outcome
 from scoring.quality.label_watch import Taken
@@ -66,14 +67,16 @@ class KnownLabel(NamedTuple):
 
     Attributes:
         event_id: The event.
-        rank: Of several labels, the one with the greatest rank counts: when it became known (epoch ms), then its Kafka
-            timestamp, partition and offset.
-        value: Whether the event is positive; None if the label withdraws what was known before.
+        rank: Of several labels of one source, the one with the greatest rank counts: when it became known (epoch ms),
+            then its Kafka timestamp, partition and offset.
+        value: Whether the event is positive; None if the label withdraws what its source has said before.
+        source: The place of its source in ``Labels.sources``.
     """
 
     event_id: str
     rank: Rank
     value: bool | None
+    source: int = 0
 
     @property
     def known_at_ms(self) -> int:
@@ -88,7 +91,7 @@ class Event:
     Attributes:
         event_id: Its id.
         predictions: Its predictions, by their names.
-        labels: Its labels by when they became known: of equal times only the one that counts.
+        labels: Its labels by their source and when they became known: of equal ones only the one that counts.
         is_mature: Whether its labels are final.
         taken: What the detector of its version has seen of it; None if it has not.
         is_stored: Whether the event is in the saved state.
@@ -96,7 +99,7 @@ class Event:
 
     event_id: str
     predictions: dict[str, Scored] = field(default_factory=dict)
-    labels: dict[int, KnownLabel] = field(default_factory=dict)
+    labels: dict[tuple[int, int], KnownLabel] = field(default_factory=dict)
     is_mature: bool = False
     taken: Taken | None = None
     is_stored: bool = False
@@ -115,16 +118,17 @@ class Event:
 
     def add_label(self, label: KnownLabel) -> None:
         """Take a label."""
-        held = self.labels.get(label.known_at_ms)
+        key = label.source, label.known_at_ms
+        held = self.labels.get(key)
         if held is None or label.rank > held.rank:
-            self.labels[label.known_at_ms] = label._replace(event_id=self.event_id)  # one text for both, in memory
+            self.labels[key] = label._replace(event_id=self.event_id)  # one text for both, in memory
 
     def truth(self, horizon_ms: int) -> bool | None:
-        """The latest of its labels that came within the horizon; None if none did, or it withdraws the others."""
+        """What the label says that counts, of those that came within the horizon; None if there is none."""
         time_ms = self.time_ms
         assert time_ms is not None
-        known = [at for at in self.labels if at <= time_ms + horizon_ms]
-        return self.labels[max(known)].value if known else None
+        found = counting(label for label in self.labels.values() if label.known_at_ms <= time_ms + horizon_ms)
+        return None if found is None else found.value
 
     def counts(self, facts: QualityFacts) -> Iterator[tuple[Key, Entry]]:
         """Where its predictions count, and as what."""
@@ -152,7 +156,10 @@ class Event:
         content: dict[str, Any] = {
             "mature": self.is_mature,
             "predictions": [list(one) for one in self.predictions.values()],
-            "labels": [[list(one.rank), one.value] for one in self.labels.values()],
+            # Of the first source without its number, as releases wrote that knew only one.
+            "labels": [
+                [list(one.rank), one.value, *([one.source] if one.source else [])] for one in self.labels.values()
+            ],
         }
         if self.taken is not None:
             content["taken"] = list(self.taken)
@@ -171,8 +178,8 @@ class Event:
             for fields in value["predictions"]:
                 one = Scored(*fields)
                 event.add_prediction(one._replace(rank=tuple(one.rank), groups=tuple(one.groups)))
-            for rank, truth in value["labels"]:
-                event.add_label(KnownLabel(event_id, tuple(rank), truth))
+            for rank, *of in value["labels"]:
+                event.add_label(KnownLabel(event_id, tuple(rank), *of))
             event.taken = Taken(*value["taken"]) if "taken" in value else None
         except (TypeError, KeyError) as error:
             raise ValueError(f"no event that waits: {content[:80]!r}") from error

@@ -39,7 +39,8 @@ class QualityFacts:
         hidden_by: The decision after which no outcome is seen.
         groups: The declared groups that are inputs of the model.
         places: The place of each of them in the vector of a prediction.
-        false_alarm_every: The events for each false alarm that the monitors allow; None without monitors.
+        false_alarm_every: The events for each false alarm that the monitors allow; None if they do not watch labels.
+        sources: The topics of labels in their order, if there are several.
     """
 
     model: str
@@ -53,6 +54,7 @@ class QualityFacts:
     groups: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
     false_alarm_every: int | None = None
+    sources: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
@@ -61,7 +63,7 @@ class QualityFacts:
         Raises:
             PenstockError: if its labels do not say when they are final, or are values.
         """
-        labels, model, name = pipeline.labels, pipeline.model, pipeline.name
+        labels, model, name, monitors = pipeline.labels, pipeline.model, pipeline.name, pipeline.monitors
         if labels is None:
             raise PenstockError(f"pipeline {name} has no labels", next="declare Pipeline(labels=Labels(...))")
         if labels.task == "regression":
@@ -87,7 +89,8 @@ class QualityFacts:
             hidden_by=labels.hidden_by,
             groups=groups,
             places=tuple(map(model.inputs.index, groups)),
-            false_alarm_every=None if pipeline.monitors is None else pipeline.monitors.false_alarm_every,
+            false_alarm_every=monitors.false_alarm_every if monitors is not None and monitors.labels else None,
+            sources=labels.topics if labels.otherwise else (),
         )
 
     @cached_property
@@ -113,5 +116,8 @@ class QualityFacts:
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits: the same if, and only if, the same is counted."""
-        content = json.dumps([asdict(self), self.edges, ODDS, TOLERANCE], sort_keys=True)
+        facts = asdict(self)
+        if not self.sources:
+            del facts["sources"]  # an option that is not used changes nothing that is counted
+        content = json.dumps([facts, self.edges, ODDS, TOLERANCE], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]

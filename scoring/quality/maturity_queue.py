@@ -121,7 +121,7 @@ class MaturityQueue:
         return None if event.time_ms is None else event.time_ms + self._horizon_ms
 
     def _leaves_at(self, event: Event) -> int:
-        since = max(event.labels) if event.time_ms is None else event.time_ms
+        since = max(one.known_at_ms for one in event.labels.values()) if event.time_ms is None else event.time_ms
         return since + 2 * self._horizon_ms
 
 

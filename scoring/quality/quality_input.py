@@ -17,7 +17,7 @@ from schemas.codec import Registry, Undecodable, UnknownSchema
 from schemas.columns import FEWEST, ColumnReader, Columns
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
-from scoring.label_values import LabelDecoder, Unusable
+from scoring.label_values import Unusable, decoders_of
 from scoring.quality.events import KnownLabel, Scored
 from scoring.quality.facts import QualityFacts
 from scoring.rollout.controller_records import Message, Unreadable, place
@@ -59,14 +59,18 @@ class QualityInput:
         assert pipeline.labels is not None
         self._facts = facts
         self._live, self._shadow = pipeline.predictions_topic, pipeline.shadow_topic
-        self._labels = pipeline.labels.topic
-        self._label_decoder = LabelDecoder(pipeline.labels, project.schemas, registry)
+        self._labels = decoders_of(pipeline.labels, project.schemas, registry)
         self._columns, self._decoder = ColumnReader(PREDICTION_SCHEMA), record_decoder("prediction")
 
     @property
-    def topics(self) -> tuple[str, str, str]:
+    def label_topics(self) -> tuple[str, ...]:
+        """The topics of labels, in the order of their sources."""
+        return tuple(self._labels)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
         """The topics that it reads: predictions, shadow predictions, labels."""
-        return self._live, self._shadow, self._labels
+        return self._live, self._shadow, *self._labels
 
     def read(self, messages: Mapping[str, Sequence[Message]]) -> ReadBatch:
         """What the records of each topic say.
@@ -77,21 +81,22 @@ class QualityInput:
         batch = ReadBatch([], [], {}, [])
         for topic in (self._live, self._shadow):
             self._read_predictions(topic, messages.get(topic, ()), batch)
-        for message in messages.get(self._labels, ()):
-            self._read_label(message, batch)
+        for source, topic in enumerate(self._labels):
+            for message in messages.get(topic, ()):
+                self._read_label(source, topic, message, batch)
         return batch
 
-    def _read_label(self, message: Message, batch: ReadBatch) -> None:
-        known = self._label_decoder.read(message.value())
+    def _read_label(self, source: int, topic: str, message: Message, batch: ReadBatch) -> None:
+        known = self._labels[topic].read(message.value())
         if isinstance(known, Unusable):
-            batch.passed.append(Unreadable(self._labels, place(self._labels, message), known.reason))
+            batch.passed.append(Unreadable(topic, place(topic, message), known.reason))
             return
         timestamp = message.timestamp()[1]
         rank = known.known_at_ms, timestamp, message.partition(), message.offset()
         value = None if known.value is None else self._is_positive(known.value)
-        batch.labels.append(KnownLabel(known.event_id, rank, value))
+        batch.labels.append(KnownLabel(known.event_id, rank, value, source))
         come = known.known_at_ms if timestamp < 0 else min(known.known_at_ms, timestamp)
-        _come(batch, (self._labels, message.partition()), come)
+        _come(batch, (topic, message.partition()), come)
 
     def _is_positive(self, truth: Truth) -> bool:
         positive = self._facts.positive_class

@@ -92,7 +92,7 @@ class QualityRunner:
         stopping: Callable[[], bool],
     ) -> None:
         self._everything = {(topic, number) for topic, count in partitions.items() for number in range(count)}
-        self._labels = {place for place in self._everything if place[0] == components.reader.topics[-1]}
+        self._labels = {place for place in self._everything if place[0] in components.reader.label_topics}
         self._horizon_ms = horizon_ms
         self._components, self._consumer, self._metrics = components, components.consumer, components.metrics
         self._now, self._wait, self._stopping = now, wait, stopping

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scoring.mixing import mix
 from scoring.rollout.assignment import assign
 from scoring.rollout.judge_state import HIDDEN, TOO_LATE, Call, Column, JudgeState
-from scoring.rollout.label_table import ROW
+from scoring.rollout.label_table import ROW, of_source
 from scoring.rollout.observations import Label, Letter, Live, Shadow
 from scoring.rollout.policy_log import Marker, Refusal
 from scoring.rollout.sample import Rows, Sample, Words, hashes
@@ -115,7 +115,9 @@ def _places(state: JudgeState) -> tuple[dict[str, int], dict[int, int]]:
 def collect_labels(state: JudgeState, labels: Sequence[Label]) -> JudgeState:
     """The state with further labels, as many as there is room for."""
     rows = np.empty(len(labels), ROW)
-    rows["event"] = event_hashes([one.event_id for one in labels])
+    rows["event"] = of_source(
+        event_hashes([one.event_id for one in labels]), np.array([one.source for one in labels], np.uint64)
+    )
     rows["time"] = [one.time_ms for one in labels]
     rows["received"] = [one.received_ms for one in labels]
     rows["partition"], rows["offset"] = [one.partition for one in labels], [one.offset for one in labels]

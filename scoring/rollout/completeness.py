@@ -87,7 +87,7 @@ class CutWatch:
         self._kafka = kafka
         self._features = pipeline.features_topic
         self._answers = (pipeline.predictions_topic, pipeline.shadow_topic)
-        self._labels = None if pipeline.labels is None else pipeline.labels.topic
+        self._labels = () if pipeline.labels is None else pipeline.labels.topics
         self._group = group_of(pipeline.name, "scorer")
         self._partitions = partitions
         self._latest: dict[int, Cut] = {}
@@ -102,7 +102,7 @@ class CutWatch:
         return latest
 
     def take_labels(self, labels_ms: int | None) -> LabelCut | None:
-        """The cut of the labels topic since the last call, if there is one.
+        """The cut of the topics of labels since the last call, if there is one.
 
         Args:
             labels_ms: The time that labels have reached which were read so far, for the next one.
@@ -128,9 +128,10 @@ class CutWatch:
             while not self._stop.is_set():
                 try:
                     self._latest = measure(lag, self._group, self._features, self._answers)
-                    if self._labels is not None:
-                        until_ms = self._labels_ms  # before its ends are measured
-                        self._label_cut = LabelCut(until_ms, _ends(lag, self._labels))
+                    if self._labels:
+                        until_ms = self._labels_ms  # before the ends are measured
+                        ends = {place: end for topic in self._labels for place, end in _ends(lag, topic).items()}
+                        self._label_cut = LabelCut(until_ms, ends)
                     known = True
                 except (KafkaException, TimeoutError, KeyError) as error:
                     if known:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -79,7 +79,7 @@ class Controller:
 
     Args:
         log_topic: The topic of the rollout's log.
-        labels_topic: The topic of labels, if there is one.
+        labels_topics: The topics of labels.
         partitions: The number of partitions of each topic that it reads.
         components: Consumer, store, judge and the rest.
         now: Wall-clock epoch milliseconds.
@@ -91,7 +91,7 @@ class Controller:
     def __init__(
         self,
         log_topic: str,
-        labels_topic: str | None,
+        labels_topics: Sequence[str],
         partitions: Mapping[str, int],
         components: ControllerComponents,
         *,
@@ -101,7 +101,7 @@ class Controller:
         stopping: Callable[[], bool],
     ) -> None:
         self._log_topic = log_topic
-        self._labels = [(labels_topic, n) for n in range(partitions[labels_topic])] if labels_topic else []
+        self._labels = [(topic, number) for topic in labels_topics for number in range(partitions[topic])]
         self._everything = {(topic, number) for topic, count in partitions.items() for number in range(count)}
         self._components = components
         self._consumer = components.consumer

@@ -91,7 +91,7 @@ class InputReader:
         """The topics that it reads, labels last."""
         pipeline = self._pipeline
         predictions = pipeline.predictions_topic, pipeline.shadow_topic, dead_letters_of(pipeline.predictions_topic)
-        return predictions if pipeline.labels is None else (*predictions, pipeline.labels.topic)
+        return predictions if pipeline.labels is None else (*predictions, *pipeline.labels.topics)
 
     def read(self, messages: Mapping[str, Sequence[Message]], versions: Collection[str]) -> Observed:
         """What the records of each topic say.
@@ -109,7 +109,7 @@ class InputReader:
             self._predictions.live(predictions, messages.get(predictions, ()), versions, passed),
             self._predictions.shadow(shadow, messages.get(shadow, ()), versions, passed),
             self._letters.read(letters, messages.get(letters, ()), passed),
-            [] if self._labels is None else self._labels.read(messages.get(self.topics[-1], ()), passed),
+            [] if self._labels is None else self._labels.read(messages, passed),
             passed,
         )
 

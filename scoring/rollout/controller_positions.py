@@ -65,7 +65,7 @@ class Positions:
         self._consumer = consumer
         self._live, self._shadow = pipeline.predictions_topic, pipeline.shadow_topic
         self._log = (pipeline.rollout_log_topic, 0)
-        self._labels = None if pipeline.labels is None else pipeline.labels.topic
+        self._labels = () if pipeline.labels is None else pipeline.labels.topics
         self._partitions = partitions
 
     def find(self) -> Found:
@@ -103,7 +103,7 @@ class Positions:
         Raises:
             KafkaException: if Kafka does not answer.
         """
-        starts = {**found.ends, **{place: at for place, at in found.starts.items() if place[0] == self._labels}}
+        starts = {**found.ends, **{place: at for place, at in found.starts.items() if place[0] in self._labels}}
         if time_ms is not None:
             starts |= self._since([self._log], found, time_ms)
         with Lag(self._kafka, self._partitions) as lag:

@@ -98,7 +98,7 @@ def run_controller(project: Project, settings: Settings, progress: ProgressTrack
                 )
                 Controller(
                     pipeline.rollout_log_topic,
-                    None if pipeline.labels is None else pipeline.labels.topic,
+                    () if pipeline.labels is None else pipeline.labels.topics,
                     partitions,
                     components,
                     now=lambda: time.time_ns() // 1_000_000,

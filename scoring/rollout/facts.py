@@ -23,6 +23,7 @@ class Facts:
         task: What labels are; None without labels.
         maturity: When they are final, and what no label means then.
         hidden_by: The decision after which nobody can see the outcome; None: there is none.
+        sources: The topics of labels in their order, if there are several.
     """
 
     rollout: Rollout
@@ -32,6 +33,7 @@ class Facts:
     task: Task | None = None
     maturity: Maturity = ANY_AGE
     hidden_by: str | None = None
+    sources: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
@@ -46,4 +48,5 @@ class Facts:
             None if labels is None else labels.task,
             ANY_AGE if labels is None else Maturity.of(labels),
             None if labels is None else labels.hidden_by,
+            labels.topics if labels is not None and labels.otherwise else (),
         )

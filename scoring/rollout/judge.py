@@ -47,8 +47,8 @@ class Judge:
             with its next weights. Otherwise a state in which nothing has been seen.
         """
         published = change.policy
-        most = self._facts.rollout.most_entities
-        fresh = JudgeState.empty(published, len(self._facts.groups), most, self._facts.maturity.horizon_ms)
+        facts, most = self._facts, self._facts.rollout.most_entities
+        fresh = JudgeState.empty(published, len(facts.groups), most, facts.maturity.horizon_ms, facts.sources)
         if previous is None or not previous.is_like(fresh):
             return fresh
         if previous.policy == fresh.policy:
@@ -93,7 +93,7 @@ class Judge:
             live: Of the predictions topic.
             shadow: Of the shadow topic.
             letters: Of the predictions' dead-letter topic.
-            labels: Of the labels topic.
+            labels: Of the topics of labels.
             entries: Of the log of the rollout: dead letters count from the policy's marker of their partition on.
             complete: For partitions of the features topic: the offset below which all live and shadow predictions have
                 been handed over, now or before. Where a shadow prediction is missing below, its version has failed.

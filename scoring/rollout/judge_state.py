@@ -58,6 +58,7 @@ class JudgeState:
         entities: A sample of entities, for what they score: one event of each.
         labels: The labels of entities' events, and the newest of others.
         horizon_ms: How long after its event a label counts; None: for ever.
+        sources: The topics of labels in their order, if there are several.
         labels_ms: The time up to which all labels have been handed over; None if that is not known.
         served_ms: The time that predictions have reached; None before the first.
         complete: For each partition, the offset below which all predictions have been handed over.
@@ -72,6 +73,7 @@ class JudgeState:
     entities: Sample
     labels: LabelTable
     horizon_ms: int | None = None
+    sources: tuple[str, ...] = ()
     labels_ms: int | None = None
     served_ms: int | None = None
     complete: Mapping[int, int] = field(default_factory=dict)
@@ -79,7 +81,14 @@ class JudgeState:
     refusal: str | None = None
 
     @classmethod
-    def empty(cls, published: PublishedPolicy, groups: int, most: int, horizon_ms: int | None = None) -> Self:
+    def empty(
+        cls,
+        published: PublishedPolicy,
+        groups: int,
+        most: int,
+        horizon_ms: int | None = None,
+        sources: tuple[str, ...] = (),
+    ) -> Self:
         """The state in which nothing has been seen.
 
         Args:
@@ -87,6 +96,7 @@ class JudgeState:
             groups: How many groups an event has.
             most: How many entities, and how many calls, are remembered.
             horizon_ms: How long after its event a label counts; None: for ever.
+            sources: The topics of labels in their order, if there are several.
         """
         shadows = len(published.shadows)
         # A bandit's arms change, and no arm is small: there is one pool for all.
@@ -95,8 +105,8 @@ class JudgeState:
         room = most // min(pools, with_weight)
         calls = Sample.empty(len(Call) + shadows, pools, room)
         entities = Sample.empty(len(Column) + groups + shadows, pools, room)
-        labels = LabelTable.empty(_MOST_LABELS)
-        return cls(published, (published.version,), groups, calls, entities, labels, horizon_ms)
+        labels = LabelTable.empty(_MOST_LABELS, max(1, len(sources)))
+        return cls(published, (published.version,), groups, calls, entities, labels, horizon_ms, sources)
 
     @property
     def policy(self) -> str:
@@ -125,7 +135,8 @@ class JudgeState:
     def is_like(self, other: JudgeState) -> bool:
         """Whether both remember the same of their events."""
         same = self.calls.is_of(other.calls) and self.entities.is_of(other.entities)
-        return same and (self.groups, self.horizon_ms) == (other.groups, other.horizon_ms)
+        ours, theirs = ((one.groups, one.horizon_ms, one.sources) for one in (self, other))
+        return same and ours == theirs
 
     def records(self) -> dict[str, bytes]:
         """The state as records with names, each below 500 kB.
@@ -144,6 +155,7 @@ class JudgeState:
             "complete": {str(partition): offset for partition, offset in sorted(self.complete.items())},
             "markers": {str(partition): offset for partition, offset in sorted(self.markers.items())},
             "refusal": self.refusal,
+            **({"sources": self.sources} if self.sources else {}),
         }
         records = {
             "head": json.dumps(head).encode(),
@@ -178,7 +190,7 @@ class JudgeState:
             if head["format"] != _FORMAT:
                 raise ValueError(f"its format is {head['format']}, this release has {_FORMAT}")  # noqa: TRY301
             published = PublishedPolicy.model_validate_json(zlib.decompress(records["policy"]))
-            empty = cls.empty(published, head["groups"], most=0)
+            empty = cls.empty(published, head["groups"], most=0, sources=tuple(head.get("sources", ())))
             most, forgotten_ms = head["labels"]
             labels_ms, served_ms = head["reached"]
             return replace(

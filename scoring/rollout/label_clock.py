@@ -16,11 +16,11 @@ from scoring.rollout.observations import Label
 
 
 class LabelCut(NamedTuple):
-    """What is known of the labels topic at a moment.
+    """What is known of the topics of labels at a moment.
 
     Args:
         until_ms: The time that the labels had reached which were read before; None if there was none.
-        ends: Where its partitions ended afterwards.
+        ends: Where their partitions ended afterwards.
     """
 
     until_ms: int | None
@@ -53,7 +53,7 @@ class LabelClock:
         """The time up to which all labels have been read, in epoch ms; None if no cut was reached.
 
         Args:
-            positions: The offset of the next record to read, of each partition of the labels topic.
+            positions: The offset of the next record to read, of each partition of the topics of labels.
         """
         cut = self._cut
         if cut is None or any(positions.get(partition, -1) < end for partition, end in cut.ends.items()):

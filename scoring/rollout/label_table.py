@@ -21,8 +21,10 @@ ROW = np.dtype(
         ("value", "<f8"),
     ]
 )
-"""Of a label: the hash of its event's id, when it became known and when Kafka received it in epoch ms, its place in
-the topic, and its value; NaN if it withdraws the labels before it."""
+"""Of a label: the hash of its event's id as :func:`of_source` makes it, when it became known and when Kafka received
+it in epoch ms, its place in the topic, and its value; NaN if it withdraws the labels of its source before it."""
+# An odd number whose multiples are far from each other, also that of SplitMix64.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _RANK = ("time", "received", "partition", "offset")
 Numbers = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -32,7 +34,10 @@ Rows = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """Labels by event, each only once. Of several labels of an event, the one with the greatest rank counts.
+    """Labels by event and source, each only once.
+
+    Of those of a source, the one with the greatest rank counts; of several sources, that of the first which says
+    something.
 
     Most labels are of events that are not in the sample, and nobody knows which, before their events come. So the
     oldest labels without an event in the sample are forgotten.
@@ -42,16 +47,18 @@ class LabelTable:
         most: How many labels are kept beside those that count for the sample.
         forgotten_ms: The latest time of a label that was forgotten. An event from before it that comes later may have
             lost its label. None if none was.
+        sources: How many sources there are.
     """
 
     rows: Rows
     most: int
     forgotten_ms: int | None = None
+    sources: int = 1
 
     @classmethod
-    def empty(cls, most: int) -> Self:
+    def empty(cls, most: int, sources: int = 1) -> Self:
         """A table without labels."""
-        return cls(np.empty(0, ROW), most)
+        return cls(np.empty(0, ROW), most, sources=sources)
 
     def add(self, rows: Rows) -> Self:
         """The table with further labels, in any order, some of them perhaps seen before."""
@@ -67,12 +74,14 @@ class LabelTable:
 
         Args:
             events: The events in the sample, [N].
-            finals: Until when a label of each counts, epoch ms, [N]. Its last one by then stays in any case.
+            finals: Until when a label of each counts, epoch ms, [N]. The last one of each source by then stays in any
+                case.
         """
         if len(self.rows) <= self.most:
             return self
         kept = np.zeros(len(self.rows), np.bool_)
-        kept[self._last(events, finals)[1]] = True
+        for source in range(self.sources):
+            kept[self._last(of_source(events, source), finals)[1]] = True
         others = np.flatnonzero(~kept)
         if len(others) <= self.most:
             return self
@@ -84,15 +93,18 @@ class LabelTable:
         return replace(self, rows=self.rows[kept], forgotten_ms=latest)
 
     def of(self, events: Words, finals: Times) -> Numbers:
-        """The labels of events, [N], each the last one that was known at its time; NaN if there was none.
+        """The labels of events that count, [N], as known at its time; NaN if there was none.
 
         Args:
             events: Hashes of ids, [N].
             finals: Until when a label of each counts, epoch ms, [N].
         """
         found = np.full(len(events), np.nan)
-        chosen, places = self._last(events, finals)
-        found[chosen] = self.rows["value"][places]
+        for source in reversed(range(self.sources)):
+            chosen, places = self._last(of_source(events, source), finals)
+            values = self.rows["value"][places]
+            says = ~np.isnan(values)
+            found[chosen[says]] = values[says]
         return found
 
     def _of(self, events: Words) -> Mask:
@@ -132,6 +144,12 @@ class LabelTable:
     def filled(self, shards: Sequence[bytes]) -> Self:
         """The same, with the rows of shards."""
         return replace(self, rows=np.frombuffer(b"".join(shards), ROW))
+
+
+def of_source(events: Words, source: int | Words) -> Words:
+    """What identifies events in the labels of a source, [N]: of the first source, the hashes of their ids."""
+    # Of an array, as numpy warns where a product of single numbers wraps.
+    return events ^ (np.atleast_1d(np.asarray(source, np.uint64)) * _GOLDEN)
 
 
 def _sorted(rows: Rows) -> Rows:

@@ -86,12 +86,13 @@ class Label(NamedTuple):
     Attributes:
         event_id: The event.
         value: 1 or 0: whether the event is positive (of a multiclass task, of the class whose probability is the
-            score); or the value of a regression. None withdraws the labels before it.
-        time_ms: When it became known, epoch ms. Of several labels of an event, the latest counts; of those of the same
-            time the one that Kafka received last, and then the one with the greatest partition and offset.
+            score); or the value of a regression. None withdraws the labels of its source before it.
+        time_ms: When it became known, epoch ms. Of several labels of an event and source, the latest counts; of those
+            of the same time the one that Kafka received last, and then the one with the greatest partition and offset.
         received_ms: Its Kafka timestamp; negative if it has none.
         partition: Its partition.
         offset: Its offset.
+        source: The place of its source in ``Labels.sources``.
     """
 
     event_id: str
@@ -100,3 +101,4 @@ class Label(NamedTuple):
     received_ms: int = -1
     partition: int = 0
     offset: int = 0
+    source: int = 0

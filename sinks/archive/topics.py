@@ -30,7 +30,7 @@ def topic_columns(project: Project, settings: Settings, kinds: Sequence[str] = K
     if "raw" in kinds:
         contracts += [(of.topic, of.contract, (of.max_bytes, of.max_future)) for of in pipeline.sources]
     if "labels" in kinds and pipeline.labels is not None:
-        contracts.append((pipeline.labels.topic, pipeline.labels.contract, None))
+        contracts += [(of.topic, of.contract, None) for of in pipeline.labels.sources]
     topics = {}
     for topic, contract, limits in contracts:
         key = settings.pii.require_key().get_secret_value().encode() if has_hashed_fields(contract) else b""

@@ -14,6 +14,20 @@ Task = Literal["binary", "regression", "multiclass"]
 Absent = Literal["negative", "excluded"]
 
 
+class LabelSource(Definition):
+    """A further topic of labels, whose label counts where no source before it has one.
+
+    Args:
+        topic: The topic.
+        contract: Its contract, with an EVENT_ID and an EVENT_TIME as in :class:`Labels`.
+        value: The field with the label, of the task that :class:`Labels` declares.
+    """
+
+    topic: Topic
+    contract: type[Contract]
+    value: Name
+
+
 class Labels(Definition):
     """The topic of labels, which arrive later than their events.
 
@@ -36,6 +50,9 @@ class Labels(Definition):
             ``excluded`` (nothing is known of the event). None: labels are expected for all events, and training sets
             are refused if fewer than 95 % of the old enough events have one.
         hidden_by: The decision after which the outcome cannot be seen, such as ``decline``. None: there is none.
+        otherwise: Further sources. Of several labels of an event, that of the first source counts, then those of these
+            in their order, whatever comes first. A label that its source has withdrawn does not stand in the way. All
+            else is declared once, for all sources.
     """
 
     topic: Topic
@@ -46,6 +63,17 @@ class Labels(Definition):
     horizon: Duration | None = None
     absent: Absent | None = None
     hidden_by: str | None = None
+    otherwise: tuple[LabelSource, ...] = ()
+
+    @property
+    def sources(self) -> tuple[LabelSource, ...]:
+        """All sources, in the order in which their labels count."""
+        return (LabelSource(topic=self.topic, contract=self.contract, value=self.value), *self.otherwise)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics of all sources, in the same order."""
+        return (self.topic, *(source.topic for source in self.otherwise))
 
     @model_validator(mode="after")
     def _absence_means_something(self) -> Self:
@@ -61,20 +89,38 @@ class Labels(Definition):
         return self
 
     @model_validator(mode="after")
-    def _value_is_a_label(self) -> Self:
-        kinds = {field.name: field.type for field in contract_fields(self.contract)}
-        has_id = field_with_role(self.contract, Role.EVENT_ID) is not None
-        allowed, described = _LABEL_TYPES[self.task]
-        if not has_id or kinds.get(self.value) not in allowed:
-            raise ValueError(
-                f"labels of {self.contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
-                f"{self.value!r} that is {described}; the contract has {', '.join(kinds)}"
-            )
+    def _values_are_labels(self) -> Self:
+        first, *others = (_check_value(source, self.task) for source in self.sources)
+        for source, kind in zip(self.otherwise, others, strict=True):
+            if self.task == "multiclass" and kind != first:
+                raise ValueError(
+                    f"labels of {source.topic} and {self.topic} have no class in common: {source.value} is a {kind}, "
+                    f"{self.value} is a {first}"
+                )
+        if len({*self.topics}) < len(self.topics):
+            raise ValueError(f"labels name a topic twice, of {', '.join(self.topics)}: each is one source")
         if (self.positive is not None) != (self.task == "multiclass"):
             raise ValueError(
                 "positive names the class whose probability is the score, of task='multiclass' and no other"
             )
         return self
+
+
+def _check_value(source: LabelSource, task: Task) -> str | None:
+    """The type of a source's labels.
+
+    Raises:
+        ValueError: if they cannot be labels of the task.
+    """
+    kinds = {field.name: field.type for field in contract_fields(source.contract)}
+    has_id = field_with_role(source.contract, Role.EVENT_ID) is not None
+    allowed, described = _LABEL_TYPES[task]
+    if not has_id or kinds.get(source.value) not in allowed:
+        raise ValueError(
+            f"labels of {source.contract.contract_name} cannot be joined: they need an EVENT_ID, and a field "
+            f"{source.value!r} that is {described}; the contract has {', '.join(kinds)}"
+        )
+    return kinds[source.value]
 
 
 _LABEL_TYPES: dict[Task, tuple[tuple[str, ...], str]] = {

@@ -32,11 +32,12 @@ class Monitors(Definition):
     ``inputs`` must be model inputs (``view.feature`` or ``event.column``), because they are compared with the training
     set. ``window`` is the number of a partition's latest records that are compared with it as a histogram.
     ``false_alarm_every`` is the expected number of events per false alarm, over all monitors, detectors and partitions
-    together; training sets the detectors' thresholds accordingly, and ``penstock quality run`` takes half of the budget
-    for the agreement of final labels with scores. With ``same_hour_of_week`` a value is compared with those of training
-    at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four weeks of training
-    data. ``data_quality`` watches raw events, too, with the same window, and with a budget of false alarms of its own
-    that is as great.
+    together; training sets the detectors' thresholds accordingly. With ``same_hour_of_week`` a value is compared with
+    those of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four
+    weeks of training data. With ``labels``, ``penstock quality run`` also watches whether final labels agree with the
+    scores, with half of the budget. Its false alarms are as rare as that only if outcomes do not depend on each other
+    beyond the scores: frauds that come in bursts do. ``data_quality`` watches raw events, too, with the same window, and
+    with a budget of false alarms of its own that is as great.
     """
 
     inputs: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class Monitors(Definition):
     window: int = Field(default=1_000, ge=100, le=100_000)
     false_alarm_every: int = Field(default=1_000_000, ge=10_000)
     same_hour_of_week: bool = False
+    labels: bool = False
     data_quality: DataQuality | None = None
 
     def names(self) -> tuple[str, ...]:

@@ -187,7 +187,7 @@ class Pipeline(Definition):
         """The contracts that the pipeline reads: those of its sources and of its labels."""
         contracts = [source.contract for source in self.sources]
         if self.labels is not None:
-            contracts.append(self.labels.contract)
+            contracts += [source.contract for source in self.labels.sources]
         return tuple(dict.fromkeys(contracts))
 
     @property
@@ -249,7 +249,7 @@ class Pipeline(Definition):
 
     @model_validator(mode="after")
     def _topics_fit(self) -> Self:
-        read = [source.topic for source in self.sources] + ([self.labels.topic] if self.labels else [])
+        read = [source.topic for source in self.sources] + ([*self.labels.topics] if self.labels else [])
         written = [source.dead_letter_topic for source in self.sources]
         for topic in (self.features_topic, self.predictions_topic):
             written += [topic, dead_letters_of(topic)]

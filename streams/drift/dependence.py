@@ -24,6 +24,9 @@ MOST_WIDENING = 1.4
 _INTERVALS = (2_000, 500, 125)
 _FEWEST_INTERVALS = 30
 _FEWEST_ROWS_PER_INTERVAL = 4
+# Samples count so many standard errors fewer than they seem. With one, six weeks of values that stay correlated for a
+# day were accepted once in seven times, and just those then exceeded their budget.
+_STANDARD_ERRORS = 2.0
 # A correlation counts if chance would give a thousandth of independent series as much.
 _SIGNIFICANT = 3.0
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
@@ -80,8 +83,8 @@ def _fewest_samples(exceeded: float) -> float:
 
 
 def _widening_less(samples: float, exceeded: float) -> float:
-    # One standard error fewer: the correlation was estimated from these samples, too.
-    return widening(samples / (1 + math.sqrt(2 / samples)), exceeded)
+    # The correlation was estimated from these samples, too, and must not seem short enough by chance.
+    return widening(samples / (1 + _STANDARD_ERRORS * math.sqrt(2 / samples)), exceeded)
 
 
 def correlation_ms(times: Ints, values: Floats) -> float:

@@ -159,17 +159,16 @@ def _day_bounds(times: Ints) -> list[tuple[int, int]]:
 
 def page_hinkley_peak(values: Sequence[float]) -> float:
     """The greatest statistic that river's Page-Hinkley test would reach if it never fired."""
-    mean = up = down = 0.0
-    least, most, peak = math.inf, -1.0, 0.0
+    mean, deviations = 0.0, []
     for number, value in enumerate(values, start=1):
         mean += (value - mean) / number
-        deviation = value - mean
-        up += deviation - PAGE_HINKLEY_DELTA
-        down += deviation + PAGE_HINKLEY_DELTA
-        least, most = min(least, up), max(most, down)
-        if number >= _PAGE_HINKLEY_WARM_UP:
-            peak = max(peak, up - least, most - down)
-    return peak
+        deviations.append(value - mean)
+    # Sums from the first to the last, as river adds.
+    up = np.cumsum(np.array(deviations) - PAGE_HINKLEY_DELTA)
+    down = np.cumsum(np.array(deviations) + PAGE_HINKLEY_DELTA)
+    rises = up - np.minimum.accumulate(up)
+    falls = np.maximum(np.maximum.accumulate(down), -1.0) - down
+    return float(np.maximum(rises, falls)[_PAGE_HINKLEY_WARM_UP - 1 :].max(initial=0.0))
 
 
 def _adwin_peak(values: Sequence[float]) -> float:
@@ -185,9 +184,6 @@ def _adwin_peak(values: Sequence[float]) -> float:
 
 
 def _adwin_fires(values: Sequence[float], delta: float) -> bool:
-    detector = ADWIN(delta=delta)
-    for value in values:
-        detector.update(value)
-        if detector.drift_detected:
-            return True
-    return False
+    # What ADWIN.update does until it first fires, without the Python around it.
+    update = ADWIN(delta=delta)._helper.update  # noqa: SLF001
+    return any(map(update, values))

@@ -61,7 +61,7 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     if pipeline.labels is not None:
         topics.append(Topic(pipeline.review_topic, 1, _FOR_EVER))
         topics += [
-            Topic(pipeline.labels.topic, partitions),
+            *(Topic(topic, partitions) for topic in pipeline.labels.topics),
             Topic(pipeline.quality_topic, 1, _LATEST_STATE),
             Topic(pipeline.quality_state_topic, 1, _LATEST_STATE),
         ]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from backfill.labels import LabelReader
-from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
+from penstock import EVENT_ID, EVENT_TIME, Contract, Labels, LabelSource
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema, parse_avro
 from schemas.codec import Encoder
@@ -48,7 +48,8 @@ def record(value: bytes | None, offset: int = 0, timestamp: int = 100) -> Record
 
 def labels(*values: bytes | None, contract: type[Contract] = Verdict, **task: Any) -> tuple[list[Any], LabelReader]:
     reader = LabelReader(Labels(topic="labels.taps", contract=contract, value="fraud", **task), SCHEMAS)
-    return list(reader.rows(record(value, offset) for offset, value in enumerate(values))), reader
+    records = [record(value, offset) for offset, value in enumerate(values)]
+    return list(reader.rows({"labels.taps": records}.__getitem__)), reader
 
 
 def verdict(value: Any, known_at: int = 2_000) -> bytes:
@@ -65,13 +66,13 @@ def test_labels_are_read_from_json_and_from_single_object_avro():
 def test_a_null_label_is_read_as_taken_back():
     rows, reader = labels(verdict(None))
     assert rows[0].value is None
-    assert reader.refused.count == 0
+    assert reader.refusals == 0
 
 
 def test_labels_that_break_their_contract_are_left_out_counted_and_logged_without_values(caplog):
     rows, reader = labels(b"{", None, verdict("secret"), verdict(True, known_at="yesterday"), verdict(False))
     assert [row.value for row in rows] == [False]
-    assert reader.refused.count == 4
+    assert reader.refusals == 4
     assert "labels.taps[1]@2: fraud" in caplog.text
     assert "secret" not in caplog.text
 
@@ -79,30 +80,30 @@ def test_labels_that_break_their_contract_are_left_out_counted_and_logged_withou
 def test_a_number_is_a_label_if_it_is_0_or_1():
     rows, reader = labels(verdict(1.0), verdict(0.0), verdict(0.5), contract=Points)
     assert [row.value for row in rows] == [True, False]
-    assert reader.refused.count == 1
+    assert reader.refusals == 1
 
 
 def test_labels_that_are_left_out_for_their_value_are_counted_apart():
     _, reader = labels(b"{", verdict(12.5), verdict(1.0), contract=Points)
-    assert (reader.refused.count, reader.refused.values) == (2, 1)
+    assert (reader.refusals, reader.refused["labels.taps"].values) == (2, 1)
 
 
 def test_a_regression_takes_any_finite_number(caplog):
     infinite = Encoder(contract_schema(Points)).encode({"tap": "t1", "known_at": 2_000, "fraud": float("inf")})
     rows, reader = labels(verdict(-2.5), infinite, verdict(0), contract=Points, task="regression")
     assert [row.value for row in rows] == [-2.5, 0.0]
-    assert reader.refused.count == 1
+    assert reader.refusals == 1
 
 
 def test_a_class_is_its_text():
     rows, reader = labels(verdict("stolen"), verdict(""), contract=Prose, task="multiclass", positive="stolen")
     assert [row.value for row in rows] == ["stolen", ""]
-    assert reader.refused.count == 0
+    assert reader.refusals == 0
 
 
 def test_many_refusals_are_counted_and_few_are_logged(caplog):
     _, reader = labels(*[b"{"] * 100)
-    assert reader.refused.count == 100
+    assert reader.refusals == 100
     assert len(caplog.records) == 5
 
 
@@ -121,5 +122,13 @@ def test_a_label_in_confluents_framing_is_read_with_the_registrys_schema():
     datum = Encoder(schema).encode({"tap": "t1", "known_at": 2_000, "fraud": True})[10:]
     ids = {7: parse_avro(schema)}
     reader = LabelReader(Labels(topic="labels.taps", contract=Verdict, value="fraud"), SCHEMAS, ids.__getitem__)
-    rows = list(reader.rows([record(b"\x00\x00\x00\x00\x07" + datum)]))
+    rows = list(reader.rows(lambda _: [record(b"\x00\x00\x00\x00\x07" + datum)]))
     assert [(row.event_id, row.value) for row in rows] == [("t1", True)]
+
+
+def test_of_several_sources_each_is_read_by_its_own_contract_and_counted_apart():
+    more = LabelSource(topic="labels.points", contract=Points, value="fraud")
+    reader = LabelReader(Labels(topic="labels.taps", contract=Verdict, value="fraud", otherwise=(more,)), SCHEMAS)
+    records = {"labels.points": [record(verdict(1.0)), record(b"{", 1)], "labels.taps": [record(verdict(False))]}
+    assert [(row.source, row.value) for row in reader.rows(records.__getitem__)] == [(0, False), (1, True)]
+    assert {topic: of.count for topic, of in reader.refused.items()} == {"labels.taps": 0, "labels.points": 1}

@@ -16,6 +16,7 @@ from scoring.training_set import FeatureRow, view_versions
 from scoring.vectors import Vectorizer
 from streams.plan.compiler import compile_plan
 from streams.plan.project import Project
+from tests.backfill.training_sets.worlds import OPINIONS, Event, Label, World
 from tests.backfills import write_backfill
 
 
@@ -131,3 +132,13 @@ def test_a_pipeline_without_labels_is_refused(tmp_path: Path) -> None:
     backfill = write_backfill(pipeline(), tmp_path, [features()])
     with pytest.raises(PenstockError, match="declares no labels"):
         read_training_set(project_of(pipeline()), lambda _: iter(()), backfill)
+
+
+def test_labels_of_several_sources_are_read_and_those_that_count_are_counted_by_topic(tmp_path: Path) -> None:
+    labels = [Label("a", 7, True), Label("a", 8, False, source=1), Label("b", 9, False, source=1)]
+    world = World([Event("a", 5, 5), Event("b", 6, 6)], labels, {"otherwise": (OPINIONS,)})
+    found = read_training_set(world.project(), world.records, world.backfill(tmp_path / "backfill"))
+    assert found.y.tolist() == [1, 0]
+    assert found.label_sources == {"labels.taps": 1, "labels.opinions": 1}
+    assert found.recipe is not None
+    assert {topic: of.records for topic, of in found.recipe.topics.items()} == {"labels.taps": 1, "labels.opinions": 2}

@@ -24,7 +24,15 @@ from penstock.paths import ROOT
 from penstock.settings import Settings
 from schemas.history import record_decoder
 from streams.plan.pipeline_topics import pipeline_topics
-from tests.scoring.quality.quality_records import QualityRecords, define_quality, event_of, naive_counts, time_of
+from tests.scoring.quality.quality_records import (
+    LABELS,
+    OTHERWISE,
+    QualityRecords,
+    define_quality,
+    event_of,
+    naive_counts,
+    time_of,
+)
 from tests.scoring.rollout.crashing_controller import POINTS
 from tests.scoring.scorer_bench import wait_for
 from verify.check_quality import QualityFindings, check_quality
@@ -38,7 +46,7 @@ class QualityBench:
 
     def __init__(self, folder: Path, suffix: str, settings: Settings) -> None:
         self.folder, self.kafka = folder, settings.kafka.access
-        self.project = define_quality(folder, suffix)
+        self.project = define_quality(folder, suffix, labels=LABELS + OTHERWISE)
         self.pipeline = self.project.pipeline
         self.records = QualityRecords(self.project)
         self.labels: dict[str, list[tuple[int, int, float | None]]] = defaultdict(list)
@@ -67,6 +75,16 @@ class QualityBench:
         assert self.pipeline.labels is not None
         content = self.records.label(number, value, age_ms=age_ms)
         producer.produce(self.pipeline.labels.topic, content, partition=self.records.partition(number))
+
+    def opine(self, number: int, value: bool | None, age_ms: int, *, counts: bool) -> None:
+        """What the second source says of an event; whether it counts there."""
+        assert self.pipeline.labels is not None
+        if counts:
+            self.labels[event_of(number)] = [(time_of(number) + age_ms, 0, value)]
+        producer = Producer(self.kafka.client())
+        content = self.records.opinion(number, value, age_ms=age_ms)
+        producer.produce(self.pipeline.labels.topics[1], content, partition=self.records.partition(number))
+        assert producer.flush(30) == 0
 
     def start(self, *crash: str) -> subprocess.Popen[bytes]:
         module = ("tests.scoring.rollout.crashing_controller", *crash) if crash else ("penstock",)
@@ -101,7 +119,7 @@ class QualityBench:
         """Whether all is committed that it reads."""
         group = group_of(self.pipeline.name, "quality")
         assert self.pipeline.labels is not None
-        topics = self.pipeline.predictions_topic, self.pipeline.shadow_topic, self.pipeline.labels.topic
+        topics = self.pipeline.predictions_topic, self.pipeline.shadow_topic, *self.pipeline.labels.topics
         with Lag(self.kafka) as lag:
             return all(lag.committed_offsets(group, topic) == lag.end_offsets(topic) for topic in topics)
 
@@ -119,8 +137,8 @@ class QualityBench:
             readable(read_topic(self.kafka, topic), decoder, topic)[0]
             for topic in (pipeline.predictions_topic, pipeline.shadow_topic)
         )
-        topics = labels.topic, pipeline.quality_topic, pipeline.drift_topic
-        known, quality, alerts = (list(read_topic(self.kafka, topic)) for topic in topics)
+        topics = *labels.topics, pipeline.quality_topic, pipeline.drift_topic
+        *known, quality, alerts = (list(read_topic(self.kafka, topic)) for topic in topics)
         run = RunData((), (), (), live, shadows=shadows, labels=known, quality=quality, alerts=alerts)
         return check_quality(self.project, run, lambda of: label_history(labels, of, self.project.schemas))
 
@@ -153,6 +171,10 @@ def test_killed_at_any_point_it_shows_what_a_naive_computation_finds(bench: Qual
         bench.label(400, None, 700_000)
         bench.label(404, 0.0, 800_000)
         bench.label(408, 0.0, 3_600_001)
+        # Another source: of the event whose label was withdrawn, of one that has a label, and of one that has none.
+        bench.opine(400, True, 600_000, counts=True)
+        bench.opine(412, False, 700_000, counts=False)
+        bench.opine(413, True, 600_000, counts=True)
         bench.write(range(700, 720), labels=False)
         wait_for(bench.is_drained, 60, "corrections to be counted")
 

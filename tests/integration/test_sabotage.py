@@ -103,7 +103,7 @@ def test_a_model_whose_quality_cannot_be_measured_is_reported_as_unchecked(recor
     project, run = recorded
     measured = Measured(events_per_s=1.0, latencies_ms=[1.0], trained_until_ms=START_MS)
     assert judge(project, run, measured, pii_key=b"").model is not None
-    report = judge(project, dataclasses.replace(run, labels=()), measured, pii_key=b"")
+    report = judge(project, dataclasses.replace(run, labels=[()]), measured, pii_key=b"")
     assert report.verdict != "passed"
     assert any(text.startswith("the model's quality") for text in report.unchecked())
 
@@ -142,7 +142,7 @@ def test_the_archive_of_the_good_run_has_every_record_as_kafka_has_it(whole: Rec
             whole.sources.read(topic), key=lambda one: (one.partition, one.offset)
         )
     assert pipeline.labels is not None
-    assert checked.rows[pipeline.labels.topic] == len(whole.run.labels)
+    assert checked.rows[pipeline.labels.topic] == len(whole.run.labels[0])
 
 
 @pytest.mark.parametrize("mutant", ARCHIVE_MUTANTS, ids=[mutant.name for mutant in ARCHIVE_MUTANTS])

@@ -197,12 +197,12 @@ def test_it_is_a_quarter_of_the_time_since_the_first_alarm(tmp_path):
     assert replace(World(tmp_path).training, since_ms=1_800).until_ms == 1_950
 
 
-def test_the_gates_are_the_limits_given_and_the_alarms_of_the_incident_are_closed(tmp_path):
+def test_the_gates_are_the_limits_given_and_the_alarms_that_are_answered_are_closed(tmp_path):
     limits = Limits(slices=1, slope=(0.5, 2.0), skip=("latency",), groups=('of "x"',), closed_alerts=("b",))
     world = World(tmp_path)
-    world.training = replace(world.training, limits=limits)
+    world.training = replace(world.training, limits=limits, alarms=lambda: ["a", "c"])
     world.carry_out()
-    assert limits_in(world.training.gates) == limits.model_copy(update={"closed_alerts": ("b", "a")})
+    assert limits_in(world.training.gates) == limits.model_copy(update={"closed_alerts": ("b", "a", "c")})
 
 
 def test_of_the_events_whose_labels_are_final_at_the_end_the_latest_quarter_is_judged(tmp_path):

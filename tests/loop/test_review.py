@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from loop.review import Asked, Candidate, agreement, choose, decode, encode, headers
+from scoring.training_set import LabelRow
 
 THRESHOLD = 0.5
 
@@ -88,10 +89,14 @@ def test_what_is_no_record_of_the_queue_is_passed_over(garbage):
     assert decode(garbage) is None
 
 
+def said(*labels: tuple[int, int | None], source: int = 0) -> list[LabelRow]:
+    return [LabelRow("", at, (place,), value, source=source) for place, (at, value) in enumerate(labels)]
+
+
 def test_agreement_is_that_of_the_oracle_and_counts_only_what_was_asked_again():
     first, second = [1, 1, 0, 0, 1, 0], [1, 0, 0, 0, 1, 1]
-    labels = {f"e{n}": [(1, a), (9, b)] for n, (a, b) in enumerate(zip(first, second, strict=True))}
-    labels |= {"late": [(1, 1)], "new": [(9, 1)], "taken back": [(1, 1), (9, None)]}
+    labels = {f"e{n}": said((1, a), (9, b)) for n, (a, b) in enumerate(zip(first, second, strict=True))}
+    labels |= {"late": said((1, 1)), "new": said((9, 1)), "taken back": said((1, 1), (9, None))}
     questions = [Asked(name, 5, again=True) for name in labels] + [Asked("e0", 5, again=False)]
     found = agreement(questions, labels)
     assert (found.asked, found.answered, found.agree) == (9, 6, 4)
@@ -100,4 +105,12 @@ def test_agreement_is_that_of_the_oracle_and_counts_only_what_was_asked_again():
 
 def test_without_answers_or_with_one_value_alone_nothing_is_said_beyond_chance():
     assert agreement([Asked("a", 5, again=True)], {}).kappa is None
-    assert agreement([Asked("a", 5, again=True)], {"a": [(1, 1), (9, 1)]}).kappa is None
+    assert agreement([Asked("a", 5, again=True)], {"a": said((1, 1), (9, 1))}).kappa is None
+
+
+def test_an_answer_of_one_source_is_compared_with_the_label_that_counted_before():
+    before = [*said((1, 0), (2, None)), *said((1, 1), (3, 0), source=1)]
+    found = agreement([Asked("a", 5, again=True)], {"a": [*said((9, 0), source=1), *before]})
+    assert (found.answered, found.agree) == (1, 1)
+    # The label of the first source was withdrawn before the question; if it was not, it is the one that counted.
+    assert agreement([Asked("a", 5, again=True)], {"a": [*said((1, 1)), *said((3, 0), (9, 0), source=1)]}).agree == 0

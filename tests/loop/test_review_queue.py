@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from loop.review_queue import candidates
+from tests.backfill.training_sets.worlds import OPINIONS, Event, Label, World
 from tests.loop.taps import BEGIN_MS, HORIZON_MS, STEP_MS, FakeTopics, Taps, define
 
 _ALL = (0, 2**62)
@@ -29,3 +31,14 @@ def test_events_of_the_range_are_candidates_and_labelled_ones_are_known(tmp_path
     assert len(found) == 100
     assert 0 < sum(one.is_labelled for one in found) < 100
     assert found[0].place == "events.taps_x[0]@100"
+
+
+def test_an_event_has_a_label_if_any_source_says_something():
+    labels = [Label("a", 7, True), Label("a", 9, None, source=1), Label("b", 7, None), Label("b", 1, False, source=1)]
+    labels += [Label("c", 7, None), Label("c", 3, True), Label("d", 9, None, source=1)]
+    world = World([Event(name, n, n) for n, name in enumerate("abcd")], labels, {"otherwise": (OPINIONS,)})
+    topics: Any = SimpleNamespace(
+        starts=lambda *_: None, read=lambda topic, **_: () if "shadow" in topic else world.records(topic)
+    )
+    found = candidates(world.project(), topics, *_ALL, None)
+    assert {one.event_id for one in found if one.is_labelled} == {"a", "b"}

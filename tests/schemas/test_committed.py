@@ -90,6 +90,7 @@ def test_an_uncommitted_schema_is_missing_and_the_problem_names_the_export_comma
         ((AMOUNT.model_copy(update={"minimum": 1}),), "amount: minimum was 0, is 1"),
         ((AMOUNT.model_copy(update={"minimum": -1}),), "amount: minimum was 0, is -1"),
         ((AMOUNT.model_copy(update={"type": "long"}),), "amount: type was 'double', is 'long'"),
+        ((AMOUNT.model_copy(update={"at": ("a", "b")}),), "amount: at was None, is ['a', 'b']"),
         ((AMOUNT, ContractField(name="extra", type="long", required=False, default=0)), "extra: added"),
         ((AMOUNT.model_copy(update={"required": False, "default": 1.0}),), "amount: required was True, is False"),
     ],

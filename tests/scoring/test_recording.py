@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Derived, Labels, Monitors
+from penstock import Derived, Labels, LabelSource, Monitors
 from scoring.recording import definition_of, recipe_of, source_hash
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
@@ -16,6 +16,7 @@ from tests.backfill.test_labels import Points, Verdict
 from tests.backfill.test_training_parquet import pipeline
 
 PIPELINE = pipeline().model_copy(update={"labels": Labels(topic="labels.taps", contract=Verdict, value="fraud")})
+MORE = LabelSource(topic="labels.more", contract=Points, value="fraud")
 
 
 def parts(definition: Pipeline) -> dict[str, str]:
@@ -28,6 +29,7 @@ def parts(definition: Pipeline) -> dict[str, str]:
         ("labels", {"labels": Labels(topic="labels.taps", contract=Points, value="fraud")}),
         ("labels", {"labels": Labels(topic="labels.moved", contract=Verdict, value="fraud")}),
         ("labels", {"labels": None}),
+        ("labels", {"labels": PIPELINE.labels.model_copy(update={"otherwise": (MORE,)})}),
         ("monitors", {"monitors": Monitors(window=200)}),
         ("events", {"derived": {"twice": Derived(sql="amount * 2", type="double")}}),
         ("defaults", {"model": pipeline().model.model_copy(update={"defaults": {"cards:by_card.n": 1}})}),

@@ -131,8 +131,8 @@ class World:
         }
         of_task = readers.get(self.task, int)
 
-        def known(records: Sequence[Record]) -> LabelHistory:
-            read = [(*json.loads(record.value or b""), record.offset) for record in records]
+        def known(sources: Sequence[Sequence[Record]]) -> LabelHistory:
+            read = [(*json.loads(record.value or b""), record.offset) for record in sources[0]]
             return LabelHistory(
                 {event_id: [((offset + 1,), of_task(label))] for event_id, label, offset in read}, len(read)
             )
@@ -140,7 +140,7 @@ class World:
         labels = [(f"e{n}", bool(one)) for n, one in enumerate(TRUTH)] + list(later)
         records = [Record(0, n, n, None, json.dumps(label).encode(), ()) for n, label in enumerate(labels)]
         return check_gates(
-            PLAN, self.pipeline, self.root, [backfill], records, known, lambda _, version: SCORERS[version]
+            PLAN, self.pipeline, self.root, [backfill], [records], known, lambda _, version: SCORERS[version]
         )
 
     def forge(self, change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> None:

@@ -17,7 +17,7 @@ from scoring.quality.quality_input import QualityInput
 from scoring.quality.reading_clock import ReadingClock
 from scoring.quality.store import QualityStore
 from streams.plan.project import Project
-from tests.scoring.quality.quality_records import QualityRecords, define_quality, time_of
+from tests.scoring.quality.quality_records import LABELS, OTHERWISE, QualityRecords, define_quality, time_of
 from tests.scoring.rollout.fake_messages import FakeMessage
 from tests.verify.sabotage.catalogue import Mutant
 from tests.verify.sabotage.quality import QUALITY_MUTANTS
@@ -51,10 +51,10 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
     With ``late`` a label comes when its event may have been forgotten, and the predictions of ``straggler`` come when
     theirs was.
     """
-    project = define_quality(folder, "verified", PARTITIONS)
+    project = define_quality(folder, "verified", PARTITIONS, LABELS + OTHERWISE)
     pipeline, made = project.pipeline, QualityRecords(project, PARTITIONS)
     assert pipeline.labels is not None
-    topics = pipeline.predictions_topic, pipeline.shadow_topic, pipeline.labels.topic
+    topics = pipeline.predictions_topic, pipeline.shadow_topic, *pipeline.labels.topics
     kept: dict[str, list[Record]] = {topic: [] for topic in topics}
 
     def add(topic: str, number: int, value: bytes, timestamp: int) -> None:
@@ -75,6 +75,9 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
     for place, (number, value, age_ms) in enumerate(labels):
         received = time_of(399) + 600_000 if late and place == len(labels) - 1 else time_of(number) + age_ms
         add(topics[2], number, made.label(number, value, age_ms=age_ms), received)
+    # Another source, which does not count for 56 to 76, does for 40, whose label is withdrawn, and for what has none.
+    for number in (40, *range(56, 80), 101, 102):
+        add(topics[3], number, made.opinion(number, number % 8 == 4 or number == 101), time_of(number) + 600_000)
 
     facts = QualityFacts.of(pipeline)
     messages = {
@@ -82,13 +85,13 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
         for topic, of in kept.items()
     }
     book, read = Book(facts), QualityInput(project, facts).read(messages)
-    corrections = [] if late else read.labels[-3:]
+    corrections = [] if late else [one for one in read.labels if not one.source][-3:]
     stragglers = [
         one for one in read.predictions if one.event_time_ms == time_of(-1 if straggler is None else straggler)
     ]
     in_time = [one for one in read.predictions if one not in stragglers]
     book.observe(in_time, [one for one in read.labels if one not in corrections])
-    clock = ReadingClock({(topics[2], n) for n in range(PARTITIONS)}, ())
+    clock = ReadingClock({(topic, n) for topic in topics[2:] for n in range(PARTITIONS)}, ())
     book.advance(clock.read(read.come, (), ()).reached)
     book.observe(stragglers, corrections)
     writer = Writer()
@@ -99,7 +102,8 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
     quality = [record for record in writer.records if record.key != b"labels" and not _is_event(record)]
     decoder = record_decoder("prediction")
     live, shadows = (readable(kept[topic], decoder, topic)[0] for topic in topics[:2])
-    run = RunData((), (), (), live, shadows=shadows, labels=kept[topics[2]], quality=quality, alerts=alerts)
+    known = [kept[topic] for topic in topics[2:]]
+    run = RunData((), (), (), live, shadows=shadows, labels=known, quality=quality, alerts=alerts)
     return project, run
 
 
@@ -134,6 +138,19 @@ def test_the_verifier_finds(mutant: Mutant) -> None:
     found = checked(project, mutant.change(project, run))
     says = {"quality_mismatches": bool(found.mismatches), "not_checked": bool(found.unchecked)}
     assert [says[name] for name in mutant.found_by] == [True], found
+
+
+def test_the_verifier_finds_labels_that_were_counted_in_the_order_of_their_arrival() -> None:
+    project, run = recorded()
+    labels = project.pipeline.labels
+    assert labels is not None
+    (other,) = labels.otherwise
+    swapped = labels.model_copy(
+        update={**dict(other), "otherwise": (other.model_copy(update={**dict(labels.sources[0])}),)}
+    )
+    pipeline = project.pipeline.model_copy(update={"labels": swapped})
+    again = dataclasses.replace(project, pipeline=pipeline)
+    assert checked(again, dataclasses.replace(run, labels=run.labels[::-1])).mismatches > 0
 
 
 def test_a_run_without_a_count_is_nothing_to_check() -> None:

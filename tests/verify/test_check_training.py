@@ -18,6 +18,7 @@ from tests.plans import make_plan, view_of
 from verify.check_training import TrainingFindings, check_training
 from verify.labels import LabelHistory
 from verify.run_data import BackfillData
+from verify.training_sets import oldest
 
 COUNT = {"name": "n", "operation": "count", "column": None, "column_type": None, "where": None}
 PLAN = make_plan(fields=[], views=[view_of(COUNT | {"window_ms": 1_000, "hop_ms": 10, "type": "long"})])
@@ -39,10 +40,10 @@ OF_TASK: dict[str, Any] = {
 }
 
 
-def reader_of(task: str) -> Callable[[Sequence[Record]], LabelHistory]:
-    def read(records: Sequence[Record]) -> LabelHistory:
+def reader_of(task: str) -> Callable[[Sequence[Sequence[Record]]], LabelHistory]:
+    def read(sources: Sequence[Sequence[Record]]) -> LabelHistory:
         found: dict[str, list[Any]] = {}
-        for record in records:
+        for record in sources[0]:
             event_id, at, value = json.loads(record.value or b"")
             found.setdefault(event_id, []).append(((at, record.offset), OF_TASK[task](value)))
         return LabelHistory(found)
@@ -104,16 +105,16 @@ def backfill(x: float = 1.5) -> BackfillData:
 
 
 def check(*folders: Path, records: Sequence[Record], x: float = 1.5, task: str = "binary") -> TrainingFindings:
-    return check_training(PLAN, folders, [backfill(x)], records, reader_of(task))
+    return check_training(PLAN, folders, [backfill(x)], [records], reader_of(task))
 
 
 def test_the_set_is_looked_for_in_each_backfill(tmp_path: Path) -> None:
     trained(tmp_path)
     backfills = [backfill(x) for x in (9.0, 1.5)]
-    findings = check_training(PLAN, [tmp_path], backfills, labels(), known)
+    findings = check_training(PLAN, [tmp_path], backfills, [labels()], known)
     assert (findings.versions, findings.checked, findings.mismatches) == (1, 1, 0)
-    assert check_training(PLAN, [tmp_path], backfills[:1], labels(), known).mismatches == 1
-    assert check_training(PLAN, [tmp_path], [], labels(), known).checked == 0
+    assert check_training(PLAN, [tmp_path], backfills[:1], [labels()], known).mismatches == 1
+    assert check_training(PLAN, [tmp_path], [], [labels()], known).checked == 0
 
 
 def test_the_set_that_training_recorded_is_found_again(tmp_path: Path) -> None:
@@ -176,3 +177,9 @@ def test_the_sets_of_both_models_of_a_cascade_are_found_again_and_a_wrong_one_of
     found = check(fast, wrong, records=labels())
     assert (found.versions, found.checked, found.mismatches) == (2, 2, 1)
     assert found.examples[0].startswith("big version 1: its training set is not that of the backfill's events")
+
+
+def test_what_was_read_first_of_several_sources_is_what_kafka_received_first() -> None:
+    first, second = ([Record(0, n, at, None, b"", ()) for n, at in enumerate(of)] for of in ((1, 5, 9), (2, 7)))
+    assert oldest([first, second], 3) == [first[:2], second[:1]]
+    assert oldest([first, second], None) == [first, second]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
+from penstock import EVENT_ID, EVENT_TIME, Contract, Labels, LabelSource
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema, parse_avro
 from schemas.codec import Encoder
@@ -51,7 +51,7 @@ def label(value: Any, known_at: int, timestamp: int = 100) -> tuple[bytes, int]:
 def test_the_last_known_label_counts(values: list[tuple[bytes, int]], expected: dict[str, int]) -> None:
     records = [Record(0, offset, timestamp, None, value, ()) for offset, (value, timestamp) in enumerate(values)]
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
-    assert known_labels(labels, records, Path("nothing is committed")) == expected
+    assert known_labels(labels, [records], Path("nothing is committed")) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_values_and_classes_are_read_by_the_task(
     records = [Record(0, offset, timestamp, None, value, ()) for offset, (value, timestamp) in enumerate(values)]
     contract = Kind if task["task"] == "multiclass" else Verdict
     labels = Labels(topic="labels.taps", contract=contract, value="fraud", **task)
-    assert known_labels(labels, records, Path("nothing is committed")) == expected
+    assert known_labels(labels, [records], Path("nothing is committed")) == expected
 
 
 def test_a_value_that_is_not_finite_is_no_label() -> None:
     infinite = Encoder(contract_schema(Verdict)).encode({"tap": "t1", "known_at": 2_000, "fraud": float("inf")})
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud", task="regression")
-    assert known_labels(labels, [Record(0, 0, 100, None, infinite, ())], Path("nothing is committed")) == {}
+    assert known_labels(labels, [[Record(0, 0, 100, None, infinite, ())]], Path("nothing is committed")) == {}
 
 
 def test_a_label_in_confluents_framing_is_read_with_the_registrys_schema() -> None:
@@ -83,7 +83,7 @@ def test_a_label_in_confluents_framing_is_read_with_the_registrys_schema() -> No
     framed = Record(0, 0, 100, None, b"\x00\x00\x00\x00\x07" + datum, ())
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
     ids = {7: parse_avro(schema)}
-    assert known_labels(labels, [framed], Path("nothing is committed"), ids.__getitem__) == {"t1": 1}
+    assert known_labels(labels, [[framed]], Path("nothing is committed"), ids.__getitem__) == {"t1": 1}
 
 
 def test_a_label_of_an_older_version_in_the_pipelines_folder_is_read(tmp_path: Path) -> None:
@@ -93,4 +93,22 @@ def test_a_label_of_an_older_version_in_the_pipelines_folder_is_read(tmp_path: P
     (folder / "v0.avsc").write_text(json.dumps(old))
     value = Encoder(old).encode({"tap": "t1", "known_at": 2_000, "fraud": 1.0, "by": "someone"})
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud")
-    assert known_labels(labels, [Record(0, 0, 100, None, value, ())], tmp_path) == {"t1": 1}
+    assert known_labels(labels, [[Record(0, 0, 100, None, value, ())]], tmp_path) == {"t1": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        pytest.param([label(0, 2_000)], [label(1, 9_000)], {"t1": 0}, id="the first source counts, however old"),
+        pytest.param([label(0, 2_000), label(None, 3_000)], [label(1, 1_000)], {"t1": 1}, id="unless it has withdrawn"),
+        pytest.param([], [label(1, 1_000)], {"t1": 1}, id="or says nothing"),
+        pytest.param([label(None, 1_000)], [label(None, 1_000)], {}, id="nobody says anything"),
+    ],
+)
+def test_of_several_sources_the_first_that_says_something_counts(
+    first: list[tuple[bytes, int]], second: list[tuple[bytes, int]], expected: dict[str, int]
+) -> None:
+    more = LabelSource(topic="labels.more", contract=Verdict, value="fraud")
+    labels = Labels(topic="labels.taps", contract=Verdict, value="fraud", otherwise=(more,))
+    records = [[Record(0, n, at, None, value, ()) for n, (value, at) in enumerate(of)] for of in (first, second)]
+    assert known_labels(labels, records, Path("nothing is committed")) == expected

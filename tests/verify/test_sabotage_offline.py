@@ -25,13 +25,13 @@ from streams.plan.project import Project
 from tests.backfill.parity import worlds
 from tests.backfill.parity.test_check import payments
 from tests.backfill.training_sets.test_build import DECLARED, events, labels
-from tests.backfill.training_sets.worlds import Event, Label, World
+from tests.backfill.training_sets.worlds import OPINIONS, Event, Label, World
 from tests.sinks.archive.archive_helpers import HOUR, TOPIC, archive_all, event_columns, folder, record
 from tests.sinks.payments import T0
 from tests.verify.sabotage.archive import ARCHIVE_MUTANTS, ArchiveMutant
 from tests.verify.sabotage.catalogue import Mutant
 from tests.verify.sabotage.parity import PARITY_MUTANTS, ParityMutant
-from tests.verify.sabotage.training_sets import TRAINING_SET_MUTANTS
+from tests.verify.sabotage.training_sets import LABEL_SOURCE_MUTANTS, TRAINING_SET_MUTANTS
 from verify.check_built_sets import BuiltSetFindings, check_built_sets
 from verify.labels import LabelHistory, label_history
 from verify.published import readable
@@ -90,7 +90,9 @@ def world() -> World:
         for n in range(120)
     ]
     of_labels = [Label(f"e{n}", n + (1, 9, 30)[n % 3], n % 2 == 0) for n in range(100) if n % 7]
-    declared = {"horizon": 10, "absent": "negative", "hidden_by": "block"}
+    # Another source that says the contrary, also of events of which the first one says nothing, or not in time.
+    of_labels += [Label(f"e{n}", n + 2, n % 2 == 1, source=1) for n in range(100) if n % 4 == 0]
+    declared = {"horizon": 10, "absent": "negative", "hidden_by": "block", "otherwise": (OPINIONS,)}
     return World(of_events, [*of_labels, Label("end", 110, True)], declared)
 
 
@@ -104,13 +106,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, RunData]:
 
 
 def run_of(made: World, path: Path, *names: str) -> tuple[Project, RunData]:
+    declared = made.project().pipeline.labels
     predictions, _ = readable(made.records("predictions.taps"), record_decoder("prediction"), "predictions")
     run = RunData(
         sources=((),),
         dead_letters=((),),
         features=(),
         predictions=predictions,
-        labels=list(made.records("labels.taps")),
+        labels=[list(made.records(topic)) for topic in (declared.topics if declared else ())],
         backfills=[read_backfill_data(path / "recomputed-backfill")],
         built_sets=[read_built_set(path / name) for name in names],
     )
@@ -121,7 +124,7 @@ def judged(project: Project, run: RunData) -> BuiltSetFindings:
     declared = project.pipeline.labels
     assert declared is not None
 
-    def read(records: Sequence[Record]) -> LabelHistory:
+    def read(records: Sequence[Sequence[Record]]) -> LabelHistory:
         return label_history(declared, records, project.schemas)
 
     return check_built_sets(project, run, read)
@@ -133,6 +136,7 @@ def test_good_training_sets_are_built_again(built: tuple[Project, RunData]) -> N
     rows = built[1].built_sets[0].rows
     assert {*rows["split"].to_pylist()} == {"train", "validation", "test", "embargo"}
     assert {*rows["p_observed"].to_pylist()} == {None, 0.01, 1.0}
+    assert {*rows["label_source"].to_pylist()} == {None, "labels.taps", "labels.opinions"}
 
 
 @settings(max_examples=10, deadline=None)
@@ -156,7 +160,7 @@ def test_any_training_set_is_the_one_that_the_verifier_builds(
     assert (found.checked, found.examples) == (2, [])
 
 
-@pytest.mark.parametrize("mutant", TRAINING_SET_MUTANTS, ids=_name)
+@pytest.mark.parametrize("mutant", [*TRAINING_SET_MUTANTS, *LABEL_SOURCE_MUTANTS], ids=_name)
 def test_a_mutant_of_a_training_set_is_found(mutant: Mutant, built: tuple[Project, RunData]) -> None:
     found = judged(built[0], mutant.change(*built))
     assert found.unchecked if mutant.found_by == ("unchecked",) else found.mismatches, found

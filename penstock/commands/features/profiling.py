@@ -127,8 +127,7 @@ def _of_topic(project: Project, labels: Labels, archive: str | None) -> TopicLab
 
     settings = Settings()
     reader = LabelReader(labels, project.schemas, registry_schemas(settings.schema_registry_url))
-    records = topics_of(settings.kafka.access, archive).read(labels.topic)
-    return TopicLabels(reader.rows(records), Maturity.of(labels))
+    return TopicLabels(reader.rows(topics_of(settings.kafka.access, archive).read), Maturity.of(labels))
 
 
 def _write(out: Path, text: str) -> None:

@@ -151,5 +151,5 @@ def _truth(project: Project, settings: Settings, topics: Topics) -> Truth:
     if declared is None or declared.task == "regression":  # a value is neither right nor wrong
         return lambda _id, _time, _decision: None
     registry = registry_schemas(settings.schema_registry_url)
-    truths = Truths.of(project, topics.read(declared.topic), registry, Path(tempfile.gettempdir()))
+    truths = Truths.of(project, topics.read, registry, Path(tempfile.gettempdir()))
     return lambda event_id, time_ms, decision: truths([event_id], [time_ms], [decision])[0]

@@ -181,7 +181,7 @@ def _require_definition(project: Project, manifest: Manifest, changes: list[Diff
     if (model.inputs, categories) != (manifest.inputs, manifest.categories):
         differences.append(Difference("definition of inputs", "the model has other inputs or categories now"))
     labels, data = project.pipeline.labels, manifest.recipe and manifest.recipe.data
-    if data and (labels is None or labels.topic not in data.topics):
+    if data and (labels is None or not {*labels.topics} <= data.topics.keys()):
         differences.append(Difference("definition of labels", f"another topic, {', '.join(data.topics)} then"))
     if differences:
         raise _DiffersError(*differences)

@@ -103,9 +103,8 @@ class WatchedTopic:
 def watched_topics(pipeline: Pipeline) -> tuple[WatchedTopic, ...]:
     """The topics of a pipeline that are watched: its sources, then its labels."""
     sources = [WatchedTopic(one.topic, one.contract, one.max_future) for one in pipeline.sources]
-    labels = pipeline.labels
-    if labels is not None:
-        sources.append(WatchedTopic(labels.topic, labels.contract, pipeline.source.max_future, is_labels=True))
+    labels = () if pipeline.labels is None else pipeline.labels.sources
+    sources += [WatchedTopic(one.topic, one.contract, pipeline.source.max_future, is_labels=True) for one in labels]
     return tuple(sources)
 
 
@@ -149,7 +148,7 @@ class RawReader:
         producer = self._producer(record.headers)
         try:
             # A record without a value is none, as an empty one is.
-            row = decode_row(record.value or b"", self._writers, self._registry)
+            row = decode_row(record.value or b"", self._topic.contract, self._writers, self._registry)
         except (Undecodable, UnknownSchema):
             return RawEvent(*place, None, producer, None, None)
         values, invalid = [], []

@@ -69,7 +69,7 @@ def test_features_say_which_events_there_are_before_anything_is_scored(tmp_path)
 def test_labels_have_their_rank_and_what_they_reach() -> None:
     labels = WORLD.project().pipeline.labels
     assert labels is not None
-    found = read_labels(labels, WORLD.project(), WORLD.records("labels.taps"))
+    found = read_labels(labels, WORLD.project(), WORLD.records)[0]
     assert found.rows["event"].tolist() == hashes("event", ["a", "a", "b"])[0].tolist()
     assert found.rows["time"].tolist() == [7, 8, 4]
     assert found.rows["offset"].tolist() == [0, 1, 2]
@@ -82,5 +82,5 @@ def test_classes_are_numbered_as_they_come() -> None:
     world = World([], [Label("a", 1, "y"), Label("b", 1, "x"), Label("c", 1, "y")], declared)
     labels = world.project().pipeline.labels
     assert labels is not None
-    found = read_labels(labels, world.project(), world.records("labels.taps"))
+    found = read_labels(labels, world.project(), world.records)[0]
     assert (found.classes, found.rows["value"].tolist()) == (("y", "x"), [0, 1, 0])

@@ -22,19 +22,25 @@ class Said(NamedTuple):
     event: int
     time: int
     value: float | None
+    source: int = 0
 
 
-def columns(
-    events: dict[int, tuple[int, bool]], labels: list[Said], seed: int = 0
-) -> tuple[EventColumns, LabelColumns]:
+def label_columns(labels: list[Said], seed: int, topic: str = "") -> LabelColumns:
     order = np.random.default_rng(seed).permutation(len(labels))
     rows = np.zeros(len(labels), ROW)
     for place, (row, said) in enumerate(zip(rows, labels, strict=True)):
         row["event"], row["time"], row["offset"] = said.event, said.time, place
         row["value"] = np.nan if said.value is None else said.value
+    return LabelColumns(rows[order], (), max((said.time for said in labels), default=None), 2, topic)
+
+
+def columns(
+    events: dict[int, tuple[int, bool]], labels: list[Said], seed: int = 0
+) -> tuple[EventColumns, list[LabelColumns]]:
     ids, times, hidden = ([*column] for column in zip(*((one, *events[one]) for one in events), strict=True))
     found = EventColumns.of(np.array(ids, np.uint64), np.array(times, np.int64), np.array(hidden))
-    return found, LabelColumns(rows[order], (), max((said.time for said in labels), default=None), 2)
+    sources = range(1 + max((said.source for said in labels), default=0))
+    return found, [label_columns([said for said in labels if said.source == one], seed, f"{one}") for one in sources]
 
 
 def status(
@@ -47,8 +53,8 @@ def status(
 WORLDS = st.tuples(
     st.dictionaries(st.integers(0, 8), st.tuples(st.integers(0, 20), st.booleans()), min_size=1),
     st.lists(
-        st.builds(Said, st.integers(0, 10), st.integers(0, 40), st.sampled_from([0.0, 1.0, None])),
-        max_size=30,
+        st.builds(Said, st.integers(0, 10), st.integers(0, 40), st.sampled_from([0.0, 1.0, None]), st.integers(0, 1)),
+        max_size=40,
     ),
 )
 
@@ -66,22 +72,32 @@ def test_what_is_counted_is_what_a_naive_reference_counts(
     of = dict.fromkeys(("corrections", "withdrawals", "repeats", "late", "early"), 0)
     classes = {"negative": 0, "positive": 0}
     old, first_ages = 0, []
+    by_source = {"0": np.zeros(3, int), "1": np.zeros(3, int)}
     for event, (time, is_hidden) in events.items():
         if not begin <= time < 18:
             continue
         counts["events"] += 1
-        in_order = sorted((said.time, place, said.value) for place, said in enumerate(labels) if said.event == event)
-        before: float | None = None
-        for known, _, value in in_order:
-            of["withdrawals"] += value is None
-            if value is not None and before is not None:
-                of["corrections" if value != before else "repeats"] += 1
-            of["late"] += horizon is not None and known > time + horizon
-            of["early"] += known < time
-            before = value
-        counted = [(known, value) for known, _, value in in_order if horizon is None or known <= time + horizon]
-        label = counted[-1][1] if counted else None
-        ages = [max(known - time, 0) for known, value in counted if value is not None]
+        label, ages, counted, values = None, list[int](), list[Any](), list[float | None]()
+        for source in range(2):
+            in_order = sorted(
+                (said.time, place, said.value)
+                for place, said in enumerate(labels)
+                if said.event == event and said.source == source
+            )
+            before: float | None = None
+            for known, _, value in in_order:
+                of["withdrawals"] += value is None
+                if value is not None and before is not None:
+                    of["corrections" if value != before else "repeats"] += 1
+                of["late"] += horizon is not None and known > time + horizon
+                of["early"] += known < time
+                before = value
+            in_time = [(known, value) for known, _, value in in_order if horizon is None or known <= time + horizon]
+            values.append(in_time[-1][1] if in_time else None)
+            counted += in_time
+            if values[-1] is not None:
+                label = values[-1] if label is None else label
+                ages += [max(known - time, 0) for known, value in in_time if value is not None][:1]
         if horizon is not None and time + horizon > reached:
             counts["waiting"] += 1
             continue
@@ -89,13 +105,19 @@ def test_what_is_counted_is_what_a_naive_reference_counts(
         if label is not None:
             counts["labelled"] += 1
             classes["positive" if label else "negative"] += 1
-            first_ages.append(ages[0])
+            first_ages.append(min(ages))
+            first, second = values
+            by_source["0"] += [first is not None, False, False]
+            by_source["1"] += [first is None, None not in values, None not in values and first != second]
         else:
             counts["withdrawn" if counted else "unlabelled"] += 1
             counts["hidden"] += is_hidden
     assert {name: getattr(found.events, name) for name in counts} == counts
     assert {name: getattr(found.labels, name) for name in of} == of
     assert found.labels.without_event == sum(said.event not in events for said in labels)
+    for one in found.sources:
+        assert [one.events, one.overruled, one.differs] == by_source[one.topic].tolist()
+        assert one.read == sum(said.source == int(one.topic) for said in labels)
     assert dict(found.classes) == {name: number for name, number in classes.items() if number}
     if horizon is not None:
         assert (found.old_ms, found.old) == (horizon, old)
@@ -125,7 +147,9 @@ def test_without_a_horizon_events_are_old_when_nearly_all_labels_had_come() -> N
 
 def test_several_classes_have_their_names_and_a_regression_one_value() -> None:
     events, labels = columns({1: (0, False), 2: (1, False)}, [Said(1, 5, 1.0), Said(2, 6, 1.0)])
-    several = label_status(events, labels._replace(classes=("a", "b")), Declared("multiclass", ANY_AGE, "b"), ALL, 10)
+    several = label_status(
+        events, [labels[0]._replace(classes=("a", "b"))], Declared("multiclass", ANY_AGE, "b"), ALL, 10
+    )
     assert several.classes == {"b": 2}
     assert {change.what for change in several.changes} >= {"positive"}
     value = label_status(events, labels, Declared("regression", ANY_AGE), ALL, 10)

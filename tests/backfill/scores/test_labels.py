@@ -13,6 +13,7 @@ from penstock import EVENT_ID, EVENT_TIME, Contract, Labels
 from penstock.kafka.reading import Record
 from streams.plan.project import Project
 from tests.backfill.scores.world import FROM, PIPELINE
+from tests.backfill.training_sets.worlds import OPINIONS, Label, World
 
 
 class Kind(Contract, name="kind_for_scores", version=1):
@@ -33,7 +34,7 @@ def found(folder: Path, given: list[tuple[str, int, Any]], value: str, **declare
         Record(0, n, -1, None, json.dumps(rest | {"tap_id": tap, "known_at": at, value: says}).encode(), ())
         for n, (tap, at, says) in enumerate(given)
     ]
-    return Truths.of(Project.of(pipeline, Path("nothing is committed")), records, None, folder)
+    return Truths.of(Project.of(pipeline, Path("nothing is committed")), lambda _: records, None, folder)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,10 @@ def test_with_a_horizon_only_old_enough_events_count_and_no_label_means_what_is_
 
 def test_without_any_label_nothing_is_known(tmp_path: Path) -> None:
     assert found(tmp_path, [], "is_fraud", horizon=10, absent="negative")(["a"], [FROM], ["pass"]) == [None]
+
+
+def test_of_two_sources_the_first_that_says_something_counts(tmp_path: Path) -> None:
+    labels = [Label("a", 7, False), Label("a", 8, True, source=1), Label("b", 7, None), Label("b", 1, True, source=1)]
+    world = World([], labels, {"otherwise": (OPINIONS,)})
+    truth = Truths.of(world.project(), world.records, None, tmp_path)
+    assert truth(list("abc"), [0] * 3, [None] * 3) == [False, True, None]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backfill.labels import LabelReader
@@ -27,7 +27,7 @@ from backfill.training_sets.folder import TrainingSetFolder, open_training_set
 from penstock.errors import PenstockError
 from scoring.label_maturity import Maturity
 from scoring.training_set import TrainingSet, join, view_versions
-from tests.backfill.training_sets.worlds import INPUTS, TO_MS, Event, Label, World, naive
+from tests.backfill.training_sets.worlds import INPUTS, OPINIONS, TO_MS, Event, Label, World, naive
 
 numbers = st.sampled_from([None, 0.0, -0.0, 1.5, 2.0**-140, 1e30])
 late, timestamps = st.sampled_from([0, 0, 0, 3]), st.integers(0, 2)
@@ -49,7 +49,12 @@ def events(ids: st.SearchStrategy[str]) -> st.SearchStrategy[Event]:
 
 def labels(ids: st.SearchStrategy[str]) -> st.SearchStrategy[Label]:
     return st.builds(
-        Label, ids, st.integers(0, 20), st.sampled_from([True, False, None]), st.sampled_from([0, 5, 10, 20])
+        Label,
+        ids,
+        st.integers(0, 20),
+        st.sampled_from([True, False, None]),
+        st.sampled_from([0, 5, 10, 20]),
+        st.integers(0, 1),
     )
 
 
@@ -57,16 +62,23 @@ DECLARED: list[dict[str, Any]] = [
     {},
     {"horizon": 3, "absent": "excluded"},
     {"horizon": 3, "absent": "negative"},
+    {"otherwise": (OPINIONS,)},
+    {"horizon": 3, "absent": "negative", "otherwise": (OPINIONS,)},
 ]
 
 
 def rows_of(found: TrainingSetFolder) -> list[tuple[Any, ...]]:
-    table = found.arrow(["event_id", "event_time", "known_at", "label", "label_known_at"])
+    names = ["event_id", "event_time", "known_at", "label", "label_known_at"]
+    table = found.arrow(names)
     columns = [
         (column.cast("int64") if "time" in name or "known" in name else column).to_pylist()
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    return list(zip(*columns, strict=True))
+    if not found.manifest.labels.otherwise:
+        return list(zip(*columns, [None if known is None else 0 for known in columns[-1]], strict=True))
+    topics = [found.manifest.labels.topic, *(one.topic for one in found.manifest.labels.otherwise)]
+    sources = found.arrow(["label_source"])["label_source"].to_pylist()
+    return list(zip(*columns, [None if one is None else topics.index(one) for one in sources], strict=True))
 
 
 def in_memory(world: World, folder: Path, until_ms: int | None) -> TrainingSet:
@@ -77,13 +89,14 @@ def in_memory(world: World, folder: Path, until_ms: int | None) -> TrainingSet:
     views = view_versions(project.plan, INPUTS)
     return join(
         feature_rows(VectorReader(INPUTS), views, backfill.batches(feature_columns(INPUTS, views))),
-        LabelReader(labels, project.schemas).rows(world.records(labels.topic)),
+        LabelReader(labels, project.schemas).rows(world.records),
         inputs=INPUTS,
         views=views,
         until_ms=until_ms,
         task=labels.task,
         positive=None if labels.positive is None else str(labels.positive),
         maturity=Maturity.of(labels),
+        sources=labels.topics,
     )
 
 
@@ -101,6 +114,8 @@ def require_equal(world: World, until_ms: int | None, folder: Path) -> None:
     assert rows_of(found) == expected
     assert found.manifest.data_hash == trained.data_hash
     assert found.manifest.until_ms == trained.until_ms
+    rows_by_source = {topic: of.rows for topic, of in found.manifest.label_sources.items()}
+    assert rows_by_source == trained.label_sources
     vectors, truth = found.arrays()
     np.testing.assert_array_equal(vectors.view(np.uint32), trained.X.view(np.uint32))
     assert truth.tolist() == trained.y.tolist()
@@ -117,10 +132,11 @@ def test_the_set_is_that_of_a_naive_join_and_of_training(
     data: st.DataObject, declared: dict[str, Any], until_ms: int | None
 ) -> None:
     of_events = data.draw(st.lists(events(st.sampled_from("abcdé")), min_size=1, max_size=12))
+    world = World(of_events, data.draw(st.lists(labels(st.sampled_from("abcdéz")), max_size=20)), declared)
     # With a horizon and no label at all there is no set.
-    of_labels = data.draw(st.lists(labels(st.sampled_from("abcdéz")), min_size=bool(declared), max_size=12))
+    assume("horizon" not in declared or any([*world.of_source(0), *world.of_source(1)]))
     with TemporaryDirectory() as folder:
-        require_equal(World(of_events, of_labels, declared), until_ms, Path(folder))
+        require_equal(world, until_ms, Path(folder))
 
 
 @pytest.mark.parametrize("declared", DECLARED)
@@ -138,7 +154,9 @@ def test_so_is_that_of_a_crowd_in_which_every_tie_and_limit_is_met(
         for n, time in enumerate(rng.integers(0, 13, 400).tolist())
     ]
     of_labels = [
-        Label(f"e{rng.integers(320)}", int(rng.integers(0, 21)), draw(True, False, None), draw(5, 10, 20))
+        Label(
+            f"e{rng.integers(320)}", int(rng.integers(0, 21)), draw(True, False, None), draw(5, 10, 20), draw(0, 0, 1)
+        )
         for _ in range(1_500)
     ]
     require_equal(World(of_events, of_labels, declared), until_ms, tmp_path)

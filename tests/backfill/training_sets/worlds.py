@@ -15,7 +15,21 @@ from backfill.parquet import Backfill, read_backfill
 from backfill.training_sets.build import Inputs, build_training_set
 from backfill.training_sets.folder import TrainingSetFolder, open_training_set
 from backfill.training_sets.manifest import Request
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Pipeline, Source, View, count, mean
+from penstock import (
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    Contract,
+    Entity,
+    Labels,
+    LabelSource,
+    Model,
+    Pipeline,
+    Source,
+    View,
+    count,
+    mean,
+)
 from penstock.kafka.reading import Record
 from schemas.codec import Encoder
 from schemas.records import PREDICTION_SCHEMA
@@ -43,6 +57,15 @@ class Verdict(Contract, name="verdict_for_sets", version=1):
     kind: str | None = None
 
 
+class Opinion(Contract, name="opinion_for_sets", version=1):
+    """What somebody thinks of a tap: another contract than that of verdicts, with a number."""
+
+    tap: Annotated[str, EVENT_ID]
+    seen_at: Annotated[int, EVENT_TIME, Field(ge=0)]
+    bad: int | None
+
+
+OPINIONS = LabelSource(topic="labels.opinions", contract=Opinion, value="bad")
 CARD = Entity(name="card", key="card")
 INPUTS = ("event.amount", "taps.count_1h", "taps.amount_mean_1h")
 TO_MS = 1_000
@@ -80,12 +103,13 @@ class Event:
 
 @dataclass
 class Label:
-    """A label as it is on the topic; ``timestamp`` is Kafka's."""
+    """A label as it is on the topic of its source; ``timestamp`` is Kafka's."""
 
     id: str
     known_at: int
     value: Any
     timestamp: int = 10**6
+    source: int = 0
 
 
 @dataclass
@@ -153,15 +177,29 @@ class World:
     def records(self, topic: str) -> Iterator[Record]:
         if topic == "labels.taps":
             names = {"fraud": "fraud"} | {"fraud": self.declared.get("value", "fraud")}
-            for offset, label in enumerate(self.labels):
+            for offset, label in self.of_source(0):
                 says = {"id": label.id, "known_at": label.known_at, "fraud": None, names["fraud"]: label.value}
                 yield Record(0, offset, label.timestamp, None, json.dumps(says).encode(), ())
+            return
+        if topic == OPINIONS.topic:
+            for offset, label in self.of_source(1):
+                thinks = {
+                    "tap": label.id,
+                    "seen_at": label.known_at,
+                    "bad": None if label.value is None else int(label.value),
+                }
+                yield Record(0, offset, label.timestamp, None, json.dumps(thinks).encode(), ())
             return
         assert topic == "predictions.taps"
         encoder = Encoder(PREDICTION_SCHEMA)
         for offset, event in enumerate(self.events):
             if event.score is not None:
                 yield Record(0, offset, 0, None, encoder.encode(self._prediction(event, offset)), ())
+
+    def of_source(self, source: int) -> Iterator[tuple[int, Label]]:
+        """The labels of a source with their offsets; none of one that is not declared."""
+        declared = 1 + len(self.declared.get("otherwise", ()))
+        return enumerate(label for label in self.labels if label.source == source < declared)
 
     def _prediction(self, event: Event, offset: int) -> dict[str, Any]:
         project = self.project()
@@ -203,11 +241,15 @@ class World:
 
 
 def naive(world: World, from_ms: int, to_ms: int, until_ms: int | None) -> list[tuple[Any, ...]]:
-    """The rows of the set, straight from the text of the guide: id, time, known_at, label and when it was known."""
+    """The rows of the set, straight from the text of the guide.
+
+    Of each its id, time, known_at, label, when that was known, and its source.
+    """
     horizon, absent = pipeline(**world.declared).labels.horizon, world.declared.get("absent")  # type: ignore[union-attr]
     end = 2**62 if until_ms is None else until_ms
-    if horizon is not None and world.labels:
-        end = min(end, max(min(label.known_at, label.timestamp) for label in world.labels))
+    of_sources = [list(world.of_source(source)) for source in range(2)]
+    if horizon is not None and any(of_sources):
+        end = min(end, max(min(label.known_at, label.timestamp) for of in of_sources for _, label in of))
     rows = []
     seen: set[str] = set()
     for _, event in sorted(enumerate(world.events), key=lambda pair: (pair[1].timestamp, pair[0])):
@@ -219,14 +261,17 @@ def naive(world: World, from_ms: int, to_ms: int, until_ms: int | None) -> list[
         if horizon is not None and event.time + horizon > end:
             continue
         final = end if horizon is None else event.time + horizon
-        best = None
-        for offset, label in enumerate(world.labels):
-            rank = (label.known_at, label.timestamp, offset)
-            if label.id == event.id and label.known_at <= final and (best is None or rank > best[0]):
-                best = rank, label
-        value, known = (None, None) if best is None or best[1].value is None else (best[1].value, best[1].known_at)
+        value = known = said_by = None
+        for source, of_source in reversed([*enumerate(of_sources)]):
+            best = None
+            for offset, label in of_source:
+                rank = (label.known_at, label.timestamp, offset)
+                if label.id == event.id and label.known_at <= final and (best is None or rank > best[0]):
+                    best = rank, label
+            if best is not None and best[1].value is not None:
+                value, known, said_by = best[1].value, best[1].known_at, source
         if value is None and absent == "negative":
             value = 0
         if value is not None:
-            rows.append((event.id, event.time, event.as_of, value, known))
+            rows.append((event.id, event.time, event.as_of, value, known, said_by))
     return sorted(rows, key=lambda row: (row[1], row[0]))

@@ -12,7 +12,7 @@ from backfill import topic_reading
 from penstock.cli import cli
 from penstock.commands import labels as commands
 from penstock.errors import PenstockError
-from tests.backfill.training_sets.worlds import Event, Label, World
+from tests.backfill.training_sets.worlds import OPINIONS, Event, Label, World
 
 MINUTE = 60_000
 EVENTS = [Event(f"e{n}", n * MINUTE, 0, score=0.9 if n % 9 == 0 else 0.1) for n in range(1_000)]
@@ -96,3 +96,21 @@ def test_a_pipeline_without_labels_is_an_error_that_says_how_to_declare_them(mon
     done = CliRunner().invoke(cli, ["labels", "status", "taps"])
     assert isinstance(done.exception, PenstockError)
     assert "labels=Labels(" in str(done.exception.next)
+
+
+def test_of_several_sources_it_says_what_each_has_come_to(status: Status) -> None:
+    # The second source contradicts every other fraud, and knows of one event more.
+    opinions = [Label(f"e{n}", (n + 10) * MINUTE, n % 2 == 0, 10**9, source=1) for n in (*FRAUDS, 7)]
+    world = World(EVENTS, [*WORLD.labels, *opinions], DECLARED | {"otherwise": (OPINIONS,)})
+    done = status(world=world)
+    assert done.output.startswith("labels    labels.taps, labels.opinions: binary")
+    table = [line for line in done.output.splitlines() if "labels." in line][1:]
+    assert [[cell.strip() for cell in line.strip("│").split("│")][4:] for line in table] == [
+        ["174", "0", "0"],
+        ["1", "174", "87"],
+    ]
+    sources = json.loads(status("--json", world=world).output)["sources"]
+    assert [(one["topic"], one["read"], one["events"]) for one in sources] == [
+        ("labels.taps", 180, 174),
+        ("labels.opinions", 181, 1),
+    ]

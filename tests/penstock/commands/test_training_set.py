@@ -16,7 +16,7 @@ from penstock.cli import cli
 from penstock.commands import training_set as commands
 from penstock.offline import training_set
 from tests.archives import archive_records
-from tests.backfill.training_sets.worlds import Event, Label, World
+from tests.backfill.training_sets.worlds import OPINIONS, Event, Label, World
 
 WORLD = World(
     [Event(f"e{n}", n, n, card=f"c{n % 3}", timestamp=n, scored_at=n) for n in range(100)],
@@ -71,13 +71,17 @@ def test_a_set_that_saw_its_future_exits_with_3(build: Build, tmp_path: Path) ->
 
 
 def test_a_set_of_an_archive_is_that_of_kafka(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build("--no-probe")
+    opinions = [Label(f"e{n}", n, True, source=1) for n in (1, 5, 98)]
+    world = World(WORLD.events, [*WORLD.labels[6:], *opinions], WORLD.declared | {"otherwise": (OPINIONS,)})
+    done = build("--no-probe", world=world)
+    assert "labels        94 of labels.taps, which 84 rows have" in done.output
+    assert "labels        3 of labels.opinions, which 2 rows have" in done.output
     of_kafka = (tmp_path / "set" / "manifest.json").read_bytes()
     shutil.rmtree(tmp_path / "set")
-    records = {topic: list(WORLD.records(topic)) for topic in ("labels.taps", "predictions.taps")}
-    archive = archive_records(tmp_path / "archive", WORLD.project(), records)
+    records = {topic: list(world.records(topic)) for topic in ("labels.taps", "labels.opinions", "predictions.taps")}
+    archive = archive_records(tmp_path / "archive", world.project(), records)
     monkeypatch.setattr(topic_reading.KafkaTopics, "names", lambda _: set())
-    assert build("--no-probe", "--source", archive).exit_code == 0
+    assert build("--no-probe", "--source", archive, world=world).exit_code == 0
     assert (tmp_path / "set" / "manifest.json").read_bytes() == of_kafka
 
 

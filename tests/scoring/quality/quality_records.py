@@ -17,8 +17,8 @@ from streams.plan.project import Project
 DEFINITION = """
 from typing import Annotated
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, Model, Monitors, Pipeline, Source, View
-from penstock import count
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, Contract, Entity, Labels, LabelSource, Model, Monitors, Pipeline
+from penstock import Source, View, count
 
 
 class Tap(Contract, name="tap_{suffix}", version=1):
@@ -32,6 +32,12 @@ class Verdict(Contract, name="verdict_{suffix}", version=1):
     id: Annotated[str, EVENT_ID]
     known_at: Annotated[int, EVENT_TIME]
     fraud: float | None
+
+
+class Opinion(Contract, name="opinion_{suffix}", version=1):
+    tap: Annotated[str, EVENT_ID]
+    seen_at: Annotated[int, EVENT_TIME]
+    bad: bool | None
 
 
 card = Entity(name="card", key="card")
@@ -49,10 +55,11 @@ pipeline = Pipeline(
         groups=("event.shop",),
     ),
     labels=Labels(topic="labels.taps_{suffix}", contract=Verdict, value="fraud", {labels}),
-    monitors=Monitors(false_alarm_every=10_000),
+    monitors=Monitors(false_alarm_every=10_000, labels=True),
 )
 """
 LABELS = 'horizon="1h", absent="negative", hidden_by="block"'
+OTHERWISE = ', otherwise=(LabelSource(topic="labels.opinions_{suffix}", contract=Opinion, value="bad"),)'
 BEGIN_MS = 1_760_000_000_000
 STEP_MS, HORIZON_MS = 20_000, 3_600_000
 
@@ -62,6 +69,7 @@ def define_quality(
 ) -> Project:
     """Write the definition, and open it."""
     path = folder / f"taps_{suffix}.py"
+    labels = labels.format(suffix=suffix)
     content = DEFINITION.format(suffix=suffix, partitions=partitions, labels=labels, threshold=threshold)
     path.write_text(content, encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
@@ -74,7 +82,8 @@ class QualityRecords:
         self._project, self._partitions = project, partitions
         assert project.pipeline.labels is not None
         self._prediction = Encoder(PREDICTION_SCHEMA)
-        self._label = Encoder(contract_schema(project.pipeline.labels.contract))
+        self._label, *others = (Encoder(contract_schema(of.contract)) for of in project.pipeline.labels.sources)
+        self._others = others
 
     def partition(self, number: int) -> int:
         return number % self._partitions
@@ -134,6 +143,10 @@ class QualityRecords:
 
     def label(self, number: int, value: float | None = 1.0, *, age_ms: int = 600_000) -> bytes:
         return self._label.encode({"id": event_of(number), "known_at": time_of(number) + age_ms, "fraud": value})
+
+    def opinion(self, number: int, value: bool | None, *, age_ms: int = 600_000) -> bytes:
+        """What the second source says."""
+        return self._others[0].encode({"tap": event_of(number), "seen_at": time_of(number) + age_ms, "bad": value})
 
 
 def policy_of(project: Project) -> str:

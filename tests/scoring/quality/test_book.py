@@ -56,15 +56,32 @@ def test_an_event_counts_when_it_matures_and_not_when_its_label_comes() -> None:
         ([(True, 2_000), (None, 3_000)], "excluded", "unknown"),
         ([(True, 2_000), (None, 3_000)], "negative", "negative"),
         ([(None, 2_000), (True, 3_000)], "negative", "positive"),
+        ([(False, 3_000), (True, 4_000, 1)], "excluded", "negative"),
+        ([(True, 2_000, 1), (None, 5_000)], "excluded", "positive"),
     ],
 )
 def test_the_outcome_is_the_latest_label_within_the_horizon(labels, absent, expected) -> None:
-    known = [label(0, value, age_ms=age, offset=place) for place, (value, age) in enumerate(labels)]
+    known = [
+        label(0, value, age_ms=age, offset=place)._replace(source=sum(source))
+        for place, (value, age, *source) in enumerate(labels)
+    ]
     found = total(book_of([scored(0)], [*known, TICK], facts(absent=absent)))
     assert {name: found.count(name) for name in ("positive", "negative", "unknown")} == {
         **dict.fromkeys(("positive", "negative", "unknown"), 0),
         expected: 1,
     }
+
+
+def test_a_withdrawal_by_the_first_source_after_maturity_lets_the_label_of_the_second_count() -> None:
+    second = label(0, False)._replace(source=1)
+    book = book_of([scored(0)], [label(0, True), second, TICK])
+    assert (total(book).count("positive"), total(book).count("negative")) == (1, 0)
+    book.observe([], [label(0, None, age_ms=3_000)])
+    assert (total(book).count("positive"), total(book).count("negative")) == (0, 1)
+
+
+def test_sources_in_another_order_are_counted_anew() -> None:
+    assert len({facts(sources=of).fingerprint for of in [(), ("a", "b"), ("b", "a")]}) == 3
 
 
 def test_of_labels_of_one_time_the_one_that_kafka_received_last_counts() -> None:
@@ -231,7 +248,7 @@ _EVENTS = st.lists(
 )
 _LABELS = st.lists(
     st.builds(
-        lambda number, value, age, offset: label(number, value, age_ms=age, offset=offset),
+        lambda number, value, age, offset: label(number, value, age_ms=age, offset=offset)._replace(source=offset % 2),
         st.integers(0, 15),
         st.sampled_from([True, False, None]),
         st.sampled_from([0, 1_000, 5_000, HORIZON_MS, HORIZON_MS + 1_000, 15_000]),

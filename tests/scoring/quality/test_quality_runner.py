@@ -28,7 +28,7 @@ from scoring.quality.reading_clock import ReadingClock
 from scoring.quality.runner import QualityComponents, QualityRunner
 from scoring.quality.store import NOTE, QualityStore, read_quality, require_counted
 from scoring.rollout.controller_positions import Found
-from tests.scoring.quality.quality_records import HORIZON_MS, QualityRecords, define_quality, time_of
+from tests.scoring.quality.quality_records import HORIZON_MS, LABELS, OTHERWISE, QualityRecords, define_quality, time_of
 from tests.scoring.rollout.fake_kafka import FakeConsumer, FencedConsumer, Killed
 from tests.scoring.rollout.fake_messages import FakeMessage
 
@@ -38,13 +38,14 @@ PARTITIONS = 2
 class World:
     """A pipeline's topics, and processes that count them one after the other."""
 
-    def __init__(self, folder: Any) -> None:
+    def __init__(self, folder: Any, labels: str = LABELS) -> None:
         self.folder = folder
-        self.use(define_quality(folder, "unit", PARTITIONS))
+        self.use(define_quality(folder, "unit", PARTITIONS, labels))
         self.records = QualityRecords(self.project, PARTITIONS)
         pipeline = self.project.pipeline
-        self.live, self.shadow, self.labels = QualityInput(self.project, self.facts).topics
-        self.partitions = dict.fromkeys((self.live, self.shadow, self.labels), PARTITIONS)
+        topics = QualityInput(self.project, self.facts).topics
+        self.live, self.shadow, self.labels, *self.others = topics
+        self.partitions = dict.fromkeys(topics, PARTITIONS)
         self.topics: dict[Any, list[FakeMessage]] = {
             (topic, number): [] for topic in self.partitions for number in range(PARTITIONS)
         }
@@ -73,6 +74,12 @@ class World:
         known_at = time_of(number) + rest.get("age_ms", 600_000)
         content = self.records.label(number, value, **rest)
         self.add(self.labels, self.records.partition(number), content, timestamp_ms=known_at)
+
+    def opine(self, number: int, value: bool | None, **rest: Any) -> None:
+        """What the second source says."""
+        known_at = time_of(number) + rest.get("age_ms", 600_000)
+        content = self.records.opinion(number, value, **rest)
+        self.add(self.others[0], self.records.partition(number), content, timestamp_ms=known_at)
 
     # As the stores of the process see it.
 
@@ -172,7 +179,7 @@ class World:
         read = QualityInput(self.project, self.facts).read(messages)
         book = Book(self.facts)
         book.observe(read.predictions, read.labels)
-        clock = ReadingClock({p for p in self.topics if p[0] == self.labels}, self.topics)
+        clock = ReadingClock({p for p in self.topics if p[0] in (self.labels, *self.others)}, self.topics)
         book.advance(clock.read(read.come, (), self.topics).reached)
         return book
 
@@ -188,6 +195,32 @@ def fill(world: World) -> None:
         world.label(number)
     world.label(40, None, age_ms=700_000)
     world.label(44, 0.0, age_ms=800_000)
+
+
+def test_of_two_sources_each_label_counts_once_whatever_dies_in_between(tmp_path) -> None:
+    world = World(tmp_path, LABELS + OTHERWISE)
+    fill(world)
+    # Of 40 the label was withdrawn, so that this one counts; of 44 it was not; of 41 there is no other.
+    for number in (40, 41, 44):
+        world.opine(number, True, age_ms=900_000)
+    world.outcomes = ["killed", "written", "killed_after", "unknown_written", "aborted"]
+    world.survive(most=40)
+    assert world.counted() == world.expected()
+    before = positives(world)
+    # What was saved of the second source gives way to the first, whose label is of an earlier time.
+    world.label(41, 0.0, age_ms=800_000)
+    world.survive(most=40)
+    assert (world.counted(), positives(world)) == (world.expected(), before - 1)
+    # The second source alone tells that time goes on.
+    world.opine(299, None, age_ms=900_000)
+    world.survive(most=40)
+    assert world.counted() == world.expected()
+    assert positives(world) > before
+
+
+def positives(world: World) -> int:
+    """The positive events of the version that is served."""
+    return sum(of.count("positive") for key, of in world.counted().items() if key.version == "1" and not key.group)
 
 
 def value_of(registry: CollectorRegistry, name: str, **labels: str) -> float | None:

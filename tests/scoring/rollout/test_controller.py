@@ -110,7 +110,7 @@ class World:
 
         controller = Controller(
             kafka.log,
-            kafka.labels,
+            (kafka.labels,),
             kafka.partitions,
             ControllerComponents(**components),
             now=lambda: BEGIN_MS + int(clock.now * 1000),

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from penstock import LabelSource
 from penstock.kafka.names import dead_letters_of
 from schemas.codec import Encoder
 from schemas.dead_letters import REPLAY_OF
@@ -14,6 +15,7 @@ from scoring.rollout.controller_records import read_log
 from scoring.rollout.facts import Facts
 from scoring.rollout.observations import Label, Letter, Live, Shadow
 from scoring.rollout.policy_log import Marker, encode
+from tests.backfill.test_labels import Points
 from tests.scoring.rollout.fake_messages import FakeMessage
 from tests.scoring.rollout.rollout_records import BEGIN_MS, Records, canary, change_to, define_rollout
 
@@ -239,3 +241,18 @@ def test_a_log_is_read_in_its_order_without_what_is_no_entry(records):
     found = read_log("log", [FakeMessage("log", 0, n, value) for n, value in enumerate(values)], passed)
     assert found == [records.change, marker]
     assert [one.where for one in passed] == ["log[0]@1"]
+
+
+def test_labels_of_each_source_are_read_by_its_own_contract(records):
+    more = LabelSource(topic="labels.more", contract=Points, value="fraud")
+    labels = records.project.pipeline.labels.model_copy(update={"otherwise": (more,)})
+    other = [b"{", b'{"tap": "event-4", "known_at": 5, "fraud": 1.0}']
+    messages = {
+        "labels.more": [FakeMessage("labels.more", 0, offset, value) for offset, value in enumerate(other)],
+        labels.topic: [FakeMessage(labels.topic, 0, 0, records.label(3, 0.0))],
+    }
+    passed = []
+    found = LabelReader(labels, records.project).read(messages, passed)
+    assert [(one.event_id, one.value, one.source) for one in found] == [("event-3", 0.0, 0), ("event-4", 1.0, 1)]
+    assert [one.where for one in passed] == ["labels.more[0]@0"]
+    assert Facts.of(records.project.pipeline.model_copy(update={"labels": labels})).sources == labels.topics

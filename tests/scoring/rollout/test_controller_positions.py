@@ -1,10 +1,12 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from penstock import LabelSource
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.gaps import Gap
 from scoring.rollout import controller_positions
 from scoring.rollout.controller_positions import Found, Positions, why_lost
+from tests.backfill.test_labels import Points
 from tests.scoring.rollout.rollout_records import BEGIN_MS, define_rollout
 
 A, B, C = ("a", 0), ("a", 1), ("b", 0)
@@ -44,8 +46,11 @@ class FakeConsumer:
 
 class Rig:
     def __init__(self, folder, since=None, committed=None, earliest=0, error=None):
-        self.pipeline = define_rollout(folder, "unit", 1).pipeline
-        pipeline = self.pipeline
+        defined = define_rollout(folder, "unit", 1).pipeline
+        source = LabelSource(topic="labels.more", contract=Points, value="fraud")
+        labels = defined.labels.model_copy(update={"otherwise": (source,)})
+        self.pipeline = pipeline = defined.model_copy(update={"labels": labels})
+        self.more = ("labels.more", 0)
         self.live, self.shadow, self.log, self.labels = (
             (topic, 0)
             for topic in (
@@ -55,7 +60,7 @@ class Rig:
                 pipeline.labels.topic,
             )
         )
-        self.everything = everything = [self.live, self.shadow, self.log, self.labels]
+        self.everything = everything = [self.live, self.shadow, self.log, self.labels, self.more]
         self.consumer = FakeConsumer({getattr(self, name): at for name, at in (since or {}).items()}, error)
         self.positions = Positions(
             KafkaAccess(bootstrap="localhost:1"), self.consumer, pipeline, {topic: 1 for topic, _ in everything}
@@ -103,9 +108,10 @@ def test_beginning_anew_leaves_out_predictions_whose_shadows_are_before_the_end(
             return {0: 103}  # three records of a transaction that is about to be visible
 
     monkeypatch.setattr(controller_positions, "Lag", FakeLag)
-    committed = {"live": 40, "shadow": 41, "log": 42, "labels": 43}
+    committed = {"live": 40, "shadow": 41, "log": 42, "labels": 43, "more": 44}
     rig = Rig(tmp_path, since={"log": 5}, committed=committed, earliest=10)
     assert rig.of(rig.positions.anew(rig.found, BEGIN_MS)) == {"live": 103, "shadow": 100, "log": 5, "labels": 43}
+    assert rig.positions.anew(rig.found, None)[rig.more] == 44
     assert rig.of(rig.positions.anew(rig.found, None)) == {"live": 103, "shadow": 100, "log": 100, "labels": 43}
     new = Rig(tmp_path, earliest=10)
     assert new.of(new.positions.anew(new.found, None))["labels"] == 100

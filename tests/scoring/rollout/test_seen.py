@@ -23,12 +23,13 @@ from tests.scoring.rollout.observed import SECOND, change, complete, experiment,
 
 SHADOW = change(0, 0.5)
 HORIZON = 10
+SOURCES = "labels.chargebacks", "labels.analysts"
 
 
 class Event(NamedTuple):
     time: int
     is_hidden: bool
-    labels: list[tuple[int, float | None]]
+    labels: list[tuple[int, float | None, int]]
 
 
 events = st.lists(
@@ -36,7 +37,7 @@ events = st.lists(
         Event,
         st.integers(0, 30),
         st.booleans(),
-        st.lists(st.tuples(st.integers(0, 45), st.sampled_from([0.0, 1.0, None])), max_size=4),
+        st.lists(st.tuples(st.integers(0, 45), st.sampled_from([0.0, 1.0, None]), st.integers(0, 1)), max_size=6),
     ),
     max_size=12,
 )
@@ -49,8 +50,13 @@ def naive(of: list[Event], clock: int, absent: str | None) -> dict[int, float]:
         final = event.time + HORIZON
         if final > clock:
             continue
-        in_time = [(time, place, value) for place, (time, value) in enumerate(event.labels) if time <= final]
-        value = max(in_time)[2] if in_time else None
+        value = None
+        for source in (1, 0):
+            said = [
+                (at, place, one) for place, (at, one, by) in enumerate(event.labels) if at <= final and by == source
+            ]
+            if said and max(said)[2] is not None:
+                value = max(said)[2]
         if value is None and absent == "negative" and not event.is_hidden:
             value = 0.0
         if value is not None:
@@ -72,22 +78,30 @@ def judged(state: JudgeState, maturity: Maturity) -> dict[int, float]:
     of=events,
     labels_ms=st.integers(0, 60),
     absent=st.sampled_from(["negative", "excluded", None]),
+    sources=st.sampled_from([(), SOURCES]),
     seed=st.integers(0, 9),
     batch=st.integers(1, 20),
 )
 def test_events_are_judged_as_the_naive_reference_says_in_whatever_order_they_are_read(
-    of: list[Event], labels_ms: int, absent: Literal["negative", "excluded"] | None, seed: int, batch: int
+    of: list[Event],
+    labels_ms: int,
+    absent: Literal["negative", "excluded"] | None,
+    sources: tuple[str, ...],
+    seed: int,
+    batch: int,
 ) -> None:
     maturity = Maturity(HORIZON, absent)
+    if not sources:
+        of = [event._replace(labels=[(*label[:2], 0) for label in event.labels]) for event in of]
     read: list[tuple[str, Any]] = []
     for number, event in enumerate(of):
         served = {"event_time_ms": event.time, "scored_at_ms": 1_000, "is_hidden": event.is_hidden}
         read.append(("live", live(number, SHADOW, **served)))
         read.append(("shadow", shadow(number, SHADOW, event_time_ms=event.time)))
-        for place, (time, value) in enumerate(event.labels):
-            read.append(("labels", Label(f"event-{number}", value, time, offset=place)))
+        for place, (time, value, source) in enumerate(event.labels):
+            read.append(("labels", Label(f"event-{number}", value, time, offset=place, source=source)))
     read = [read[place] for place in np.random.default_rng(seed).permutation(len(read))]
-    judging = judge(maturity=maturity)
+    judging = judge(maturity=maturity, sources=sources)
     state = judging.begin(SHADOW)
     for begin in range(0, len(read), batch):
         part = read[begin : begin + batch]
@@ -142,6 +156,13 @@ def test_another_horizon_remembers_other_labels() -> None:
     state = judge(maturity=Maturity(10)).begin(SHADOW)
     assert judge(maturity=Maturity(10, "excluded")).can_go_on(SHADOW, state)
     assert not judge(maturity=Maturity(11)).can_go_on(SHADOW, state)
+
+
+def test_another_order_of_sources_remembers_other_labels() -> None:
+    state = JudgeState.load(judge(sources=SOURCES).begin(SHADOW).records())
+    assert judge(sources=SOURCES).can_go_on(SHADOW, state)
+    assert not judge(sources=SOURCES[::-1]).can_go_on(SHADOW, state)
+    assert not judge().can_go_on(SHADOW, state)
 
 
 # A world in which positives are known late, and from its middle on three times as late.

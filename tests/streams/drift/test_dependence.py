@@ -50,6 +50,11 @@ def test_six_weeks_suffice_for_a_correlation_of_hours_and_not_of_days(kind, suff
     assert (found.needs_ms > 42 * DAY_MS) is not suffices
 
 
+def test_a_reference_that_is_too_short_hardly_ever_seems_long_enough_by_chance():
+    references = (stream("ar1_1d", 42, 100, seed) for seed in range(100, 140))
+    assert sum(support(times, values, 1e4 * DAY_MS).suffices for times, values in references) <= 3
+
+
 def test_values_that_are_constant_missing_few_or_of_one_time_have_no_correlation():
     times = np.arange(1_000) * 60_000
     for values in (np.zeros(1_000), np.full(1_000, np.nan)):

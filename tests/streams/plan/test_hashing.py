@@ -72,6 +72,8 @@ def hashes(folder: Path, name: str, change: tuple[str, str] = ("", ""), helpers:
         pytest.param((", ENTITY, PII_HASH]", ", ENTITY]"), id="no protection"),
         pytest.param(("Field(ge=0)", "Field(ge=1)"), id="a constraint of a column that the view does not use"),
         pytest.param(("note: str | None = None", "note: str | None"), id="a field that must be present, even if null"),
+        pytest.param(("note: str | None", 'note: Annotated[str | None, At("a.b")]'), id="an optional field elsewhere"),
+        pytest.param(("note: str | None", "note: Annotated[str | None, DATE]"), id="an optional field's form"),
         pytest.param(('key="card"),', 'key="card", max_bytes=100),'), id="the longest event that is decoded"),
         pytest.param(("return x * RATE", "return -x / RATE"), id="another body of a Python column"),
         pytest.param(("RATE = 2.0", "RATE = 2.5"), id="another constant that a Python column uses"),

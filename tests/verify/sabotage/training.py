@@ -13,14 +13,14 @@ from verify.run_data import RunData
 def _relabelled(run: RunData, **changes: object) -> RunData:
     """The run with another label than the model was trained on: of an event of class 1 that was labelled at once."""
     times = {event["id"]: event["time"] for record in run.sources[0] if (event := json.loads(record.value or b"{}"))}
-    labels = [json.loads(record.value or b"") for record in run.labels]
+    labels = [json.loads(record.value or b"") for record in run.labels[0]]
     place = first(
         (n for n, one in enumerate(labels) if one["fraud"] and one["known_at"] == times.get(one["id"], 0) + 1),
         "label of class 1 that came at once",
     )
-    changed = list(run.labels)
+    changed = list(run.labels[0])
     changed[place] = dataclasses.replace(changed[place], value=json.dumps(labels[place] | changes).encode())
-    return dataclasses.replace(run, labels=changed)
+    return dataclasses.replace(run, labels=[changed, *run.labels[1:]])
 
 
 @mutant("training_mismatches")

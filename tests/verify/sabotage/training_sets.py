@@ -14,6 +14,7 @@ from tests.verify.sabotage.catalogue import Change, first, mutant
 from verify.run_data import BuiltSet, RunData
 
 TRAINING_SET_MUTANTS: list[Any] = []
+LABEL_SOURCE_MUTANTS: list[Any] = []
 _FOUND = "built_set_mismatches"
 
 
@@ -215,4 +216,33 @@ def a_set_of_an_unknown_backfill(_: Project, run: RunData) -> RunData:
 
 @mutant("unchecked", into=TRAINING_SET_MUTANTS)
 def a_set_whose_labels_kafka_no_longer_has(_: Project, run: RunData) -> RunData:
-    return dataclasses.replace(run, labels=run.labels[1:])
+    return dataclasses.replace(run, labels=[run.labels[0][1:], *run.labels[1:]])
+
+
+# Of labels with several sources, which the recorded run has not.
+
+
+@mutant(_FOUND, into=LABEL_SOURCE_MUTANTS)
+def a_label_of_another_source_than_it_says(_: Project, run: RunData) -> RunData:
+    return _edit_row(run, _is_of_the_first, "label of the first source", label_source="labels.opinions")
+
+
+@mutant(_FOUND, into=LABEL_SOURCE_MUTANTS)
+def a_later_label_of_the_second_source_that_counts(_: Project, run: RunData) -> RunData:
+    return _edit_row(
+        run,
+        lambda row: _is_of_the_first(row) and int(row["event_id"][1:]) % 4 == 0,
+        "event of which both sources say something",
+        label=lambda row: 1 - row["label"],
+        label_source="labels.opinions",
+    )
+
+
+@mutant(_FOUND, into=LABEL_SOURCE_MUTANTS)
+def a_set_that_counts_other_labels_of_its_sources(_: Project, run: RunData) -> RunData:
+    counts = run.built_sets[0].manifest["label_sources"]
+    return _edit(run, 0, lambda table: table, label_sources=dict(zip(counts, reversed(counts.values()), strict=True)))
+
+
+def _is_of_the_first(row: dict[str, Any]) -> bool:
+    return bool(row["label_source"] == "labels.taps")
