@@ -36,8 +36,8 @@ class Monitors(Definition):
     those of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four
     weeks of training data. With ``labels``, ``penstock quality run`` also watches whether final labels agree with the
     scores, with half of the budget. Its false alarms are as rare as that only if outcomes do not depend on each other
-    beyond the scores: frauds that come in bursts do. ``data_quality`` watches raw events, too, with the same window, and
-    with a budget of false alarms of its own that is as great.
+    beyond the scores: frauds that come in bursts do. ``data_quality`` watches raw events, too, with the same window,
+    and with a budget of false alarms of its own that is as great.
     """
 
     inputs: tuple[str, ...] = ()

@@ -12,7 +12,10 @@ from penstock import (
     ENTITY,
     EVENT_ID,
     EVENT_TIME,
+    ISO8601,
     PII_HASH,
+    AsDecimal,
+    At,
     Contract,
     DataQuality,
     Entity,
@@ -28,7 +31,7 @@ from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Encoder
 from streams.drift.data_quality.period import Period
-from streams.drift.data_quality.raw_events import RawReader, watched_topics
+from streams.drift.data_quality.raw_events import RawReader, WatchedTopic, watched_topics
 from streams.plan.project import Project
 
 NOW = 1_760_000_000_000
@@ -142,3 +145,17 @@ def test_a_period_has_the_events_of_its_time_and_says_where_those_after_it_begin
     period = Period(lambda: records, reader, NOW + 2, NOW + 5, {0: len(records)})
     assert [event.offset for event in period.events()] == [1, 2, 5]
     assert period.start == {0: 3}
+
+
+class Nested(Contract, name="nested_raw", version=1):
+    at: Annotated[int, EVENT_TIME, ISO8601]
+    shop: Annotated[str, ENTITY, At("body.shop")]
+    price: Annotated[float, AsDecimal(scale=2), At("body.price")]
+
+
+def test_columns_are_read_where_and_how_others_write_them(tmp_path):
+    reader = RawReader(WatchedTopic("events.nested_raw", Nested, 60_000), Project.of(pipeline, tmp_path))
+    event = reader.read(record({"at": "2025-10-09T08:53:20Z", "body": {"shop": "x", "price": "2.50"}}))
+    assert (event.event_time, event.values, event.invalid) == (NOW, (NOW, "x", 2.5), ())
+    event = reader.read(record({"at": "yesterday", "body": {"price": "cheap"}}))
+    assert (event.event_time, event.values[1], event.invalid) == (None, None, (0, 2))
