@@ -72,7 +72,8 @@ bench-backfill: setup ## Measure backfills beside DuckDB, Polars, Feast, an earl
 bench-causes: setup ## Name the causes of injected worlds: build/bench/causes.json
 	@nice $(BIN)/python -m tests.bench.causes $(ARGS)
 
-bench-drift: setup ## False incidents and delays of the drift detectors, beside peers: build/bench/drift.json (QUICK=1)
+bench-drift: setup ## False incidents and delays of drift and data quality, beside peers: build/bench/drift.json (QUICK=1)
+	@$(BIN)/python -m tests.bench.data_quality $(if $(QUICK),--quick)
 	@$(BIN)/python -m tests.bench.drift $(if $(QUICK),--quick) $(ARGS)
 
 bench-gateway: setup ## What it costs to wait for a prediction, from Python and by HTTP: build/bench/gateway.json (QUICK=1)

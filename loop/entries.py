@@ -34,6 +34,8 @@ class Signal(BaseModel):
         event_time_ms: What the stream had reached, epoch ms.
         place: ``topic[partition]@offset`` of the record at which it was found.
         model_version: The version that was watched.
+        detector: What found it, such as ``psi``, or ``range`` of data quality.
+        current: What it measured then, such as the share of records.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -44,6 +46,8 @@ class Signal(BaseModel):
     event_time_ms: int
     place: str
     model_version: str
+    detector: str = ""
+    current: float = 0.0
 
 
 class Opened(_Entry):

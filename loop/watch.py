@@ -11,6 +11,7 @@ from typing import NamedTuple
 from backfill.topic_reading import Topics
 from loop.causes import diagnose, evidence_of
 from loop.entries import Closed, Diagnosed, Entry, Signal
+from loop.faults_of_events import fault_of
 from loop.first_events import first_event, producer_at
 from loop.gathering import Inputs, Periods, gather, place_text
 from loop.incidents import Incident, incidents_of, news, over_ms
@@ -164,7 +165,7 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
     )
     periods = None if gathered is None else gathered.periods
     diagnosed = None
-    if periods is not None and not incident.is_scheduled:  # where no alarm has come there is nothing to explain
+    if not incident.is_scheduled:  # where no alarm has come there is nothing to explain
         diagnosed = _diagnosed(look, incident, periods)
 
     def decide(log: Sequence[Entry]) -> list[Entry]:
@@ -199,9 +200,21 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
     return entries
 
 
-def _diagnosed(look: _Look, incident: Incident, periods: Periods) -> Diagnosed | None:
-    if len(periods.now) < _LEAST_NOW:
-        return None
+def _diagnosed(look: _Look, incident: Incident, periods: Periods | None) -> Diagnosed | None:
+    labels = look.project.pipeline.labels
+    signals, labels_topics = incident.signals, () if labels is None else labels.topics
+    # A world that has changed stays so, whatever else breaks later.
+    is_known = incident.takes_all and not _is_fault(incident.diagnosis)
+    if not is_known and (fault := fault_of(signals, labels_topics)) is not None:
+        return fault.diagnosed(incident.id, look.now_ms)
+    found = None if periods is None or len(periods.now) < _LEAST_NOW else _compared(look, incident, periods)
+    if found is None or found.cause in ("unclear", "none"):
+        hint = fault_of(signals, labels_topics, hints=True)
+        return found if hint is None else hint.diagnosed(incident.id, look.now_ms)
+    return found
+
+
+def _compared(look: _Look, incident: Incident, periods: Periods) -> Diagnosed:
     verdict = diagnose(evidence_of(periods.before, periods.now), roots_of(look.project))
     diagnosed = Diagnosed(
         incident=incident.id,
@@ -299,4 +312,6 @@ def alarms_in(records: Iterable[Record]) -> Iterator[Signal]:
             event_time_ms=alert["event_time"],
             place=f"{alert['topic']}[{alert['partition']}]@{alert['offset']}",
             model_version=alert["model_version"],
+            detector=alert["detector"],
+            current=alert["current"],
         )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from streams.definitions.columns import PythonColumn as PythonColumn
     from streams.definitions.labels import Labels as Labels
     from streams.definitions.labels import LabelSource as LabelSource
+    from streams.definitions.monitors import DataQuality as DataQuality
     from streams.definitions.monitors import Monitors as Monitors
     from streams.definitions.pipeline import Model as Model
     from streams.definitions.pipeline import Pipeline as Pipeline
@@ -56,6 +57,8 @@ else:
         "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",
         **dict.fromkeys(["Labels", "LabelSource"], "streams.definitions.labels"),
+        **dict.fromkeys(["DataQuality", "Monitors"], "streams.definitions.monitors"),
+        "Labels": "streams.definitions.labels",
         **dict.fromkeys(["Model", "Pipeline"], "streams.definitions.pipeline"),
         **dict.fromkeys(["Guardrail", "Rollout", "Step"], "streams.definitions.rollout"),
         "Source": "streams.definitions.sources",

@@ -31,6 +31,9 @@ COMMANDS = {
     "scorer": Entry("penstock.commands.scorer:scorer", "Score features through Triton, exactly once.", _PIPELINE),
     "gateway": Entry("penstock.commands.gateway:gateway", "Answer events by HTTP, within a deadline.", _PIPELINE),
     "drift": Entry("penstock.commands.drift:drift", "Watch features and scores for drift.", _PIPELINE),
+    "data-quality": Entry(
+        "penstock.commands.data_quality:data_quality", "Watch raw events for faults of their producers.", _PIPELINE
+    ),
     "quality": Entry(
         "penstock.commands.quality:quality", "Measure predictions as their labels become final.", _PIPELINE
     ),

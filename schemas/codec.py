@@ -152,7 +152,7 @@ def decode_event(
     if len(value) > max_bytes:
         return Rejection("penstock.TooLarge", "decode", f"{len(value)} bytes, more than the {max_bytes} allowed")
     try:
-        row = _row(value, contract, writers, registry)
+        row = decode_row(value, contract, writers, registry)
     except UnknownSchema as error:
         return Rejection("penstock.UnknownSchema", "decode", error.what + id_in_header(headers))
     except Undecodable as error:
@@ -195,8 +195,15 @@ _logical: dict[tuple[int, type[Contract]], tuple[Any, dict[str, LogicalType]]] =
 _MOST_LOGICAL = 1_000
 
 
-def _row(value: bytes, contract: type[Contract], writers: Decoder, registry: Registry | None) -> dict[str, Any]:
-    """The contract's columns in a value, not validated yet."""
+def decode_row(
+    value: bytes, contract: type[Contract], writers: Decoder, registry: Registry | None = None
+) -> dict[str, Any]:
+    """The contract's columns in a raw event, by the rules of :func:`decode_event`, not validated yet.
+
+    Raises:
+        Undecodable, UnknownSchema: if the bytes cannot be read.
+        PenstockError: if the registry cannot be reached.
+    """
     document, schema = _decode(value, writers, registry)
     if schema is None:
         return row_of(document, contract)

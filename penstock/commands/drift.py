@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.commands.console import console_on
+from penstock.commands.data_quality import print_data_quality, saved_watch
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import metrics_option, skip_deleted_option
 from penstock.counts import counted
@@ -100,11 +101,17 @@ def status(pipeline: str, alerts: int) -> None:
     console.print(_monitor_table(reference, tracks))
     for refusal in reference.refusals():
         console.print(f"not watched: {refusal}", soft_wrap=True)
+    still_over = {one for track in tracks if (one := track.open_incident) is not None}
+    if definition.monitors is not None and definition.monitors.data_quality is not None:
+        watch = saved_watch(project, settings)
+        print_data_quality(console, watch)
+        if (of_quality := watch.open_incident) is not None:
+            still_over.add(of_quality)
     decoder = record_decoder("drift_alert")
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)
     ]
-    found = incidents_of(published, {one for track in tracks if (one := track.open_incident) is not None})
+    found = incidents_of(published, still_over)
     still_open = sum(not incident.ended for incident in found)
     console.print(
         f"{counted(len(published), 'alert')} in {counted(len(found), 'incident')}, {still_open} open"

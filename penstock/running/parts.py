@@ -91,4 +91,7 @@ def groups_of(pipeline: Pipeline) -> dict[str, tuple[str, tuple[str, ...]]]:
     }
     if pipeline.monitors is not None:
         read["drift"] = (features, predictions)
+        if pipeline.monitors.data_quality is not None:
+            labels = () if pipeline.labels is None else pipeline.labels.topics
+            read["data-quality"] = (*read[FEATURES], *labels)
     return {name: (group_of(pipeline.name, name), topics) for name, topics in read.items()}

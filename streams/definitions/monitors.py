@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
+from penstock.kafka.names import PRODUCER_VERSION_HEADER
 from streams.definitions.base import Definition
 
 SCORE = "score"
@@ -13,6 +14,16 @@ SCORE = "score"
 
 LABELS = "labels"
 """The name of the monitor on final labels, where `penstock quality run` reads them."""
+
+
+class DataQuality(Definition):
+    """Watch the raw events of all sources and labels, before the contract refuses any, for faults of their producers.
+
+    ``producer_header`` is the header in which a record says which version of a producer wrote it; columns are then
+    watched for each version by itself. With None, or where records lack it, all records are of one producer.
+    """
+
+    producer_header: str | None = Field(default=PRODUCER_VERSION_HEADER, min_length=1)
 
 
 class Monitors(Definition):
@@ -25,7 +36,8 @@ class Monitors(Definition):
     those of training at the same hour of the week (UTC), so that daily and weekly rhythms are no drift; it takes four
     weeks of training data. With ``labels``, ``penstock quality run`` also watches whether final labels agree with the
     scores, with half of the budget. Its false alarms are as rare as that only if outcomes do not depend on each other
-    beyond the scores: frauds that come in bursts do.
+    beyond the scores: frauds that come in bursts do. ``data_quality`` watches raw events, too, with the same window,
+    and with a budget of false alarms of its own that is as great.
     """
 
     inputs: tuple[str, ...] = ()
@@ -34,6 +46,7 @@ class Monitors(Definition):
     false_alarm_every: int = Field(default=1_000_000, ge=10_000)
     same_hour_of_week: bool = False
     labels: bool = False
+    data_quality: DataQuality | None = None
 
     def names(self) -> tuple[str, ...]:
         """The names of all monitors: the inputs in their order, then the score."""

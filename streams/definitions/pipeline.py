@@ -158,6 +158,11 @@ class Pipeline(Definition):
         return f"drift.{self.name}.state"
 
     @property
+    def data_quality_topic(self) -> str:
+        """The compacted topic of what raw events were like in a good time, and of what is counted since."""
+        return f"data-quality.{self.name}"
+
+    @property
     def incidents_topic(self) -> str:
         """The topic of every incident: its alarms, its cause, and what was done about it; it is kept for ever."""
         return f"incidents.{self.name}"

@@ -42,6 +42,12 @@ class DriftMetrics:
             ["pipeline", "monitor", "detector"],
             registry=registry,
         )
+        refused = Gauge(
+            "penstock_drift_refused",
+            "1 for a detector that never fires, because the reference is too short for the budget of false alarms",
+            ["pipeline", "monitor", "detector"],
+            registry=registry,
+        )
         self._saves = Counter(
             "penstock_drift_state_saves",
             "Saves of the detectors' state, by outcome",
@@ -63,6 +69,7 @@ class DriftMetrics:
         for monitor in reference.monitors:
             for detector in DETECTORS:
                 self._alerts.labels(pipeline, monitor.name, detector)
+                refused.labels(pipeline, monitor.name, detector).set(detector in monitor.refused)
             for detector, limit in monitor.thresholds.windowed().items():
                 if limit < NEVER:
                     thresholds.labels(pipeline, monitor.name, detector).set(limit)

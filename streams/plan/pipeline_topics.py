@@ -70,6 +70,8 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
             Topic(pipeline.drift_topic, partitions),
             Topic(pipeline.drift_state_topic, partitions, _LATEST_STATE),
         ]
+        if pipeline.monitors.data_quality is not None:
+            topics.append(Topic(pipeline.data_quality_topic, 1, _LATEST_STATE))
     return topics
 
 

@@ -73,7 +73,17 @@ def test_panels_fill_the_grid_without_overlap_and_have_descriptions() -> None:
 
 def test_the_dashboard_has_a_row_for_each_part() -> None:
     titles = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    parts = ["Feature job", "Sinks", "Scorer", "Triton", "Drift", "Rollout", "Archive and parity", "Quality"]
+    parts = [
+        "Feature job",
+        "Sinks",
+        "Scorer",
+        "Triton",
+        "Drift",
+        "Rollout",
+        "Archive and parity",
+        "Quality",
+        "Data quality",
+    ]
     assert titles == ["Overview", *parts]
 
 

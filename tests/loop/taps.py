@@ -156,6 +156,27 @@ class Taps:
         }
         self._add(self.project.pipeline.drift_topic, self._alert.encode(alert))
 
+    def quality_alarm(self, detector: str, monitor: str = "amount", current: float = 1.0) -> None:
+        """An alarm of data quality at the next event."""
+        alert = {
+            "alert_id": f"raw-0-{self.written}:{monitor}:{detector}:4.2",
+            "pipeline": self.project.name,
+            "monitor": monitor,
+            "detector": detector,
+            "statistic": current,
+            "threshold": 0.02,
+            "reference": 0.0,
+            "current": current,
+            "event_time": time_of(self.written),
+            "topic": self.project.pipeline.source.topic,
+            "partition": 0,
+            "offset": self.written,
+            "model": self.project.name,
+            "model_version": "1",
+            "message": f"{monitor}: {detector}",
+        }
+        self._add(self.project.pipeline.drift_topic, self._alert.encode(alert))
+
     def _add(self, topic: str, value: bytes) -> None:
         self.topics.setdefault(topic, []).append(value)
 

@@ -303,3 +303,40 @@ def test_events_that_the_version_was_trained_on_are_no_reference(watched):
         watched.taps.project, topics, "1", INPUTS, time_of(4_000), 60 * HORIZON_MS, trained_to_ms=trained_to_ms
     )
     assert found.periods.begin_ms == time_of(3_001)
+
+
+@pytest.mark.parametrize(
+    ("detector", "monitor", "current", "cause", "column"),
+    [
+        ("null", "amount", 1.0, "upstream-fault", "amount"),
+        ("range", "amount", 0.31, "upstream-fault", "amount"),
+        ("duplicate", "events.taps_x", 0.3, "upstream-fault", None),
+        ("silence", "labels.taps_x", 3_600_000.0, "label-fault", None),
+    ],
+)
+def test_data_quality_tells_a_fault_before_anything_is_scored(watched, detector, monitor, current, cause, column):
+    watched.taps.quality_alarm(detector, monitor, current)
+    incident = watched.look()
+    assert (incident.diagnosis.cause, incident.diagnosis.column) == (cause, column)
+    assert incident.diagnosis.why == (f"{monitor}: {detector}, since events.taps_x[0]@5000",)
+    assert (incident.diagnosis.first, incident.diagnosis.producer) == ("events.taps_x[0]@5000", "4.2")
+    assert incident.proposals == []
+
+
+@pytest.mark.parametrize(("detector", "current"), [("volume", 500.0), ("category", 0.2), ("range", 0.02)])
+def test_what_may_be_a_world_that_changes_counts_only_where_nothing_else_explains_it(watched, detector, current):
+    watched.taps.quality_alarm(detector, "amount", current)
+    assert watched.look().diagnosis.cause == "upstream-fault"
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)
+    watched.taps.publish_labels(mature=True)
+    assert watched.look().diagnosis.cause == "concept-drift"
+
+
+def test_a_world_that_has_changed_stays_so_whatever_breaks_later(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)
+    watched.taps.publish_labels(mature=True)
+    assert watched.look().diagnosis.cause == "concept-drift"
+    watched.taps.quality_alarm("null")
+    assert watched.look().diagnosis.cause == "concept-drift"

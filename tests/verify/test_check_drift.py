@@ -14,6 +14,9 @@ from penstock.kafka.reading import Record
 from schemas.codec import Encoder
 from schemas.history import record_decoder
 from schemas.records import DRIFT_SCHEMA
+from streams.drift.data_quality.quality_alerts import QualityAlertBuilder
+from streams.drift.data_quality.quality_watch import QualityAlert
+from streams.drift.data_quality.topic_watch import Finding
 from streams.drift.drift_records import DriftRecordBuilder, monitors_by_topic, observer_of
 from streams.drift.drift_reference import REFERENCE_FILE, DriftReference
 from streams.drift.state_store import state_key
@@ -133,3 +136,9 @@ def test_a_state_that_says_something_else_is_found(run):
 def test_records_that_nobody_followed_are_found(run):
     run.predictions.append(prediction(800, 14.0))
     assert run.check().unfollowed == 1
+
+
+def test_alerts_of_data_quality_are_about_raw_records_and_are_not_replayed(run):
+    finding = Finding(PIPELINE.source.topic, 0, 7, "x", "null", "", 1.0, 0.1, 0.0, 1.0, 0, "x: null")
+    alert = QualityAlertBuilder(PIPELINE).alert(QualityAlert(finding, finding.finding_id), "1", 0)
+    assert run.check([*run.alerts, alert.value]).held

@@ -12,6 +12,7 @@ from penstock.commands import drift as command
 from penstock.kafka.reading import Record
 from streams.drift import app
 from tests.loop.taps import Taps, define
+from tests.streams.drift.data_quality.parcels import DEFINITION
 
 
 def test_alerts_are_counted_by_their_incidents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +28,20 @@ def test_alerts_are_counted_by_their_incidents(tmp_path: Path, monkeypatch: pyte
     shown = CliRunner().invoke(command.status, [taps.project.reference, "--alerts", "1"])
     assert shown.exception is None, shown.output
     assert "3 alerts in 2 incidents, 0 open; the latest:" in shown.output
+
+
+def test_the_state_of_data_quality_is_shown_where_it_is_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "parcels_y.py"
+    path.write_text(DEFINITION.format(suffix="y"), encoding="utf-8")
+    reference = SimpleNamespace(model="parcels_y", until_ms=0, monitors=(), refusals=list)
+    topic = SimpleNamespace(observed=7, newest_ms=0, over={"|:silence": [0]})
+    watch = SimpleNamespace(topics={"events.y": topic}, reference=SimpleNamespace(topics=()), open_incident="i")
+    monkeypatch.setattr(app, "serving_reference", lambda *_: (reference, 1))
+    monkeypatch.setattr(command, "read_latest_states", lambda *_: {})
+    monkeypatch.setattr(command, "read_topic", lambda *_: [])
+    monkeypatch.setattr(command, "saved_watch", lambda *_: watch)
+    shown = CliRunner().invoke(command.status, [str(path)])
+    assert shown.exception is None, shown.output
+    assert "events.y       7  -      silence" in shown.output
