@@ -45,8 +45,11 @@ PIPELINES = ("fraud", "flights")
 # One event for each of the 336,776 flights, and one label for each that arrived.
 FLIGHT_MESSAGES = 336_776 + 327_346
 _FRAUD = ROOT / "examples" / "fraud"
+# How far labels fall decides between the first two; the third one is that of a wave of frauds before the drift.
 _FRAUD_EXPECTED = Expected(
-    causes=("concept-drift", "covariate-shift"), rollout=_FRAUD / "rollout.yaml", gates=_FRAUD / "gates.toml"
+    causes=("concept-drift", "covariate-shift", "calibration"),
+    rollout=_FRAUD / "rollout.yaml",
+    gates=_FRAUD / "gates.toml",
 )
 _FRAUD_CANDIDATES = (
     Candidate(

@@ -120,6 +120,9 @@ def test_another_end_than_the_expected_one_stops_the_demo(log: list[Entry], monk
 
 def test_the_files_that_the_demo_names_exist() -> None:
     expected: Any = [one.expected for one in _demo_parameters(False, 7, ("fraud", "flights"))]
-    assert [one.causes for one in expected] == [("concept-drift", "covariate-shift"), ("upstream-fault",)]
+    assert [one.causes for one in expected] == [
+        ("concept-drift", "covariate-shift", "calibration"),
+        ("upstream-fault",),
+    ]
     assert expected[0].rollout.exists()
     assert expected[0].gates.exists()
