@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from schemas.contract import PII_DROP as PII_DROP
     from schemas.contract import PII_HASH as PII_HASH
     from schemas.contract import Contract as Contract
+    from schemas.written import BYTES as BYTES
+    from schemas.written import DATE as DATE
+    from schemas.written import ISO8601 as ISO8601
+    from schemas.written import MICROSECONDS as MICROSECONDS
+    from schemas.written import NANOSECONDS as NANOSECONDS
+    from schemas.written import SECONDS as SECONDS
+    from schemas.written import UUID as UUID
+    from schemas.written import AsDecimal as AsDecimal
+    from schemas.written import At as At
+    from schemas.written import Otherwise as Otherwise
     from streams.definitions.aggregates import *  # noqa: F403
     from streams.definitions.cascade import Cascade as Cascade
     from streams.definitions.columns import Derived as Derived
@@ -37,6 +47,10 @@ else:
     _AGGREGATES = "streams.definitions.aggregates"
     _MODULES = {
         **dict.fromkeys(["ENTITY", "EVENT_ID", "EVENT_TIME", "PII_DROP", "PII_HASH", "Contract"], "schemas.contract"),
+        **dict.fromkeys(
+            ["BYTES", "DATE", "ISO8601", "MICROSECONDS", "NANOSECONDS", "SECONDS", "UUID"], "schemas.written"
+        ),
+        **dict.fromkeys(["AsDecimal", "At", "Otherwise"], "schemas.written"),
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
         "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",

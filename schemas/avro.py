@@ -7,6 +7,7 @@ alone therefore describes a contract version completely: :func:`fields_of` resto
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastavro.schema import fingerprint as _fastavro_fingerprint
 from fastavro.schema import parse_schema, to_parsing_canonical_form
 
 from schemas.contract import Contract, ContractField, Role, contract_fields
+from schemas.written import avro_name
 
 NAMESPACE = "penstock.events"
 
@@ -26,21 +28,34 @@ _CONSTRAINTS = (
     "max_length",
     "pattern",
     "enum",
+    "otherwise",
 )
+_TYPES_OF_FORMS: dict[str, Any] = {
+    "iso8601": "string",
+    "seconds": "long",
+    "microseconds": {"type": "long", "logicalType": "timestamp-micros"},
+    "nanoseconds": {"type": "long", "logicalType": "timestamp-nanos"},
+    "date": {"type": "int", "logicalType": "date"},
+    "uuid": {"type": "string", "logicalType": "uuid"},
+    "bytes": "bytes",
+}
 
 
 def contract_schema(contract: type[Contract]) -> dict[str, Any]:
     """Return the Avro record of a contract: fields in order, ``T | None`` as a union, defaults kept.
 
     Only a field with a default has an Avro default. Producers must write every other field, even a nullable one. Equal
-    contracts give equal schemas, key order included, so committed files can be compared as text.
+    contracts give equal schemas, key order included, so committed files can be compared as text. Fields within objects
+    are in records; ``penstock.columns`` then has the order of the contract's fields.
     """
+    fields = contract_fields(contract)
     return {
         "type": "record",
         "name": contract.contract_name,
         "namespace": NAMESPACE,
         **({"doc": cleandoc(contract.__doc__)} if contract.__doc__ else {}),
-        "fields": [_avro_field(field) for field in contract_fields(contract)],
+        "fields": _avro_fields(fields, f"{NAMESPACE}.{contract.contract_name}"),
+        **({"penstock.columns": [field.name for field in fields]} if any(field.at for field in fields) else {}),
         "penstock.version": contract.contract_version,
         "penstock.compatibility": contract.compatibility,
     }
@@ -59,7 +74,9 @@ def fingerprint(schema: Any) -> bytes:
 
 
 def parse_avro(schema: Any) -> Any:
-    """Parse a schema for fastavro, without logical types: times are read and written as epoch milliseconds.
+    """Parse a schema for fastavro, which then converts no logical types: a time stays the integer that is written.
+
+    They are in ``penstock.logicalType`` (:func:`schemas.documents.logical_types`).
 
     Raises:
         fastavro.schema.SchemaParseException, fastavro.schema.UnknownType: if it is not an Avro schema.
@@ -128,15 +145,49 @@ def has_items_without_bytes(parsed: Any) -> bool:
 
 def fields_of(schema: dict[str, Any]) -> tuple[ContractField, ...]:
     """Return the contract fields of a schema; the exact inverse of :func:`contract_schema`."""
-    return tuple(_contract_field(field) for field in schema["fields"])
+    found = {field.name: field for field in _contract_fields(schema)}
+    return tuple(found[name] for name in schema.get("penstock.columns", found))
 
 
-def _avro_field(field: ContractField) -> dict[str, Any]:
+def _avro_fields(fields: Sequence[ContractField], namespace: str, depth: int = 0) -> list[dict[str, Any]]:
+    """The fields of the record that those of a contract have ``depth`` names in common."""
+    found: dict[str, list[ContractField]] = {}
+    for field in fields:
+        found.setdefault(avro_name(field.place[depth]), []).append(field)
+    return [
+        _avro_field(inner[0], name)
+        if len(inner[0].place) == depth + 1
+        else {
+            "name": name,
+            "type": {
+                "type": "record",
+                "name": name,
+                "namespace": namespace,
+                "fields": _avro_fields(inner, f"{namespace}.{name}", depth + 1),
+            },
+        }
+        for name, inner in found.items()
+    ]
+
+
+def _contract_fields(schema: dict[str, Any]) -> Iterator[ContractField]:
+    for field in schema["fields"]:
+        if isinstance(field["type"], dict) and field["type"]["type"] == "record":
+            yield from _contract_fields(field["type"])
+        else:
+            yield _contract_field(field)
+
+
+def _avro_field(field: ContractField, name: str) -> dict[str, Any]:
     kind: Any = field.type
-    if Role.EVENT_TIME in field.roles:
+    if field.written == "decimal":
+        kind = {"type": "bytes", "logicalType": "decimal", "precision": field.precision, "scale": field.scale}
+    elif field.written is not None:
+        kind = _TYPES_OF_FORMS[field.written]
+    elif Role.EVENT_TIME in field.roles:
         kind = {"type": "long", "logicalType": "timestamp-millis"}
     has_default = not field.required
-    avro: dict[str, Any] = {"name": field.name, "type": kind}
+    avro: dict[str, Any] = {"name": name, "type": kind}
     if field.nullable:
         # An Avro default must fit the first branch of its union.
         avro["type"] = [kind, "null"] if has_default and field.default is not None else ["null", kind]
@@ -148,6 +199,11 @@ def _avro_field(field: ContractField) -> dict[str, Any]:
         avro["penstock.roles"] = [role.value for role in field.roles]
     if field.pii:
         avro["penstock.pii"] = field.pii.value
+    if field.at is not None:
+        avro |= {"penstock.column": field.name, "penstock.at": list(field.at)}
+    if field.written is not None:
+        # The type of the column does not follow from that of the value.
+        avro["penstock.written"] = {"form": field.written, "type": field.type}
     constraints = field.model_dump(mode="json", include=set(_CONSTRAINTS), exclude_defaults=True)
     if constraints:
         avro["penstock.constraints"] = {name: constraints[name] for name in _CONSTRAINTS if name in constraints}
@@ -157,9 +213,14 @@ def _avro_field(field: ContractField) -> dict[str, Any]:
 def _contract_field(avro: dict[str, Any]) -> ContractField:
     branches = avro["type"] if isinstance(avro["type"], list) else [avro["type"]]
     kind = next(branch for branch in branches if branch != "null")
+    written = avro.get("penstock.written", {})
+    of_decimal = {name: kind[name] for name in ("scale", "precision")} if written.get("form") == "decimal" else {}
     return ContractField(
-        name=avro["name"],
-        type=kind["type"] if isinstance(kind, dict) else kind,
+        name=avro.get("penstock.column", avro["name"]),
+        at=avro.get("penstock.at"),
+        written=written.get("form"),
+        **of_decimal,
+        type=written.get("type") or (kind["type"] if isinstance(kind, dict) else kind),
         nullable="null" in branches,
         required="default" not in avro,
         default=avro.get("default"),
@@ -170,13 +231,17 @@ def _contract_field(avro: dict[str, Any]) -> ContractField:
     )
 
 
+_RENAMED = {"logicalType": "penstock.logicalType"}
+
+
 def _without_logical_types(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_logical_types(item) for item in schema]
     if isinstance(schema, dict):
         return {
-            name: _without_logical_types(value) if name in ("type", "fields", "items", "values") else value
+            _RENAMED.get(name, name): _without_logical_types(value)
+            if name in ("type", "fields", "items", "values")
+            else value
             for name, value in schema.items()
-            if name != "logicalType"
         }
     return schema

@@ -20,7 +20,9 @@ from pydantic import ValidationError
 from penstock.errors import PenstockError
 from schemas.avro import fingerprint, parse_avro
 from schemas.constraints import INT64_MAX
-from schemas.contract import Contract, Pii, Role, contract_fields, field_with_role, pii_hash
+from schemas.contract import Contract, Pii, Role, contract_fields, pii_hash
+from schemas.conversions import LogicalType, Unreadable
+from schemas.documents import logical_types, row_of
 from schemas.event_time import looks_like
 from schemas.framing import foreign_framing, id_in_header
 
@@ -150,7 +152,7 @@ def decode_event(
     if len(value) > max_bytes:
         return Rejection("penstock.TooLarge", "decode", f"{len(value)} bytes, more than the {max_bytes} allowed")
     try:
-        row = _decode(value, writers, registry)
+        row = _row(value, contract, writers, registry)
     except UnknownSchema as error:
         return Rejection("penstock.UnknownSchema", "decode", error.what + id_in_header(headers))
     except Undecodable as error:
@@ -188,9 +190,30 @@ def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict
     return row
 
 
-def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[str, Any]:
+_logical: dict[tuple[int, type[Contract]], tuple[Any, dict[str, LogicalType]]] = {}
+# Schemas are few; this only bounds what a process that makes them without end keeps.
+_MOST_LOGICAL = 1_000
+
+
+def _row(value: bytes, contract: type[Contract], writers: Decoder, registry: Registry | None) -> dict[str, Any]:
+    """The contract's columns in a value, not validated yet."""
+    document, schema = _decode(value, writers, registry)
+    if schema is None:
+        return row_of(document, contract)
+    # The schema is kept with its types, so its id is no other schema's.
+    known = _logical.get((id(schema), contract))
+    if known is None:
+        if len(_logical) >= _MOST_LOGICAL:
+            _logical.clear()
+        known = _logical[id(schema), contract] = schema, logical_types(schema, contract)
+    return row_of(document, contract, known[1])
+
+
+def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> tuple[dict[str, Any], Any]:
+    """The event as it is written, and the parsed schema with which; None for JSON."""
     if value[:2] == MARKER:
-        return _with_short_texts(writers.decode(value), value)
+        schema = writers.schema_of(value)
+        return _with_short_texts(read_avro(value, HEADER_LENGTH, schema, None), value), schema
     if foreign := foreign_framing(value):
         raise Undecodable(foreign)
     if value[:1] == CONFLUENT_MAGIC:
@@ -199,8 +222,8 @@ def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> dict[s
         if len(value) < CONFLUENT_HEADER_LENGTH:
             raise Undecodable("Confluent framing without its schema id")
         schema = registry(int.from_bytes(value[1:CONFLUENT_HEADER_LENGTH], "big"))
-        return _with_short_texts(read_avro(value, CONFLUENT_HEADER_LENGTH, schema, None), value)
-    return _read_json(value)
+        return _with_short_texts(read_avro(value, CONFLUENT_HEADER_LENGTH, schema, None), value), schema
+    return _read_json(value), None
 
 
 def _with_short_texts(row: dict[str, Any], value: bytes) -> dict[str, Any]:
@@ -221,12 +244,12 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
     try:
         event = contract.model_validate(row)
     except ValidationError as error:
-        return Rejection("penstock.InvalidField", "validate", _first_problem(error))
-    event_time = field_with_role(contract, Role.EVENT_TIME)
-    assert event_time is not None  # Contract checks this when the class is created
-    if latest_ms is not None and getattr(event, event_time) > latest_ms:
-        message = f"{event_time}: further ahead of the record's Kafka timestamp or the clock than the source allows"
-        message += looks_like(getattr(event, event_time))
+        return Rejection("penstock.InvalidField", "validate", first_problem(error, contract, row))
+    field = next(field for field in contract_fields(contract) if Role.EVENT_TIME in field.roles)
+    time = getattr(event, field.name)
+    if latest_ms is not None and time > latest_ms:
+        message = f"{field.path}: further ahead of the record's Kafka timestamp or the clock than the source allows"
+        message += looks_like(time) if field.written is None else ""
         return Rejection("penstock.FutureEvent", "validate", message)
     return event
 
@@ -309,8 +332,15 @@ def _refuse_constant(token: str) -> float:
 _JSON = json.JSONDecoder(parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_refuse_constant)
 
 
-def _first_problem(error: ValidationError) -> str:
-    """Return field and rule of the first error, without the input; errors of model validators name their field."""
+def first_problem(error: ValidationError, contract: type[Contract], row: Mapping[str, Any]) -> str:
+    """Return the path of the first invalid field and its rule, without the input.
+
+    Errors of model validators name their field themselves.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     message = first["msg"].removeprefix("Value error, ")
-    return ": ".join([*(str(part) for part in first["loc"]), message])
+    if not first["loc"]:
+        return message
+    field = next(field for field in contract_fields(contract) if field.name == first["loc"][0])
+    value = row.get(field.name)
+    return f"{field.path}: {value.problem if isinstance(value, Unreadable) else message}"

@@ -165,7 +165,11 @@ def _field_changes(old: tuple[ContractField, ...], new: tuple[ContractField, ...
             yield f"{name}: added"
         else:
             was, now = (side[name].model_dump(mode="json", exclude={"description"}) for side in (before, after))
-            yield from (f"{name}: {key} was {was[key]!r}, is {now[key]!r}" for key in was if was[key] != now[key])
+            yield from (
+                f"{name}: {key} was {was.get(key)!r}, is {now.get(key)!r}"
+                for key in was | now
+                if was.get(key) != now.get(key)
+            )
     if list(before) != list(after) and set(before) == set(after):
         yield f"{next(b for b, a in zip(before, after, strict=True) if b != a)}: moved; Avro writes fields in order"
 

@@ -47,14 +47,21 @@ def breaks(compatibility: Compatibility, *, old: Fields, new: Fields) -> list[Br
 
 def reader_breaks(*, reader: Fields, writer: Fields) -> list[Break]:
     """Return every reason why ``reader`` may refuse an event that is valid for ``writer``."""
-    written = {field.name: field for field in writer}
+    written = {field.place: field for field in writer}
     found: list[Break] = []
     for field in reader:
-        if field.name in written:
-            found += _field_breaks(field, written[field.name])
+        if field.place in written:
+            found += _field_breaks(field, written[field.place])
+        elif other := next((place for place in written if _is_within(place, field.place)), None):
+            found.append(Break(field.path, f"written as an object or within one that is a field ({'.'.join(other)})"))
         elif field.required:
-            found.append(Break(field.name, "required by readers, never written: give it a default"))
+            found.append(Break(field.path, "required by readers, never written: give it a default"))
     return found
+
+
+def _is_within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
 
 
 def optional_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
@@ -70,13 +77,14 @@ def optional_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator
 
 
 def _field_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
-    if reader.type != writer.type and (writer.type, reader.type) != ("long", "double"):
-        yield Break(reader.name, f"written as {writer.type}, read as {reader.type}")
+    was, now = (_form(field) for field in (writer, reader))
+    if was != now and (was, now) != ("long", "double"):
+        yield Break(reader.path, f"written as {was}, read as {now}")
         return
     if writer.nullable and not reader.nullable:
-        yield Break(reader.name, "may be written as null, which readers refuse")
+        yield Break(reader.path, "may be written as null, which readers refuse")
     if not writer.required and reader.required:
-        yield Break(reader.name, "may be left out by writers, required by readers")
+        yield Break(reader.path, "may be left out by writers, required by readers")
     yield from _number_breaks(reader, writer)
     yield from _text_breaks(reader, writer)
 
@@ -89,14 +97,14 @@ def _number_breaks(reader: ContractField, writer: ContractField) -> Iterator[Bre
         or (writer.minimum == reader.minimum and reader.minimum_exclusive and not writer.minimum_exclusive)
     ):
         allowed = f"{'>' if reader.minimum_exclusive else '>='} {reader.minimum}"
-        yield Break(reader.name, f"readers require {allowed}, writers may write less")
+        yield Break(reader.path, f"readers require {allowed}, writers may write less")
     if reader.maximum is not None and (
         writer.maximum is None
         or writer.maximum > reader.maximum
         or (writer.maximum == reader.maximum and reader.maximum_exclusive and not writer.maximum_exclusive)
     ):
         allowed = f"{'<' if reader.maximum_exclusive else '<='} {reader.maximum}"
-        yield Break(reader.name, f"readers require {allowed}, writers may write more")
+        yield Break(reader.path, f"readers require {allowed}, writers may write more")
 
 
 def _with_earliest(field: ContractField) -> ContractField:
@@ -107,24 +115,31 @@ def _with_earliest(field: ContractField) -> ContractField:
 
 
 def _text_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
-    if reader.enum is not None:
+    if reader.enum is not None and reader.otherwise is None:
         removed = sorted(set(writer.enum or ()) - set(reader.enum))
-        if writer.enum is None:
-            yield Break(reader.name, f"readers require one of {', '.join(reader.enum)}, writers may write any text")
+        if writer.enum is None or writer.otherwise is not None:
+            yield Break(reader.path, f"readers require one of {', '.join(reader.enum)}, writers may write any text")
         elif removed:
-            yield Break(reader.name, f"readers do not know the value {', '.join(removed)}")
+            yield Break(reader.path, f"readers do not know the value {', '.join(removed)}")
     shortest, longest = _lengths(writer)
     if reader.min_length and shortest < reader.min_length:
-        yield Break(reader.name, f"readers require at least {reader.min_length} characters, writers may write fewer")
+        yield Break(reader.path, f"readers require at least {reader.min_length} characters, writers may write fewer")
     if reader.max_length is not None and (longest is None or longest > reader.max_length):
-        yield Break(reader.name, f"readers require at most {reader.max_length} characters, writers may write more")
+        yield Break(reader.path, f"readers require at most {reader.max_length} characters, writers may write more")
     # This does not decide whether one pattern's language contains another's: a pattern may only stay or go.
     if reader.pattern is not None and reader.pattern != writer.pattern:
-        yield Break(reader.name, f"readers require the pattern {reader.pattern}, which writers do not guarantee")
+        yield Break(reader.path, f"readers require the pattern {reader.pattern}, which writers do not guarantee")
+
+
+def _form(field: ContractField) -> str:
+    """What a field's value is, as it is written."""
+    if field.written is None:
+        return field.type
+    return field.written if field.scale is None else f"decimal({field.precision}, {field.scale})"
 
 
 def _lengths(field: ContractField) -> tuple[int, int | None]:
-    if field.enum is not None:
+    if field.enum is not None and field.otherwise is None:
         lengths = [len(value) for value in field.enum]
         return min(lengths), max(lengths)
     return field.min_length or 0, field.max_length
@@ -132,8 +147,8 @@ def _lengths(field: ContractField) -> tuple[int, int | None]:
 
 def _moved_roles(old: Fields, new: Fields) -> Iterator[Break]:
     for role in (Role.EVENT_ID, Role.EVENT_TIME):
-        before = next((f.name for f in old if role in f.roles), None)
-        after = next((f.name for f in new if role in f.roles), None)
+        before = next((f.path for f in old if role in f.roles), None)
+        after = next((f.path for f in new if role in f.roles), None)
         if before != after:
             yield Break(
                 before or after or "", f"the {role.value} was {before or 'no field'}, and is now {after or 'no field'}"
@@ -141,9 +156,9 @@ def _moved_roles(old: Fields, new: Fields) -> Iterator[Break]:
 
 
 def _lost_protection(old: Fields, new: Fields) -> Iterator[Break]:
-    now = {field.name: field.pii for field in new}
+    now = {field.place: field.pii for field in new}
     for field in old:
-        if field.pii is not None and field.name in now and now[field.name] is not field.pii:
-            after = now[field.name]
+        if field.pii is not None and field.place in now and now[field.place] is not field.pii:
+            after = now[field.place]
             what = "and is no longer" if after is None else f"and is now {after.value}"
-            yield Break(field.name, f"was protected as personal data ({field.pii.value}), {what}")
+            yield Break(field.path, f"was protected as personal data ({field.pii.value}), {what}")

@@ -12,6 +12,8 @@ plan, the table in the docs) is derived from it::
 
 Field types are ``str``, ``int`` (64 bit), ``float`` (finite), ``bool`` and ``Literal`` of strings, each optionally
 ``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so producers may add fields first.
+A field's type is that of its column. :mod:`schemas.written` has what says that producers write it elsewhere in the
+event, or in another form: ``At("payload.amount")``, ``ISO8601``. An instance has the values of the columns.
 
 The job's kernel reads events by the same rules, without pydantic. So a contract may use only what the kernel has, too:
 ``Field`` with bounds, lengths and a pattern. Anything else of pydantic's is refused when the class is created.
@@ -33,8 +35,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     PydanticUserError,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -42,6 +46,7 @@ from pydantic_core import PydanticUndefined, SchemaError
 
 from schemas.constraints import INT64_MAX, INT64_MIN, constraints_of, has_values
 from schemas.event_time import EARLIEST_MS, looks_like
+from schemas.written import MARKERS, At, Form, check_places, settings_of
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -74,6 +79,9 @@ class ContractField(BaseModel):
 
     Bounds are inclusive unless ``*_exclusive`` is set. Lengths count Unicode code points. ``pattern`` has search
     semantics: it matches the whole value only if it is anchored. :mod:`schemas.patterns` has its syntax.
+
+    ``at`` is the way to the value in the event, if it is not the field of the same name. ``written`` is the form of the
+    value there, with ``scale`` and ``precision`` of a decimal. ``otherwise`` replaces a text that is not in ``enum``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -94,6 +102,35 @@ class ContractField(BaseModel):
     roles: tuple[Role, ...] = ()
     pii: Pii | None = None
     description: str | None = None
+    at: tuple[str, ...] | None = None
+    written: Form | None = None
+    scale: int | None = None
+    precision: int | None = None
+    otherwise: str | None = None
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The way to the value in the event."""
+        return (self.name,) if self.at is None else self.at
+
+    @property
+    def path(self) -> str:
+        """:attr:`place` as text, as refusals name the field."""
+        return ".".join(self.place)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the event has the column's value, under the column's name."""
+        return self.at is None and self.written is None and self.otherwise is None
+
+    @model_serializer(mode="wrap")
+    def _without_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before these settings existed, unless they are set: plans have hashes."""
+        data: dict[str, Any] = handler(self)
+        return {name: value for name, value in data.items() if value is not None or name not in _LATER}
+
+
+_LATER = {"at", "written", "scale", "precision", "otherwise"}
 
 
 class Contract(BaseModel):
@@ -130,6 +167,8 @@ class Contract(BaseModel):
         _check_arguments(cls.__name__, name, version, compatibility)
         cls.contract_name, cls.contract_version, cls.compatibility = name, version, compatibility
         _check_class(cls)
+        for info in cls.model_fields.values():
+            _place_by_alias(info)
         fields = contract_fields(cls)
         times = [f.name for f in fields if Role.EVENT_TIME in f.roles]
         ids = [f.name for f in fields if Role.EVENT_ID in f.roles]
@@ -139,24 +178,26 @@ class Contract(BaseModel):
             raise TypeError(f"contract {name}: at most one field may be EVENT_ID, found {ids}")
         for field in fields:
             _check_field(name, field)
+        check_places(name, {field.name: field.place for field in fields})
         cls.model_rebuild(force=True)
 
     @model_validator(mode="after")
     def _check_values(self) -> Contract:
         """The rules of events that pydantic does not have."""
         contract = type(self)
-        for name, value in self.__dict__.items():
-            if problem := _value_problem(value):
-                raise ValueError(f"{name}: {problem}")
-        event_id = field_with_role(contract, Role.EVENT_ID)
-        if event_id is not None and not getattr(self, event_id):
-            raise ValueError(f"{event_id}: an event id must not be empty")
-        field = next(field for field in contract_fields(contract) if Role.EVENT_TIME in field.roles)
+        fields = contract_fields(contract)
+        for field in fields:
+            if problem := _value_problem(getattr(self, field.name)):
+                raise ValueError(f"{field.path}: {problem}")
+        for field in fields:
+            if Role.EVENT_ID in field.roles and not getattr(self, field.name):
+                raise ValueError(f"{field.path}: an event id must not be empty")
+        field = next(field for field in fields if Role.EVENT_TIME in field.roles)
         time = getattr(self, field.name)
         if field.minimum is None and time < EARLIEST_MS:
             raise ValueError(
-                f"{field.name}: before 2000-01-01, the earliest event time of a contract without a bound of its own "
-                f"(Field(ge=...)){looks_like(time)}"
+                f"{field.path}: before 2000-01-01, the earliest event time of a contract without a bound of its own "
+                f"(Field(ge=...)){looks_like(time) if field.written is None else ''}"
             )
         return self
 
@@ -188,9 +229,9 @@ _ALLOWED_SETTINGS = {
 }
 _INSTEAD = {
     "default_factory": "use a constant default",
-    "alias": "name the field as producers write it",
-    "validation_alias": "name the field as producers write it",
-    "serialization_alias": "name the field as producers write it",
+    "alias": "use it alone, without At and other aliases",
+    "validation_alias": "use alias= or At(...)",
+    "serialization_alias": "use alias= or At(...)",
     "exclude": "mark a personal field PII_DROP",
     "frozen": "leave it out, as every event is frozen",
     "validate_default": "leave it out, as defaults are checked when the class is created",
@@ -221,6 +262,16 @@ def _check_class(contract: type[Contract]) -> None:
                 raise TypeError(f"{where}: a contract cannot define {name} anew; the job's kernel would not call it")
 
 
+def _place_by_alias(info: FieldInfo) -> None:
+    """Make an alias the field's place. Pydantic must not know it: an instance has the values of columns."""
+    if info.alias is None or not info.alias == info.validation_alias == info.serialization_alias:
+        return
+    if any(isinstance(item, At) for item in info.metadata):
+        return
+    info.metadata.append(At((info.alias,)))
+    info.alias = info.validation_alias = info.serialization_alias = info.alias_priority = None
+
+
 def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractField:
     where = f"{contract.__name__}.{name}"
     if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) is None:
@@ -233,7 +284,7 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
         raise TypeError(f"{where}: {setting}= is not supported in a contract; {advice}")
     kind, nullable, enum = _column_type(where, info.annotation)
     constraints = constraints_of(
-        where, "enum" if enum else kind, (item for item in info.metadata if not isinstance(item, Role | Pii))
+        where, "enum" if enum else kind, (item for item in info.metadata if not isinstance(item, (Role, Pii, *MARKERS)))
     )
     roles = tuple(item for item in info.metadata if isinstance(item, Role))
     pii = [item for item in info.metadata if isinstance(item, Pii)]
@@ -246,6 +297,7 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
     default = None if info.default is PydanticUndefined else info.default
     if not info.is_required() and not (default is None and nullable):
         _check_default(where, info, adapter)
+    written = settings_of(where, kind, enum, default, [item for item in info.metadata if isinstance(item, MARKERS)])
     return ContractField(
         name=name,
         type=kind,
@@ -257,6 +309,7 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
         pii=next(iter(pii), None),
         description=info.description,
         **constraints,
+        **written,
     )
 
 

@@ -27,8 +27,9 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.fatal import run_callbacks
 from schemas.avro import contract_schema
-from schemas.codec import Encoder
-from schemas.contract import Contract
+from schemas.codec import Encoder, first_problem
+from schemas.contract import Contract, contract_fields
+from schemas.documents import document_of, row_of
 from schemas.registry import registry_client
 
 _FIXED_CONFIG = {
@@ -116,7 +117,8 @@ class EventProducer:
         """Queue one event for delivery; blocks while the buffer is full.
 
         Args:
-            event: An instance of the contract, or its fields.
+            event: An instance of the contract, which has the values of its columns; or the event as it is written in
+                JSON.
             timestamp_ms: The record's Kafka timestamp, epoch ms; now by default.
             headers: The record's headers.
 
@@ -248,35 +250,60 @@ def validated(event: Contract | Mapping[str, Any], contract: type[Contract], top
         InvalidEvent: if it does not fit the contract; names the topic or the field.
     """
     if isinstance(event, contract):
-        event = dict(event)  # `model_construct` and `model_copy` make instances without validation
+        # `model_construct` and `model_copy` make instances without validation.
+        row = dict(event)
+        if any(not field.is_plain for field in contract_fields(contract)):
+            # What is sent must be valid when it is read again, in the form in which it is written.
+            row = row_of(_document(_valid(row, contract)), contract)
+        return _valid(row, contract)
     if isinstance(event, Contract):
         raise InvalidEvent(
             f"the event is a {type(event).contract_name}, the topic takes {contract.contract_name}", where=topic
         )
+    return _valid(row_of(event, contract), contract)
+
+
+def _valid(row: Mapping[str, Any], contract: type[Contract]) -> Contract:
     try:
-        return contract.model_validate(event)
+        return contract.model_validate(row)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InvalidEvent(
-            f"the event does not fit contract {contract.contract_name}: {first['msg'].removeprefix('Value error, ')}",
-            where=f"field {field}" if field else None,
-            safe="it was not sent",
-        ) from None
+        path, _, problem = first_problem(error, contract, row).partition(": ")
+        raise _unfit(contract, path, problem) from None
+
+
+def _document(event: Contract) -> dict[str, Any]:
+    try:
+        return document_of(dict(event), contract_fields(type(event)))
+    except ValueError as error:
+        path, _, problem = str(error).partition(": ")
+        raise _unfit(type(event), path, problem) from None
+
+
+def _unfit(contract: type[Contract], path: str, problem: str) -> InvalidEvent:
+    return InvalidEvent(
+        f"the event does not fit contract {contract.contract_name}: {problem}",
+        where=f"field {path}",
+        safe="it was not sent",
+    )
 
 
 def _serializer(
     contract: type[Contract], topic: str, encoding: str, registry_url: str | None
 ) -> Callable[[Contract], bytes]:
+    fields = contract_fields(contract)
     if encoding == "json":
-        return lambda event: event.model_dump_json().encode()
+        return lambda event: json.dumps(
+            document_of(dict(event), fields), ensure_ascii=False, separators=(",", ":")
+        ).encode()
     if registry_url is None:
         encoder = Encoder(contract_schema(contract))
-        return lambda event: encoder.encode(event.model_dump())
+        return lambda event: encoder.encode(document_of(dict(event), fields, avro=True))
     client = registry_client(registry_url)
     from confluent_kafka.schema_registry.avro import AvroSerializer  # noqa: PLC0415 - see registry_client
     from confluent_kafka.serialization import MessageField, SerializationContext  # noqa: PLC0415
 
-    serializer = AvroSerializer(client, json.dumps(contract_schema(contract)), lambda event, _: event.model_dump())
+    serializer = AvroSerializer(
+        client, json.dumps(contract_schema(contract)), lambda event, _: document_of(dict(event), fields, avro=True)
+    )
     context = SerializationContext(topic, MessageField.VALUE)
     return lambda event: bytes(serializer(event, context))

@@ -13,6 +13,8 @@ from schemas import committed
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event
 from schemas.contract import Contract, ContractField, Role, contract_fields
+from schemas.conversions import written_value
+from schemas.documents import document_of, place, row_of
 from streams.definitions.aggregates.spec import SPECS
 from streams.plan.project import Project, open_project
 
@@ -37,6 +39,11 @@ _TEXTS = [
 ]
 _LONGS = [0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63), 10**12]
 _DOUBLES = [0.0, -0.0, 1.5, -3.25, 1e-320, 5e-324, 1.7976931348623157e308, -1e308, 1e154, 1e-160, 123456.789]
+_WRITTEN: dict[str, list[Any]] = {
+    "decimal": ["1.5", "-0.001", "12", "+7.250", "100.125", "1.2345", "1e3"],
+    "date": ["2024-02-29", "1969-12-31", 19_000, -1, "2023-02-29"],
+    "nanoseconds": [START_MS * 10**6 + 1, 0, -1, 2**63 - 1, 2**63],
+}
 _WINDOWS = ["1s", "10s", "1m", "7m", "1h", "lifetime"]
 
 _FUNCTIONS = '''
@@ -113,10 +120,11 @@ def _fields(rng: random.Random) -> list[str]:
         "    s: Annotated[str | None, PII_HASH] = None",
         '    s: Annotated[str | None, Field(min_length=1, max_length=30, pattern="^[^x]*$")] = None',
     ]
+    time = rng.choice(["", "", ", ISO8601", ", SECONDS", ', At("meta.time"), MICROSECONDS', ', At("meta.@t"), ISO8601'])
     return [
-        f"    id: Annotated[str, EVENT_ID{rng.choice(['', ', Field(max_length=40)'])}]",
-        "    time: Annotated[int, EVENT_TIME]",
-        f"    card: Annotated[str, {card}]",
+        f"    id: Annotated[str, EVENT_ID{rng.choice(['', ', Field(max_length=40)', ', At(NESTED_ID)'])}]",
+        f"    time: Annotated[int, EVENT_TIME{time}]",
+        f"    card: Annotated[str, {card}{rng.choice(['', ', At(NESTED_CARD)'])}]",
         rng.choice(
             [
                 "    shop: str | None = None",
@@ -130,6 +138,7 @@ def _fields(rng: random.Random) -> list[str]:
                 "    x: float",
                 "    x: float | None = None",
                 "    x: Annotated[float | None, Field(gt=-10, le=1e9)] = None",
+                '    x: Annotated[float | None, At("payload.x"), AsDecimal(scale=3)] = None',
             ]
         ),
         rng.choice(
@@ -137,10 +146,18 @@ def _fields(rng: random.Random) -> list[str]:
                 "    n: int | None = None",
                 "    n: int = 7",
                 "    n: Annotated[int | None, Field(ge=-5, lt=2**53)] = None",
+                "    n: Annotated[int | None, DATE] = None",
+                '    n: Annotated[int | None, At("payload.n"), NANOSECONDS] = None',
             ]
         ),
         rng.choice(["    b: bool | None = None", "    b: bool = False", "    b: bool"]),
-        rng.choice(['    kind: Literal["a", "é", ""] | None = None', '    kind: Literal["a"] = "a"']),
+        rng.choice(
+            [
+                '    kind: Literal["a", "é", ""] | None = None',
+                '    kind: Literal["a"] = "a"',
+                '    kind: Annotated[Literal["a", "b"] | None, Otherwise("b"), At("payload.kind")] = None',
+            ]
+        ),
         rng.choice(["    secret: Annotated[str | None, PII_DROP] = None", "    value: float | None = None"]),
     ]
 
@@ -170,6 +187,8 @@ def _definition(name: str, version: int, fields: list[str], rng: random.Random, 
             "from pydantic import Field",
             "",
             "from penstock import *  # noqa: F403",
+            "",
+            'NESTED_ID, NESTED_CARD = "meta.id", "payload.card"',
             "",
             "",
             f'class Event(Contract, name="{name}_event", version={version}):',
@@ -246,7 +265,7 @@ def records(project: Project, count: int, rng: random.Random, now_ms: int) -> It
     for number in range(count):
         clock += rng.choice([0, 1, 500, 2_000, 60_000])
         event = _event(fields, number, clock, rng)
-        value = _value(event, fields, encoders, sent, rng, now_ms)
+        value = _value(event, contract, encoders, sent, rng, now_ms)
         sent.append(value)
         key = rng.choice([_key(event), _key(event), _key(event), None, b"", b"\xff\x00", b"k" * 3_000])
         headers: list[tuple[str, bytes | None]] = rng.choice(
@@ -278,11 +297,12 @@ def _writers(project: Project, contract: type[Contract]) -> list[dict[str, Any]]
 
 
 def _event(fields: tuple[ContractField, ...], number: int, clock: int, rng: random.Random) -> dict[str, Any]:
-    """An event that is valid more often than not."""
+    """The values of an event's fields as they are written, valid more often than not."""
     event: dict[str, Any] = {}
     for field in fields:
         if Role.EVENT_TIME in field.roles:
-            event[field.name] = clock - rng.choice([0, 0, 0, 0, 0, 700, 30_000, 10**7])
+            time = clock - rng.choice([0, 0, 0, 0, 0, 700, 30_000, 10**7])
+            event[field.name] = written_value(time, field.written, None, avro=False)
         elif Role.EVENT_ID in field.roles:
             event[field.name] = f"{number}" if rng.random() < 0.95 else f"{rng.randrange(number + 1)}"
         elif field.name == "card":
@@ -297,8 +317,9 @@ def _event(fields: tuple[ContractField, ...], number: int, clock: int, rng: rand
 
 
 def _field_value(field: ContractField, rng: random.Random) -> Any:
-    if field.enum is not None:
-        return rng.choice(field.enum)
+    values = _WRITTEN.get(field.written or "", field.enum)
+    if values is not None:
+        return rng.choice([*values, "no"] if field.otherwise else values)
     match field.type:
         case "string":
             if rng.random() < 0.02:
@@ -314,35 +335,48 @@ def _field_value(field: ContractField, rng: random.Random) -> Any:
 
 def _value(
     event: dict[str, Any],
-    fields: tuple[ContractField, ...],
+    contract: type[Contract],
     encoders: list[Encoder],
     sent: list[bytes | None],
     rng: random.Random,
     now_ms: int,
 ) -> bytes | None:
-    kind = rng.random()
+    kind, fields = rng.random(), contract_fields(contract)
     if kind < 0.5:
-        return json.dumps(event, ensure_ascii=rng.random() < 0.5).encode()
+        return _json(event, fields, ascii_only=rng.random() < 0.5)
     if kind < 0.65:
-        return _avro(event, fields, encoders, rng)
+        return _avro(event, contract, encoders, rng)
     if kind < 0.7 and sent:
         return rng.choice(sent)
     if kind < 0.75:
         return _wrong_framing(event, rng)
     if kind < 0.9:
         return _wrong_value(event, fields, rng, now_ms)
-    return _wrong_text(json.dumps(event), rng)
+    return _wrong_text(_json(event, fields).decode(), rng)
 
 
-def _avro(
-    event: dict[str, Any], fields: tuple[ContractField, ...], encoders: list[Encoder], rng: random.Random
-) -> bytes:
+def _json(event: dict[str, Any], fields: tuple[ContractField, ...], *, ascii_only: bool = True) -> bytes:
+    """The event with each field where it is written; what is no field is beside them."""
+    known = {field.name: field for field in fields}
+    document: dict[str, Any] = {}
+    for name, value in event.items():
+        if name in known:
+            place(document, known[name], value)
+        else:
+            document[name] = value
+    return json.dumps(document, ensure_ascii=ascii_only).encode()
+
+
+def _avro(event: dict[str, Any], contract: type[Contract], encoders: list[Encoder], rng: random.Random) -> bytes:
     """Avro of either version: whole, cut short, with a byte too many, or with a byte changed."""
-    full = {field.name: event.get(field.name, field.default) for field in fields}
+    fields = contract_fields(contract)
+    text = _json(event, fields)
+    columns = row_of(json.loads(text), contract)
     try:
+        full = document_of({field.name: columns.get(field.name, field.default) for field in fields}, fields, avro=True)
         value = rng.choice(encoders).encode(full)
-    except (ValueError, TypeError, OverflowError):
-        return json.dumps(event).encode()
+    except (ValueError, TypeError, OverflowError, AttributeError):
+        return text
     match rng.randrange(8):
         case 0:
             return value[: rng.randrange(len(value))]
@@ -404,7 +438,7 @@ def _wrong_value(event: dict[str, Any], fields: tuple[ContractField, ...], rng: 
             event = {**event, "time": rng.choice(times)}
         case _:
             event = {**event, "unknown": rng.choice([*odd, "x" * 400_000, "y" * 100_000])}
-    return json.dumps(event).encode()
+    return _json(event, fields)
 
 
 def _wrong_text(text: str, rng: random.Random) -> bytes:

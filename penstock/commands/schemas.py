@@ -21,6 +21,7 @@ from schemas import committed, history
 from schemas.avro import contract_schema
 from schemas.contract import Contract, ContractField, Pii, Role, contract_fields
 from schemas.event_time import EARLIEST_MS
+from schemas.json_schema import as_written, nest
 from streams.definitions.loading import known_pipelines, load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.drift.track import TrackState
@@ -117,11 +118,17 @@ def json_schema(contract: type[Contract]) -> dict[str, Any]:
     document = contract.model_json_schema()
     for field in contract_fields(contract):
         schema = document["properties"][field.name]
+        if not field.is_plain:
+            as_written(schema, field)
+        if field.written is not None:
+            continue
         if Role.EVENT_ID in field.roles:
             schema["minLength"] = max(1, field.min_length or 0)
         if Role.EVENT_TIME in field.roles and field.minimum is None:
             schema["minimum"] = EARLIEST_MS
         _bound_integers(schema)
+    if any(field.at for field in contract_fields(contract)):
+        nest(document, contract_fields(contract))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:penstock:{contract.contract_name}:{contract.contract_version}",
@@ -166,17 +173,24 @@ def _print_table(contract: type[Contract]) -> None:
             field.name,
             field.type + ("?" if field.nullable else ""),
             escape(constraint_text(field)),
-            escape(_notes(field)),
+            escape(notes_text(field)),
         )
     console_on().print(table, "  ? may be null", sep="")
 
 
-def _notes(field: ContractField) -> str:
+def notes_text(field: ContractField) -> str:
+    """A field's roles, protection, place and form, and its description."""
     treatment = {Pii.HASH: "personal: hashed", Pii.DROP: "personal: dropped"}
     notes = [role.value.replace("_", " ") for role in field.roles]
     notes += [treatment[field.pii]] if field.pii else []
+    notes += [f"at {field.path}"] if field.at else []
+    notes += [f"written as {_form(field)}"] if field.written else []
     notes += [field.description] if field.description else []
     return "; ".join(notes)
+
+
+def _form(field: ContractField) -> str:
+    return f"decimal({field.precision}, {field.scale})" if field.written == "decimal" else str(field.written)
 
 
 def constraint_text(field: ContractField) -> str:
@@ -197,6 +211,8 @@ def constraint_text(field: ContractField) -> str:
         parts.append(f"matches {field.pattern}")
     if field.enum is not None:
         parts.append("one of " + ", ".join(value or '""' for value in field.enum))
+    if field.otherwise is not None:
+        parts.append(f"any other text is {field.otherwise}")
     if not field.required:
         parts.append(
             "optional" if field.default is None else f"default {json.dumps(field.default, ensure_ascii=False)}"

@@ -14,6 +14,8 @@ from typing import Any
 from penstock.errors import PenstockError
 from penstock.time import epoch_ms, parse
 from schemas.avro import contract_schema
+from schemas.conversions import written_value
+from schemas.documents import place
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.pipeline import Pipeline
 from streams.inprocess.kernel import Kernel
@@ -32,9 +34,10 @@ class Event:
     """An event as a producer sends it.
 
     Attributes:
-        value: Its fields, or the bytes or text of a message. In fields, the event time may be a datetime or ISO 8601
-            (UTC unless it has an offset), a missing event id becomes ``event-<number>``, and each must be one of the
-            contract.
+        value: Its fields, or the bytes or text of a message. Fields have the contract's names and the values that
+            producers write. The event time may be a datetime or ISO 8601 (UTC unless it has an offset), or epoch
+            milliseconds, whatever producers write. A missing event id becomes ``event-<number>``, and each must be one
+            of the contract.
         received: Its Kafka timestamp in epoch ms, which the clock guard compares with the event time. By default the
             event time.
         source: The name of its contract; by default that of the pipeline's first source.
@@ -244,7 +247,7 @@ def record_of(plan: PipelinePlan, number: int, event: Event) -> tuple[bytes | No
         value = _complete_fields(source, number, value)
         time = value.get(source.event_time)
         received = time if received is None and type(time) is int else received
-        value = json.dumps(value)
+        value = json.dumps(_document(source, value))
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     # -1 disables the clock guard: the time of a raw message is not known before it is decoded.
@@ -278,6 +281,18 @@ def _complete_fields(source: SourcePlan, number: int, value: Mapping[str, Any]) 
     if source.event_id is not None:
         fields.setdefault(source.event_id, f"event-{number}")
     return fields
+
+
+def _document(source: SourcePlan, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with these fields, each where producers write it; the event time is written as they write it."""
+    document: dict[str, Any] = {}
+    for rules in source.fields:
+        if rules.name in fields:
+            value = fields[rules.name]
+            if rules.name == source.event_time and type(value) is int:
+                value = written_value(value, rules.written, rules.scale, avro=False)
+            place(document, rules, value)
+    return document
 
 
 def time_ms(text: str) -> int | str:

@@ -84,7 +84,13 @@ def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
 def _decides_validity(field: ContractField) -> bool:
     """Whether an event that lacks the field, or has a value of its type there, can be refused or be another event."""
     bounds = (field.minimum, field.maximum, field.min_length, field.max_length, field.pattern, field.enum)
-    return field.required or not field.nullable or bool(field.roles) or any(bound is not None for bound in bounds)
+    return (
+        field.required
+        or not field.nullable
+        or not field.is_plain
+        or bool(field.roles)
+        or any(bound is not None for bound in bounds)
+    )
 
 
 def _column_definition(column: Derived | PythonColumn) -> dict[str, Any]:

@@ -6,8 +6,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
+from penstock import (
+    BYTES,
+    DATE,
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    ISO8601,
+    MICROSECONDS,
+    NANOSECONDS,
+    PII_DROP,
+    PII_HASH,
+    SECONDS,
+    UUID,
+    AsDecimal,
+    At,
+    Contract,
+    Otherwise,
+)
 from schemas.contract import ContractField
+from schemas.written import Written
 
 NOW_MS = 1_700_000_000_000
 
@@ -36,7 +54,42 @@ SAMPLE_EVENT: dict[str, Any] = {
     "flag": True,
 }
 
+
+class Foreign(Contract, name="foreign", version=1):
+    """What others write: nested, in forms of their own. The second part of decode_cases.json tests this contract."""
+
+    event_id: Annotated[str, EVENT_ID, At("meta.id"), UUID]
+    event_time: Annotated[int, EVENT_TIME, At("meta.@time"), ISO8601]
+    card: Annotated[str, ENTITY, PII_HASH, At("payload.card.number"), Field(max_length=19)]
+    holder: Annotated[str | None, PII_DROP, At("payload.card.holder")] = None
+    amount: Annotated[float, At("payload.amount"), AsDecimal(scale=2, precision=9), Field(ge=0)]
+    fee: Annotated[str | None, At("payload.fee"), AsDecimal(scale=3)] = None
+    note: Annotated[str, At("payload.extra.note")] = "none"
+    label: Annotated[str | None, At("payload.extra.label")]
+    slot: int = Field(alias="position")
+    position: int | None = Field(None, alias="user.position")
+    device: Annotated[Literal["web", "app", "other"], Otherwise("other")] = "web"
+    opened: Annotated[str | None, DATE] = None
+    day: Annotated[int | None, DATE] = None
+    token: Annotated[str | None, BYTES] = None
+    in_s: Annotated[int | None, SECONDS] = None
+    in_us: Annotated[int | None, MICROSECONDS] = None
+    in_ns: Annotated[int | None, NANOSECONDS] = None
+    local: Annotated[int | None, ISO8601] = None
+
+
 _TYPES: dict[str, Any] = {"string": str, "long": int, "double": float, "boolean": bool}
+
+
+def _markers(field: ContractField) -> list[Any]:
+    markers: list[Any] = [At(field.at)] if field.at else []
+    if field.written == "decimal":
+        assert field.scale is not None
+        assert field.precision is not None
+        markers.append(AsDecimal(field.scale, field.precision))
+    elif field.written is not None:
+        markers.append(Written(field.written))
+    return markers if field.otherwise is None else [*markers, Otherwise(field.otherwise)]
 
 
 def contract_of(
@@ -56,7 +109,7 @@ def contract_of(
             pattern=field.pattern,
             description=field.description,
         )
-        annotation = Annotated[kind | None if field.nullable else kind, info, *field.roles]
+        annotation = Annotated[kind | None if field.nullable else kind, info, *field.roles, *_markers(field)]
         definitions[field.name] = (annotation, ... if field.required else field.default)
     return create_model(
         f"{name.title()}V{version}",

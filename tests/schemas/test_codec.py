@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from penstock.errors import PenstockError
 from schemas.avro import contract_schema, fields_of, fingerprint, parse_avro
 from schemas.codec import Decoder, Encoder, Rejection, Undecodable, UnknownSchema, decode_event, event_row
-from schemas.contract import Contract, contract_fields, pii_hash
+from schemas.contract import Contract, ContractField, contract_fields, pii_hash
+from schemas.documents import place
 from schemas.event_time import EARLIEST_MS
-from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Foreign, Sample
 
 CASES = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
 SCHEMA = contract_schema(Sample)
@@ -34,9 +35,9 @@ events = st.fixed_dictionaries(
 )
 
 
-def decode(value: bytes | None, *writers: Any, **options: Any) -> Contract | Rejection:
+def decode(value: bytes | None, *writers: Any, of: type[Contract] = Sample, **options: Any) -> Contract | Rejection:
     limits = {"kafka_timestamp_ms": NOW_MS, "max_future_ms": 60_000, "max_bytes": 1 << 20}
-    return decode_event(value, Sample, Decoder(*writers), **{**limits, **options})
+    return decode_event(value, of, Decoder(*writers), **{**limits, **options})
 
 
 @pytest.mark.parametrize("case", CASES["cases"], ids=[case["name"] for case in CASES["cases"]])
@@ -59,6 +60,30 @@ def test_each_shared_case_decodes_as_it_states(case: dict[str, Any]) -> None:
     else:
         assert isinstance(result, Sample)
         assert result.model_dump() == case["event"]
+
+
+FOREIGN = CASES["foreign"]
+
+
+@pytest.mark.parametrize("case", FOREIGN["cases"], ids=[case["name"] for case in FOREIGN["cases"]])
+def test_what_others_write_decodes_as_each_shared_case_states(case: dict[str, Any]) -> None:
+    value = case["text"].encode() if "text" in case else bytes.fromhex(case["hex"])
+    result = decode(value, *FOREIGN["writer_schemas"], of=Foreign)
+    if "reason" in case:
+        assert isinstance(result, Rejection)
+        assert result.reason == case["reason"]
+        assert result.message.startswith(f"{case['field']}: " if case.get("field") else "")
+        assert case.get("says", "") in result.message
+    else:
+        assert not isinstance(result, Rejection), result.message
+        assert result.model_dump() == FOREIGN["event"] | case["event"]
+
+
+def test_the_foreign_cases_have_the_fields_and_the_schema_of_their_contract() -> None:
+    fields = contract_fields(Foreign)
+    assert FOREIGN["fields"] == [field.model_dump(mode="json", exclude_defaults=True) for field in fields]
+    assert FOREIGN["writer_schemas"][0] == contract_schema(Foreign)
+    assert fields_of(FOREIGN["writer_schemas"][0]) == fields
 
 
 def test_the_shared_cases_have_the_fields_of_the_sample_contract() -> None:
@@ -105,6 +130,24 @@ def test_a_rejection_never_quotes_a_value(field: str) -> None:
         result = decode(value)
         assert isinstance(result, Rejection)
         assert "SECR" not in result.message
+
+
+@pytest.mark.parametrize("field", contract_fields(Foreign), ids=lambda field: field.name)
+def test_a_rejection_of_a_nested_or_converted_value_never_quotes_it(field: ContractField) -> None:
+    secret = "4111-1111-SECRET"
+    for value in ([secret], {secret: secret}, secret * 3):
+        event = json.loads(FOREIGN["cases"][0]["text"])
+        for depth in range(1, len(field.place) + 1):
+            place(event, field.model_copy(update={"at": field.place[:depth]}), value)
+            result = decode(json.dumps(event).encode(), of=Foreign)
+            assert "SECR" not in str(result) or not isinstance(result, Rejection)
+            event = json.loads(FOREIGN["cases"][0]["text"])
+
+
+def test_a_row_has_nested_personal_values_hashed_or_dropped() -> None:
+    event = Foreign(**FOREIGN["event"] | {"holder": "A Name"})
+    row = event_row(event, Foreign, b"key")
+    assert (row["card"], row["holder"]) == (pii_hash(b"key", "4111"), None)
 
 
 def test_an_encoder_writes_marker_fingerprint_and_datum() -> None:

@@ -33,7 +33,7 @@ def read(value: bytes, reader: type[Contract], writer: type[Contract]) -> Contra
 def readings(event: dict[str, Any], writer: type[Contract], reader: type[Contract]) -> list[Contract | Rejection]:
     """Read the event as the reader does: from JSON and, if it has every field, from Avro."""
     values = [json.dumps(event).encode()]
-    if {"t", "x"} <= event.keys():
+    if {"t", "x"} <= event.keys() and all(field.is_plain for field in contract_fields(writer)):
         values.append(Encoder(contract_schema(writer)).encode(event))
     assert all(not isinstance(read(value, writer, writer), Rejection) for value in values), (
         "the writer refuses its own event"
@@ -87,6 +87,43 @@ BREAKING: dict[str, tuple[ContractField | None, ContractField | None, dict[str, 
         "value b",
     ),
     "any text becomes a few values": (field("string"), field("string", enum=("a",)), {"x": "b"}, "one of a"),
+    "unknown values are no longer replaced": (
+        field("string", enum=("a",), otherwise="a"),
+        field("string", enum=("a",)),
+        {"x": "b"},
+        "one of a",
+    ),
+    "unknown values of any length were replaced": (
+        field("string", enum=("a",), otherwise="a"),
+        field("string", max_length=1),
+        {"x": "bcd"},
+        "at most 1",
+    ),
+    "it is read elsewhere": (field("long", at=("a", "x")), field("long", at=("b", "x")), {"a": {"x": 1}}, "never wri"),
+    "it becomes an object": (
+        field("string"),
+        field("string", at=("x", "y"), nullable=True, required=False),
+        {"x": "a"},
+        "written as an object or within one that is a field (x)",
+    ),
+    "it was an object": (
+        field("string", at=("x", "y")),
+        field("string", nullable=True, required=False),
+        {"x": {"y": "a"}},
+        "(x.y)",
+    ),
+    "seconds become text": (
+        field("long", written="seconds"),
+        field("long", written="iso8601"),
+        {"x": 1},
+        "written as seconds, read as iso8601",
+    ),
+    "a decimal gets fewer places": (
+        field("string", written="decimal", scale=3, precision=9),
+        field("string", written="decimal", scale=2, precision=9),
+        {"x": "1.255"},
+        "written as decimal(9, 3), read as decimal(9, 2)",
+    ),
     "an allowed value is too long": (
         field("string", enum=("a", "bcd")),
         field("string", max_length=2),
@@ -111,6 +148,15 @@ COMPATIBLE: dict[str, tuple[ContractField | None, ContractField | None]] = {
     "a length widens": (field("string", max_length=2), field("string", max_length=3)),
     "a pattern is dropped": (field("string", pattern="^a"), field("string")),
     "an allowed value is added": (field("string", enum=("a",)), field("string", enum=("a", "b"))),
+    "unknown values are replaced": (field("string", enum=("a", "b")), field("string", enum=("a",), otherwise="a")),
+    "the column of a nested value gets another name": (
+        field("long", at=("a", "b")),
+        ContractField(name="y", type="long", at=("a", "b")),
+    ),
+    "a decimal becomes a number": (
+        field("string", written="decimal", scale=2, precision=9),
+        field("double", written="decimal", scale=2, precision=9),
+    ),
     "a few values become any text": (field("string", enum=("a",)), field("string")),
     "a few short values become short text": (field("string", enum=("a",)), field("string", max_length=1, min_length=1)),
 }
@@ -125,7 +171,7 @@ def test_a_change_that_breaks_readers_is_found_and_named(name: str) -> None:
     old, new, _, says = BREAKING[name]
     writer, reader = versions(old, new)
     found = reader_breaks(reader=contract_fields(reader), writer=contract_fields(writer))
-    assert [b.field for b in found] == ["x"]
+    assert [b.field for b in found] == [new.path if new else "x"]
     assert says in found[0].what
 
 
@@ -166,6 +212,11 @@ def test_a_bound_on_event_time_breaks_readers_only_if_it_is_later_than_the_defau
 ) -> None:
     old, new = [field("long", roles=(EVENT_TIME,))], [field("long", minimum=minimum, roles=(EVENT_TIME,))]
     assert bool(reader_breaks(reader=new, writer=old)) == breaks_readers
+
+
+def test_another_unit_of_a_time_breaks_readers_even_if_no_event_is_refused() -> None:
+    old, new = [field("long", written="microseconds")], [field("long", written="nanoseconds")]
+    assert reader_breaks(reader=new, writer=old) == [Break("x", "written as microseconds, read as nanoseconds")]
 
 
 def test_every_break_is_reported_not_only_the_first() -> None:
@@ -250,3 +301,11 @@ def test_personal_data_stays_protected_in_the_same_way(
     (found,) = breaks(compatibility, old=[old], new=[new])
     assert str(found).startswith(f"card: was protected as personal data ({before.value}), and is ")
     assert breaks(compatibility, old=[old], new=[old]) == breaks("NONE", old=[old], new=[new]) == []
+
+
+def test_personal_data_cannot_lose_its_protection_under_another_name() -> None:
+    old = [field("string", at=("card", "number"), pii=Pii.HASH)]
+    new = [ContractField(name="other", type="string", at=("card", "number"))]
+    assert breaks("BACKWARD", old=old, new=new) == [
+        Break("card.number", "was protected as personal data (hash), and is no longer")
+    ]

@@ -31,7 +31,21 @@ from pydantic import (
     model_validator,
 )
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, PII_DROP, PII_HASH, Contract
+from penstock import (
+    DATE,
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    ISO8601,
+    PII_DROP,
+    PII_HASH,
+    SECONDS,
+    UUID,
+    AsDecimal,
+    At,
+    Contract,
+    Otherwise,
+)
 from schemas.constraints import has_values
 from schemas.contract import ContractField, contract_fields
 from schemas.event_time import EARLIEST_MS
@@ -75,11 +89,23 @@ def test_bounds_may_be_written_as_pydantics_types_and_intervals() -> None:
     )
 
 
+def test_an_alias_is_a_place_and_the_instance_has_the_columns_name() -> None:
+    made = define(Annotated[int, Field(ge=1)], Field(alias="position.x"))
+    assert contract_fields(made)[1] == ContractField(name="x", type="long", minimum=1, at=("position.x",))
+    assert made(t=EARLIEST_MS, x=5).model_dump() == {"t": EARLIEST_MS, "x": 5}
+
+    class Later(made, name="made", version=2):  # type: ignore[valid-type, misc]
+        y: int | None = None
+
+    assert contract_fields(Later)[1].at == ("position.x",)
+
+
 @pytest.mark.parametrize(
     ("annotation", "default", "message"),
     [
-        (int, Field(alias="X"), "Made.x: alias= is not supported in a contract; name the field as producers write it"),
-        (int, Field(validation_alias="X"), "Made.x: validation_alias="),
+        (int, Field(alias="X", validation_alias="Y"), "Made.x: alias= is not supported in a contract; use it alone"),
+        (Annotated[int, At("y")], Field(alias="X"), "Made.x: alias= is not supported in a contract; use it alone"),
+        (int, Field(validation_alias="X"), "Made.x: validation_alias= is not supported in a contract; use alias= or"),
         (int, Field(serialization_alias="X"), "Made.x: serialization_alias="),
         (int, Field(default_factory=int), "Made.x: default_factory= is not supported in a contract; use a constant"),
         (int, Field(exclude=True), "Made.x: exclude="),
@@ -124,6 +150,27 @@ def test_bounds_may_be_written_as_pydantics_types_and_intervals() -> None:
         (Annotated[float, Field(ge=5, lt=5)], ..., "contract made: no value of x is within its bounds (5 to 5)"),
         (Annotated[int, Field(gt=2**63 - 1)], ..., "contract made: no value of x is within its bounds"),
         (Annotated[str, EVENT_ID, Field(max_length=0)], ..., "contract made: event id x can only be empty"),
+        (Annotated[int, At("")], ..., "Made.x: At(path='') must have 1 to 20 names, none of them empty"),
+        (Annotated[int, At("a..b")], ..., "none of them empty"),
+        (Annotated[int, At(("a",) * 21)], ..., "must have 1 to 20 names"),
+        (Annotated[int, At("a"), At("b")], ..., "Made.x: two markers say where it is"),
+        (Annotated[int, SECONDS, ISO8601], ..., "Made.x: two markers say how it is written"),
+        (Annotated[str, DATE, AsDecimal(2)], ..., "Made.x: two markers say how it is written"),
+        (Annotated[str, ISO8601], ..., "iso8601 is int: the column has epoch milliseconds, however producers write"),
+        (Annotated[float, DATE], ..., "Made.x: the type of a field that is written as date is str or int"),
+        (Annotated[Literal["a"], UUID], ..., "Made.x: the type of a field that is written as uuid is str"),
+        (Annotated[int | None, DATE], 3, "Made.x: a field that is written as date can only have the default None"),
+        (Annotated[str, AsDecimal(-1)], ..., "needs 0 <= scale <= precision <= 38"),
+        (Annotated[str, AsDecimal(3, 2)], ..., "needs 0 <= scale <= precision <= 38"),
+        (Annotated[str, AsDecimal(2, 39)], ..., "needs 0 <= scale <= precision <= 38"),
+        (Annotated[str, Otherwise("a")], ..., "is for a Literal that has this value"),
+        (Annotated[Literal["a"], Otherwise("b")], ..., "is for a Literal that has this value"),
+        (
+            Annotated[str, At("t.x")],
+            ...,
+            "contract made: x is at t.x, and so is t; a place in the event is one field's",
+        ),
+        (Annotated[str, At("t")], ..., "contract made: x is at t, and so is t"),
         # What pydantic itself would refuse without naming the field.
         (Annotated[str, Field(pattern="(")], ..., "Made.x: pattern '(' is not supported: a group does not end"),
         (

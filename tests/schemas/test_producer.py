@@ -7,12 +7,18 @@ from typing import Any
 import pytest
 
 from penstock.kafka.access import KafkaAccess
-from schemas.producer import EventProducer, InvalidEvent, validated
-from tests.schemas.samples import SAMPLE_EVENT, Sample
+from schemas.avro import contract_schema
+from schemas.codec import Decoder, decode_event
+from schemas.producer import EventProducer, InvalidEvent, _serializer, validated
+from tests.schemas.samples import SAMPLE_EVENT, Foreign, Sample
 
-CASES = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))["cases"]
+SHARED = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
+CASES, FOREIGN = SHARED["cases"], SHARED["foreign"]
 INVALID = [case for case in CASES if case.get("reason") == "penstock.InvalidField" and "text" in case]
 VALID = [case for case in CASES if "event" in case]
+# The producer sends JSON as it is given, and has no clock guard.
+SENT = [case for case in FOREIGN["cases"] if "text" in case and case.get("reason") != "penstock.FutureEvent"]
+EVENTS = [case for case in FOREIGN["cases"] if "event" in case and case["name"] != "the greatest times"]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,45 @@ def test_what_the_job_refuses_is_not_sent(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", VALID, ids=lambda case: case["name"])
 def test_what_the_job_accepts_is_sent(case: dict[str, Any]) -> None:
     assert validated(case["event"], Sample, "events.any").model_dump() == case["event"]
+
+
+@pytest.mark.parametrize("case", SENT, ids=lambda case: case["name"])
+def test_what_is_written_nested_and_in_other_forms_is_judged_as_by_the_job(case: dict[str, Any]) -> None:
+    if "reason" in case:
+        with pytest.raises(InvalidEvent) as error:
+            validated(json.loads(case["text"]), Foreign, "events.any")
+        assert case["field"] in str(error.value)
+        assert case.get("says", "") in str(error.value)
+    else:
+        event = validated(json.loads(case["text"]), Foreign, "events.any")
+        assert event.model_dump() == FOREIGN["event"] | case["event"]
+
+
+@pytest.mark.parametrize("case", EVENTS, ids=lambda case: case["name"])
+@pytest.mark.parametrize("encoding", ["json", "avro"])
+def test_what_is_sent_is_read_as_the_event_that_it_was(case: dict[str, Any], encoding: str) -> None:
+    event = validated(Foreign(**FOREIGN["event"] | case["event"]), Foreign, "events.any")
+    value = _serializer(Foreign, "events.any", encoding, None)(event)
+    writers = Decoder(contract_schema(Foreign))
+    assert event == decode_event(value, Foreign, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("local", 10**15, "cannot be written as iso8601"),
+        ("opened", "2026-02-30", "cannot be written as date"),
+        ("token", "x", "must be bytes"),
+        ("in_ns", 2**60, "64 bits"),
+        ("amount", 1e300, "9 digits"),
+        ("fee", "twelve", "decimal number"),
+    ],
+)
+def test_an_instance_that_cannot_be_written_names_its_field(field: str, value: Any, says: str) -> None:
+    event = Foreign(**FOREIGN["event"] | {field: value})
+    with pytest.raises(InvalidEvent, match=says) as error:
+        validated(event, Foreign, "events.any")
+    assert str(error.value.where).endswith(field)
 
 
 def test_an_instance_that_was_made_without_validation_is_validated() -> None:

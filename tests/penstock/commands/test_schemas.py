@@ -9,12 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock import EVENT_ID, EVENT_TIME
-from penstock.commands.schemas import constraint_text, json_schema, schemas
+from penstock.commands.schemas import constraint_text, json_schema, notes_text, schemas
 from penstock.errors import PenstockError
-from schemas.contract import ContractField
+from schemas.contract import ContractField, contract_fields
+from schemas.documents import document_of
 from streams.definitions.loading import pipeline_file
-from tests.schemas.samples import SAMPLE_EVENT, Sample, contract_of
+from tests.schemas.samples import SAMPLE_EVENT, Foreign, Sample, contract_of
 
+CASES = Path(__file__).parents[2] / "schemas" / "decode_cases.json"
+FOREIGN = json.loads(CASES.read_text(encoding="utf-8"))["foreign"]
 PIPELINE = '''
 from typing import Annotated
 from pydantic import Field
@@ -120,6 +123,7 @@ def test_a_table_shows_type_constraints_and_roles(folder: Path) -> None:
         (ContractField(name="x", type="string", required=False, default=""), 'default ""'),
         (ContractField(name="x", type="string", enum=("", "a")), 'one of "", a'),
         (ContractField(name="x", type="double", minimum=0, minimum_exclusive=True, maximum=5), "> 0, <= 5"),
+        (ContractField(name="x", type="string", enum=("a", "b"), otherwise="b"), "one of a, b, any other text is b"),
     ],
 )
 def test_a_table_shows_every_rule_of_a_field(field: ContractField, text: str) -> None:
@@ -143,6 +147,22 @@ def test_json_schema_accepts_what_the_contract_accepts() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(SAMPLE_EVENT, schema)
     jsonschema.validate({**SAMPLE_EVENT, "items": None, "new": 1}, schema)
+
+
+def test_json_schema_of_nested_and_converted_fields_is_that_of_the_written_event() -> None:
+    schema = json_schema(Foreign)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    written = document_of(FOREIGN["event"], contract_fields(Foreign))
+    jsonschema.validate(written, schema)
+    for change in ({"payload": {"card": {"number": "4111"}}}, {"position": "3"}, {"meta": None}, {"in_s": "1"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(written | change, schema)
+
+
+def test_a_table_says_where_and_how_others_write_a_field() -> None:
+    field = ContractField(name="x", type="string", at=("a", "b"), written="decimal", scale=2, precision=9)
+    assert notes_text(field) == "at a.b; written as decimal(9, 2)"
+    assert notes_text(ContractField(name="x", type="long", written="iso8601")) == "written as iso8601"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,21 @@ package penstock.kernel.decode;
 
 import java.io.EOFException;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.List;
 import java.util.Map;
 import org.apache.avro.AvroRuntimeException;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
 import org.apache.avro.generic.GenericDatumReader;
+import org.apache.avro.generic.GenericFixed;
 import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryDecoder;
+import org.apache.avro.io.Decoder;
 import org.apache.avro.io.DecoderFactory;
 import org.apache.avro.util.Utf8;
 import penstock.kernel.decode.InvalidEventException.Reason;
+import penstock.kernel.plan.Plan;
 
 /**
  * Reads Avro binary by the writer's schema. The contract's rules apply to the written fields by
@@ -25,17 +30,20 @@ final class AvroDecoder {
     System.setProperty("org.apache.avro.limits.bytes.maxLength", String.valueOf(32 << 20));
   }
 
-  private final Map<String, Integer> indexes;
+  private final FieldTree tree;
+  private final Schema[] logical;
   private final Schema schema;
   private final GenericDatumReader<GenericRecord> reader;
   private BinaryDecoder decoder;
 
-  /**
-   * For records of schema {@code writer}. {@code indexes} maps the fields to decode to their
-   * indexes in the result.
-   */
-  AvroDecoder(Schema writer, Map<String, Integer> indexes) {
-    this.indexes = indexes;
+  /** For records of schema {@code writer}, to decode {@code fields}, which {@code tree} has. */
+  AvroDecoder(Schema writer, FieldTree tree, List<Plan.Field> fields, String eventTime) {
+    this.tree = tree;
+    this.logical = new Schema[fields.size()];
+    for (int i = 0; i < logical.length; i++) {
+      Plan.Field field = fields.get(i);
+      logical[i] = LogicalTypes.of(writer, field, field.name().equals(eventTime));
+    }
     this.schema = writer;
     this.reader = new Reader(writer);
   }
@@ -64,23 +72,61 @@ final class AvroDecoder {
           Reason.UNDECODABLE,
           "the Avro bytes do not fit their schema (" + error.getClass().getSimpleName() + ")");
     }
-    Object[] fields = new Object[indexes.size()];
-    for (Schema.Field field : schema.getFields()) {
-      Integer index = indexes.get(field.name());
-      Object raw = raw(record.get(field.pos()));
-      if (index != null) {
-        fields[index] = raw;
-      }
-    }
+    Object[] fields = new Object[logical.length];
+    object(record, tree, fields);
     return fields;
   }
 
-  /** Reserves no memory for what an array or a map claims to have: a few bytes can claim 2^31. */
+  private void object(Object value, FieldTree node, Object[] fields) {
+    node.begin(fields);
+    for (Map.Entry<String, FieldTree> entry : node.inner.entrySet()) {
+      FieldTree child = entry.getValue();
+      String name = has(value, entry.getKey()) ? entry.getKey() : child.avroName;
+      if (!has(value, name)) {
+        continue;
+      }
+      Object found =
+          value instanceof GenericRecord record ? record.get(name) : ((Map<?, ?>) value).get(name);
+      if (child.isField()) {
+        fields[child.index()] = raw(found, logical[child.index()]);
+      } else if (found instanceof GenericRecord || found instanceof Map) {
+        object(found, child, fields);
+      } else {
+        child.replaced(fields, found == null);
+      }
+    }
+  }
+
+  private static boolean has(Object value, String name) {
+    return value instanceof GenericRecord record
+        ? record.getSchema().getField(name) != null
+        : ((Map<?, ?>) value).containsKey(name);
+  }
+
+  /**
+   * Reserves no memory for what an array or a map claims to have: a few bytes can claim 2^31. Texts
+   * become strings, whatever the writer's schema says of Java's types, and must be UTF-8.
+   */
   private static final class Reader extends GenericDatumReader<GenericRecord> {
     private static final int MOST_RESERVED = 16;
 
     Reader(Schema writer) {
       super(writer, writer, new GenericData());
+    }
+
+    @Override
+    protected Object readString(Object old, Schema expected, Decoder in) throws IOException {
+      Utf8 text = in.readString(null);
+      try {
+        return StrictUtf8.decode(text.getBytes(), 0, text.getByteLength());
+      } catch (InvalidEventException invalid) {
+        throw new AvroRuntimeException(invalid.getMessage());
+      }
+    }
+
+    @Override
+    protected Object readMapKey(Object old, Schema expected, Decoder in) throws IOException {
+      return readString(old, expected, in);
     }
 
     @Override
@@ -94,12 +140,24 @@ final class AvroDecoder {
     }
   }
 
-  private static Object raw(Object value) throws InvalidEventException {
+  private static Object raw(Object value, Schema logical) {
     if (value == null) {
       return SpecialValue.NULL;
     }
-    if (value instanceof Utf8 text) {
-      return StrictUtf8.decode(text.getBytes(), 0, text.getByteLength());
+    Object raw = raw(value);
+    return logical == null
+        ? raw
+        : new SpecialValue.Logical(raw, LogicalTypes.name(logical), LogicalTypes.scale(logical));
+  }
+
+  private static Object raw(Object value) {
+    if (value instanceof ByteBuffer buffer) {
+      byte[] bytes = new byte[buffer.remaining()];
+      buffer.duplicate().get(bytes);
+      return bytes;
+    }
+    if (value instanceof GenericFixed fixed) {
+      return fixed.bytes();
     }
     if (value instanceof GenericData.EnumSymbol symbol) {
       return symbol.toString();
@@ -110,7 +168,10 @@ final class AvroDecoder {
     if (value instanceof Float number) {
       return number.doubleValue();
     }
-    return value instanceof Long || value instanceof Double || value instanceof Boolean
+    return value instanceof String
+            || value instanceof Long
+            || value instanceof Double
+            || value instanceof Boolean
         ? value
         : SpecialValue.UNSUPPORTED;
   }

@@ -32,6 +32,7 @@ public final class EventDecoder {
   private final Plan.Source source;
   private final Map<String, Integer> indexes = new HashMap<>();
   private final FieldValidator[] validators;
+  private final FieldTree tree;
   private final JsonDecoder json;
   private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
   private final Map<Integer, AvroDecoder> byId = new HashMap<>();
@@ -84,11 +85,11 @@ public final class EventDecoder {
           new FieldValidator(fields.get(i), source.contract() + "@" + source.contractVersion());
       targets[i] = layout.indexOf(fields.get(i).name());
     }
-    this.json = new JsonDecoder(indexes);
+    this.tree = FieldTree.of(fields);
+    this.json = new JsonDecoder(tree, fields.size());
     for (String text : settings.writers().get(number)) {
       Schema schema = new Schema.Parser().parse(text);
-      byFingerprint.put(
-          SchemaNormalization.parsingFingerprint64(schema), new AvroDecoder(schema, indexes));
+      byFingerprint.put(SchemaNormalization.parsingFingerprint64(schema), avro(schema));
     }
     this.registry =
         settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());
@@ -126,20 +127,21 @@ public final class EventDecoder {
           invalid.reason, invalid.getMessage() + Framing.inHeader(record.headers()));
     }
     for (int i = 0; i < validators.length; i++) {
-      fields[i] = validators[i].validate(fields[i]);
+      Object value = WrittenValue.column(source.fields().get(i), i == timeIndex, fields[i]);
+      fields[i] = validators[i].validate(value);
     }
     if (idIndex >= 0 && ((String) fields[idIndex]).isEmpty()) {
       throw new InvalidEventException(
-          Reason.INVALID_FIELD, source.eventId() + ": an event id must not be empty");
+          Reason.INVALID_FIELD, path(idIndex) + ": an event id must not be empty");
     }
     long time = (Long) fields[timeIndex];
     if (time < earliest) {
       throw new InvalidEventException(
           Reason.INVALID_FIELD,
-          source.eventTime()
+          path(timeIndex)
               + ": before 2000-01-01, the earliest event time of a contract without a bound of its"
               + " own (Field(ge=...))"
-              + EventTimes.looksLike(time));
+              + hint(time));
     }
     // A producer with a wrong clock may set Kafka's timestamp as well.
     long received = record.timestamp() >= 0 ? record.timestamp() : Long.MAX_VALUE;
@@ -147,14 +149,27 @@ public final class EventDecoder {
     if (time > now && time - now > source.maxFutureMs()) {
       throw new InvalidEventException(
           Reason.FUTURE_EVENT,
-          source.eventTime()
+          path(timeIndex)
               + ": further ahead of "
               + (now == received ? "the record's Kafka timestamp" : "the job's clock")
               + " than the source allows"
-              + EventTimes.looksLike(time));
+              + hint(time));
     }
     personal.protect(fields);
     return event(record, fields, time);
+  }
+
+  private AvroDecoder avro(Schema writer) {
+    return new AvroDecoder(writer, tree, source.fields(), source.eventTime());
+  }
+
+  private String path(int index) {
+    return source.fields().get(index).path();
+  }
+
+  private String hint(long time) {
+    boolean inMs = source.fields().get(timeIndex).written() == null;
+    return inMs ? EventTimes.looksLike(time) : "";
   }
 
   private Event event(RawRecord record, Object[] fields, long time) {
@@ -227,7 +242,7 @@ public final class EventDecoder {
     int id = ByteBuffer.wrap(value).getInt(1);
     AvroDecoder decoder = byId.get(id);
     if (decoder == null) {
-      decoder = new AvroDecoder(registry.schema(id), indexes);
+      decoder = avro(registry.schema(id));
       byId.put(id, decoder);
     }
     return decoder.decode(value, CONFLUENT_HEADER_LENGTH);

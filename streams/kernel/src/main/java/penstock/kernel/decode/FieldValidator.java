@@ -35,7 +35,13 @@ final class FieldValidator {
       }
       return fallback;
     }
-    if (raw == SpecialValue.NULL) {
+    if (raw == SpecialValue.NO_OBJECT && !field.required()) {
+      return fallback;
+    }
+    if (raw instanceof SpecialValue.Unreadable unreadable) {
+      throw invalid(unreadable.problem());
+    }
+    if (raw == SpecialValue.NULL || raw == SpecialValue.NO_OBJECT) {
       if (!field.nullable()) {
         throw invalid("must not be null");
       }
@@ -132,7 +138,7 @@ final class FieldValidator {
 
   private InvalidEventException invalid(String rule) {
     return new InvalidEventException(
-        Reason.INVALID_FIELD, field.name() + ": " + rule + " (contract " + contract + ")");
+        Reason.INVALID_FIELD, field.path() + ": " + rule + " (contract " + contract + ")");
   }
 
   private static boolean hasUnpairedSurrogate(String text) {

@@ -8,8 +8,6 @@ import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import java.io.IOException;
-import java.math.BigInteger;
-import java.util.Map;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
@@ -20,15 +18,17 @@ final class JsonDecoder {
   private static final int MAX_DEPTH = 100;
   private static final int MAX_DIGITS = 1_000;
 
-  private final Map<String, Integer> indexes;
+  private final FieldTree tree;
+  private final int width;
   private final JsonFactory factory;
 
   /**
-   * {@code indexes} maps the fields to decode to their indexes in the result. Other fields are only
+   * {@code tree} has the fields to decode, {@code width} is their number. Other fields are only
    * checked for syntax.
    */
-  JsonDecoder(Map<String, Integer> indexes) {
-    this.indexes = indexes;
+  JsonDecoder(FieldTree tree, int width) {
+    this.tree = tree;
+    this.width = width;
     this.factory =
         JsonFactory.builder()
             .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
@@ -48,15 +48,8 @@ final class JsonDecoder {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw new InvalidEventException(Reason.UNDECODABLE, "the JSON document is not an object");
       }
-      Object[] fields = new Object[indexes.size()];
-      while (parser.nextToken() != JsonToken.END_OBJECT) {
-        Integer index = indexes.get(parser.currentName());
-        JsonToken token = parser.nextToken();
-        if (index != null) {
-          fields[index] = field(parser, token);
-        }
-        parser.skipChildren();
-      }
+      Object[] fields = new Object[width];
+      object(parser, tree, fields);
       if (parser.nextToken() != null) {
         throw new InvalidEventException(Reason.UNDECODABLE, "data follows the JSON document");
       }
@@ -78,6 +71,26 @@ final class JsonDecoder {
     }
   }
 
+  private static void object(JsonParser parser, FieldTree node, Object[] fields)
+      throws IOException {
+    node.begin(fields);
+    while (parser.nextToken() != JsonToken.END_OBJECT) {
+      FieldTree child = node.inner.get(parser.currentName());
+      JsonToken token = parser.nextToken();
+      if (child == null) {
+        parser.skipChildren();
+      } else if (child.isField()) {
+        fields[child.index()] = field(parser, token);
+        parser.skipChildren();
+      } else if (token == JsonToken.START_OBJECT) {
+        object(parser, child, fields);
+      } else {
+        child.replaced(fields, token == JsonToken.VALUE_NULL);
+        parser.skipChildren();
+      }
+    }
+  }
+
   private static Object field(JsonParser parser, JsonToken token) throws IOException {
     return switch (token) {
       case VALUE_STRING -> parser.getText();
@@ -94,7 +107,9 @@ final class JsonDecoder {
     if (parser.getNumberType() != JsonParser.NumberType.BIG_INTEGER) {
       return parser.getLongValue();
     }
-    return new SpecialValue.HugeInteger(new BigInteger(parser.getText()).doubleValue());
+    // Read as what it is: otherwise the parser gives its digits for the next number with a
+    // fraction.
+    return new SpecialValue.HugeInteger(parser.getBigIntegerValue().doubleValue());
   }
 
   /**

@@ -145,6 +145,8 @@ public record Plan(
 
   /**
    * A field of the contract with its rules. Bounds are inclusive unless the flag says otherwise.
+   * {@code at} is the way to the value if it is not the event's field of that name, {@code written}
+   * the form of the value there, {@code otherwise} what replaces an unknown text.
    */
   public record Field(
       String name,
@@ -160,7 +162,28 @@ public record Plan(
       Integer maxLength,
       String pattern,
       @JsonProperty("enum") List<String> values,
-      String pii) {}
+      String pii,
+      List<String> at,
+      String written,
+      Integer scale,
+      Integer precision,
+      String otherwise) {
+
+    /** The way to the value in the event. */
+    public List<String> place() {
+      return at == null ? List.of(name) : at;
+    }
+
+    /** The way as text, as refusals name the field. */
+    public String path() {
+      return String.join(".", place());
+    }
+
+    /** Whether the event has the column's value in the column's form. */
+    public boolean isPlain() {
+      return written == null && otherwise == null;
+    }
+  }
 
   /**
    * A feature that SQL computes from {@code inputs}, each {@code view.feature} or {@code

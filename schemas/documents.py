@@ -1,0 +1,158 @@
+"""From an event as it is written (nested objects) to the columns of its contract, and back.
+
+The kernel's ``EventDecoder`` does the same while it decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from schemas.contract import Contract, ContractField, Role, contract_fields
+from schemas.conversions import TIMESTAMPS, LogicalType, Unreadable, column_value, written_value
+from schemas.written import TIME_FORMS, avro_name
+
+_ABSENT = object()
+_NO_OBJECT = object()
+
+
+@cache
+def converted_fields(contract: type[Contract]) -> tuple[ContractField, ...]:
+    """The fields whose columns may be something else than the event's field of that name: the event time is one."""
+    return tuple(f for f in contract_fields(contract) if not f.is_plain or Role.EVENT_TIME in f.roles)
+
+
+def row_of(
+    document: Mapping[str, Any], contract: type[Contract], avro: Mapping[str, LogicalType] | None = None
+) -> dict[str, Any]:
+    """The values of the contract's columns in an event, for ``contract.model_validate``.
+
+    A column is missing where its field is; what its field's form does not allow is :class:`Unreadable`.
+
+    Args:
+        document: The event as its reader gives it.
+        contract: The contract.
+        avro: The logical types in the writer's schema, from :func:`logical_types`; None for JSON.
+    """
+    row = {field.name: document[field.name] for field in contract_fields(contract) if field.name in document}
+    for field in converted_fields(contract):
+        row.pop(field.name, None)
+        value = _value_at(document, field, is_avro=avro is not None)
+        if value is _NO_OBJECT and field.required:
+            value = None
+        if value is not _ABSENT and value is not _NO_OBJECT:
+            row[field.name] = _column_value(value, field, (avro or {}).get(field.name))
+    return row
+
+
+def document_of(values: Mapping[str, Any], fields: Iterable[ContractField], *, avro: bool = False) -> dict[str, Any]:
+    """The event with these values of columns, as JSON or for the contract's Avro schema.
+
+    Raises:
+        ValueError: if a value does not fit its form, as a date that does not exist; begins with the field's path.
+    """
+    document: dict[str, Any] = {}
+    for field in fields:
+        if field.name in values:
+            try:
+                value = written_value(values[field.name], field.written, field.scale, avro=avro)
+            except (ValueError, OverflowError):
+                raise ValueError(f"{field.path}: cannot be written as {field.written}") from None
+            place(document, field, value, avro=avro)
+    return document
+
+
+def place(document: dict[str, Any], field: ContractField, value: Any, *, avro: bool = False) -> None:
+    """Put a written value where the field is."""
+    *way, last = [avro_name(name) for name in field.place] if avro else field.place
+    for name in way:
+        document = document.setdefault(name, {})
+    document[last] = value
+
+
+def logical_types(parsed: Any, contract: type[Contract]) -> dict[str, LogicalType]:
+    """The logical types that matter in a writer's schema (from :func:`schemas.avro.parse_avro`), by column.
+
+    They are a timestamp's where the column is a time, and a decimal's where it is a decimal.
+    """
+    records: dict[str, Any] = {}
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
+    _collect(parsed, records)
+    found = {}
+    for field in converted_fields(contract):
+        if Role.EVENT_TIME in field.roles or field.written in TIME_FORMS:
+            kinds, names = ("long",), TIMESTAMPS
+        elif field.written == "decimal":
+            kinds, names = ("bytes", "fixed"), ("decimal",)
+        else:
+            continue
+        for branch in _branches_at(parsed, field.place, records):
+            if branch["type"] in kinds and branch.get("penstock.logicalType") in names:
+                found[field.name] = branch
+                break
+    return found
+
+
+def _column_value(value: Any, field: ContractField, avro: LogicalType | None) -> Any:
+    if isinstance(value, Unreadable):
+        return value
+    if field.otherwise is not None and type(value) is str:
+        assert field.enum is not None
+        return value if value in field.enum else field.otherwise
+    if field.written is None and Role.EVENT_TIME not in field.roles:
+        return value
+    return column_value(value, field.written, field.type, field.scale, field.precision, avro)
+
+
+def _value_at(document: Mapping[str, Any], field: ContractField, *, is_avro: bool) -> Any:
+    node: Any = document
+    for depth, name in enumerate(field.place):
+        if node is None:
+            return _NO_OBJECT
+        if not isinstance(node, dict):
+            return Unreadable(f"{'.'.join(field.place[:depth])} is not an object")
+        key = name if name in node or not is_avro else avro_name(name)
+        if key not in node:
+            return _ABSENT if depth == len(field.place) - 1 else _NO_OBJECT
+        node = node[key]
+    return node
+
+
+def _collect(schema: Any, records: dict[str, Any]) -> None:
+    if isinstance(schema, list):
+        for branch in schema:
+            _collect(branch, records)
+    elif isinstance(schema, dict):
+        if "name" in schema and schema["name"] not in records:
+            records[schema["name"]] = schema
+        for field in schema.get("fields", ()):
+            _collect(field["type"], records)
+        for part in ("type", "items", "values"):
+            _collect(schema.get(part), records)
+
+
+def _branches(schema: Any, records: Mapping[str, Any]) -> list[Any]:
+    """The types of a field that are no unions, each as an object with its ``type``."""
+    if isinstance(schema, list):
+        return [found for branch in schema for found in _branches(branch, records)]
+    if isinstance(schema, str):
+        return [records.get(schema, {"type": schema})]
+    return [schema] if isinstance(schema["type"], str) else _branches(schema["type"], records)
+
+
+def _branches_at(schema: Any, place: tuple[str, ...], records: Mapping[str, Any]) -> list[Any]:
+    branches = _branches(schema, records)
+    for name in place:
+        for branch in branches:
+            if branch["type"] == "map":
+                branches = _branches(branch["values"], records)
+                break
+            types = {field["name"]: field["type"] for field in branch.get("fields", ())}
+            if (kind := types.get(name, types.get(avro_name(name)))) is not None:
+                branches = _branches(kind, records)
+                break
+        else:
+            return []
+    return branches

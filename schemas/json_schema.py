@@ -1,0 +1,54 @@
+"""JSON Schema of a contract whose fields are written elsewhere, or in another form, than their columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.contract import ContractField
+
+_OF_FORMS: dict[str, dict[str, Any]] = {
+    "iso8601": {"type": "string", "format": "date-time"},
+    "seconds": {"type": "integer"},
+    "microseconds": {"type": "integer"},
+    "nanoseconds": {"type": "integer"},
+    "date": {"type": "string", "format": "date"},
+    "uuid": {"type": "string", "format": "uuid"},
+    "bytes": {"type": "string", "contentEncoding": "base64"},
+    "decimal": {"type": "string", "pattern": "^[+-]?[0-9]+(\\.[0-9]+)?$"},
+}
+_OF_TEXT = ("title", "description", "default", "examples")
+
+
+def as_written(schema: dict[str, Any], field: ContractField) -> None:
+    """Change, in place, the JSON Schema of a field's column to that of the written value.
+
+    Bounds, lengths and patterns are of the column. They are left out, as they say nothing of another form.
+    """
+    of_form = _OF_FORMS.get(field.written or "")
+    if field.otherwise is not None:
+        of_form = {"type": "string"}
+    if of_form is None:
+        return
+    kept = {name: schema[name] for name in _OF_TEXT if name in schema}
+    schema.clear()
+    schema |= kept | ({"anyOf": [of_form, {"type": "null"}]} if field.nullable else of_form)
+
+
+def nest(document: dict[str, Any], fields: Sequence[ContractField]) -> None:
+    """Move the properties of a contract's JSON Schema, in place, to where producers write them.
+
+    An object is required if one of its fields is required and not null.
+    """
+    columns, required = document["properties"], set(document.pop("required", ()))
+    document["properties"] = {}
+    for field in fields:
+        parent, needed = document, field.name in required
+        for depth, name in enumerate(field.place):
+            is_last = depth == len(field.place) - 1
+            if needed and (is_last or not field.nullable) and name not in parent.setdefault("required", []):
+                parent["required"].append(name)
+            if is_last:
+                parent["properties"][name] = columns[field.name]
+            else:
+                parent = parent["properties"].setdefault(name, {"type": "object", "properties": {}})

@@ -1,0 +1,183 @@
+"""How producers write a field: its place in the event, and the form of its value. Declared in a field's ``Annotated``.
+
+A field's annotation is the type of its column, which views use. What stands here says how to get there::
+
+    bid_at: Annotated[int, EVENT_TIME, At("bid.time"), ISO8601]   # text with a zone, as epoch milliseconds
+    price: Annotated[float, AsDecimal(scale=4)]                   # "12.5000", as a number
+    exact: Annotated[str, At("fee"), AsDecimal(scale=2)]          # the same without rounding: "12.50"
+
+A field without any is written under its own name, in the form of its column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+Form = Literal["iso8601", "seconds", "microseconds", "nanoseconds", "date", "uuid", "bytes", "decimal"]
+TIME_FORMS: tuple[Form, ...] = ("iso8601", "seconds", "microseconds", "nanoseconds")
+
+# As the decimal128 of Arrow, DuckDB and Cassandra's clients.
+_MOST_DIGITS = 38
+_DEEPEST = 20
+_COLUMNS: dict[Form, tuple[str, ...]] = {
+    **dict.fromkeys(TIME_FORMS, ("long",)),
+    "date": ("string", "long"),
+    "uuid": ("string",),
+    "bytes": ("string",),
+    "decimal": ("string", "double"),
+}
+_TYPE_NAMES = {"string": "str", "long": "int", "double": "float", "boolean": "bool"}
+
+
+class Written(Enum):
+    """The form of a value in the event; :class:`AsDecimal` is one with settings.
+
+    ``ISO8601`` (text with a zone), ``SECONDS``, ``MICROSECONDS`` and ``NANOSECONDS`` are times; the column, an ``int``,
+    has epoch milliseconds, rounded down. ``DATE`` is ``YYYY-MM-DD`` or days since 1970; the column has the text, or the
+    days if it is an ``int``. ``UUID`` gives its text in lower case. ``BYTES`` gives base64.
+    """
+
+    ISO8601 = "iso8601"
+    SECONDS = "seconds"
+    MICROSECONDS = "microseconds"
+    NANOSECONDS = "nanoseconds"
+    DATE = "date"
+    UUID = "uuid"
+    BYTES = "bytes"
+
+
+ISO8601, SECONDS = Written.ISO8601, Written.SECONDS
+MICROSECONDS, NANOSECONDS = Written.MICROSECONDS, Written.NANOSECONDS
+DATE, UUID, BYTES = Written.DATE, Written.UUID, Written.BYTES
+
+
+@dataclass(frozen=True)
+class AsDecimal:
+    """A decimal number: text such as ``"-12.50"``, or Avro's ``decimal`` (bytes or fixed).
+
+    A ``str`` column has the exact number with ``scale`` decimal places, a ``float`` column the nearest double.
+
+    Args:
+        scale: The decimal places. A value with more (that are not 0) is refused, never rounded.
+        precision: The most digits, those after the point included.
+    """
+
+    scale: int
+    precision: int = _MOST_DIGITS
+
+
+@dataclass(frozen=True)
+class At:
+    """Where the value is: ``At("payload.card.number")`` goes into objects (JSON), records and maps (Avro).
+
+    If one of the objects on the way is missing or null, the field has its default, or else is null.
+
+    Args:
+        path: Names joined by dots, or a tuple of names if one of them has a dot itself.
+    """
+
+    path: str | tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names on the way, from the event on."""
+        return tuple(self.path.split(".")) if isinstance(self.path, str) else self.path
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """What a field of ``Literal`` type is if the text is none of its values: ``Otherwise("other")``."""
+
+    value: str
+
+
+MARKERS = (Written, AsDecimal, At, Otherwise)
+
+
+def settings_of(
+    where: str, kind: str, enum: tuple[str, ...] | None, default: object, markers: Sequence[object]
+) -> dict[str, Any]:
+    """Return what the markers of a field say, as ``ContractField`` calls it.
+
+    Args:
+        where: The field, for errors.
+        kind: The type of its column.
+        enum: Its values, if it is a ``Literal``.
+        default: Its default, or None.
+        markers: Those of :data:`MARKERS` in its ``Annotated``.
+
+    Raises:
+        TypeError: if they contradict each other or the field.
+    """
+    found: dict[str, Any] = {}
+    for marker in markers:
+        match marker:
+            case At():
+                setting: dict[str, Any] = {"at": _names(where, marker)}
+            case Otherwise(value=value):
+                if enum is None or value not in enum:
+                    raise TypeError(f"{where}: {marker!r} is for a Literal that has this value")
+                setting = {"otherwise": value}
+            case AsDecimal(scale=scale, precision=precision):
+                if not (type(scale) is int and type(precision) is int and 0 <= scale <= precision <= _MOST_DIGITS):
+                    raise TypeError(f"{where}: {marker!r} needs 0 <= scale <= precision <= {_MOST_DIGITS}")
+                setting = {"written": "decimal", "scale": scale, "precision": precision}
+            case Written():
+                setting = {"written": marker.value}
+            case _:
+                raise TypeError(f"{where}: {marker!r} does not say how a value is written")
+        if setting.keys() & found.keys():
+            raise TypeError(f"{where}: two markers say {'where it is' if 'at' in setting else 'how it is written'}")
+        found |= setting
+    if (form := found.get("written")) is not None:
+        _check_form(where, form, kind, enum, default)
+    return found
+
+
+def avro_name(name: str) -> str:
+    """The name that an Avro field can have in place of ``name``.
+
+    >>> avro_name("@timestamp"), avro_name("2nd-card"), avro_name("card")
+    ('_timestamp', '_2nd_card', 'card')
+    """
+    found = re.sub("[^A-Za-z0-9_]", "_", name)
+    return f"_{found}" if found[:1].isdigit() else found
+
+
+def check_places(contract: str, places: dict[str, tuple[str, ...]]) -> None:
+    """Check that no two fields have the same place, and that none lies within another, in JSON as in Avro.
+
+    Raises:
+        TypeError: names the fields.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for field, place in places.items():
+        found_at = tuple(map(avro_name, place))
+        for other_place, other in found.items():
+            shorter = min(len(found_at), len(other_place))
+            if found_at[:shorter] == other_place[:shorter]:
+                raise TypeError(
+                    f"contract {contract}: {field} is at {'.'.join(place)}, and so is {other}; "
+                    "a place in the event is one field's, and no object is a field itself"
+                )
+        found[found_at] = field
+
+
+def _names(where: str, at: At) -> tuple[str, ...]:
+    names = at.names
+    if not 0 < len(names) <= _DEEPEST or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"{where}: {at!r} must have 1 to {_DEEPEST} names, none of them empty")
+    return names
+
+
+def _check_form(where: str, form: Form, kind: str, enum: tuple[str, ...] | None, default: object) -> None:
+    if enum is not None or kind not in _COLUMNS[form]:
+        types = " or ".join(_TYPE_NAMES[column] for column in _COLUMNS[form])
+        more = ": the column has epoch milliseconds, however producers write the time" if form in TIME_FORMS else ""
+        raise TypeError(f"{where}: the type of a field that is written as {form} is {types}{more}")
+    if default is not None:
+        raise TypeError(f"{where}: a field that is written as {form} can only have the default None")
