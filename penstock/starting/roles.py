@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -14,7 +15,14 @@ from penstock.starting.times import TimeForm
 
 NONE = "none"
 _FEW_ROWS = 20
-_MOST_ENTITIES = (
+_MOST_ENTITIES = 3
+_IDS = re.compile(
+    r"(.*_)?(event|message|transaction|payment|order|request|impression|click|booking|record)_?(id|uuid)|id|uuid|guid"
+)
+_ID_LIKE = re.compile(r".*(id|key|uuid|number|no)")
+_TIMES = ("event_time", "event_timestamp", "timestamp", "time", "ts", "occurred_at", "created_at", "datetime")
+_TIME_LIKE = re.compile(r"(.*_)?(at|time|ts|timestamp|date|datetime)")
+_ENTITIES = (
     *("card", "account", "customer", "user", "client", "member", "player", "patient", "driver", "buyer", "seller"),
     *("device", "merchant", "terminal", "machine", "host", "sensor", "vehicle", "aircraft", "store", "shop"),
     *("advertiser", "campaign", "creative", "publisher", "slot", "ip", "session", "product", "item", "sku", "email"),
