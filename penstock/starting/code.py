@@ -51,11 +51,11 @@ def pipeline_code(draft: Draft, name: str, topic: str, partitions: int | None, s
     options = [f"topic={literal(topic)},", f"contract={class_name(name)},", f'key="{draft.entities[0]}",']
     options += [] if partitions is None else [f"partitions={partitions},"]
     body = [
-        *_call("pipeline = Pipeline", [f'name="{name}",', *_call("source=Source", options, ",")]),
-    ]
-    body[-1:] = [
-        f"    entities={_tuple(draft.entity_names.values())},",
-        f"    views={_tuple(names)},",
+        "pipeline = Pipeline(",
+        f'    name="{name}",',
+        *_indent(_call("source=Source", options, ",")),
+        *_indent(_tuple("entities", draft.entity_names.values())),
+        *_indent(_tuple("views", names)),
         *_indent(
             _call(
                 "model=Model",
@@ -80,7 +80,11 @@ def pipeline_code(draft: Draft, name: str, topic: str, partitions: int | None, s
 def contract_code(draft: Draft, name: str, source: str) -> str:
     """The class of the contract."""
     said = source.replace("\\", "/").replace('"', "'")
-    lines = [f'class {class_name(name)}(Contract, name="{name}", version=1):', f'    """An event, as in {said}."""', ""]
+    given = ["Contract", f'name="{name}"', "version=1"]
+    lines = [f"class {class_name(name)}({', '.join(given)}):"]
+    if len(lines[0]) > _LINE:
+        lines = _call(f"class {class_name(name)}", [f"{one}," for one in given], ":")
+    lines += [f'    """An event, as in {said}."""', ""]
     for column in draft.columns:
         lines += _indent(_field(column, draft))
     return "\n".join(lines)
@@ -109,10 +113,15 @@ def view_code(name: str, entity: str, means: Sequence[str], over_ms: Sequence[in
     """
     texts = [f'"{duration_text(ms)}"' for ms in over_ms]
     over = f"({', '.join(texts)})" if len(texts) > 1 else texts[0]
-    aggregates = [f"count(over={over}),", *(f'mean("{column}", over={over}),' for column in means)]
+    aggregates = [f"count(over={over}),", *(line for column in means for line in _mean(column, over))]
     aggregates.append(f"time_since_previous(over={texts[-1]}),")
     parts = [f'name="{name}",', "version=1,", f"entity={entity},", "aggregates=(", *_indent(aggregates), "),"]
     return "\n".join(_call(f"{name} = View", parts))
+
+
+def _mean(column: str, over: str) -> list[str]:
+    line = f'mean("{column}", over={over}),'
+    return [line] if len(line) + 8 <= _LINE else _call("mean", [f'"{column}",', f"over={over},"], ",")
 
 
 def numbers(draft: Draft) -> list[str]:
@@ -220,9 +229,10 @@ def _is_input(column: Column, draft: Draft) -> bool:
     return column.personal is None and (column.is_enum or (column.form is None and has_few))
 
 
-def _tuple(names: Iterable[str]) -> str:
+def _tuple(argument: str, names: Iterable[str]) -> list[str]:
     listed = list(names)
-    return f"({listed[0]},)" if len(listed) == 1 else f"({', '.join(listed)})"
+    line = f"{argument}=({', '.join(listed)}{',' if len(listed) == 1 else ''}),"
+    return [line] if len(line) + 4 <= _LINE else _call(f"{argument}=", [f"{name}," for name in listed], ",")
 
 
 def _call(what: str, parts: Iterable[str], end: str = "") -> list[str]:

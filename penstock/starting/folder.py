@@ -110,7 +110,7 @@ def write_project(draft: Draft, sample: Sample, name: str, topic: str, parent: P
         (inner / "pipeline.py").write_text(code, encoding="utf-8")
         project = open_project(str(inner / "pipeline.py"))
         contract = project.pipeline.source.contract
-        events, refused = _checked(draft, sample, contract)
+        events, refused = _checked(sample, contract)
         rows = _test_rows(draft, events)
         (inner / "test_features.py").write_text(test_code(draft, name, sample.source, rows), encoding="utf-8")
         (inner / "README.md").write_text(readme_text(draft, name, topic, sample, command), encoding="utf-8")
@@ -126,7 +126,7 @@ def write_project(draft: Draft, sample: Sample, name: str, topic: str, parent: P
 
 
 def _checked(
-    draft: Draft, sample: Sample, contract: type[Contract]
+    sample: Sample, contract: type[Contract]
 ) -> tuple[list[tuple[Mapping[str, Any], Contract]], tuple[str, ...]]:
     """The rows that fit, as written and as columns; and why others do not."""
     good, refused = [], []

@@ -56,7 +56,11 @@ def sample_of_file(path: Path, most: int) -> Sample:
     """
     origin = _ORIGINS.get(path.suffix.lower(), "json")
     unit = "line" if has_lines(path) else "row"
-    return _sample(islice(read_rows(path), most), origin, path.name, str(path), unit)
+    try:
+        return _sample(islice(read_rows(path), most), origin, path.name, str(path), unit)
+    except PenstockError as error:
+        error.safe = "nothing was written"
+        raise
 
 
 def sample_of_topic(topic: str, kafka: KafkaAccess, registry_url: str | None, most: int) -> Sample:
@@ -192,16 +196,16 @@ class _Values:
 def _newest(topic: str, kafka: KafkaAccess, partitions: int, most: int) -> dict[int, int]:
     """The offsets from which each partition has its share of the newest records."""
     consumer = Consumer({**kafka.client(), "group.id": "penstock-init", "enable.auto.commit": False})
+    found = {}
     try:
-        found = {}
         for partition in range(partitions):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
             found[partition] = max(low, high - max(1, most // partitions))
-        return found
     except KafkaException as error:
         raise PenstockError(f"topic {topic} cannot be read: {error.args[0].str()}", where=str(kafka)) from error
     finally:
         consumer.close()
+    return found
 
 
 def unreadable_note(sample: Sample) -> str | None:

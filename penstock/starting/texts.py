@@ -27,9 +27,7 @@ def test_code(draft: Draft, name: str, source: str, rows: Sequence[Mapping[str, 
     where = f"Rows of {source}" if draft.findings.rows else f"A row that fits {source}"
     personal = "; what is personal is replaced" if draft.personal and draft.findings.rows else ""
     listed = "".join(f"    {literal(dict(row), indent=4)},\n" for row in rows)
-    again = "ROWS[0]"
-    if draft.id is not None:
-        again = f'ROWS[0] | {{"{draft.id}": {literal(_another(draft))}}}'
+    again = "" if draft.id is None else f' | {{"{draft.id}": {literal(_another(draft))}}}'
     article = "an" if view[0] in "aeiou" else "a"
     return f'''"""Features of {name}, without servers: python -m pytest {name}"""
 
@@ -43,13 +41,13 @@ ROWS = [
 
 
 def test_the_rows_fit_the_contract():
-    assert [outcome.refused for outcome in features_of(pipeline, ROWS)] == [None] * len(
-        ROWS
-    )
+    outcomes = features_of(pipeline, ROWS)
+    assert [one.message for one in outcomes if one.refused] == []
 
 
 def test_{article}_{draft.entity_names[key]}_counts_its_events():
-    first, second = features_of(pipeline, [ROWS[0], {again}])
+    again = ROWS[0]{again}
+    first, second = features_of(pipeline, [ROWS[0], again])
     assert first["{view}.count_{window}"] == 1
     assert second["{view}.count_{window}"] == 2
 '''
@@ -68,11 +66,8 @@ def readme_text(draft: Draft, name: str, topic: str, sample: Sample, command: st
     lines += ["## What was decided", "", *(f"- {line}" for line in decisions(draft)), ""]
     file = sample.source if findings.rows and sample.partitions is None else None
     lines += ["## Next", "", "```bash", *next_commands(name, file), "```", ""]
-    lines += [
-        f"Events are read from topic `{topic}`. What a contract, a view and a model are: docs/README.md of Penstock.",
-        "",
-    ]
-    return "\n".join(lines)
+    lines.append(f"Events are read from topic `{topic}`.")
+    return "\n".join([*lines, ""])
 
 
 def decisions(draft: Draft) -> list[str]:
@@ -116,6 +111,6 @@ def next_commands(name: str, file: str | None) -> list[str]:
         f"penstock topics create {reference}",
         f"penstock run {reference} --detach",
         f"penstock play {played} --as {reference} --speed max",
-        f"penstock features entities {reference}",
+        f"penstock features describe {reference}",
         f"penstock new-view {reference}",
     ]

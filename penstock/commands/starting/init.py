@@ -96,7 +96,7 @@ def init(
         warn(note, "correct what writes it")
     if written.refused:
         warn(
-            f"{len(written.refused):,} of {counted(written.checked, 'row')} that were compared do not fit the contract: "
+            f"{len(written.refused):,} of {counted(written.checked, 'row')} compared do not fit the contract: "
             f"{written.refused[0]}",
             f"edit the contract in {name}/pipeline.py, or what writes such events",
         )
@@ -135,7 +135,7 @@ class _Settling:
         *,
         yes: bool,
         is_terminal: bool,
-        ask: Callable[..., str] = lambda *given, **more: click.prompt(*given, **more),
+        ask: Callable[..., str] = click.prompt,
     ) -> None:
         self.taken: list[str] = []
         self._open: list[Question] = []
@@ -143,7 +143,7 @@ class _Settling:
 
     def settle(self, question: Question) -> str:
         if self._yes:
-            self.taken.append(f"{question.text} {question.safe}")
+            self.taken.append(f"{question.column or question.about}: {question.safe}")
             return question.safe
         if not self._is_terminal:
             self._open.append(question)

@@ -44,8 +44,8 @@ def new_view(
 ) -> None:
     """Add a view to the file of PIPELINE: counts and means of an entity's events, and the time since the previous one.
 
-    The change is shown, and compiled with the rest of the pipeline before it is written. The model's inputs stay as they
-    are: a new version of the model takes the new features once you name them.
+    The change is shown, and compiled with the rest of the pipeline before it is written. The model's inputs stay
+    as they are: a new version of the model takes the new features once you name them.
     """
     definition = load_pipeline(pipeline)
     of = _entity(definition, entity)
