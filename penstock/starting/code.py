@@ -177,9 +177,8 @@ def _imports(text: str) -> str:
     words |= {word.rpartition("=")[2] for word in words}
     typing = sorted({"Annotated", "Literal"} & words)
     lines = [f"from typing import {', '.join(typing)}", ""] if typing else []
-    if "Field" in words:
-        lines += ["from pydantic import Field", ""]
-    return "\n".join([*lines, import_code(known & words)])
+    lines.append(import_code(known & words))
+    return "\n".join([*lines, "from pydantic import Field"] if "Field" in words else lines)
 
 
 def _field(column: Column, draft: Draft) -> list[str]:

@@ -135,7 +135,7 @@ def _checked(
         try:
             good.append((event, validated(event, contract, "")))
         except InvalidEvent as error:
-            refused.append(f"row {number}: {error.what}")
+            refused.append(f"row {number}: {error.where}: {error.what}")
     return good, tuple(refused)
 
 
