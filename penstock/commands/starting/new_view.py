@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -125,9 +126,15 @@ def _require_compiles(file: Path, code: bytes, view: str) -> None:
     Raises:
         PenstockError: if it is no pipeline; the file is as it was.
     """
-    copy = file.with_name(f"penstock_new_view_{os.getpid()}.py")
     try:
-        copy.write_bytes(code)
+        handle, name = tempfile.mkstemp(".py", "penstock_new_view_", file.parent)
+    except OSError as error:
+        what = f"no copy can be written beside the file, to check it: {error}"
+        raise PenstockError(what, where=as_typed(file), safe="it was not changed") from error
+    copy = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as written:
+            written.write(code)
         open_project(str(copy)).pipeline.view(view)
     except (PenstockError, OSError) as error:
         what = error.what if isinstance(error, PenstockError) else str(error)
