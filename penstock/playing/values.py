@@ -45,16 +45,17 @@ def as_event(row: Mapping[str, Any], contract: type[Contract], *, is_text: bool)
 def _copy(row: Mapping[str, Any], event: dict[str, Any], field: ContractField) -> None:
     """Put a field's value where it is in the row; what is no object on the way is for the contract to refuse."""
     *way, last = field.place
+    node: Any = row
     for name in way:
-        if name not in row:
+        if name not in node:
             return
-        row = row[name]
-        if not isinstance(row, Mapping):
-            event[name] = row
+        node = node[name]
+        if not isinstance(node, Mapping):
+            event[name] = node
             return
         event = event.setdefault(name, {})
-    if last in row:
-        event[last] = _of_type(row[last], field)
+    if last in node:
+        event[last] = _of_type(node[last], field)
 
 
 def _is_absent(value: str, field: ContractField) -> bool:

@@ -109,7 +109,7 @@ def _column(place: Place, kind: Any, nullable: bool) -> Column | str:
         type_, form = "string", "bytes"
     elif logical == "date" and base == "int":
         type_, form = "string", "date"
-    elif base == "long" and logical in _TIMES:
+    elif base == "long" and isinstance(logical, str) and logical in _TIMES:
         time = _TIMES[logical]
         form = MARKERS[time][0]
     if type_ is None:

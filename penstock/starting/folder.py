@@ -74,7 +74,7 @@ def require_free(name: str, parent: Path) -> Path:
             "there is something of this name already",
             where=str(folder),
             safe="it was not touched",
-            next="another name; or penstock new-view, to add to a pipeline",
+            next="another name; or add to the pipeline there: penstock new-view PIPELINE",
         )
     if name in sys.stdlib_module_names or (not folder.exists() and importlib.util.find_spec(name) is not None):
         raise PenstockError(
@@ -129,7 +129,8 @@ def _checked(
     sample: Sample, contract: type[Contract]
 ) -> tuple[list[tuple[Mapping[str, Any], Contract]], tuple[str, ...]]:
     """The rows that fit, as written and as columns; and why others do not."""
-    good, refused = [], []
+    good: list[tuple[Mapping[str, Any], Contract]] = []
+    refused = []
     for number, row in sample.rows:
         event = as_event(row, contract, is_text=sample.findings.origin == "csv")
         try:

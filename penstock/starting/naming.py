@@ -7,11 +7,11 @@ import keyword
 import re
 from collections.abc import Collection
 
-from streams.definitions.aggregates import __all__ as aggregate_names
+from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.feature_sql import is_reserved
 
 _TAKEN_BY_CONTRACTS = {"contract_name", "contract_version", "compatibility", "copy", "json", "dict", "schema"}
-_TAKEN_BY_CODE = {"pipeline", *aggregate_names}
+_TAKEN_BY_CODE = {"pipeline", *(spec.public_name for spec in SPECS.values())}
 _OF_KEYS = re.compile(r"_(id|key|number|no|hash|hashed|code|uuid)$")
 
 

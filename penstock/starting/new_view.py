@@ -57,8 +57,9 @@ def with_view(code: str, view: NewView, where: str) -> str:
     if view.name in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
         raise _by_hand(f"the file has another {view.name} already", where, text)
     edits = [_added_to_views(code, views, view.name), (_at(code, *pipeline[0]), _at(code, *pipeline[0]), f"{text}\n\n")]
-    edits.append(_imports(code, tree, where, text, {name for name in _NEEDED if f"{name}(" in text}))
-    for begin, end, new in sorted((edit for edit in edits if edit is not None), reverse=True):
+    imports = _imports(code, tree, where, text, {name for name in _NEEDED if f"{name}(" in text})
+    edits += [] if imports is None else [imports]
+    for begin, end, new in sorted(edits, reverse=True):
         code = _spliced(code, begin, end, new)
     return code
 

@@ -136,7 +136,9 @@ def sample_of_subject(subject: str, registry_url: str | None) -> Sample:
 def _sample(
     rows: Iterable[Row], origin: Origin, source: str, where: str, unit: str, values: _Values | None = None
 ) -> Sample:
-    table, kept, unreadable = Table(is_text=origin == "csv"), [], []
+    table = Table(is_text=origin == "csv")
+    kept: list[tuple[int, Mapping[str, Any]]] = []
+    unreadable: list[str] = []
     for row in rows:
         if row.problem is not None:
             unreadable.append(f"{unit} {row.number}: {row.problem}")

@@ -80,6 +80,7 @@ def decisions(draft: Draft) -> list[str]:
         else "event id: none, so an event that comes twice counts twice"
     )
     lines.append("entities: " + ", ".join(f"{name} ({draft.column(c).path})" for c, name in draft.entity_names.items()))
+    lines.append(f"order: producers partition events by {draft.column(draft.entities[0]).path}, as penstock play does")
     means = numbers(draft)
     lines.append(f"features: counts, time since the previous event{', means of ' + ', '.join(means) if means else ''}")
     for name, treatment in draft.personal.items():
