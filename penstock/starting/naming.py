@@ -7,10 +7,11 @@ import keyword
 import re
 from collections.abc import Collection
 
+from schemas.contract import Contract
 from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.feature_sql import is_reserved
 
-_TAKEN_BY_CONTRACTS = {"contract_name", "contract_version", "compatibility", "copy", "json", "dict", "schema"}
+_TAKEN_BY_CONTRACTS = {"contract_name", "contract_version", "compatibility"}
 _TAKEN_BY_CODE = {"pipeline", *(spec.public_name for spec in SPECS.values())}
 _OF_KEYS = re.compile(r"_(id|key|number|no|hash|hashed|code|uuid)$")
 
@@ -50,6 +51,7 @@ def is_taken(name: str) -> bool:
         or is_reserved(name)
         or hasattr(builtins, name)
         or name in _TAKEN_BY_CONTRACTS
+        or hasattr(Contract, name)
         or name.startswith("model_")
     )
 

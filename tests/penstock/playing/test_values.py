@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
-from uuid import UUID as Uuid
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_typed_values_and_nested_ones_become_what_producers_write() -> None:
         "seen": TIME,
         "payload": {"price": Decimal("1.5"), "weight": 2},
         "day": date(2026, 3, 1),
-        "token": Uuid(int=1),
+        "token": uuid.UUID(int=1),
         "raw": b"\0\1",
         "class": 3,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,13 @@ from penstock.kafka.reading import Record
 from penstock.starting import samples as module
 from tests.penstock.starting.examples import BEGIN, SCHEMA, WRITERS
 
-ROW = {"order_id": "1", "ordered_at": BEGIN, "customer": {"id": "c", "email": None}, "amount": 1, "kind": "web"}
+ROW = {
+    "order_id": "1",
+    "ordered_at": BEGIN,
+    "customer": {"id": "c", "email": None},
+    "amount": Decimal(1),
+    "kind": "web",
+}
 ROW |= {"token": None, "day": BEGIN.date(), "seen": BEGIN, "tags": [], "either": "x"}
 
 
@@ -92,7 +99,7 @@ def test_the_newest_records_of_a_topic_are_shared_between_its_partitions(monkeyp
     class Kafka:
         def __init__(self, _: dict[str, Any]) -> None: ...
 
-        def get_watermark_offsets(self, at: Any, timeout: float) -> tuple[int, int]:
+        def get_watermark_offsets(self, at: Any, **_: float) -> tuple[int, int]:
             return ends[at.partition]
 
         def close(self) -> None: ...
