@@ -142,12 +142,14 @@ class Table:
 
     Attributes:
         is_text: Whether all values are texts, as in a CSV: what they look like is their kind then.
+        unit: What the numbers of rows count, for messages: lines, where a file has some.
         rows: How many rows there were.
         columns: The fields by their places; an object is one, and so is each of its fields.
         is_cut: Whether there were more than ``MOST_COLUMNS``.
     """
 
     is_text: bool = False
+    unit: str = "row"
     rows: int = 0
     columns: dict[Place, Observed] = field(default_factory=dict)
     is_cut: bool = False

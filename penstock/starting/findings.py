@@ -117,15 +117,16 @@ def findings_of(table: Table, origin: Origin) -> Findings:
     for place, observed in table.columns.items():
         if set(observed.kinds) == {"object"} or any(".".join(place[:n]) in left_out for n in range(1, len(place))):
             continue  # its fields are columns; or it is within what is left out
-        found = _column(observed, table.rows, origin)
+        found = _column(observed, table, origin)
         if isinstance(found, str):
             left_out[".".join(place)] = found
             continue
         columns.append(found)
         if found.bad:
-            row, instead = observed.first_row["not a number"], "an empty cell" if table.is_text else "null"
+            first = f"{table.unit} {observed.first_row['not a number']}"
+            instead = "an empty cell" if table.is_text else "null"
             notes.append(
-                f"{found.path}: {counted(found.bad, 'value')} of the sample, first in row {row}, cannot be read as a "
+                f"{found.path}: {counted(found.bad, 'value')} of the sample, first in {first}, cannot be read as a "
                 f"number (NaN or the like): such events are refused; write {instead} instead"
             )
     if table.is_cut:
@@ -154,11 +155,11 @@ def named(columns: Iterable[Column], left_out: dict[str, str]) -> tuple[Column, 
     return tuple(result)
 
 
-def _column(observed: Observed, rows: int, origin: Origin) -> Column | str:
+def _column(observed: Observed, table: Table, origin: Origin) -> Column | str:
     """The column of a field, with no name yet; or why it has none."""
     if not all(observed.place):
         return "it has no name"
-    kind = _kind(observed, is_text=origin == "csv")
+    kind = _kind(observed, table)
     if kind not in _TYPES:
         return kind
     form = _FORMS.get(kind)  # type: ignore[call-overload]
@@ -181,7 +182,7 @@ def _column(observed: Observed, rows: int, origin: Origin) -> Column | str:
         name="",
         place=observed.place,
         type=type_,
-        nullable=observed.count < rows,
+        nullable=observed.count < table.rows,
         form=form,
         scale=observed.scale if form == "decimal" else None,
         values=tuple(observed.values),
@@ -197,24 +198,24 @@ def _column(observed: Observed, rows: int, origin: Origin) -> Column | str:
     )
 
 
-def _kind(observed: Observed, *, is_text: bool) -> str:
+def _kind(observed: Observed, table: Table) -> str:
     """The one kind that fits all values; or why there is none."""
     kinds = {kind for kind, count in observed.kinds.items() if count}
-    if is_text and kinds:
+    if table.is_text and kinds:
         return _kind_of_cells(kinds)
     if len(kinds) > 1:
         kinds.discard("not a number")
     if "huge integer" in kinds and kinds <= {"integer", "huge integer"}:
         row = observed.first_row["huge integer"]
-        return f"row {row} has an integer of more than 64 bits: write it as a text"
+        return f"{table.unit} {row} has an integer of more than 64 bits: write it as a text"
     if len(kinds) > 1 and kinds <= {"integer", "huge integer", "number"}:
         return "number"
     if len(kinds) == 1:
         kind = next(iter(kinds))
         return _NO_COLUMNS.get(kind, kind)
     if not kinds:
-        return "it has no value in any row"
-    seen = ", ".join(f"{_a(kind)} (row {observed.first_row[kind]})" for kind in observed.first_row)
+        return f"it has no value in any {table.unit}"
+    seen = ", ".join(f"{_a(kind)} ({table.unit} {observed.first_row[kind]})" for kind in observed.first_row)
     return f"its values are of several kinds: {seen}"
 
 

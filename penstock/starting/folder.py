@@ -136,7 +136,7 @@ def _checked(
         try:
             good.append((event, validated(event, contract, "")))
         except InvalidEvent as error:
-            refused.append(f"row {number}: {error.where}: {error.what}")
+            refused.append(f"{sample.unit} {number}: {error.where}: {error.what}")
     return good, tuple(refused)
 
 

@@ -11,7 +11,8 @@ from schemas.contract import Contract
 from streams.definitions.aggregates.spec import SPECS
 from streams.definitions.feature_sql import is_reserved
 
-_TAKEN_BY_CONTRACTS = {"contract_name", "contract_version", "compatibility"}
+# Of the types of fields, too: a class that has a field of this name could not use them behind it.
+_TAKEN_BY_CONTRACTS = {"contract_name", "contract_version", "compatibility", "str", "int", "float", "bool"}
 _TAKEN_BY_CODE = {"pipeline", *(spec.public_name for spec in SPECS.values())}
 _OF_KEYS = re.compile(r"_(id|key|number|no|hash|hashed|code|uuid)$")
 
@@ -49,7 +50,6 @@ def is_taken(name: str) -> bool:
         keyword.iskeyword(name)
         or keyword.issoftkeyword(name)
         or is_reserved(name)
-        or hasattr(builtins, name)
         or name in _TAKEN_BY_CONTRACTS
         or hasattr(Contract, name)
         or name.startswith("model_")

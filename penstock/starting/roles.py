@@ -88,6 +88,12 @@ class Draft:
         return next(column for column in self.columns if column.name == name)
 
     @property
+    def integer_id(self) -> Column | None:
+        """An integer that is called like an event's id, if there is no id: a contract has only texts as ids."""
+        of_integers = (c for c in self.columns if c.type == "long" and c.time is None and _IDS.fullmatch(c.name))
+        return None if self.id else next(of_integers, None)
+
+    @property
     def entity_names(self) -> dict[str, str]:
         """The name of each entity, by its column."""
         names: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -38,14 +38,16 @@ class Sample:
         rows: The first rows, with their numbers.
         source: Where they are from, as a person names it.
         partitions: How many partitions the topic has, if it is one.
-        unreadable: How many rows could not be read, and the first of them.
+        unreadable: Why rows could not be read.
+        unit: What the numbers of rows count.
     """
 
     findings: Findings
     source: str
     rows: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     partitions: int | None = None
-    unreadable: tuple[str, ...] = field(default=())
+    unreadable: tuple[str, ...] = ()
+    unit: str = "row"
 
 
 def sample_of_file(path: Path, most: int) -> Sample:
@@ -81,7 +83,7 @@ def sample_of_topic(topic: str, kafka: KafkaAccess, registry_url: str | None, mo
     read = _Values(registry_url)
     rows = (read.row(number, record) for number, record in enumerate(read_topic(kafka, topic, start=start), 1))
     sample = _sample(rows, "json", f"topic {topic}", f"{topic} at {kafka}", "record", read)
-    return Sample(sample.findings, sample.source, sample.rows, existing[topic], sample.unreadable)
+    return replace(sample, partitions=existing[topic])
 
 
 def sample_of_schema(path: Path) -> Sample:
@@ -136,7 +138,7 @@ def sample_of_subject(subject: str, registry_url: str | None) -> Sample:
 def _sample(
     rows: Iterable[Row], origin: Origin, source: str, where: str, unit: str, values: _Values | None = None
 ) -> Sample:
-    table = Table(is_text=origin == "csv")
+    table = Table(is_text=origin == "csv", unit=unit)
     kept: list[tuple[int, Mapping[str, Any]]] = []
     unreadable: list[str] = []
     for row in rows:
@@ -155,7 +157,7 @@ def _sample(
         )
     if values is not None and values.is_avro:
         origin = "avro"
-    return Sample(findings_of(table, origin), source, tuple(kept), unreadable=tuple(unreadable))
+    return Sample(findings_of(table, origin), source, tuple(kept), None, tuple(unreadable), unit)
 
 
 class _Values:

@@ -74,10 +74,11 @@ def decisions(draft: Draft) -> list[str]:
     """What each part of the project is, and what is left out, in a line each."""
     time = draft.column(draft.time)
     lines = [f"event time: {time.path}, {'ISO 8601' if draft.unit == 'iso8601' else draft.unit}"]
+    integer = f" ({draft.integer_id.path} is an integer, and an id is a text)" if draft.integer_id else ""
     lines.append(
         f"event id: {draft.column(draft.id).path}"
         if draft.id
-        else "event id: none, so an event that comes twice counts twice"
+        else f"event id: none{integer}, so an event that comes twice counts twice"
     )
     lines.append("entities: " + ", ".join(f"{name} ({draft.column(c).path})" for c, name in draft.entity_names.items()))
     lines.append(f"order: producers partition events by {draft.column(draft.entities[0]).path}, as penstock play does")

@@ -65,7 +65,7 @@ def test_a_row_that_does_not_fit_is_told_without_its_values(tmp_path: Path) -> N
     (tmp_path / "orders.jsonl").write_text(text)
     written = project(sample_of_file(tmp_path / "orders.jsonl", 1_000), "shop_nan", tmp_path)
     (refused,) = written.refused
-    assert refused.startswith("row 4: field amount: ")
+    assert refused.startswith("line 4: field amount: ")
 
 
 @pytest.mark.parametrize("name", ["Shop", "a-b", "../x", "json", "penstock"])

@@ -11,6 +11,7 @@ from penstock.starting.avro_schema import findings_of_schema
 from penstock.starting.columns import Table
 from penstock.starting.findings import Findings, findings_of
 from penstock.starting.roles import Answers, Draft, Question, decide
+from penstock.starting.texts import decisions
 from tests.penstock.starting.examples import SCHEMA
 
 TIME = 1_772_366_400_000
@@ -54,6 +55,12 @@ def test_the_likely_one_of_several_times_is_safe() -> None:
 def test_a_column_with_a_repeated_or_missing_value_is_no_event_id() -> None:
     assert asked(rows(order_id=lambda n: f"o{n // 2}"))[0].id is None
     assert asked(rows(order_id=lambda n: f"o{n}" if n else None))[0].id is None
+
+
+def test_an_integer_that_is_called_like_an_id_is_told_as_ids_are_texts() -> None:
+    draft, _ = asked(rows(order_id=lambda n: n))
+    assert draft.integer_id is not None
+    assert "event id: none (order_id is an integer, and an id is a text), so" in decisions(draft)[1]
 
 
 def test_an_id_that_is_not_certain_is_not_taken_without_asking() -> None:
