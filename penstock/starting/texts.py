@@ -11,6 +11,11 @@ from penstock.starting.roles import Draft
 from penstock.starting.samples import Sample
 from streams.definitions.windows import duration_text
 
+_KEY = (
+    "(umask 077; head -c 32 /dev/urandom | base64 > pii.key)  # hashes personal data: keep it, out of git",
+    "export PENSTOCK_PII_KEY_FILE=$PWD/pii.key",
+)
+
 
 def test_code(draft: Draft, name: str, source: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """The file ``test_features.py``.
@@ -65,7 +70,7 @@ def readme_text(draft: Draft, name: str, topic: str, sample: Sample, command: st
     lines = [f"# {name}", "", f"Made from {sample.source}{of} by", "", "```bash", command, "```", ""]
     lines += ["## What was decided", "", *(f"- {line}" for line in decisions(draft)), ""]
     file = sample.source if findings.rows and sample.partitions is None else None
-    lines += ["## Next", "", "```bash", *next_commands(name, file), "```", ""]
+    lines += ["## Next", "", "```bash", *next_commands(draft, name, file), "```", ""]
     lines.append(f"Events are read from topic `{topic}`.")
     return "\n".join([*lines, ""])
 
@@ -97,10 +102,11 @@ def decisions(draft: Draft) -> list[str]:
     return [*lines, *draft.findings.notes]
 
 
-def next_commands(name: str, file: str | None) -> list[str]:
+def next_commands(draft: Draft, name: str, file: str | None) -> list[str]:
     """The commands that follow.
 
     Args:
+        draft: The contract to be.
         name: The name of the project.
         file: The file to play, if there is one.
     """
@@ -109,6 +115,7 @@ def next_commands(name: str, file: str | None) -> list[str]:
     return [
         f"python -m pytest {name}  # its features, without servers",
         f"penstock schemas check {reference}",
+        *(_KEY if "hash" in draft.personal.values() else ()),
         "penstock up  # a local stack, unless you have servers",
         f"penstock topics create {reference}",
         f"penstock run {reference} --detach",

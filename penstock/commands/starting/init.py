@@ -101,7 +101,7 @@ def init(
             f"edit the contract in {name}/pipeline.py, or what writes such events",
         )
     click.echo(f"wrote {name}/: pipeline.py, test_features.py, schemas/, README.md. Next:")
-    for command in next_commands(name, str(file) if file else None):
+    for command in next_commands(draft, name, str(file) if file else None):
         click.echo(f"  {command}")
 
 

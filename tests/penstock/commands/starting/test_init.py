@@ -57,6 +57,7 @@ def test_yes_takes_what_is_safe_and_says_so_and_the_commands_that_follow(
     assert "taken without asking: first_name: drop" in output
     assert "e-mail: e-mail addresses, hashed" in output
     assert "penstock play orders.csv --as shop_yes/pipeline.py --speed max" in output
+    assert "export PENSTOCK_PII_KEY_FILE" in output, "without a key to hash with, no job starts"
     assert "penstock play orders.csv" in (tmp_path / "shop_yes" / "README.md").read_text()
 
 

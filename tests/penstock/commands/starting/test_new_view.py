@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock.cli import cli
+from penstock.commands.starting import new_view as module
 from penstock.errors import PenstockError
 from penstock.starting.samples import sample_of_file
 from streams.definitions.loading import load_pipeline
@@ -68,3 +69,9 @@ def test_what_the_pipeline_does_not_have_is_refused_with_what_it_has(
     refused = run(file, *arguments).exception
     assert isinstance(refused, PenstockError)
     assert what in refused.what
+
+
+def test_a_file_that_somebody_else_has_changed_meanwhile_is_left(file: Path) -> None:
+    with pytest.raises(PenstockError, match="changed meanwhile"):
+        module._replace(file, b"as it was read", b"with the view")
+    assert file.read_bytes() != b"with the view"
