@@ -19,6 +19,8 @@ COMMANDS = {
     "down": Entry("penstock.commands.stack:down", "Stop the local stack; data stays unless --wipe.", _STACK),
     "status": Entry("penstock.commands.stack:status", "Show every program's state, pid, ports and health.", _STACK),
     "logs": Entry("penstock.commands.stack:logs", "Print the log of a program, or of a pipeline's parts.", _STACK),
+    "init": Entry("penstock.commands.starting.init:init", "Begin a project with events of your own.", _PIPELINE),
+    "new-view": Entry("penstock.commands.starting.new_view:new_view", "Add a view to a pipeline.", _PIPELINE),
     "run": Entry("penstock.commands.running.run:run", "Run everything of a pipeline, with a live screen.", _PIPELINE),
     "ps": Entry("penstock.commands.running.looking:ps", "Show what `penstock run` runs here.", _PIPELINE),
     "top": Entry("penstock.commands.running.looking:top", "Show the screen of a pipeline that runs.", _PIPELINE),

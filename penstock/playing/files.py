@@ -61,7 +61,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                fields = json.loads(line.decode().rstrip("\r\n"))
+                fields = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
             except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
                 at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 yield Row(number, {}, f"not JSON{at}")

@@ -5,14 +5,19 @@ Only what means the same is converted. Everything else stays as it is, and the c
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from penstock.time import epoch_ms
 from schemas.contract import Contract, ContractField, contract_fields
+from schemas.conversions import written_value
+from schemas.documents import place
+from schemas.written import TIME_FORMS
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -20,20 +25,37 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 def as_event(row: Mapping[str, Any], contract: type[Contract], *, is_text: bool) -> dict[str, Any]:
-    """The fields of a row as the contract has them; fields that it does not have are left out.
+    """The event of a row, as producers write it; fields that the contract does not have are left out.
 
     Args:
         row: The row.
         contract: The contract.
-        is_text: Whether all values are texts. An empty one is then no value, unless the field must have a text.
+        is_text: Whether all values are texts. An empty one is then no value, unless the field must have a text. A field
+            within objects is the cell whose header is its path, as in ``payload.amount``.
     """
-    fields = {field.name: field for field in contract_fields(contract)}
-    convert = _of_text if is_text else _of_type
-    return {
-        name: convert(value, fields[name])
-        for name, value in row.items()
-        if name in fields and not (is_text and _is_absent(value, fields[name]))
-    }
+    event: dict[str, Any] = {}
+    for field in contract_fields(contract):
+        if not is_text:
+            _copy(row, event, field)
+        elif field.path in row and not _is_absent(value := row[field.path], field):
+            place(event, field, _of_text(value, field))
+    return event
+
+
+def _copy(row: Mapping[str, Any], event: dict[str, Any], field: ContractField) -> None:
+    """Put a field's value where it is in the row; what is no object on the way is for the contract to refuse."""
+    *way, last = field.place
+    node: Any = row
+    for name in way:
+        if name not in node:
+            return
+        node = node[name]
+        if not isinstance(node, Mapping):
+            event[name] = node
+            return
+        event = event.setdefault(name, {})
+    if last in node:
+        event[last] = _of_type(node[last], field)
 
 
 def _is_absent(value: str, field: ContractField) -> bool:
@@ -41,6 +63,8 @@ def _is_absent(value: str, field: ContractField) -> bool:
 
 
 def _of_text(value: str, field: ContractField) -> object:
+    if field.written == "decimal":
+        return value
     if field.type == "long" and _INTEGER.fullmatch(value):
         return int(value)
     if field.type == "double" and _NUMBER.fullmatch(value):
@@ -51,10 +75,27 @@ def _of_text(value: str, field: ContractField) -> object:
 
 
 def _of_type(value: object, field: ContractField) -> object:
-    if isinstance(value, datetime):
-        return epoch_ms(value) if field.type == "long" else value.isoformat()
-    if isinstance(value, Decimal) and field.type == "double":
-        return float(value)
-    if field.type == "double" and type(value) is int:
-        return float(value)
-    return value
+    converted = value
+    match value:
+        case datetime():
+            converted = _of_time(value, field)
+        case date() | UUID():
+            converted = value.isoformat() if isinstance(value, date) else str(value)
+        case Decimal():
+            converted = f"{value:f}" if field.written == "decimal" else float(value) if _is_number(field) else value
+        case bytes() if field.written == "bytes":
+            converted = base64.b64encode(value).decode()
+        case int() if type(value) is int and _is_number(field):
+            converted = float(value)
+    return converted
+
+
+def _is_number(field: ContractField) -> bool:
+    return field.type == "double" and field.written is None
+
+
+def _of_time(time: datetime, field: ContractField) -> object:
+    ms = epoch_ms(time)
+    if field.written in TIME_FORMS:
+        return written_value(ms, field.written, None, avro=False)
+    return ms if field.type == "long" else time.isoformat()

@@ -39,7 +39,9 @@ def written(path: Path, content: str | bytes) -> list[Row]:
 
 
 def test_json_lines_name_the_line_of_what_is_none_and_pass_over_empty_ones(tmp_path: Path) -> None:
-    rows = written(tmp_path / "x.jsonl", b'{"a": 1}\n\n{"a": \n[1]\n\xff\n' + b"[" * 50_000 + b"\n" + b'{"a": 2}')
+    rows = written(
+        tmp_path / "x.jsonl", b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n[1]\n\xff\n' + b"[" * 50_000 + b"\n" + b'{"a": 2}'
+    )
     assert [(row.number, row.fields.get("a")) for row in rows if row.problem is None] == [(1, 1), (7, 2)]
     assert {row.number: row.problem for row in rows if row.problem} == {
         3: "not JSON at column 7",

@@ -1,0 +1,225 @@
+"""Watches the fields of rows, in bounded memory: which kinds of values each has, how many differ, what they look like.
+
+Pure. Every number of rows takes the same memory, however long the values are.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+from penstock.starting.personal import Personal, personal_of
+from penstock.starting.times import TimeForm, lacks_zone, ms_of, unit_of
+from penstock.time import epoch_ms
+from schemas.constraints import INT64_MAX, INT64_MIN
+
+Kind = Literal[
+    "boolean",
+    "integer",
+    "huge integer",
+    "number",
+    "not a number",
+    "text",
+    "time",
+    "date",
+    "decimal",
+    "bytes",
+    "UUID",
+    "list",
+    "object",
+    "other",
+]
+Place = tuple[str, ...]
+
+MOST_COLUMNS = 500
+_MOST_DISTINCT = 20_000
+_LOOKED_AT = 1_000
+_KEPT_VALUES = 20
+_KEPT_LENGTH = 200
+_DEEPEST = 8
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# What tools write into a CSV in place of a number that is not there.
+_NO_NUMBERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "na", "n/a", "null", "none"}
+
+
+@dataclass
+class Observed:
+    """What was seen of one field.
+
+    Attributes:
+        place: The way to it in the event.
+        kinds: How many values of each kind there were; nulls and missing ones are in none.
+        first_row: The number of the first row of each kind.
+        distinct: The hashes of the first different values.
+        distinct_of: How many values they are of.
+        values: The first few different texts.
+        forms: How many values were times, in each form.
+        zoneless: How many texts were times without a zone.
+        empty: How many texts were empty.
+        times_ms: The first and the last time, by form.
+        personal: What its texts looked like, of the first ``looked_at``.
+        scale: The most decimal places of decimals.
+    """
+
+    place: Place
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    first_row: dict[Kind, int] = field(default_factory=dict)
+    distinct: set[int] = field(default_factory=set)
+    distinct_of: int = 0
+    values: dict[str, None] = field(default_factory=dict)
+    forms: Counter[TimeForm] = field(default_factory=Counter)
+    zoneless: int = 0
+    empty: int = 0
+    times_ms: dict[TimeForm, tuple[int, int]] = field(default_factory=dict)
+    personal: list[Personal] = field(default_factory=list)
+    looked_at: int = 0
+    scale: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return self.kinds.total()
+
+    def add(self, value: Any, kind: Kind, row: int) -> None:
+        """Take a value, which is not null."""
+        self.kinds[kind] += 1
+        self.first_row.setdefault(kind, row)
+        if kind in ("list", "object", "other"):
+            return
+        if len(self.distinct) < _MOST_DISTINCT:
+            self.distinct.add(hash(value))
+            self.distinct_of += 1
+        if kind == "integer":
+            self._see_integer(int(value))
+        elif kind == "time":
+            self._see_time("milliseconds", epoch_ms(value))
+        elif kind == "decimal":
+            self.scale = max(self.scale, -int(value.as_tuple().exponent))
+        elif kind == "text":
+            self._see_text(value)
+        if isinstance(value, (int, str)) and not isinstance(value, bool):
+            self._see_personal(str(value))
+
+    def _see_integer(self, number: int) -> None:
+        form = unit_of(number)
+        if form is not None and (ms := ms_of(number, form)) is not None:
+            self._see_time(form, ms)
+
+    def _see_text(self, text: str) -> None:
+        self.empty += not text
+        if len(self.values) <= _KEPT_VALUES and len(text) <= _KEPT_LENGTH:
+            self.values[text] = None
+        # Once a text was none, the field is none; the texts of most fields are looked at once.
+        if self.forms["iso8601"] + self.zoneless == self.kinds["text"] - 1:
+            ms = ms_of(text, "iso8601")
+            if ms is not None:
+                self._see_time("iso8601", ms)
+            self.zoneless += lacks_zone(text)
+
+    def _see_time(self, form: TimeForm, ms: int) -> None:
+        self.forms[form] += 1
+        first, last = self.times_ms.get(form, (ms, ms))
+        self.times_ms[form] = min(first, ms), max(last, ms)
+
+    def _see_personal(self, text: str) -> None:
+        if text and self.looked_at < _LOOKED_AT:
+            self.looked_at += 1
+            if found := personal_of(text[:_KEPT_LENGTH]):
+                self.personal.append(found)
+
+
+@dataclass
+class Table:
+    """What was seen of all fields of rows.
+
+    Attributes:
+        is_text: Whether all values are texts, as in a CSV: what they look like is their kind then.
+        unit: What the numbers of rows count, for messages: lines, where a file has some.
+        rows: How many rows there were.
+        columns: The fields by their places; an object is one, and so is each of its fields.
+        is_cut: Whether there were more than ``MOST_COLUMNS``.
+    """
+
+    is_text: bool = False
+    unit: str = "row"
+    rows: int = 0
+    columns: dict[Place, Observed] = field(default_factory=dict)
+    is_cut: bool = False
+
+    def add(self, row: Mapping[str, Any], number: int) -> None:
+        """Take a row.
+
+        Args:
+            row: Its fields.
+            number: Its number, for messages.
+        """
+        self.rows += 1
+        self._add_fields(row, number, ())
+
+    def _add_fields(self, fields: Mapping[str, Any], number: int, way: Place) -> None:
+        for name, value in fields.items():
+            place = (*way, str(name))
+            observed = self.columns.get(place)
+            if observed is None:
+                if len(self.columns) >= MOST_COLUMNS:
+                    self.is_cut = True
+                    continue
+                observed = self.columns[place] = Observed(place)
+            if value is None or (self.is_text and value == ""):
+                continue
+            kind = kind_of_text(value) if self.is_text else kind_of(value)
+            observed.add(value, kind, number)
+            if kind == "object" and len(place) < _DEEPEST:
+                self._add_fields(value, number, place)
+
+
+def kind_of(value: Any) -> Kind:
+    """The kind of a value that is not null.
+
+    >>> kind_of(2**64), kind_of(float("nan")), kind_of({})
+    ('huge integer', 'not a number', 'object')
+    """
+    match value:
+        case bool():
+            return "boolean"
+        case int():
+            return "integer" if INT64_MIN <= value <= INT64_MAX else "huge integer"
+        case float():
+            return "number" if math.isfinite(value) else "not a number"
+        case Decimal():
+            return "decimal" if value.is_finite() else "not a number"
+        case dict():
+            return "object"
+    others: tuple[tuple[type, Kind], ...] = (
+        (str, "text"),
+        (datetime, "time"),
+        (date, "date"),
+        (bytes, "bytes"),
+        (UUID, "UUID"),
+        (list, "list"),
+    )
+    return next((kind for of, kind in others if isinstance(value, of)), "other")
+
+
+def kind_of_text(text: str) -> Kind:
+    """The kind of a cell of a CSV that is not empty. A number with a leading zero is a text, as codes are.
+
+    >>> [kind_of_text(text) for text in ("12", "007", "1.5", "1e999", "NaN", "True", "99999999999999999999")]
+    ['integer', 'text', 'number', 'text', 'not a number', 'boolean', 'text']
+    """
+    if _INTEGER.fullmatch(text):
+        # More digits than a 64-bit integer has: not computed.
+        return "integer" if len(text) <= 20 and INT64_MIN <= int(text) <= INT64_MAX else "text"
+    if _NUMBER.fullmatch(text):
+        return "number" if math.isfinite(float(text)) else "text"
+    if text.lower() in ("true", "false"):
+        return "boolean"
+    return "not a number" if text.lower() in _NO_NUMBERS else "text"

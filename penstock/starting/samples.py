@@ -1,0 +1,219 @@
+"""Reads what there is of events: a bounded number of rows of a file or a topic, or an Avro schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from penstock.counts import counted
+from penstock.errors import PenstockError
+from penstock.kafka.access import KafkaAccess
+from penstock.kafka.reading import Record, read_topic
+from penstock.kafka.topics import admin_client, partition_counts
+from penstock.playing.files import Row, has_lines, read_rows
+from penstock.starting.avro_schema import findings_of_schema
+from penstock.starting.columns import Table
+from penstock.starting.findings import Findings, Origin, findings_of
+from schemas.registry import registry_client
+
+_ORIGINS: Mapping[str, Origin] = {".csv": "csv", ".parquet": "parquet", ".avro": "avro"}
+_KEPT_ROWS = 1_000
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What there is of events.
+
+    Attributes:
+        findings: The columns.
+        rows: The first rows, with their numbers.
+        source: Where they are from, as a person names it.
+        partitions: How many partitions the topic has, if it is one.
+        unreadable: Why rows could not be read.
+        unit: What the numbers of rows count.
+    """
+
+    findings: Findings
+    source: str
+    rows: tuple[tuple[int, Mapping[str, Any]], ...] = ()
+    partitions: int | None = None
+    unreadable: tuple[str, ...] = ()
+    unit: str = "row"
+
+
+def sample_of_file(path: Path, most: int) -> Sample:
+    """The first rows of a file.
+
+    Raises:
+        PenstockError: if it cannot be read, or has no row.
+    """
+    origin = _ORIGINS.get(path.suffix.lower(), "json")
+    unit = "line" if has_lines(path) else "row"
+    try:
+        return _sample(islice(read_rows(path), most), origin, path.name, str(path), unit)
+    except PenstockError as error:
+        error.safe = "nothing was written"
+        raise
+
+
+def sample_of_topic(topic: str, kafka: KafkaAccess, registry_url: str | None, most: int) -> Sample:
+    """The newest records of a topic: JSON, or Avro with a schema of the registry.
+
+    Raises:
+        PenstockError: if there is no such topic, it cannot be read, or has no record.
+    """
+    existing = partition_counts(admin_client(kafka), kafka)
+    if topic not in existing:
+        raise PenstockError(
+            f"there is no topic {topic}",
+            where=str(kafka),
+            safe="nothing was written",
+            next="name one that exists; or begin with a file (--file) or a schema (--schema)",
+        )
+    start = _newest(topic, kafka, existing[topic], most)
+    read = _Values(registry_url)
+    rows = (read.row(number, record) for number, record in enumerate(read_topic(kafka, topic, start=start), 1))
+    sample = _sample(rows, "json", f"topic {topic}", f"{topic} at {kafka}", "record", read)
+    return replace(sample, partitions=existing[topic])
+
+
+def sample_of_schema(path: Path) -> Sample:
+    """An Avro schema in a file.
+
+    Raises:
+        PenstockError: if it is none of a record.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PenstockError(
+            f"the schema cannot be read: {error}", where=str(path), safe="nothing was written"
+        ) from error
+    return Sample(findings_of_schema(document, str(path)), path.name)
+
+
+def sample_of_subject(subject: str, registry_url: str | None) -> Sample:
+    """The newest schema of a subject of the registry.
+
+    Raises:
+        PenstockError: if no registry is configured or answers, there is no such subject, or it is not Avro.
+    """
+    if registry_url is None:
+        raise PenstockError(
+            "no schema registry is configured",
+            where="PENSTOCK_SCHEMA_REGISTRY_URL",
+            safe="nothing was written",
+            next="export PENSTOCK_SCHEMA_REGISTRY_URL=http://HOST:PORT, then the same command",
+        )
+    client = registry_client(registry_url)
+    try:
+        schema = client.get_latest_version(subject).schema
+    except Exception as error:
+        raise PenstockError(
+            f"the registry gives no schema of subject {subject} ({type(error).__name__}: {error})",
+            where=registry_url,
+            safe="nothing was written",
+            next="name a subject that it has, such as TOPIC-value",
+        ) from error
+    if schema.schema_type != "AVRO" or schema.references:
+        what = "refers to other schemas" if schema.references else f"is {schema.schema_type}, not Avro"
+        raise PenstockError(
+            f"the schema of subject {subject} {what}",
+            where=registry_url,
+            safe="nothing was written",
+            next="begin with the topic (--topic) or a file of events (--file)",
+        )
+    return Sample(findings_of_schema(json.loads(schema.schema_str), subject), f"subject {subject}")
+
+
+def _sample(
+    rows: Iterable[Row], origin: Origin, source: str, where: str, unit: str, values: _Values | None = None
+) -> Sample:
+    table = Table(is_text=origin == "csv", unit=unit)
+    kept: list[tuple[int, Mapping[str, Any]]] = []
+    unreadable: list[str] = []
+    for row in rows:
+        if row.problem is not None:
+            unreadable.append(f"{unit} {row.number}: {row.problem}")
+            continue
+        table.add(row.fields, row.number)
+        if len(kept) < _KEPT_ROWS:
+            kept.append((row.number, row.fields))
+    if not table.rows:
+        raise PenstockError(
+            f"there is no {unit} with an event" + (f": {unreadable[0]}" if unreadable else ""),
+            where=where,
+            safe="nothing was written",
+            next="name a file or a topic with events; or begin with their Avro schema (--schema, --subject)",
+        )
+    if values is not None and values.is_avro:
+        origin = "avro"
+    return Sample(findings_of(table, origin), source, tuple(kept), None, tuple(unreadable), unit)
+
+
+class _Values:
+    """Reads the values of records."""
+
+    def __init__(self, registry_url: str | None) -> None:
+        self.is_avro = False
+        self._url = registry_url
+        self._schemas: dict[int, Any] = {}
+
+    def row(self, number: int, record: Record) -> Row:
+        value = record.value
+        if value is None:
+            return Row(number, {}, "a tombstone")
+        if value[:2] == b"\xc3\x01":
+            return Row(number, {}, "Avro with the fingerprint of its schema: begin with the schema (--schema)")
+        if value[:1] == b"\0":
+            return self._avro(number, value)
+        try:
+            fields = json.loads(value)
+        except (ValueError, RecursionError):
+            return Row(number, {}, "neither JSON nor Avro")
+        return Row(number, fields) if isinstance(fields, dict) else Row(number, {}, "not a JSON object")
+
+    def _avro(self, number: int, value: bytes) -> Row:
+        if self._url is None:
+            return Row(number, {}, "Avro of a registry: set PENSTOCK_SCHEMA_REGISTRY_URL")
+        id_ = int.from_bytes(value[1:5], "big")
+        try:
+            if id_ not in self._schemas:
+                text = registry_client(self._url).get_schema(id_).schema_str
+                self._schemas[id_] = fastavro.parse_schema(json.loads(text))
+            fields = fastavro.schemaless_reader(BytesIO(value[5:]), self._schemas[id_], None)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is not read
+            return Row(number, {}, f"Avro that cannot be read ({type(error).__name__})")
+        self.is_avro = True
+        return Row(number, fields) if isinstance(fields, dict) else Row(number, {}, "not an Avro record")
+
+
+def _newest(topic: str, kafka: KafkaAccess, partitions: int, most: int) -> dict[int, int]:
+    """The offsets from which each partition has its share of the newest records."""
+    consumer = Consumer({**kafka.client(), "group.id": "penstock-init", "enable.auto.commit": False})
+    found = {}
+    try:
+        for partition in range(partitions):
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+            found[partition] = max(low, high - max(1, most // partitions))
+    except KafkaException as error:
+        raise PenstockError(f"topic {topic} cannot be read: {error.args[0].str()}", where=str(kafka)) from error
+    finally:
+        consumer.close()
+    return found
+
+
+def unreadable_note(sample: Sample) -> str | None:
+    """What to say of rows that could not be read."""
+    if not sample.unreadable:
+        return None
+    return f"{counted(len(sample.unreadable), 'row')} could not be read and would be refused: {sample.unreadable[0]}"
