@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from scoring.training_set import LabelRow, by_event, label_of
 from streams.definitions.labels import Labels
 from streams.plan.project import Project
 
-# Of each period, at most: the latest of the present, and those before it.
+# Of each period, at most so many, evenly spread: labels of the latest events alone would never be final.
 _MOST_NOW, _MOST_BEFORE = 20_000, 40_000
 # The share of the reference, next to the first alarm, that is left out: a detector needs some events to be sure.
 _GUARD = 0.2
@@ -64,6 +65,8 @@ class Periods:
         places: Where the raw event of each present event is.
         begin_ms: The first event time of the reference, epoch ms.
         well_ms: The last one, up to which all was well.
+        is_final: Whether all labels of the present period are final, so that no more will be known; also where the
+            pipeline has no labels.
     """
 
     before: Sample
@@ -71,6 +74,7 @@ class Periods:
     places: list[Place]
     begin_ms: int
     well_ms: int
+    is_final: bool
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,29 @@ class _Latest:
         return sorted(self._held, key=lambda one: (one.event_time, one.place))[-self._most :]
 
 
+class _Spread:
+    """Predictions evenly spread over their period, at most so many: the same ones at each look, by their ids."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._one_of = most, 1
+        self._held: list[Scored] = []
+
+    def add(self, one: Scored) -> None:
+        if not self._is_kept(one):
+            return
+        self._held.append(one)
+        while len(self._held) > self._most:
+            self._one_of *= 2
+            self._held = [each for each in self._held if self._is_kept(each)]
+
+    def ordered(self) -> list[Scored]:
+        return sorted(self._held, key=lambda one: (one.event_time, one.place))
+
+    def _is_kept(self, one: Scored) -> bool:
+        # An id may have lone surrogates, as JSON may.
+        return crc32(one.event_id.encode(errors="surrogatepass")) % self._one_of == 0
+
+
 def gather(
     project: Project,
     topics: Topics,
@@ -153,7 +180,7 @@ def gather(
     """
     pipeline, end_ms = project.pipeline, since_ms if until_ms is None else min(since_ms, until_ms)
     start = topics.starts(pipeline.predictions_topic, end_ms - span_ms - SLACK_MS)
-    present, earlier, latest = _Latest(_MOST_NOW), _Latest(_MOST_BEFORE), _Latest(_LATEST)
+    present, earlier, latest = _Spread(_MOST_NOW), _Spread(_MOST_BEFORE), _Latest(_LATEST)
     begin_ms = max(end_ms - span_ms, 0 if trained_to_ms is None else trained_to_ms + 1)
     began_ms = None
     for one in predictions(project, topics.read(pipeline.predictions_topic, start=start)):
@@ -197,6 +224,7 @@ def _periods(
         places=[one.place for one in now],
         begin_ms=before[0].event_time,
         well_ms=before[-1].event_time,
+        is_final=truths is None or truths.is_final(now[-1].event_time),
     )
 
 
@@ -232,6 +260,15 @@ def predictions(project: Project, records: Iterable[Record]) -> Iterator[Scored]
         )
 
 
+class _Truth(NamedTuple):
+    """What is known of an event's label: 0 or 1, or a value; its delay in seconds; whether it is final, and due."""
+
+    label: float = np.nan
+    delay: float = np.nan
+    is_mature: bool = False
+    is_due: bool = False
+
+
 class _Truths:
     """The labels of some events, as known now."""
 
@@ -252,32 +289,40 @@ class _Truths:
         self.maturity = Maturity.of(labels)
         self.is_regression = labels.task == "regression"
 
-    def of(self, one: Scored) -> tuple[float, float, bool]:
-        """The label of an event, 0 or 1 or a value; its delay in seconds; and whether the label is final."""
+    def is_final(self, event_time_ms: int) -> bool:
+        """Whether the label of an event of this time is final; never without a horizon."""
+        horizon = self.maturity.horizon_ms
+        return horizon is not None and self.reached_ms is not None and event_time_ms + horizon <= self.reached_ms
+
+    def of(self, one: Scored) -> _Truth:
+        """The label of an event, as far as it is known."""
         horizon = self.maturity.horizon_ms
         rows = self.by_event.get(one.event_id, ())
         value = label_of(rows, one.event_time, horizon)
-        is_final = value is not None
-        if horizon is not None:
-            is_final = self.reached_ms is not None and one.event_time + horizon <= self.reached_ms
         if one.is_hidden:
-            return np.nan, np.nan, False
+            return _Truth()
+        is_due = self.is_final(one.event_time)
+        is_final = value is not None if horizon is None else is_due
         if value is None:
             is_negative = is_final and self.maturity.absent == "negative"
-            return 0.0 if is_negative else np.nan, np.nan, is_final and self.maturity.absent != "excluded"
-        delay = (min(row.known_at_ms for row in rows) - one.event_time) / 1_000
-        return float(value if self.is_regression else value == self.positive), delay, is_final
+            label = 0.0 if is_negative else np.nan
+            return _Truth(label, is_mature=is_final and self.maturity.absent != "excluded", is_due=is_due)
+        label = float(value if self.is_regression else value == self.positive)
+        # Without a horizon later labels may still come, so how late labels are is cut off, and says nothing.
+        delay = np.nan if horizon is None else (min(row.known_at_ms for row in rows) - one.event_time) / 1_000
+        return _Truth(label, delay, is_mature=is_final, is_due=is_due)
 
 
 def _sample(inputs: Inputs, scored: list[Scored], truths: _Truths | None) -> Sample:
-    known = [(np.nan, np.nan, False) if truths is None else truths.of(one) for one in scored]
-    labels, delays, mature = zip(*known, strict=True)
+    known = [_Truth() if truths is None else truths.of(one) for one in scored]
+    labels, delays, mature, due = zip(*known, strict=True)
     return Sample(
         columns=inputs.columns([one.vector for one in scored]),
         scores=np.array([one.score for one in scored]),
         labels=np.array(labels, float),
         delays=np.array(delays, float),
         mature=np.array(mature, bool),
+        due=np.array(due, bool),
         is_regression=truths is not None and truths.is_regression,
     )
 

@@ -54,6 +54,10 @@ class Incident:
         """The event time of its last alarm, epoch ms."""
         return max(signal.event_time_ms for signal in self.signals)
 
+    def is_near(self, event_time_ms: int, quiet_ms: int) -> bool:
+        """Whether a time is at most ``quiet_ms`` from its alarms."""
+        return self.first_ms - quiet_ms <= event_time_ms <= self.last_ms + quiet_ms
+
     @property
     def takes_all(self) -> bool:
         """Whether it is open with a cause that is known, which all later alarms belong to."""
@@ -97,8 +101,8 @@ def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now
     Later alarms wait until the cause of that incident was sought, as they may belong to it: then ask again.
 
     An alarm belongs to the last incident of its version if it comes at most ``quiet_ms`` of event time after the last
-    alarm of that one; if that incident was closed, it opens nothing. An open incident whose cause is known takes all
-    alarms: what is at fault is so until somebody mends it.
+    alarm of that one, or before the first; if that incident was closed, it opens nothing. An open incident whose cause
+    is known takes all alarms: what is at fault is so until somebody mends it.
 
     Args:
         entries: The log.
@@ -116,7 +120,7 @@ def news(entries: Sequence[Entry], signals: Iterable[Signal], quiet_ms: int, now
             continue
         known.add(signal.id)
         incident = last.get(signal.model_version)
-        if incident is None or not (incident.takes_all or signal.event_time_ms <= incident.last_ms + quiet_ms):
+        if incident is None or not (incident.takes_all or incident.is_near(signal.event_time_ms, quiet_ms)):
             if opened:
                 break
             incident = last[signal.model_version] = Incident(_id(signal), now_ms, [signal])

@@ -53,14 +53,15 @@ def label_change(before: Sample, now: Sample, calibration: Calibration | None) -
 
 
 def _delays(sample: Sample, label: float | None) -> NDArray[np.float64]:
-    """How late the labels of a class have come; of all, if there are no classes."""
-    delays: NDArray[np.float64] = sample.delays[~np.isnan(sample.labels) if label is None else sample.labels == label]
+    """How late the labels of a class have come, or of all without classes: of mature events, as none comes later."""
+    is_it = ~np.isnan(sample.labels) if label is None else sample.labels == label
+    delays: NDArray[np.float64] = sample.delays[is_it & sample.mature & ~np.isnan(sample.delays)]
     return delays
 
 
 def _share_labelled(sample: Sample) -> float | None:
-    mature = sample.mature.sum()
-    return float((~np.isnan(sample.labels[sample.mature])).mean()) if mature >= _LEAST_EXPECTED else None
+    due = sample.mature if sample.due is None else sample.due
+    return float((~np.isnan(sample.labels[due])).mean()) if due.sum() >= _LEAST_EXPECTED else None
 
 
 def _lost(known: Sample, calibration: Calibration) -> LabelChange | None:

@@ -135,7 +135,9 @@ def expected(sample: Sample, calibration: Calibration) -> Estimate | None:
 
     def area(one: Sample) -> float:
         chance = calibration(one.scores)
-        return area_of_scores(one.scores, 1 - chance, chance)
+        found = area_of_scores(one.scores, 1 - chance, chance)
+        # Scores that promise no positive at all rank nothing.
+        return 0.5 if np.isnan(found) else found
 
     return _with_error(sample, area)
 

@@ -23,6 +23,8 @@ class Sample:
             (events,).
         delays: How long after its event each label became known, in seconds; NaN without one. Shape (events,).
         mature: Whether the event is old enough for its label to be final, shape (events,).
+        due: Whether the event is so old that its label has come or never will, and it is not hidden, shape (events,);
+            None if those are the mature ones.
         producers: The producer of each event, if its records say it; texts, shape (events,).
         is_regression: Whether scores and labels are values.
     """
@@ -32,6 +34,7 @@ class Sample:
     labels: NDArray[np.float64]
     delays: NDArray[np.float64]
     mature: NDArray[np.bool_]
+    due: NDArray[np.bool_] | None = None
     producers: Column | None = None
     is_regression: bool = False
 
@@ -47,6 +50,7 @@ class Sample:
             labels=self.labels[rows],
             delays=self.delays[rows],
             mature=self.mature[rows],
+            due=None if self.due is None else self.due[rows],
             producers=None if self.producers is None else self.producers[rows],
         )
 

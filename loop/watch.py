@@ -34,8 +34,6 @@ _log = logging.getLogger(__name__)
 _LEAST_NOW = 1_000
 # With fewer labels of a class since the first alarm, a training needs the events before, too.
 _ENOUGH = 500
-# Labels tell no more of an ended incident once so many of its events are mature.
-_ALL_MATURE = 0.99
 # Once other versions score so many of the latest events, the incident's version is replaced.
 _REPLACED = 0.95
 
@@ -119,13 +117,18 @@ class Watch:
         self._alarms, self._read = sorted(found, key=lambda one: (one.event_time_ms, one.id)), ends
 
 
-def _well_until(known: Mapping[str, Incident], incident: Incident) -> int | None:
-    """Until when all was well before an incident: until the first fault of the version, which is no reference."""
+def _well_until(known: Mapping[str, Incident], incident: Incident, span_ms: int) -> int | None:
+    """Until when all was well before an incident: until the first fault of the version, which is no reference.
+
+    A fault that ended before the reference may begin does not count.
+    """
     faulty = [
-        signal.event_time_ms
+        one.first_ms
         for one in known.values()
-        if one.id != incident.id and one.model_version == incident.model_version and _is_fault(one.diagnosis)
-        for signal in one.signals
+        if one.id != incident.id
+        and one.model_version == incident.model_version
+        and _is_fault(one.diagnosis)
+        and (one.is_open or one.last_ms >= incident.first_ms - span_ms)
     ]
     return min(faulty, default=None)
 
@@ -150,7 +153,9 @@ class _Look:
 
 def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -> list[Entry]:
     since_ms, now_ms = incident.first_ms, look.now_ms
-    ended_ms = over_ms(incident, look.alarms)
+    # A training that a schedule has proposed does not end by itself.
+    ended_ms = None if incident.is_scheduled else over_ms(incident, look.alarms)
+    well_until_ms = _well_until(earlier, incident, look.limits.span_ms)
     gathered = gather(
         look.project,
         look.topics,
@@ -159,11 +164,14 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
         since_ms,
         look.limits.span_ms,
         look.registry,
-        until_ms=_well_until(earlier, incident),
+        until_ms=well_until_ms,
         over_ms=ended_ms,
         trained_to_ms=look.version.trained_to_ms,
     )
     periods = None if gathered is None else gathered.periods
+    labels = look.project.pipeline.labels
+    # Before the first label is final, there is nothing to train on.
+    horizon_ms = 0 if labels is None else labels.horizon or 0
     diagnosed = None
     if not incident.is_scheduled:  # where no alarm has come there is nothing to explain
         diagnosed = _diagnosed(look, incident, periods)
@@ -182,11 +190,13 @@ def _look_at(look: _Look, incident: Incident, earlier: Mapping[str, Incident]) -
         ending = None if ended_ms is None else _nothing_follows(present.diagnosis, periods)
         if ending is not None:
             return [*added, Closed(incident=incident.id, time_ms=now_ms, author="penstock", reason=ending)]
-        if gathered is not None and periods is not None:
+        if gathered is not None and periods is not None and since_ms + horizon_ms <= gathered.end_ms:
+            # A fault before it must not be learnt either.
+            has_enough = well_until_ms is not None or _is_enough(present.diagnosis, periods.now)
             proposal = proposal_for(
                 present,
                 log,
-                from_ms=since_ms if _is_enough(present.diagnosis, periods.now) else gathered.begin_ms,
+                from_ms=since_ms if has_enough else gathered.begin_ms,
                 to_ms=gathered.end_ms + 1,
                 cool_down_ms=look.limits.cool_down_ms,
                 now_ms=now_ms,
@@ -284,7 +294,7 @@ def _nothing_follows(diagnosis: Diagnosed | None, periods: Periods | None) -> st
         return "its alarms have ended, and too few events tell of it"
     if diagnosis.cause == "none":
         return "its alarms have ended, and nothing had changed that matters"
-    if diagnosis.cause == "unclear" and periods is not None and periods.now.mature.mean() > _ALL_MATURE:
+    if diagnosis.cause == "unclear" and periods is not None and periods.is_final:
         return "its alarms have ended, and the labels of its events do not say more"
     return None
 

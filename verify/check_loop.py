@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.kafka.reading import Record
+from schemas.codec import Undecodable, UnknownSchema
 from schemas.history import record_decoder
 from verify.findings import Findings
 from verify.rollout_log import Change
@@ -86,7 +88,8 @@ def _times_of(alerts: Iterable[Record]) -> Mapping[str, int]:
     """When each alert was published, epoch ms."""
     decoder, found = record_decoder("drift_alert"), dict[str, int]()
     for record in alerts:
-        found.setdefault(decoder.decode(record.value or b"")["alert_id"], record.timestamp)
+        with suppress(Undecodable, UnknownSchema):  # `check_drift` reports it
+            found.setdefault(decoder.decode(record.value or b"")["alert_id"], record.timestamp)
     return found
 
 

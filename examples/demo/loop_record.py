@@ -85,7 +85,8 @@ def shown(incident: Incident, began_ms: int) -> ShownIncident:
         at_s=_seconds(incident.opened_ms, began_ms),
         is_open=incident.is_open,
         alerts=len(incident.signals),
-        cause="unknown" if diagnosis is None else diagnosis.cause,
+        # What a training was proposed for; the last diagnosis is of the time after it, too.
+        cause=incident.proposals[-1].cause if incident.proposals else diagnosis.cause if diagnosis else "unknown",
         column=None if diagnosis is None else diagnosis.column,
         first=None if diagnosis is None else diagnosis.first,
         why=() if diagnosis is None else diagnosis.why,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.axes import Axes
@@ -70,9 +71,11 @@ def marks(loop: Loop) -> Iterator[tuple[float, str]]:
     found = [] if loop.drift_s is None else [(loop.drift_s, "the first drifted event was scored")]
     if loop.alert_s is not None:
         found.append((loop.alert_s, "the first alert"))
-    for what, text in (("cause", "the cause was known"), ("version", "a version was trained")):
-        last = [told.at_s for told in loop.story if told.what == what]
-        found += [(last[-1], text)] if last else []
+    proposed = min((told.at_s for told in loop.story if told.what == "proposed"), default=math.inf)
+    causes = [told.at_s for told in loop.story if told.what == "cause" and told.at_s <= proposed]
+    found += [(causes[-1], "the cause was known")] if causes else []
+    versions = [told.at_s for told in loop.story if told.what == "version"]
+    found += [(versions[-1], "a version was trained")] if versions else []
     tried = [told.at_s for told in loop.story if told.what == "rollout" and told.text.partition(",")[0] == "running"]
     ended = [told.at_s for told in loop.story if told.what == "rollout" and told.text.partition(",")[0] == "ended"]
     found += [(tried[0], "it began in shadow")] if tried else []

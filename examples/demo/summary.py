@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.rollout_record import Rollouts, Trial
+from verify.loop_quality import Stage
 from verify.report import PipelineReport, Report
 
 
@@ -123,8 +124,11 @@ def _causes(one: PipelineReport) -> Text:
 
 
 def _areas(one: PipelineReport) -> Text:
-    areas = one.quality or {}
-    return Text(" · ".join(f"{areas[stage].auc:.3f}" for stage in ("before", "in", "after") if stage in areas) or "n/a")
+    areas = one.quality
+    if areas is None:
+        return Text("n/a")
+    stages: tuple[Stage, ...] = ("before", "in", "after")
+    return Text(" · ".join(f"{areas[stage].auc:.3f}" if stage in areas else "n/a" for stage in stages))
 
 
 def _share(checked: int, total: int) -> Text:

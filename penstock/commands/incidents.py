@@ -68,9 +68,9 @@ def incidents() -> None:
     "--quiet",
     "quiet_ms",
     type=DurationType(),
-    default="1d",
+    default="2d",
     show_default=True,
-    help="How long after a closed incident the same version opens no other one.",
+    help="How far apart alarms of one version are that belong to different incidents.",
 )
 @click.option(
     "--cool-down",

@@ -63,6 +63,12 @@ def test_an_open_incident_whose_cause_is_known_takes_later_alarms_too(cause, inc
     assert len(incidents_of(after([*log, known], alarm(2, 100)))) == incidents
 
 
+def test_alarms_from_long_before_a_closed_incident_open_one_of_their_own():
+    log = close(after([], alarm(1, 480)))
+    assert len(incidents_of(after(log, alarm(2, 240)))) == 2
+    assert len(incidents_of(after(log, alarm(3, 470)))) == 1
+
+
 def test_alarms_that_are_known_add_nothing():
     log = after([], alarm(1), alarm(2))
     assert news(log, [alarm(1), alarm(2)], HOUR, 9) == []

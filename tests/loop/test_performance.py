@@ -11,6 +11,16 @@ from sklearn.isotonic import IsotonicRegression
 from loop.performance import Calibration, Errors, Estimate, expected, realised
 from tests.loop.worlds import values_world, world
 
+
+def test_scores_that_promise_no_positive_at_all_rank_nothing():
+    before = world(1, 4_000)
+    low = replace(before, scores=np.full(len(before), 1e-9))
+    calibration = Calibration(np.array([0.01]), np.array([0.0, 0.3]))
+    found = expected(low, calibration)
+    assert found is not None
+    assert found.value == 0.5
+
+
 EVENTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=2, max_size=60)
 
 

@@ -66,7 +66,7 @@ def test_an_alarm_opens_an_incident_whose_cause_follows_once_enough_has_come(wat
 
 
 def test_a_fault_is_traced_to_its_first_event_before_the_alarm_and_before_what_is_compared(watched, monkeypatch):
-    monkeypatch.setattr(gathering, "_MOST_NOW", 1_000)
+    monkeypatch.setattr(gathering, "_MOST_NOW", 2_000)
     watched.taps.write(300, unit=100)
     watched.taps.alarm()
     watched.taps.write(3_000, unit=100)
@@ -155,20 +155,53 @@ def test_a_fault_of_a_source_proposes_no_training(watched):
 def test_when_labels_mature_the_cause_is_found_and_a_training_on_the_events_since_is_proposed(watched, monkeypatch):
     monkeypatch.setattr(watch, "_ENOUGH", 100)
     watched.taps.alarm()
-    watched.taps.write(1_300, meaning=0)
+    watched.taps.write(1_600, meaning=0)
     assert watched.look().proposals == []
     watched.taps.publish_labels(mature=True)
     incident = watched.look()
     assert incident.diagnosis.cause == "concept-drift"
     (proposal,) = incident.proposals
     # All but the latest 1 % of 500 events.
-    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_294) + 1)
+    assert (proposal.from_ms, proposal.to_ms) == (time_of(5_000), time_of(6_594) + 1)
     assert [type(entry) for entry in watched.log[-2:]] == [Diagnosed, Proposed]
+
+
+def test_where_more_events_come_within_a_horizon_than_are_compared_labels_still_tell(watched, monkeypatch):
+    monkeypatch.setattr(gathering, "_MOST_NOW", 2_000)
+    watched.taps.alarm()
+    watched.taps.write(8_000, meaning=0)
+    watched.taps.publish_labels()
+    incident = watched.look()
+    assert incident.diagnosis.cause == "concept-drift"
+    assert incident.diagnosis.mature > 1_000
+    assert len(incident.proposals) == 1
+
+
+def test_a_training_is_not_proposed_before_a_label_since_the_alarm_can_be_final(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_300, meaning=0)  # less than a horizon
+    watched.taps.publish_labels(mature=True)
+    assert watched.look().diagnosis.cause == "concept-drift"
+    assert watched.look().proposals == []
+
+
+def test_a_fault_that_was_mended_is_not_trained_on(watched):
+    watched.taps.alarm()
+    watched.taps.write(1_500, unit=100)
+    fault = watched.look()
+    watched.log.append(Closed(incident=fault.id, time_ms=9, author="ada", reason="euros again"))
+    watched.taps.write(2 * HORIZON_MS // STEP_MS)
+    begin = watched.taps.written
+    watched.taps.alarm()
+    watched.taps.write(1_600, meaning=0)
+    watched.taps.publish_labels(mature=True)
+    (proposal,) = watched.look().proposals
+    assert proposal.from_ms == time_of(begin)
 
 
 def test_where_few_labels_have_come_since_the_events_before_are_trained_on_too(watched):
     watched.taps.alarm()
-    watched.taps.write(1_300, meaning=0)
+    watched.taps.write(1_600, meaning=0)
     watched.taps.publish_labels(mature=True)
     (proposal,) = watched.look().proposals
     assert proposal.from_ms == time_of(0)
@@ -190,12 +223,12 @@ def test_labels_of_a_regression_are_compared_as_values(tmp_path):
 
 def test_an_event_of_the_far_future_does_not_set_the_end_of_what_is_trained_on(watched):
     watched.taps.alarm()
-    watched.taps.write(1_300, meaning=0)
+    watched.taps.write(1_600, meaning=0)
     watched.taps.publish_labels(mature=True)
     watched.taps.written = 10_000_000
     watched.taps.write(1)
     (proposal,) = watched.look().proposals
-    assert proposal.to_ms < time_of(6_300)
+    assert proposal.to_ms < time_of(6_600)
 
 
 def test_an_incident_ends_when_another_version_scores(watched):
@@ -244,14 +277,29 @@ def test_only_the_events_that_are_compared_are_kept_in_memory(watched, monkeypat
     watched_now = gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(6_000), 60 * HORIZON_MS)
     assert watched_now is not None
     assert watched_now.periods is not None
-    assert (len(watched_now.periods.before), len(watched_now.periods.now)) == (160, 100)
-    assert watched_now.periods.begin_ms == time_of(5_800)
+    assert 80 <= len(watched_now.periods.before) <= 160
+    assert 50 <= len(watched_now.periods.now) <= 100
+    # They are of the whole periods, and not the latest: only of older events labels are final.
+    assert watched_now.periods.begin_ms < time_of(1_000)
+    assert min(offset for _, _, offset in watched_now.periods.places) < 6_500
     tracemalloc.start()
     try:
         gathering.gather(watched.taps.project, topics, "1", INPUTS, time_of(6_000), 60 * HORIZON_MS)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_an_alarm_does_not_end_a_training_that_a_schedule_has_proposed(watched):
+    signal = Signal(
+        id=f"{SCHEDULED}1", what="schedule", text="weekly", event_time_ms=time_of(4_000), place="", model_version="1"
+    )
+    watched.log.append(Opened(incident="inc-1", time_ms=1, signals=(signal,)))
+    watched.taps.write(1_500)
+    watched.taps.alarm()
+    watched.taps.write(500)
+    watched.look()
+    assert incidents_of(watched.log)["inc-1"].is_open
 
 
 def test_a_training_that_a_schedule_has_proposed_is_not_explained_and_ends_when_another_version_scores(watched):

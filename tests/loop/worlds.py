@@ -156,6 +156,18 @@ def late_labels(rng: np.random.Generator, now: Sample, factor: float) -> Sample:
     return replace(now, labels=np.where(gone, 0.0, now.labels), delays=np.where(gone, np.nan, delays))
 
 
+def young(now: Sample) -> Sample:
+    """A present period of half a horizon: no label is final, and of those there are, the early ones are known."""
+    age_s = np.linspace(HORIZON_S / 2, 0, len(now))
+    known = now.delays <= age_s
+    return replace(
+        now,
+        labels=np.where(known, now.labels, np.nan),
+        delays=np.where(known, now.delays, np.nan),
+        mature=np.zeros(len(now), bool),
+    )
+
+
 def injected(seed: int) -> list[tuple[str, Cause, Sample, Sample]]:
     """Worlds of one seed: name, the right cause, the reference, and the present."""
     rng = np.random.default_rng(seed)
@@ -171,6 +183,7 @@ def injected(seed: int) -> list[tuple[str, Cause, Sample, Sample]]:
         ("default", "upstream-fault", before, default(rng, now, "event.age_days", rng.uniform(0.2, 0.9))),
         ("labels lost", "label-fault", before, lost_labels(rng, now, rng.uniform(0.5, 0.9))),
         ("labels late", "label-fault", before, late_labels(rng, now, 3.0)),
+        ("labels that may still come", "none", before, young(now)),
         (
             "covariate",
             "covariate-shift",
