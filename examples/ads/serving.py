@@ -15,18 +15,23 @@ import numpy as np
 from penstock.online import OnlineFeatures
 
 
-def below_cap(features: OnlineFeatures, user_hash: str, campaigns: Sequence[str], cap: int = 6) -> list[str]:
+def below_cap(
+    features: OnlineFeatures, user_id: str, campaigns: Sequence[str], cap: int = 6, at_ms: int | None = None
+) -> list[str]:
     """Those of the campaigns that the user has seen less than ``cap`` times in 24 hours; one read for all of them.
 
-    ``user_hash`` is the user's keyed hash (:func:`schemas.contract.pii_hash`): nothing is stored under the plain id.
+    ``at_ms`` is event time in epoch ms, now by default. The user's id is personal data and needs the pipeline's key.
     """
-    vectors = features.get_many([("user_campaign", f"{user_hash}|{campaign}") for campaign in campaigns])
-    return [campaign for campaign, vector in zip(campaigns, vectors, strict=True) if vector.values["shown_24h"] < cap]
+    pairs = [("user_campaign", features.entity("user_campaign", user_id, campaign)) for campaign in campaigns]
+    shown = [vector.values["shown_24h"] for vector in features.get_many(pairs, at_ms)]
+    return [campaign for campaign, times in zip(campaigns, shown, strict=True) if times < cap]
 
 
-def draw_creative(features: OnlineFeatures, creatives: Sequence[str], rng: np.random.Generator) -> str:
+def draw_creative(
+    features: OnlineFeatures, creatives: Sequence[str], rng: np.random.Generator, at_ms: int | None = None
+) -> str:
     """Thompson sampling: the creative with the highest click rate, drawn from what a week says of each."""
-    columns = features.get_columns({"creative_clicks": list(creatives)})
+    columns = features.get_columns({"creative_clicks": creatives}, at_ms)
     shown, clicks = columns["creative_clicks.shown_7d"], columns["creative_clicks.clicks_7d"]
     # A click may be in the window, and its impression no longer.
     return creatives[int(np.argmax(rng.beta(1 + clicks, 1 + np.maximum(shown - clicks, 0))))]
