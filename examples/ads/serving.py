@@ -22,8 +22,8 @@ def below_cap(
 
     ``at_ms`` is event time in epoch ms, now by default. The user's id is personal data and needs the pipeline's key.
     """
-    pairs = [("user_campaign", features.entity("user_campaign", user_id, campaign)) for campaign in campaigns]
-    shown = [vector.values["shown_24h"] for vector in features.get_many(pairs, at_ms)]
+    pairs = [features.entity("user_campaign", user_id, campaign) for campaign in campaigns]
+    shown = features.get_columns({"user_campaign": pairs}, at_ms)["user_campaign.shown_24h"]
     return [campaign for campaign, times in zip(campaigns, shown, strict=True) if times < cap]
 
 

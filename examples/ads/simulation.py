@@ -171,7 +171,7 @@ class World:
         """The positions with a slot on a page; a mobile page has no side."""
         has = self._rng.random(len(POSITIONS)) < _SHARE_OF_PAGES_WITH
         has[_SIDE] &= self._device[visit.user] != _MOBILE
-        return np.flatnonzero(has).tolist()  # type: ignore[no-any-return]
+        return np.flatnonzero(has).tolist()
 
     def _auction(self, visit: _Visit, position: int) -> Impression | None:
         """Sell a slot to the highest bidder for the second price; None if nobody bids as much as the floor."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from examples.ads.serving import below_cap, draw_creative
-from penstock.online import FeatureVector, OnlineFeatures, VectorState
+from penstock.online import OnlineFeatures
 
 
 class Stored:
@@ -22,16 +22,10 @@ class Stored:
     def entity(self, _view: str, *values: str) -> str:
         return "|".join((f"hash of {values[0]}", *values[1:]))
 
-    def get_many(self, keys: Sequence[tuple[str, str]], _at_ms: int | None) -> list[FeatureVector]:
-        self.reads += 1
-        return [
-            FeatureVector(view, entity, VectorState.PRESENT, {"shown_24h": self._shown.get(entity, 0)})
-            for view, entity in keys
-        ]
-
     def get_columns(self, entities: Mapping[str, Sequence[str]], _at_ms: int | None) -> dict[str, Any]:
+        self.reads += 1
         ((view, names),) = entities.items()
-        counts = {"shown_7d": self._shown, "clicks_7d": self._clicks}
+        counts = {"shown_24h": self._shown, "shown_7d": self._shown, "clicks_7d": self._clicks}
         return {f"{view}.{name}": np.array([of.get(n, 0) for n in names], float) for name, of in counts.items()}
 
 
