@@ -11,7 +11,8 @@ from schemas.avro import contract_schema
 from schemas.codec import Encoder, Reason
 from schemas.contract import Contract
 
-Kind = Literal["event", "duplicate", "malformed", "label"]
+# An update is an event of a source that triggers no record.
+Kind = Literal["event", "update", "duplicate", "malformed", "label"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from examples.ads.delivery import AdsConfig
+from examples.ads.delivery import messages as ads_messages
 from examples.demo.producer import DemoProducer
 from examples.flights.replay import messages as flight_messages
 from examples.fraud.delivery import messages as fraud_messages
@@ -21,6 +23,8 @@ _MESSAGES: dict[str, Callable[[int], Iterator[Message]]] = {
     "fraud": fraud_messages,
     "fraud-selective": lambda seed: fraud_messages(seed, config=WORLD),
     "flights": lambda _seed: flight_messages(),
+    "ads": ads_messages,
+    "ads-conversions": lambda seed: ads_messages(seed, config=AdsConfig(labels="conversions")),
 }
 
 
