@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -38,11 +40,12 @@ def status(of: str, horizon_ms: int | None = None) -> LabelStatus:
     ]
     times = [m.event_time_ms for m in sent if m.topic == IMPRESSIONS and m.kind == "event"]
     events = EventColumns.of(hashes("event", ids)[0], np.array(times, np.int64), np.zeros(len(ids), np.bool_))
-    said = (
-        Record(0, offset, m.event_time_ms or 0, m.key, m.value, ())
-        for offset, m in enumerate(sent)
-        if m.topic == declared.topic
-    )
+
+    def said(topic: str) -> Iterator[Record]:
+        for offset, m in enumerate(sent):
+            if m.topic == topic:
+                yield Record(0, offset, m.event_time_ms or 0, m.key, m.value, ())
+
     maturity = Maturity(horizon_ms or declared.horizon, declared.absent)
     return label_status(
         events, read_labels(declared, project, said), Declared("binary", maturity), (0, 2**63 - 1), 3 * DAY_MS
