@@ -20,12 +20,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.local.prometheus_config import MONITORING
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
+from loop.watch_metrics import WatchMetrics
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from scoring.quality.quality_metrics import QualityMetrics
 from scoring.repository import ModelRepository
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
+from streams.drift.data_quality.quality_metrics import DataQualityMetrics
 from streams.drift.drift_reference import DriftReference, MonitorReference, Thresholds
 from streams.plan.pipeline_topics import pipeline_topics
 from tests.deploy.monitoring_files import expressions, rules
@@ -110,7 +112,7 @@ def test_every_metric_of_alerts_and_dashboard_exists_with_the_labels_that_they_u
     shown: dict[str, set[str]] = {rule["record"]: {"pipeline"} for rule in rules() if "record" in rule}
     for sample in (sample for samples in scraped.samples.values() for sample in samples):
         shown.setdefault(sample.name, set()).update(sample.labels)
-    shown |= _of_quality()
+    shown |= _of_others()
     for place, text in expressions():
         together: set[str] = set()
         for selector in selectors(text):
@@ -124,10 +126,12 @@ def test_every_metric_of_alerts_and_dashboard_exists_with_the_labels_that_they_u
             assert grouping_labels(text) <= together, f"{place}: no label {grouping_labels(text) - together}"
 
 
-def _of_quality() -> dict[str, set[str]]:
-    """The metrics of `penstock quality run`, with their labels. tests/integration/test_quality.py runs the process."""
+def _of_others() -> dict[str, set[str]]:
+    """The metrics, with their labels, of processes that tests of their own run, and these have no labels there yet."""
     registry = CollectorRegistry()
     QualityMetrics(registry, "taps", ["predictions.taps"], lambda _: 0.9)
+    DataQualityMetrics(registry, "taps", ["events.taps"])
+    WatchMetrics(registry, "taps", 60.0, 0.0)
     return {
         name: {"pipeline", *getattr(collector, "_labelnames", ())}
         for collector, names in registry._collector_to_names.items()

@@ -42,7 +42,7 @@ from tests.integration.fraud_run import Run, environment_of, running
 from tests.integration.kill_point import KillPoint
 
 SEED = 11
-TRAIN, AFTER_KILL = 9_000, 7_000
+TRAIN, AFTER_KILL = 12_000, 7_000
 # A week: enough for each window but the longest to lose events.
 FLIGHTS = 6_000
 PER_SECOND = 700
