@@ -81,7 +81,7 @@ def run_data_quality(
                     consumer=consumer,
                     store=DataQualityStore(pipeline, read, producer),
                     offsets=_offsets(kafka, dict.fromkeys(names, number)),
-                    readers={topic.topic: RawReader(topic, project, registry) for topic in topics},
+                    readers={topic.topic: RawReader(topic, project, _now, registry) for topic in topics},
                     alerts=QualityAlertBuilder(pipeline),
                     metrics=metrics,
                     watch=watch,
@@ -100,7 +100,7 @@ def run_data_quality(
                     topics,
                     components,
                     model_version=partial(_version, ModelRepository(settings.model_repository), pipeline.model.name),
-                    now=lambda: time.time_ns() // 1_000_000,
+                    now=_now,
                     clock=time.monotonic,
                     wait=stop.wait,
                     stopping=stop.is_set,
@@ -108,6 +108,10 @@ def run_data_quality(
 
         run_as_member(run, stop)
     _log.info("data quality stopped; all that it has counted is saved")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _version(repository: ModelRepository, model: str) -> str:
