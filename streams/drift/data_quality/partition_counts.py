@@ -183,15 +183,20 @@ class PartitionCounts:
             counts, text = window.new.setdefault(name, {}), short(value)
             counts[text] = counts.get(text, 0) + 1
 
+    def is_gone(self, producer: str) -> bool:
+        """Whether nothing came of a producer for long, while others wrote."""
+        window = self._windows.get(producer)
+        return window is None or self.observed - window.last > _GONE_WINDOWS * self._window
+
     def _window_of(self, producer: str) -> tuple[str, _Window]:
         found = self._windows.get(producer)
         if found is None:
             if len(self._windows) >= _MOST_PRODUCERS:
                 oldest = min(self._windows, key=lambda name: self._windows[name].last)
-                if self.observed - self._windows[oldest].last <= _GONE_WINDOWS * self._window:
-                    producer = OTHERS
-                else:
+                if self.is_gone(oldest):
                     del self._windows[oldest]
+                else:
+                    producer = OTHERS
             found = self._windows.get(producer)
         if found is None:
             found = self._windows[producer] = self._new_window()
