@@ -20,16 +20,17 @@ _FEATURES_MAX_BYTES = 8 * 1024 * 1024
 _EVENTS_PER_RECORD = 4
 # The headers of a dead letter.
 _HEADER_BYTES = 64 * 1024
-# A consumer that takes over a partition reads its whole state topic, so overwritten states must be compacted soon.
-# Kafka does not compact the active segment, by default of 1 GiB.
-# What data quality counts of a column of a partition: 2,000 hashes of new values; and for each of nine producers 20 new
-# texts, four numbers of each of four checks, by name, and at least so many bits, of which base64 makes a sixth in bytes.
+# What data quality counts of a column of a partition: hashes of 2,000 new values; and for each of nine producers 20 new
+# texts, four numbers of each of four checks, by name, and at least so many bits, of which base64 makes a sixth in
+# bytes.
 _HASHES_BYTES, _PRODUCERS, _TEXTS_BYTES, _NUMBERS, _NUMBER_BYTES = 2_000 * 40, 9, 20 * 288, 16, 40
 _LEAST_BITS = 1_024
 # Of a record of a window, ten windows' ids of 24 bits each, as base64.
 _IDS_BYTES = 40
 # What was usual has up to 1,000 values of each category in full.
 _QUALITY_MAX_BYTES = 8 * 1024 * 1024
+# A consumer that takes over a partition reads its whole state topic, so overwritten states must be compacted soon.
+# Kafka does not compact the active segment, by default of 1 GiB.
 _LATEST_STATE = {
     "cleanup.policy": "compact",
     "segment.bytes": str(16 * 1024 * 1024),

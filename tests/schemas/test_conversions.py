@@ -19,8 +19,8 @@ from schemas.conversions import column_value
         (None, "1234.00"),
         (True, "1234.00"),
         ([2], "1234.00"),
-    ]
-    + [(math.inf, "1234.00")],
+        (math.inf, "1234.00"),
+    ],
 )
 def test_a_scale_that_is_no_number_is_none_as_in_the_kernel(scale: object, value: str) -> None:
     avro = {"penstock.logicalType": "decimal", "scale": scale}

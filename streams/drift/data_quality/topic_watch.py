@@ -173,12 +173,12 @@ class TopicWatch:
             if key in end.counts or self._is_over(key, number, end.producer):
                 found += self._judged_share(number, end, limit, key)
         for name, distinct in end.distinct.items():
-            limit = self._distinct.get(key_of(name, "distinct"))
+            distinct_limit = self._distinct.get(key_of(name, "distinct"))
             # Values that are missing or new are another finding's.
             others = (key_of(name, "null"), key_of(name, "category"), MALFORMED)
-            if limit is not None and not any(self._is_over(key, number, end.producer) for key in others):
+            if distinct_limit is not None and not any(self._is_over(key, number, end.producer) for key in others):
                 # A column of nulls has no value, which counts as one, as in the profile.
-                found += self._judged_distinct(number, end, limit, max(distinct, 1.0), offset)
+                found += self._judged_distinct(number, end, distinct_limit, max(distinct, 1.0), offset)
         if end.is_complete:
             self._forget_since(number, end.producer)
         return found
