@@ -23,7 +23,7 @@ from schemas.constraints import INT64_MAX
 from schemas.contract import Contract, Pii, Role, contract_fields, pii_hash
 from schemas.conversions import LogicalType, Unreadable
 from schemas.documents import logical_types, row_of
-from schemas.event_time import looks_like
+from schemas.event_time import latest_possible, looks_like
 from schemas.framing import foreign_framing, id_in_header
 
 MARKER = b"\xc3\x01"
@@ -157,9 +157,7 @@ def decode_event(
         return Rejection("penstock.UnknownSchema", "decode", error.what + id_in_header(headers))
     except Undecodable as error:
         return Rejection("penstock.Undecodable", "decode", error.what + id_in_header(headers))
-    # A producer with a wrong clock may set Kafka's timestamp as well.
-    clocks = [now for now in (clock_ms, kafka_timestamp_ms) if now is not None and now >= 0]
-    return _validate(row, contract, min(clocks) + max_future_ms if clocks else None)
+    return _validate(row, contract, latest_possible(max_future_ms, clock_ms, kafka_timestamp_ms))
 
 
 def decode_label(

@@ -156,9 +156,9 @@ def _moved_roles(old: Fields, new: Fields) -> Iterator[Break]:
 
 
 def _lost_protection(old: Fields, new: Fields) -> Iterator[Break]:
-    now = {field.place: field.pii for field in new}
     for field in old:
-        if field.pii is not None and field.place in now and now[field.place] is not field.pii:
-            after = now[field.place]
-            what = "and is no longer" if after is None else f"and is now {after.value}"
-            yield Break(field.path, f"was protected as personal data ({field.pii.value}), {what}")
+        # What is written elsewhere now may still be what the column holds, and the other way round.
+        for after in (one.pii for one in new if one.place == field.place or one.name == field.name):
+            if field.pii is not None and after is not field.pii:
+                what = "and is no longer" if after is None else f"and is now {after.value}"
+                yield Break(field.path, f"was protected as personal data ({field.pii.value}), {what}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -177,9 +178,17 @@ def _bytes(raw: Any) -> Any:
     return Unreadable("must be bytes, in JSON as base64 with padding")
 
 
+def _scale_of(avro: LogicalType) -> int:
+    """The scale in a writer's schema; one that is no number is none, as in the kernel."""
+    scale = avro.get("scale", 0)
+    if type(scale) is float and math.isfinite(scale):
+        return int(scale)
+    return scale if type(scale) is int else 0
+
+
 def _decimal(raw: Any, kind: str, scale: int, precision: int, avro: LogicalType | None) -> Any:
     if type(raw) is bytes and raw:
-        written_scale = scale if avro is None else avro.get("scale", 0)
+        written_scale = scale if avro is None else _scale_of(avro)
         if len(raw) > _MOST_BYTES or not 0 <= written_scale <= _LONGEST_DECIMAL:
             return Unreadable(f"must have at most {precision} digits")
         unscaled = int.from_bytes(raw, "big", signed=True)

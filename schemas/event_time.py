@@ -7,6 +7,19 @@ EARLIEST_MS = 946_684_800_000
 _CENTURY_ENDS_MS = 4_102_444_800_000
 
 
+def latest_possible(max_future_ms: int, *clocks: int | None) -> int | None:
+    """The latest time that an event can have, epoch ms; None if no clock is known.
+
+    A producer with a wrong clock may set Kafka's timestamp as well, so the earliest clock counts.
+
+    Args:
+        max_future_ms: How far the event may be ahead of each clock.
+        clocks: Epoch ms; None or negative: not known.
+    """
+    known = [clock for clock in clocks if clock is not None and clock >= 0]
+    return min(known) + max_future_ms if known else None
+
+
 def looks_like(time: int) -> str:
     """How an error goes on about a number that is no time in milliseconds of this century, but is one in another unit.
 

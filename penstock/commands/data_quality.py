@@ -72,7 +72,7 @@ def profile(
     registry = registry_schemas(settings.schema_registry_url)
     watched = list(_watched(project, topics, registry, 0 if from_ms is None else from_ms, to_ms))
     reference = learn(definition.name, watched, monitors.window, monitors.false_alarm_every, seed)
-    write_reference(settings.kafka.access, definition, reference, time.time_ns() // 1_000_000)
+    write_reference(settings.kafka.access, definition, reference, _now())
     if as_json:
         click.echo(reference.model_dump_json(indent=2))
         return
@@ -178,6 +178,10 @@ def _as_json(watch: QualityWatch) -> dict[str, object]:
     }
 
 
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _watched(
     project: Project, topics: Topics, registry: Registry | None, from_ms: int, to_ms: int | None
 ) -> Iterator[Watched]:
@@ -193,5 +197,5 @@ def _watched(
             raise
         starts, ends = {n: first for n, (first, _) in ranges.items()}, {n: end for n, (_, end) in ranges.items()}
         read = partial(topics.read, topic.topic, start=starts, end=ends)
-        period = Period(read, RawReader(topic, project, registry), from_ms, to_ms, ends)
+        period = Period(read, RawReader(topic, project, _now, registry), from_ms, to_ms, ends)
         yield Watched(topic.topic, topic.columns, topic.has_ids, period.events, period.start)

@@ -20,7 +20,7 @@ from penstock.running.topic_figures import TopicFigures, figures_of
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
 from streams.definitions.windows import duration_text
-from streams.plan.pipeline_topics import pipeline_topics, room_of_job, room_of_scorer
+from streams.plan.pipeline_topics import pipeline_topics, room_of_data_quality, room_of_job, room_of_scorer
 
 
 @click.group()
@@ -45,7 +45,7 @@ def create(pipeline: str, replication: int | None) -> None:
         click.echo(f"{state}  {topic.name}  ({counted(topic.partitions, 'partition')})")
     largest = largest_messages([topic.name for topic in wanted], kafka)
     room = room_of_job(definition, largest) | room_of_scorer(definition, largest)
-    require_room(room, largest, kafka)
+    require_room(room | room_of_data_quality(definition), largest, kafka)
 
 
 @topics.command()

@@ -22,7 +22,7 @@ from penstock.running.parts import Part
 from penstock.running.record import MARK, PartRecord, RunFolder, RunRecord, boot_id, new_mark
 from penstock.running.supervisor import Supervisor
 from penstock.settings import Settings
-from streams.plan.pipeline_topics import pipeline_topics, room_of_job, room_of_scorer
+from streams.plan.pipeline_topics import pipeline_topics, room_of_data_quality, room_of_job, room_of_scorer
 from streams.plan.project import Project
 
 _STEP_S = 0.1
@@ -48,7 +48,8 @@ def make_topics(project: Project, settings: Settings) -> list[str]:
     wanted = pipeline_topics(definition)
     created = create_topics(wanted, kafka)
     largest = largest_messages([topic.name for topic in wanted], kafka)
-    require_room(room_of_job(definition, largest) | room_of_scorer(definition, largest), largest, kafka)
+    room = room_of_job(definition, largest) | room_of_scorer(definition, largest) | room_of_data_quality(definition)
+    require_room(room, largest, kafka)
     return created
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.kafka.names import Topic, dead_letters_of
+from schemas.contract import contract_fields
 from streams.definitions.pipeline import Pipeline
 
 # A dead letter has the refused event verbatim, and one reason to refuse an event is that it is too large.
@@ -19,6 +20,15 @@ _FEATURES_MAX_BYTES = 8 * 1024 * 1024
 _EVENTS_PER_RECORD = 4
 # The headers of a dead letter.
 _HEADER_BYTES = 64 * 1024
+# What data quality counts of a column of a partition: hashes of 2,000 new values; and for each of nine producers 20 new
+# texts, four numbers of each of four checks, by name, and at least so many bits, of which base64 makes a sixth in
+# bytes.
+_HASHES_BYTES, _PRODUCERS, _TEXTS_BYTES, _NUMBERS, _NUMBER_BYTES = 2_000 * 40, 9, 20 * 288, 16, 40
+_LEAST_BITS = 1_024
+# Of a record of a window, ten windows' ids of 24 bits each, as base64.
+_IDS_BYTES = 40
+# What was usual has up to 1,000 values of each category in full.
+_QUALITY_MAX_BYTES = 8 * 1024 * 1024
 # A consumer that takes over a partition reads its whole state topic, so overwritten states must be compacted soon.
 # Kafka does not compact the active segment, by default of 1 GiB.
 _LATEST_STATE = {
@@ -71,7 +81,9 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
             Topic(pipeline.drift_state_topic, partitions, _LATEST_STATE),
         ]
         if pipeline.monitors.data_quality is not None:
-            topics.append(Topic(pipeline.data_quality_topic, 1, _LATEST_STATE))
+            topic = pipeline.data_quality_topic
+            room = max(_QUALITY_MAX_BYTES, room_of_data_quality(pipeline)[topic])
+            topics.append(Topic(topic, 1, _LATEST_STATE | {"max.message.bytes": str(room)}))
     return topics
 
 
@@ -93,3 +105,16 @@ def room_of_scorer(pipeline: Pipeline, largest: Mapping[str, int]) -> dict[str, 
     features, predictions = pipeline.features_topic, pipeline.predictions_topic
     longest = max(largest[features], largest[predictions])
     return {predictions: largest[features], dead_letters_of(predictions): longest + _HEADER_BYTES}
+
+
+def room_of_data_quality(pipeline: Pipeline) -> dict[str, int]:
+    """The bytes that the topic of data quality must take: what is counted of a partition, at most; none without it."""
+    monitors = pipeline.monitors
+    if monitors is None or monitors.data_quality is None:
+        return {}
+    contracts = [contract_fields(source.contract) for source in pipeline.sources]
+    columns, longest = max(map(len, contracts)), max(len(field.name) for fields in contracts for field in fields)
+    bits = max(_LEAST_BITS, 1 << (monitors.window - 1).bit_length())
+    of_producer = _TEXTS_BYTES + (_NUMBERS + 2) * (longest + _NUMBER_BYTES) + bits // 5
+    of_column = _HASHES_BYTES + _PRODUCERS * of_producer
+    return {pipeline.data_quality_topic: _HEADER_BYTES + columns * of_column + monitors.window * _IDS_BYTES}

@@ -303,6 +303,14 @@ def test_personal_data_stays_protected_in_the_same_way(
     assert breaks(compatibility, old=[old], new=[old]) == breaks("NONE", old=[old], new=[new]) == []
 
 
+def test_personal_data_cannot_lose_its_protection_at_another_place() -> None:
+    old = [field("string", pii=Pii.HASH)]
+    new = [ContractField(name=old[0].name, type="string", at=("user", old[0].name))]
+    assert Break(old[0].path, "was protected as personal data (hash), and is no longer") in breaks(
+        "BACKWARD", old=old, new=new
+    )
+
+
 def test_personal_data_cannot_lose_its_protection_under_another_name() -> None:
     old = [field("string", at=("card", "number"), pii=Pii.HASH)]
     new = [ContractField(name="other", type="string", at=("card", "number"))]

@@ -6,6 +6,7 @@ Windows are counted by the same code as later. Pure.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -250,7 +251,8 @@ class _Census:
             if event.timestamp >= 0:
                 self._lags.append(event.timestamp - event.event_time)
         for column, value in zip(self._columns, event.values or (), strict=False):
-            if column.is_number and type(value) in (int, float) and value == value:  # noqa: PLR0124 - not NaN
+            # NaN is no less than anything, and a number that no float holds says nothing of a range.
+            if column.is_number and type(value) in (int, float) and abs(value) <= sys.float_info.max:
                 self._keep(column.name, float(value))
             elif isinstance(value, str) and (texts := self._texts.get(column.name)) is not None:
                 texts[value] = texts.get(value, 0) + 1
@@ -285,5 +287,6 @@ class _Census:
 
 
 def _range(numbers: Sequence[float]) -> tuple[float, float]:
-    low, high = np.quantile(numbers, [_RANGE_SHARE / 2, 1 - _RANGE_SHARE / 2])
+    # Of halves, whose difference is finite, too.
+    low, high = 2 * np.quantile(np.asarray(numbers) / 2, [_RANGE_SHARE / 2, 1 - _RANGE_SHARE / 2])
     return float(low), float(high)

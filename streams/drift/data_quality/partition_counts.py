@@ -6,6 +6,7 @@ complete after so many records of its producer, and is looked at ten times until
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -25,6 +26,8 @@ _MOST_PRODUCERS, _GONE_WINDOWS = 8, 20
 _NEW_WINDOWS = 2
 # Of a column that is learnt as a category, and then has more values than that: the oldest new ones are forgotten.
 _MOST_NEW = 2_000
+# The most frequent of so many new values is named.
+_MOST_COUNTED = 20
 _REMEMBERED_WINDOWS = 5
 _DAY_MS = 86_400_000
 
@@ -135,7 +138,13 @@ class PartitionCounts:
         self._invalid = [key_of(column.name, "invalid") for column in self._columns]
         self._ids = RecentIds(_REMEMBERED_WINDOWS * window) if has_ids else None
         self._windows: dict[str, _Window] = {}
-        self._known: dict[str, dict[str, int]] = {name: {} for name in usual.categories}
+        # A column may have become personal data since the profile.
+        self._categories = {
+            column.name: usual.categories[column.name]
+            for column in self._columns
+            if column.may_be_category and column.name in usual.categories
+        }
+        self._known: dict[str, dict[str, int]] = {name: {} for name in self._categories}
         self.observed = 0
 
     def observe(self, event: RawEvent) -> BlockEnd | None:
@@ -168,30 +177,37 @@ class PartitionCounts:
                 low, high = usual.ranges[name]
                 if not low <= value <= high:  # nor is NaN
                     window.object_to(key_of(name, "range"), event.offset)
-            if name in usual.categories and isinstance(value, str) and value not in usual.categories[name]:
+            if name in self._categories and isinstance(value, str) and value not in self._categories[name]:
                 self._unknown(name, value, event.offset, window)
         for position in event.invalid:
             window.object_to(self._invalid[position], event.offset)
 
     def _unknown(self, name: str, value: str, offset: int, window: _Window) -> None:
         known = self._known[name]
-        since = known.setdefault(value, self.observed)
+        # Not the text, which may be long, and stays for as long as the window does.
+        since = known.setdefault(_hash_of(value), self.observed)
         if len(known) > _MOST_NEW:
             del known[next(iter(known))]
         if self.observed - since <= _NEW_WINDOWS * self._window:
             window.object_to(key_of(name, "category"), offset)
             counts, text = window.new.setdefault(name, {}), short(value)
-            counts[text] = counts.get(text, 0) + 1
+            if text in counts or len(counts) < _MOST_COUNTED:
+                counts[text] = counts.get(text, 0) + 1
+
+    def is_gone(self, producer: str) -> bool:
+        """Whether nothing came of a producer for long, while others wrote."""
+        window = self._windows.get(producer)
+        return window is None or self.observed - window.last > _GONE_WINDOWS * self._window
 
     def _window_of(self, producer: str) -> tuple[str, _Window]:
         found = self._windows.get(producer)
         if found is None:
             if len(self._windows) >= _MOST_PRODUCERS:
                 oldest = min(self._windows, key=lambda name: self._windows[name].last)
-                if self.observed - self._windows[oldest].last <= _GONE_WINDOWS * self._window:
-                    producer = OTHERS
-                else:
+                if self.is_gone(oldest):
                     del self._windows[oldest]
+                else:
+                    producer = OTHERS
             found = self._windows.get(producer)
         if found is None:
             found = self._windows[producer] = self._new_window()
@@ -256,6 +272,10 @@ class PartitionCounts:
             window.counts, window.in_block = dict(saved.counts), dict(saved.in_block)
             window.first, window.before = dict(saved.first), dict(saved.before)
             window.new = {name: dict(counts) for name, counts in saved.new.items()}
-        self._known = {name: dict(state.known.get(name, {})) for name in self._usual.categories}
+        self._known = {name: dict(state.known.get(name, {})) for name in self._categories}
         if self._ids is not None and state.ids is not None:
             self._ids.restore(state.ids)
+
+
+def _hash_of(value: str) -> str:
+    return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

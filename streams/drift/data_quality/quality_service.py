@@ -20,7 +20,7 @@ from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.retention import GapPolicy
 from penstock.kafka.sole_member import run_as_member
-from penstock.kafka.topics import require_topics
+from penstock.kafka.topics import largest_messages, require_room, require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker
@@ -38,6 +38,7 @@ from streams.drift.data_quality.quality_store import (
     require_reference,
 )
 from streams.drift.data_quality.raw_events import RawReader, watched_topics
+from streams.plan.pipeline_topics import room_of_data_quality
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def run_data_quality(
     names = [topic.topic for topic in topics]
     require_topics([*names, pipeline.drift_topic], kafka, partitions=number, pipeline=project.reference)
     require_topics([pipeline.data_quality_topic], kafka, partitions=1, pipeline=project.reference)
+    require_room(room_of_data_quality(pipeline), largest_messages([pipeline.data_quality_topic], kafka), kafka)
     require_reference(read_kept(read, pipeline), pipeline, project.reference)
     group = group_of(pipeline.name, PART)
     metrics = DataQualityMetrics(REGISTRY, pipeline.name, names)
@@ -81,7 +83,7 @@ def run_data_quality(
                     consumer=consumer,
                     store=DataQualityStore(pipeline, read, producer),
                     offsets=_offsets(kafka, dict.fromkeys(names, number)),
-                    readers={topic.topic: RawReader(topic, project, registry) for topic in topics},
+                    readers={topic.topic: RawReader(topic, project, _now, registry) for topic in topics},
                     alerts=QualityAlertBuilder(pipeline),
                     metrics=metrics,
                     watch=watch,
@@ -100,7 +102,7 @@ def run_data_quality(
                     topics,
                     components,
                     model_version=partial(_version, ModelRepository(settings.model_repository), pipeline.model.name),
-                    now=lambda: time.time_ns() // 1_000_000,
+                    now=_now,
                     clock=time.monotonic,
                     wait=stop.wait,
                     stopping=stop.is_set,
@@ -108,6 +110,10 @@ def run_data_quality(
 
         run_as_member(run, stop)
     _log.info("data quality stopped; all that it has counted is saved")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _version(repository: ModelRepository, model: str) -> str:

@@ -24,7 +24,11 @@ from scoring.rollout.controller_store import Writer
 from streams.definitions.monitors import Monitors
 from streams.definitions.pipeline import Pipeline
 from streams.drift.data_quality.partition_counts import PartitionState
-from streams.drift.data_quality.quality_reference import QualityReference, read_quality_reference
+from streams.drift.data_quality.quality_reference import (
+    QualityReference,
+    UnreadableReferenceError,
+    read_quality_reference,
+)
 from streams.drift.data_quality.quality_watch import QualityState, QualityWatch
 
 _log = logging.getLogger(__name__)
@@ -131,10 +135,20 @@ def write_reference(kafka: KafkaAccess, pipeline: Pipeline, reference: QualityRe
     """Replace the reference: a process that runs takes it up.
 
     Raises:
-        PenstockError: if Kafka does not answer, or does not allow it.
+        PenstockError: if it could not be read again, as with a number that is not finite, or if Kafka does not answer
+            or does not allow it.
     """
-    producer = start_writer(kafka, group_of(pipeline.name, PART))
     value = reference.model_dump_json().encode()
+    try:
+        read_quality_reference(value, pipeline.data_quality_topic)
+    except UnreadableReferenceError as error:
+        raise PenstockError(
+            f"what was learnt of raw events could not be read again: {error.what}",
+            where=pipeline.data_quality_topic,
+            safe="the reference of before, if there is one",
+            next="penstock data-quality profile with --from and --to, of a time without such events",
+        ) from error
+    producer = start_writer(kafka, group_of(pipeline.name, PART))
     record = Produced(pipeline.data_quality_topic, 0, REFERENCE, value, [], now_ms, "the reference")
     producer.write([record], [], None, _WRITE_S)
 

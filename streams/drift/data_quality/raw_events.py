@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from schemas.codec import Decoder, Registry, Undecodable, UnknownSchema, decode_row
 from schemas.committed import writer_schemas
 from schemas.contract import Contract, Role, contract_fields, field_with_role
-from schemas.event_time import EARLIEST_MS
+from schemas.event_time import EARLIEST_MS, latest_possible
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
 
@@ -71,7 +71,7 @@ class RawRecord(Protocol):
 class WatchedTopic:
     """A topic whose records are watched; of labels only whether they come, and as many as usual.
 
-    ``max_future_ms`` is how far an event's time may be ahead of its Kafka timestamp.
+    ``max_future_ms`` is how far an event's time may be ahead of its Kafka timestamp, and of the clock.
     """
 
     topic: str
@@ -114,13 +114,16 @@ class RawReader:
     Args:
         topic: The topic.
         project: The pipeline.
+        now: Wall-clock epoch milliseconds: no event is of a time to come.
         registry: Finds the schemas of Confluent-framed events; without one these cannot be decoded.
     """
 
-    def __init__(self, topic: WatchedTopic, project: Project, registry: Registry | None = None) -> None:
+    def __init__(
+        self, topic: WatchedTopic, project: Project, now: Callable[[], int], registry: Registry | None = None
+    ) -> None:
         monitors = project.pipeline.monitors
         quality = None if monitors is None else monitors.data_quality
-        self._topic, self._registry = topic, registry
+        self._topic, self._now, self._registry = topic, now, registry
         self._header = None if quality is None else quality.producer_header
         self._writers = Decoder(*writer_schemas(topic.contract, project.schemas))
         fields = {field.name: field for field in contract_fields(topic.contract)}
@@ -173,7 +176,8 @@ class RawReader:
     def _time(self, value: Any, timestamp: int) -> int | None:
         if type(value) is not int or value < EARLIEST_MS:
             return None
-        return None if 0 <= timestamp < value - self._topic.max_future_ms else value
+        latest = latest_possible(self._topic.max_future_ms, self._now(), timestamp)
+        return value if latest is not None and value <= latest else None
 
     def _producer(self, headers: Sequence[tuple[str, bytes | None]]) -> str:
         if self._header is None:

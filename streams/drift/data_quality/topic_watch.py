@@ -90,7 +90,6 @@ class TopicState(BaseModel):
     last: Last | None = None
     follows_clock: bool = False
     observed: int = 0
-    findings: int = 0
 
 
 class TopicWatch:
@@ -105,7 +104,10 @@ class TopicWatch:
 
     def __init__(self, topic: WatchedTopic, reference: TopicReference, window: int, partitions: int) -> None:
         self._topic, self.reference, self._window = topic, reference, window
-        self._limits = {key_of(limit.column, limit.kind): limit for limit in reference.limits}
+        self._shares, self._distinct = dict[str, Limit](), dict[str, Limit]()
+        for limit in reference.limits:
+            limits = self._distinct if limit.kind == "distinct" else self._shares
+            limits[key_of(limit.column, limit.kind)] = limit
         self._hours = Hours(partitions)
         self._state = TopicState()
         self._counts: dict[int, PartitionCounts] = {}
@@ -159,29 +161,44 @@ class TopicWatch:
         ]
         if now_ms is not None and len(at_end) >= self._hours.partitions:
             found += self._judged_silence(now_ms)
-        self._state.findings += len(found)
         return found
 
     def _new_counts(self) -> PartitionCounts:
         return PartitionCounts(self._topic.columns, self._topic.has_ids, self.reference.usual, self._window)
 
     def _judged(self, number: int, end: BlockEnd, offset: int) -> list[Finding]:
+        self._end_of_gone(number)
         found = []
-        for key in {**end.counts, **{k: 0 for k in self._limits if self._is_over(k, number, end.producer)}}:
-            limit = self._limits.get(key)
-            if limit is not None:
+        for key, limit in self._shares.items():
+            if key in end.counts or self._is_over(key, number, end.producer):
                 found += self._judged_share(number, end, limit, key)
         for name, distinct in end.distinct.items():
-            limit = self._limits.get(key_of(name, "distinct"))
+            distinct_limit = self._distinct.get(key_of(name, "distinct"))
             # Values that are missing or new are another finding's.
             others = (key_of(name, "null"), key_of(name, "category"), MALFORMED)
-            if limit is not None and not any(self._is_over(key, number, end.producer) for key in others):
-                found += self._judged_distinct(number, end, limit, distinct, offset)
+            if distinct_limit is not None and not any(self._is_over(key, number, end.producer) for key in others):
+                # A column of nulls has no value, which counts as one, as in the profile.
+                found += self._judged_distinct(number, end, distinct_limit, max(distinct, 1.0), offset)
         if end.is_complete:
-            prefix = f"{number}|{end.producer}|"
-            self._state.since = {k: at for k, at in self._state.since.items() if not k.startswith(prefix)}
-        self._state.findings += len(found)
+            self._forget_since(number, end.producer)
         return found
+
+    def _end_of_gone(self, number: int) -> None:
+        """End what is beyond its limit of producers that write no more: of them, nothing comes that would be usual."""
+        counts = self._counts[number]
+        for name in list(self._state.over):
+            producer, _, key = name.rpartition("|")
+            if (key in self._shares or key in self._distinct) and counts.is_gone(producer):
+                self._go_back(key, number, producer)
+        for place in list(self._state.since):
+            partition, _, producer = place.rpartition("|")[0].partition("|")
+            if int(partition) == number and counts.is_gone(producer):
+                self._forget_since(number, producer)
+
+    def _forget_since(self, number: int, producer: str) -> None:
+        # A producer's name may have the separator, a check's has not.
+        whose = f"{number}|{producer}"
+        self._state.since = {k: at for k, at in self._state.since.items() if k.rpartition("|")[0] != whose}
 
     def _judged_share(self, number: int, end: BlockEnd, limit: Limit, key: str) -> list[Finding]:
         count, in_block = end.counts.get(key, 0), end.in_block.get(key, 0)

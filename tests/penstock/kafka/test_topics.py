@@ -31,6 +31,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[NewTopic]:
     monkeypatch.setattr("penstock.commands.topics.largest_messages", lambda *_: {})
     monkeypatch.setattr("penstock.commands.topics.room_of_job", lambda *_: {})
     monkeypatch.setattr("penstock.commands.topics.room_of_scorer", lambda *_: {})
+    monkeypatch.setattr("penstock.commands.topics.room_of_data_quality", lambda *_: {})
     return asked
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.definitions.monitors import DataQuality, Monitors
 from streams.drift.data_quality.partition_counts import OTHERS, BlockEnd, PartitionCounts, PartitionState, Usual
-from streams.drift.data_quality.raw_events import Column, RawEvent
+from streams.drift.data_quality.raw_events import Column, RawEvent, watched_topics
+from streams.drift.data_quality.sketches import RecentIds, packed
+from streams.plan.pipeline_topics import pipeline_topics, room_of_data_quality
+from tests.sinks.payments import payments
 
 WINDOW, BLOCK = 20, 2
 COLUMNS = (Column("amount", True, False, True), Column("city", False, True, True))
@@ -115,3 +121,46 @@ def test_producers_beyond_the_greatest_number_count_together_until_one_is_gone()
     watched.observe(event._replace(producer="v20"))
     assert "v20" in watched.state().windows
     assert "v0" not in watched.state().windows
+
+
+def test_of_new_values_only_the_one_that_may_be_named_is_kept_in_words() -> None:
+    watched, event = counts(), RawEvent(0, 0, 0, None, "", None, None)
+    for number in range(WINDOW):
+        watched.observe(event._replace(values=(1.0, f"secret {number}")))
+    assert len(watched.state().known["city"]) == WINDOW
+    assert "secret" not in watched.state().model_dump_json()  # the window is complete, and began anew
+
+
+def test_a_column_that_has_become_personal_data_since_the_profile_is_no_category() -> None:
+    watched = PartitionCounts((Column("city", False, False, True),), False, USUAL, WINDOW)
+    ends = [watched.observe(RawEvent(0, 0, 0, None, "", None, ("oslo",))) for _ in range(BLOCK)]
+    assert (ends[-1].counts, ends[-1].new) == ({}, {})
+    assert "oslo" not in watched.state().model_dump_json()
+
+
+def test_what_is_counted_fits_the_topic_at_worst() -> None:
+    pipeline = payments("pay")
+    monitors = Monitors(window=100, data_quality=DataQuality())
+    pipeline = pipeline.model_copy(update={"monitors": monitors})
+    (topic, *_), rng = watched_topics(pipeline), random.Random(1)
+    columns = [column._replace(may_be_category=True) for column in topic.columns]
+    usual = Usual(
+        {column.name: (0.0, 0.0) for column in columns}, {column.name: frozenset() for column in columns}, late_ms=1
+    )
+    watched = PartitionCounts(columns, True, usual, monitors.window)
+    for number in range(3_000):
+        value: Any = "\N{SNOWMAN}" * 900 + str(rng.random()) if number % 3 else -(10**18) if number % 2 else None
+        event = RawEvent(0, 10**18, 10_000, 1_000, f"\N{SNOWMAN}{number % 9}" * 40, str(number), None)
+        watched.observe(event._replace(values=(value,) * len(columns), invalid=tuple(range(len(columns)))))
+    (room,) = room_of_data_quality(pipeline).values()
+    assert len(watched.state().model_dump_json().encode()) < room
+    (made,) = [one for one in pipeline_topics(pipeline) if one.name == pipeline.data_quality_topic]
+    assert int(made.config["max.message.bytes"]) >= room
+
+
+def test_the_ids_of_the_longest_windows_fit_the_topic() -> None:
+    pipeline, window, rng = payments("pay"), 100_000, random.Random(1)
+    pipeline = pipeline.model_copy(update={"monitors": Monitors(window=window, data_quality=DataQuality())})
+    ids, (room,) = RecentIds(5 * window), room_of_data_quality(pipeline).values()
+    ids.restore((0, *(packed(rng.randbytes(15 * window)) for _ in range(2))))
+    assert len(str(ids.state())) < room

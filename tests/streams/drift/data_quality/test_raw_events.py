@@ -35,6 +35,7 @@ from streams.drift.data_quality.raw_events import RawReader, WatchedTopic, watch
 from streams.plan.project import Project
 
 NOW = 1_760_000_000_000
+CLOCK = NOW + 1_000
 
 
 class Sale(Contract, name="sale_raw", version=1):
@@ -67,7 +68,7 @@ GOOD = {"sale_id": "s1", "at": NOW, "shop": "x", "price": 2.5, "kind": "book", "
 
 @pytest.fixture
 def reader(tmp_path):
-    return RawReader(watched_topics(pipeline)[0], Project.of(pipeline, tmp_path))
+    return RawReader(watched_topics(pipeline)[0], Project.of(pipeline, tmp_path), lambda: CLOCK)
 
 
 def record(value: object, headers: tuple = (), timestamp: int = NOW, offset: int = 0) -> Record:
@@ -113,7 +114,18 @@ def test_what_cannot_be_decoded_has_no_values(reader, value):
 
 @pytest.mark.parametrize(
     ("time", "timestamp", "found"),
-    [(NOW, NOW, NOW), (NOW, -1, NOW), (NOW + 3_600_000, NOW, None), (1_760_000_000, NOW, None), (True, NOW, None)],
+    [
+        (NOW, NOW, NOW),
+        (NOW, -1, NOW),
+        (NOW, NOW + 86_400_000, NOW),
+        (NOW + 3_600_000, NOW, None),
+        (NOW + 3_600_000, NOW + 3_600_000, None),  # the producer's clock is wrong, and Kafka's timestamp is its
+        (NOW + 3_600_000, -1, None),
+        (10**18, 10**18, None),
+        (10**30, -1, None),
+        (1_760_000_000, NOW, None),
+        (True, NOW, None),
+    ],
 )
 def test_an_impossible_event_time_is_none(reader, time, timestamp, found):
     assert reader.read(record(GOOD | {"at": time}, timestamp=timestamp)).event_time == found
@@ -154,7 +166,7 @@ class Nested(Contract, name="nested_raw", version=1):
 
 
 def test_columns_are_read_where_and_how_others_write_them(tmp_path):
-    reader = RawReader(WatchedTopic("events.nested_raw", Nested, 60_000), Project.of(pipeline, tmp_path))
+    reader = RawReader(WatchedTopic("events.nested_raw", Nested, 60_000), Project.of(pipeline, tmp_path), lambda: CLOCK)
     event = reader.read(record({"at": "2025-10-09T08:53:20Z", "body": {"shop": "x", "price": "2.50"}}))
     assert (event.event_time, event.values, event.invalid) == (NOW, (NOW, "x", 2.5), ())
     event = reader.read(record({"at": "yesterday", "body": {"price": "cheap"}}))
