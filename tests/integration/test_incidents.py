@@ -82,7 +82,7 @@ def test_two_watches_at_once_propose_one_training_which_is_a_cloud_event(bench: 
     reference = bench.project.reference
     bench.taps.write(4_000)
     bench.taps.alarm()
-    bench.taps.write(1_300, meaning=0)
+    bench.taps.write(1_600, meaning=0)
     bench.taps.publish_labels(mature=True)
     bench.publish()
     watches = [bench.start("incidents", "watch", reference) for _ in range(2)]
