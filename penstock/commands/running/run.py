@@ -44,8 +44,9 @@ def run(pipeline: str, without: tuple[str, ...], detach: bool) -> None:
     """Run everything of PIPELINE until stopped (Ctrl-C, SIGTERM or `penstock stop`).
 
     Creates the topics, starts the feature job, the sinks, the scorer and, where the definition has them, the drift app,
-    the counting of quality, the controller of rollouts and the watch for incidents. What has died is started again.
-    What needs a model waits until there is one. Stopping takes a savepoint, from which the next run continues.
+    the watch over raw events, the counting of quality, the controller of rollouts and the watch for incidents. What has
+    died is started again. What needs a model waits until there is one. Stopping takes a savepoint, from which the next
+    run continues.
     """
     project, settings = open_project(pipeline), Settings()
     parts = parts_of(project.pipeline, pipeline, without)
