@@ -314,10 +314,16 @@ def serializer(
     schema = json.dumps(contract_schema(contract))
     client = registry_client(registry_url)
     register(client, registry_url, topic, schema)
-    from confluent_kafka.schema_registry.avro import AvroSerializer  # noqa: PLC0415 - see registry_client
+    from confluent_kafka.schema_registry import topic_subject_name_strategy  # noqa: PLC0415 - see registry_client
+    from confluent_kafka.schema_registry.avro import AvroSerializer  # noqa: PLC0415
     from confluent_kafka.serialization import MessageField, SerializationContext  # noqa: PLC0415
 
-    # It registers the schema, too, and finds it in the client's cache.
-    serializer = AvroSerializer(client, schema, lambda event, _: document_of(dict(event), fields, avro=True))
+    # It registers the schema, too, and finds it in the client's cache: no event waits for the registry, or fails by it.
+    serializer = AvroSerializer(
+        client,
+        schema,
+        lambda event, _: document_of(dict(event), fields, avro=True),
+        {"subject.name.strategy": topic_subject_name_strategy},
+    )
     context = SerializationContext(topic, MessageField.VALUE)
     return lambda event: bytes(serializer(event, context))
