@@ -70,7 +70,9 @@ class WatchedNeeds:
                 return self._policy()
             case "profile":
                 # It stays once it is there, and its topic has all that is counted.
-                return None if self._missing[need] is None else self._profile()
+                if self._missing[need] is not None:
+                    self._require_profile()
+                return None
 
     def _model(self) -> Missing | None:
         model, reference = self._project.pipeline.model.name, self._project.reference
@@ -91,11 +93,11 @@ class WatchedNeeds:
             )
         return None
 
-    def _profile(self) -> None:
-        """Returns if there is one.
+    def _require_profile(self) -> None:
+        """Check that raw events were profiled with the settings of the definition.
 
         Raises:
-            PenstockError: if there is none; says how to make it.
+            PenstockError: if they were not; says how to do it.
         """
         pipeline = self._project.pipeline
         kept = read_kept(partial(read_topic, self._settings.kafka.access), pipeline)
