@@ -30,7 +30,7 @@ from schemas.avro import contract_schema
 from schemas.codec import Encoder, first_problem
 from schemas.contract import Contract, contract_fields
 from schemas.documents import document_of, row_of
-from schemas.registry import registry_client
+from schemas.registry import register, registry_client
 
 FIXED_CONFIG = {
     "acks": "all",
@@ -77,7 +77,8 @@ class EventProducer:
             partitioner cannot be changed.
 
     Raises:
-        PenstockError: if Kafka cannot be reached or the topic does not exist.
+        PenstockError: if Kafka or the registry cannot be reached, the topic does not exist, or the registry refuses the
+            schema.
         ValueError: if ``config`` sets a fixed setting, ``key`` is not a field, or JSON is combined with a registry.
     """
 
@@ -297,7 +298,10 @@ def serializer(
         contract: The contract of all events.
         topic: Their topic.
         encoding: ``avro`` or ``json``.
-        registry_url: A Confluent schema registry, for ``avro``.
+        registry_url: A Confluent schema registry, for ``avro``; the schema is registered at once.
+
+    Raises:
+        PenstockError: if the registry cannot be reached, or refuses the schema.
     """
     fields = contract_fields(contract)
     if encoding == "json":
@@ -307,12 +311,19 @@ def serializer(
     if registry_url is None:
         encoder = Encoder(contract_schema(contract))
         return lambda event: encoder.encode(document_of(dict(event), fields, avro=True))
+    schema = json.dumps(contract_schema(contract))
     client = registry_client(registry_url)
-    from confluent_kafka.schema_registry.avro import AvroSerializer  # noqa: PLC0415 - see registry_client
+    register(client, registry_url, topic, schema)
+    from confluent_kafka.schema_registry import topic_subject_name_strategy  # noqa: PLC0415 - see registry_client
+    from confluent_kafka.schema_registry.avro import AvroSerializer  # noqa: PLC0415
     from confluent_kafka.serialization import MessageField, SerializationContext  # noqa: PLC0415
 
+    # It registers the schema, too, and finds it in the client's cache: no event waits for the registry, or fails by it.
     serializer = AvroSerializer(
-        client, json.dumps(contract_schema(contract)), lambda event, _: document_of(dict(event), fields, avro=True)
+        client,
+        schema,
+        lambda event, _: document_of(dict(event), fields, avro=True),
+        {"subject.name.strategy": topic_subject_name_strategy},
     )
     context = SerializationContext(topic, MessageField.VALUE)
     return lambda event: bytes(serializer(event, context))

@@ -15,6 +15,7 @@ from schemas.avro import has_items_without_bytes, nesting, parse_avro
 from schemas.codec import MAX_JSON_DEPTH, Registry, UnknownSchema, check_depth
 
 _NOT_FOUND = (404, 40403)
+_SERVER_ERROR = 500
 _UNKNOWN_FOR_S = 30.0
 _MAX_UNKNOWN = 1_000
 _ASK_AGAIN = 3
@@ -105,6 +106,36 @@ def registry_client(url: str, timeout_s: float = 10.0) -> Any:
     return SchemaRegistryClient({"url": url, "timeout": timeout_s, "max.retries": 2})
 
 
+def register(client: Any, url: str, topic: str, schema: str) -> None:
+    """Register an Avro schema for the values of a topic; does nothing if it is.
+
+    Args:
+        client: From :func:`registry_client`.
+        url: Its address, for messages.
+        topic: The topic.
+        schema: The schema, as JSON.
+
+    Raises:
+        PenstockError: if the registry cannot be reached, or refuses the schema.
+    """
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryError  # noqa: PLC0415
+
+    subject = f"{topic}-value"
+    try:
+        client.register_schema_full_response(subject, Schema(schema, "AVRO"), normalize_schemas=False)
+    except SchemaRegistryError as error:
+        if error.http_status_code >= _SERVER_ERROR:
+            raise _unreachable(url, error, "nothing was sent") from error
+        raise PenstockError(
+            f"the schema registry refuses the schema: {error.error_message}",
+            where=f"{url}, subject {subject}",
+            safe="nothing was sent",
+            next=f"compare it with the registered one: curl {url}/subjects/{subject}/versions/latest",
+        ) from error
+    except Exception as error:
+        raise _unreachable(url, error, "nothing was sent") from error
+
+
 def _fetch(client: Any, url: str, schema_id: int) -> Any:
     from confluent_kafka.schema_registry import SchemaRegistryError  # noqa: PLC0415
 
@@ -134,10 +165,10 @@ def _fetch(client: Any, url: str, schema_id: int) -> Any:
     return parsed
 
 
-def _unreachable(url: str, error: Exception) -> PenstockError:
+def _unreachable(url: str, error: Exception, safe: str = "no event was refused because of this") -> PenstockError:
     return PenstockError(
         f"the schema registry cannot be reached ({type(error).__name__})",
         where=url,
-        safe="no event was refused because of this",
+        safe=safe,
         next="start the registry, or set PENSTOCK_SCHEMA_REGISTRY_URL to its address",
     )

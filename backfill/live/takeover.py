@@ -131,7 +131,7 @@ class Takeover:
         if fill.joined is None:
             self._join(f"{fill.live_savepoint.rstrip('/')}-filled-{fill.run}")
         assert fill.joined is not None
-        lifecycle.record_latest(project, settings, fill.joined)
+        lifecycle.record_latest(project, settings, fill.joined, fill.options)
         try:
             return lifecycle.start(
                 project,
@@ -154,7 +154,7 @@ class Takeover:
             ) from error
 
     def _stopped(self, savepoint: str) -> None:
-        lifecycle.record_latest(self._project, self._settings, savepoint)
+        lifecycle.record_latest(self._project, self._settings, savepoint, self._fill.options)
         self._fill.live_savepoint = savepoint
         self._fill.save(self._folder)
 

@@ -73,8 +73,8 @@ class Client:
         config: More librdkafka settings of the producer.
 
     Raises:
-        PenstockError: if there is no such pipeline, its contract has no event id, Kafka cannot be reached, or a topic
-            does not exist.
+        PenstockError: if there is no such pipeline, its contract has no event id, Kafka or the schema registry cannot
+            be reached, a topic does not exist, or the registry refuses the contract's schema.
     """
 
     def __init__(

@@ -170,18 +170,17 @@ class Waits:
         self._answer(asked, now_s)
         return asked
 
-    def refused(self, place: Place, refusal: Refusal) -> Asked | None:
-        """A dead letter was published. Returns its event, if it was asked for here."""
+    def refused(self, place: Place, refusal: Refusal) -> None:
+        """A dead letter was published."""
         asked = self._at.get(place)
         if asked is None:
             self._letters[place] = refusal
             if len(self._letters) > self._most_in_flight:
                 self._letters.popitem(last=False)
-            return None
+            return
         self._leave_place(asked)
         asked.refusal = refusal
         self._cannot_come(asked, refusal.reason)
-        return asked
 
     def give(self, asked: Asked, answer: Answer) -> Answer:
         """The answer to an event: this one, unless another was given before."""
@@ -240,7 +239,8 @@ class Waits:
 
     def _leave_place(self, asked: Asked) -> None:
         if asked.place is not None:
-            del self._at[asked.place]
+            if self._at.get(asked.place) is asked:  # a topic that was made anew has another event there
+                del self._at[asked.place]
             asked.place = None
 
 

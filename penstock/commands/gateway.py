@@ -12,9 +12,11 @@ from prometheus_client import REGISTRY
 from penstock.client.client import Client
 from penstock.client.client_metrics import ClientMetrics
 from penstock.commands.errors import require_pipeline
+from penstock.errors import PenstockError
 from penstock.gateway import Gateway
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
+from streams.definitions.loading import load_pipeline
 
 
 @click.group()
@@ -90,6 +92,7 @@ def run(
         require_pipeline(reference)
     if deadline_ms > most_deadline_ms:
         raise click.UsageError("--deadline-ms is longer than --most-deadline-ms")
+    _require_one_of_each_name(pipelines)
     configure_logging()
     settings, metrics = Settings(), ClientMetrics(REGISTRY)
     with contextlib.ExitStack() as opened:
@@ -108,6 +111,25 @@ def run(
             clients[client.pipeline.name] = client
         serving = Gateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
         asyncio.run(_serve(serving, host, port))
+
+
+def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
+    """Check that no two pipelines would be served under one path.
+
+    Raises:
+        PenstockError: if two have the same name.
+    """
+    found: dict[str, str] = {}
+    for reference in pipelines:
+        name = load_pipeline(reference).name
+        if name in found:
+            raise PenstockError(
+                f"two pipelines have the name {name}, by which requests say which one they ask",
+                where=f"{found[name]}, {reference}",
+                safe="nothing was started",
+                next="name each pipeline once; start another gateway, on another --port, for one of the same name",
+            )
+        found[name] = reference
 
 
 async def _serve(serving: Gateway, host: str, port: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,8 @@ from typing import Self, TypeAlias
 Placed: TypeAlias = tuple[int, int, str]
 """The time of an event (epoch ms), the number of its row, and the event."""
 _IN_MEMORY = 200_000
+# All are open at once when they are read; a process may often have no more than 256.
+_MOST_FILES = 200
 
 
 class EventOrder:
@@ -21,16 +23,18 @@ class EventOrder:
 
     Args:
         in_memory: How many are kept in memory.
+        most_files: As soon as there are so many files, they become one.
     """
 
-    def __init__(self, in_memory: int = _IN_MEMORY) -> None:
+    def __init__(self, in_memory: int = _IN_MEMORY, most_files: int = _MOST_FILES) -> None:
         self.count = 0
         self.first_ms = self.last_ms = 0
         self.out_of_order = 0
         """How many came after one with a later time."""
-        self._in_memory = in_memory
+        self._in_memory, self._most_files = in_memory, most_files
         self._present: list[Placed] = []
         self._files: list[Path] = []
+        self._written = 0
         self._stack = ExitStack()
         self._folder: Path | None = None
 
@@ -61,19 +65,27 @@ class EventOrder:
         """All events, in order."""
         self._present.sort()
         with ExitStack() as opened:
-            files = [_read(path, opened) for path in self._files]
-            yield from heapq.merge(*files, self._present)
+            yield from heapq.merge(*(_read(path, opened) for path in self._files), self._present)
 
     def _put_away(self) -> None:
         if self._folder is None:
             self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="penstock-play-")))
         self._present.sort()
-        path = self._folder / str(len(self._files))
-        with path.open("w", encoding="utf-8") as file:
-            for placed in self._present:
-                file.write(json.dumps(placed) + "\n")
-        self._files.append(path)
+        self._files.append(self._write(self._folder, self._present))
         self._present = []
+        if len(self._files) >= self._most_files:
+            merged = self._write(self._folder, self)
+            for path in self._files:
+                path.unlink()
+            self._files = [merged]
+
+    def _write(self, folder: Path, events: Iterable[Placed]) -> Path:
+        path = folder / str(self._written)
+        self._written += 1
+        with path.open("w", encoding="utf-8") as file:
+            for placed in events:
+                file.write(json.dumps(placed) + "\n")
+        return path
 
 
 def _read(path: Path, opened: ExitStack) -> Iterator[Placed]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from penstock.errors import PenstockError
 _BATCH_ROWS = 10_000
 # A cell as long as a Kafka message may be.
 _CSV_CELL = 32 * 1024 * 1024
+# What the csv module says at the end of a file within quotes.
+_CSV_UNENDED = "unexpected end of data"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Row(NamedTuple):
@@ -66,6 +70,9 @@ def _json_lines(path: Path) -> Iterator[Row]:
                 at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 yield Row(number, {}, f"not JSON{at}")
                 continue
+            except ValueError:
+                yield Row(number, {}, "an integer has more digits than any field can hold")
+                continue
             yield Row(number, fields) if isinstance(fields, dict) else Row(number, {}, "not a JSON object")
 
 
@@ -83,14 +90,22 @@ def _csv(path: Path) -> Iterator[Row]:
             try:
                 cells = next(lines, None)
             except csv.Error as error:
-                yield Row(begins, {}, f"not CSV: {error}")
+                if str(error) == _CSV_UNENDED:
+                    raise ValueError(f"line {begins}: a quote begins a cell that does not end") from error
+                yield Row(begins, {}, f"not CSV: {error}{_as_one(begins, lines.line_num)}")
                 continue
             if cells is None:
                 return
             if len(cells) == len(names):
                 yield Row(begins, dict(zip(names, cells, strict=True)))
             elif cells:
-                yield Row(begins, {}, f"{len(cells)} cells, and the header has {len(names)}")
+                counts = f"{len(cells)} cells, and the header has {len(names)}"
+                yield Row(begins, {}, f"{counts}{_as_one(begins, lines.line_num)}")
+
+
+def _as_one(first: int, last: int) -> str:
+    """Which lines a bad row takes: a stray quote has those up to the next one taken for a cell."""
+    return "" if last <= first else f"; by a quote, lines {first} to {last} are one row"
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -107,9 +122,16 @@ def _parquet(path: Path) -> Iterator[Row]:
 def _avro(path: Path) -> Iterator[Row]:
     import fastavro  # noqa: PLC0415
 
+    # fastavro knows the coarser ones, and would give the integer.
+    fastavro.read.LOGICAL_READERS["long-timestamp-nanos"] = _of_nanos
+
     with path.open("rb") as file:
         for number, fields in enumerate(fastavro.reader(file), 1):
             yield Row(number, fields) if isinstance(fields, dict) else Row(number, {}, "not an Avro record")
+
+
+def _of_nanos(value: int, *_: object) -> datetime:
+    return _EPOCH + timedelta(microseconds=value // 1_000)
 
 
 FORMATS: Mapping[str, Callable[[Path], Iterator[Row]]] = {

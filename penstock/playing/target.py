@@ -19,7 +19,6 @@ class Target:
         key: The field by which producers partition it.
         partitions: How many it has.
         max_future_ms: How far an event's time may be ahead of the time at which it is sent.
-        dedup_ms: Within which event time the job drops an event that comes again; None if it cannot tell.
     """
 
     topic: str
@@ -27,7 +26,6 @@ class Target:
     key: str | None
     partitions: int
     max_future_ms: int
-    dedup_ms: int | None
 
     @property
     def time_field(self) -> str:
@@ -65,13 +63,12 @@ def target_of(pipeline: Pipeline, topic: str | None, typed: str) -> Target:
             source.key,
             source.partitions,
             source.max_future,
-            None if source.event_id is None else source.dedup_horizon,
         )
         for source in pipeline.sources
     ]
     for of in () if pipeline.labels is None else pipeline.labels.sources:
         key, future_ms = field_with_role(of.contract, Role.EVENT_ID), pipeline.source.max_future
-        targets.append(Target(of.topic, of.contract, key, pipeline.source.partitions, future_ms, None))
+        targets.append(Target(of.topic, of.contract, key, pipeline.source.partitions, future_ms))
     for target in targets:
         if topic in (None, target.topic):
             return target

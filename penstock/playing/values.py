@@ -6,21 +6,24 @@ Only what means the same is converted. Everything else stays as it is, and the c
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from penstock.time import epoch_ms
 from schemas.contract import Contract, ContractField, contract_fields
 from schemas.conversions import written_value
 from schemas.documents import place
-from schemas.written import TIME_FORMS
+from schemas.written import TIME_FORMS, avro_name
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+# Far more than 64 bits have; Python refuses to read one of several thousand digits.
+_LONGEST_INTEGER = 100
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -47,15 +50,22 @@ def _copy(row: Mapping[str, Any], event: dict[str, Any], field: ContractField) -
     *way, last = field.place
     node: Any = row
     for name in way:
-        if name not in node:
+        key = _key(node, name)
+        if key is None:
             return
-        node = node[name]
+        node = node[key]
         if not isinstance(node, Mapping):
             event[name] = node
             return
         event = event.setdefault(name, {})
-    if last in node:
-        event[last] = _of_type(node[last], field)
+    key = _key(node, last)
+    if key is not None:
+        event[last] = _of_type(node[key], field)
+
+
+def _key(node: Mapping[str, Any], name: str) -> str | None:
+    """Under which name it is there: in Avro, names have letters, digits and ``_`` only."""
+    return next((key for key in (name, avro_name(name)) if key in node), None)
 
 
 def _is_absent(value: str, field: ContractField) -> bool:
@@ -65,7 +75,7 @@ def _is_absent(value: str, field: ContractField) -> bool:
 def _of_text(value: str, field: ContractField) -> object:
     if field.written == "decimal":
         return value
-    if field.type == "long" and _INTEGER.fullmatch(value):
+    if field.type == "long" and len(value) <= _LONGEST_INTEGER and _INTEGER.fullmatch(value):
         return int(value)
     if field.type == "double" and _NUMBER.fullmatch(value):
         return float(value)
@@ -86,7 +96,8 @@ def _of_type(value: object, field: ContractField) -> object:
         case bytes() if field.written == "bytes":
             converted = base64.b64encode(value).decode()
         case int() if type(value) is int and _is_number(field):
-            converted = float(value)
+            with contextlib.suppress(OverflowError):
+                converted = float(value)
     return converted
 
 
@@ -95,7 +106,8 @@ def _is_number(field: ContractField) -> bool:
 
 
 def _of_time(time: datetime, field: ContractField) -> object:
-    ms = epoch_ms(time)
+    # Rounded down, as the job does.
+    ms = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
     if field.written in TIME_FORMS:
         return written_value(ms, field.written, None, avro=False)
     return ms if field.type == "long" else time.isoformat()

@@ -1,17 +1,20 @@
-"""What parts wait for, asked again and again in a thread: a version of the model, the policy of a rollout."""
+"""What parts wait for, asked again and again in a thread: a model, the policy of a rollout, a profile of raw events."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from functools import partial
 from typing import Self
 
 from penstock.errors import PenstockError
+from penstock.kafka.reading import read_topic
 from penstock.running.parts import Need
 from penstock.running.supervisor import Missing
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import read_followed
+from streams.drift.data_quality.quality_store import read_kept, require_reference
 from streams.plan.project import Project
 
 _EVERY_S = 5.0
@@ -53,11 +56,23 @@ class WatchedNeeds:
     def _look(self) -> None:
         for need in self._missing:
             try:
-                self._missing[need] = self._model() if need == "model" else self._policy()
+                self._missing[need] = self._look_for(need)
             except PenstockError as error:
                 self._missing[need] = Missing(error.what, error.next)
             except OSError as error:
                 self._missing[need] = Missing(f"{self._settings.model_repository} cannot be read: {error}")
+
+    def _look_for(self, need: Need) -> Missing | None:
+        match need:
+            case "model":
+                return self._model()
+            case "policy":
+                return self._policy()
+            case "profile":
+                # It stays once it is there, and its topic has all that is counted.
+                if self._missing[need] is not None:
+                    self._require_profile()
+                return None
 
     def _model(self) -> Missing | None:
         model, reference = self._project.pipeline.model.name, self._project.reference
@@ -77,3 +92,13 @@ class WatchedNeeds:
                 "there is no rollout", f"penstock rollout apply {self._project.reference} -f FILE --reason TEXT"
             )
         return None
+
+    def _require_profile(self) -> None:
+        """Check that raw events were profiled with the settings of the definition.
+
+        Raises:
+            PenstockError: if they were not; says how to do it.
+        """
+        pipeline = self._project.pipeline
+        kept = read_kept(partial(read_topic, self._settings.kafka.access), pipeline)
+        require_reference(kept, pipeline, self._project.reference)

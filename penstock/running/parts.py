@@ -10,8 +10,8 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
 
-Need = Literal["model", "policy"]
-"""What a part waits for: a version of the model, or the policy of a rollout."""
+Need = Literal["model", "policy", "profile"]
+"""What a part waits for: a version of the model, the policy of a rollout, or a profile of the raw events."""
 
 FEATURES = "features"
 # A service finishes its batch, and may wait for a transaction (30 s); a savepoint of much state takes minutes.
@@ -59,6 +59,9 @@ def parts_of(pipeline: Pipeline, reference: str, without: Collection[str] = ()) 
     ]
     if pipeline.monitors is not None:
         parts.append(Part("drift", ("drift", "run", reference), _JUDGES, needs="model"))
+        if pipeline.monitors.data_quality is not None:
+            command = ("data-quality", "run", reference)
+            parts.append(Part("data-quality", command, _JUDGES, needs="profile"))
     labels = pipeline.labels
     if labels is not None and labels.horizon is not None and labels.task != "regression":
         parts.append(Part("quality", ("quality", "run", reference), _JUDGES, needs="model"))

@@ -88,4 +88,5 @@ def end_of(status: int, log: str) -> End:
     match = _PRINTED.match(log[printed[-1].start() :])
     assert match is not None
     following = _FIELD.search(match["fields"])
-    return End(status, match["what"].strip().splitlines()[0], None if following is None else following[1].strip())
+    what = next(iter(match["what"].strip().splitlines()), None)  # none where the message is empty
+    return End(status, what, None if following is None else following[1].strip())

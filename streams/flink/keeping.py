@@ -10,7 +10,6 @@ from penstock.kafka.lag import Lag
 from penstock.settings import Settings
 from streams.flink import lifecycle
 from streams.flink.rest import Flink, Job
-from streams.flink.submission import Options
 from streams.plan.project import Project
 
 _log = logging.getLogger(__name__)
@@ -55,11 +54,13 @@ def start_or_continue(project: Project, settings: Settings) -> Job:
     with Flink(settings.flink.rest) as flink:
         active = lifecycle.active_job(flink, project)
         if active is not None:
+            if active.state == "RUNNING":  # whoever started it may have been killed before it could note this
+                lifecycle.note_progress(project, settings)
             return active
         left = lifecycle.left_state(flink, project, settings)
         ended = flink.jobs(lifecycle.job_name(project))
         last = max(ended, key=lambda job: job.start_ms, default=None)
-        options = Options() if last is None else lifecycle.options_of(flink, last)
+        options = lifecycle.latest_options(project, settings) if last is None else lifecycle.options_of(flink, last)
     if left is None:
         _require_first(project, settings)
     return lifecycle.start(project, settings, savepoint=left, **options.model_dump())

@@ -6,6 +6,7 @@ Jobs are submitted through PyFlink (:mod:`streams.flink.submit`); everything els
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -100,7 +101,9 @@ def start(
             skip_deleted=skip_deleted,
             filled=filled,
         )
-        return await_running(flink, job_id, project, settings, command)
+        started = await_running(flink, job_id, project, settings, command)
+        note_progress(project, settings)
+        return started
 
 
 def start_backfill(
@@ -185,22 +188,44 @@ def stop(project: Project, settings: Settings) -> str:
         PenstockError: if no job of the pipeline runs, or the savepoint fails (the job keeps running then).
     """
     with Flink(settings.flink.rest) as flink:
-        path = flink.stop(require_running(flink, project).id, _STOP_TIMEOUT_S)
-    record_latest(project, settings, path)
+        job = require_running(flink, project)
+        options = options_of(flink, job)
+        path = flink.stop(job.id, _STOP_TIMEOUT_S)
+    record_latest(project, settings, path, options)
     return path
 
 
-def record_latest(project: Project, settings: Settings, path: str) -> None:
-    """Make a savepoint the one that :data:`LATEST` means."""
-    path_file = _latest_savepoint_file(project, settings)
-    path_file.parent.mkdir(parents=True, exist_ok=True)
-    path_file.write_text(path + "\n", encoding="utf-8")
+def record_latest(project: Project, settings: Settings, path: str, options: Options) -> None:
+    """Make a savepoint the one that :data:`LATEST` means; ``options`` are those of the job that wrote it."""
+    file = _latest_savepoint_file(project, settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # All at once: after a full disk the one before still counts.
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(f"{path}\n{options.model_dump_json()}\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def note_progress(project: Project, settings: Settings) -> None:
+    """A job has gone beyond the savepoint of the last :func:`stop`: only who names :data:`LATEST` still gets it."""
+    with contextlib.suppress(FileNotFoundError):
+        _latest_savepoint_file(project, settings).replace(_used_savepoint_file(project, settings))
 
 
 def latest(project: Project, settings: Settings) -> str | None:
     """The savepoint that :data:`LATEST` means; None if there is none."""
-    path_file = _latest_savepoint_file(project, settings)
-    return path_file.read_text(encoding="utf-8").strip() if path_file.is_file() else None
+    for file in (_latest_savepoint_file(project, settings), _used_savepoint_file(project, settings)):
+        if file.is_file():
+            return file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    return None
+
+
+def latest_options(project: Project, settings: Settings) -> Options:
+    """The options of the job that wrote the latest savepoint, if no job ran since; the defaults if not known."""
+    try:
+        text = _latest_savepoint_file(project, settings).read_text(encoding="utf-8")
+        return Options.model_validate_json(text.partition("\n")[2])
+    except (FileNotFoundError, ValidationError):
+        return Options()
 
 
 def cancel(project: Project, settings: Settings) -> None:
@@ -313,9 +338,17 @@ def _require_no_state(flink: Flink, project: Project, settings: Settings) -> Non
         PenstockError: if there is a savepoint of the last stop, or a checkpoint of a job that ended without one.
     """
     left = left_state(flink, project, settings)
+    if left is None and (used := latest(project, settings)) is not None:
+        raise PenstockError(
+            "the job would start with empty windows, and Flink does not know the job that ran last",
+            where=f"it began after savepoint {used}",
+            safe="nothing was changed",
+            next=f"penstock job start {project.reference} --from-savepoint PATH, with its newest checkpoint; "
+            f"to discard its state: penstock job start {project.reference} --empty",
+        )
     if left is None:
         return
-    kind = "savepoint" if left == LATEST else "checkpoint"
+    kind = "checkpoint" if "/chk-" in left else "savepoint"
     raise PenstockError(
         "the job would start with empty windows, although there is state to continue from",
         where=f"{kind} {_savepoint_path(project, settings, left)}",
@@ -326,12 +359,18 @@ def _require_no_state(flink: Flink, project: Project, settings: Settings) -> Non
 
 
 def left_state(flink: Flink, project: Project, settings: Settings) -> str | None:
-    """What an earlier job has left, as ``savepoint`` of :func:`start` takes it; None if there is nothing."""
+    """What the last job has left, as ``savepoint`` of :func:`start` takes it; None if nothing is known of it.
+
+    The savepoint of the last :func:`stop` is no such state if a job ran since, and Flink does not know that job.
+    """
     ended = sorted(flink.jobs(job_name(project)), key=lambda job: job.start_ms)
     checkpoint = None if not ended or ended[-1].state == "FINISHED" else flink.with_details(ended[-1]).checkpoint
     if checkpoint is not None:
         return checkpoint
-    return LATEST if _latest_savepoint_file(project, settings).is_file() else None
+    if _latest_savepoint_file(project, settings).is_file():
+        return LATEST
+    # Who stopped the job was killed before it could record the savepoint.
+    return flink.savepoint(ended[-1].id) if ended and ended[-1].state == "FINISHED" else None
 
 
 def _savepoint_path(project: Project, settings: Settings, savepoint: str | None) -> str | None:
@@ -364,8 +403,13 @@ def _local_savepoint(project: Project, savepoint: str) -> str:
 
 
 def _latest_savepoint_file(project: Project, settings: Settings) -> Path:
-    """The file with the path of the last savepoint."""
+    """The file with the path of the last savepoint, and the options of its job, until a job goes beyond it."""
     return settings.flink.state / "latest-savepoints" / project.name
+
+
+def _used_savepoint_file(project: Project, settings: Settings) -> Path:
+    """The same file afterwards."""
+    return _latest_savepoint_file(project, settings).with_name(f"{project.name}.used")
 
 
 def await_running(flink: Flink, job_id: str, project: Project, settings: Settings, command: str) -> Job:

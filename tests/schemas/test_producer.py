@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, decode_event
 from schemas.producer import EventProducer, InvalidEvent, serializer, validated
+from tests.schemas.fake_registry import fake_registry
 from tests.schemas.samples import SAMPLE_EVENT, Foreign, Sample
 
 SHARED = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
@@ -34,6 +36,33 @@ EVENTS = [case for case in FOREIGN["cases"] if "event" in case and case["name"] 
 def test_contradictory_options_are_refused_before_the_producer_connects(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         EventProducer(Sample, "events.any", kafka=KafkaAccess(bootstrap="127.0.0.1:1"), **options)
+
+
+def test_with_a_registry_the_schema_is_registered_before_the_first_event() -> None:
+    with fake_registry() as registry:
+        serialize = serializer(Sample, "events.any", "avro", registry.url)
+        assert len(registry.schemas) == 1
+        asked = len(registry.requests)
+        assert serialize(Sample(**SAMPLE_EVENT)).startswith(b"\x00\x00\x00\x00\x01")
+    assert registry.requests[asked:] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(409, "refuses the schema: incompatible"), (500, "cannot be reached"), (None, "cannot be reached")],
+)
+def test_a_registry_that_refuses_the_schema_or_fails_is_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, says: str
+) -> None:
+    def answer(*_: object) -> tuple[int, dict[str, Any]]:
+        return status or 0, {"error_code": 42, "message": "incompatible"}
+
+    with fake_registry() as registry:
+        monkeypatch.setattr(registry, "answer", answer)
+        url = registry.url if status else "http://127.0.0.1:1"
+        with pytest.raises(PenstockError, match=says) as error:
+            serializer(Sample, "events.any", "avro", url)
+    assert (error.value.safe, error.value.next is None) == ("nothing was sent", False)
 
 
 @pytest.mark.parametrize("case", INVALID, ids=lambda case: case["name"])

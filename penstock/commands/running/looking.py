@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 
 import click
+import httpx
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -57,12 +58,24 @@ def ps(pipeline: str | None, *, as_json: bool) -> None:
     sys.exit(ExitCode.DONE if is_good and (shown or pipeline is None) else ExitCode.CHECK_FAILED)
 
 
+def _addresses(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            url = httpx.URL(f"http://{value}/")
+        except httpx.InvalidURL as error:
+            raise click.BadParameter(f"{value!r} is not HOST:PORT, as in [::1]:9100: {error}") from None
+        if not url.host or url.path != "/":
+            raise click.BadParameter(f"{value!r} is not HOST:PORT, as in [::1]:9100")
+    return values
+
+
 @click.command()
 @pipeline_argument
 @click.option(
     "--metrics",
     "addresses",
     multiple=True,
+    callback=_addresses,
     metavar="HOST:PORT",
     help="Also read the metrics that a service serves there; several times for several.",
 )
@@ -135,7 +148,7 @@ def _table(shown: list[tuple[RunRecord, bool]]) -> Table:
                 seconds((now_ms - part.since_ms) / 1000),
                 str(part.restarts or ""),
                 f":{part.port}" if part.port else "",
-                why + (f"; next: {part.next}" if why and part.next else ""),
+                Text(why + (f"; next: {printable(part.next)}" if why and part.next else "")),
             )
     return table
 

@@ -44,8 +44,9 @@ def run(pipeline: str, without: tuple[str, ...], detach: bool) -> None:
     """Run everything of PIPELINE until stopped (Ctrl-C, SIGTERM or `penstock stop`).
 
     Creates the topics, starts the feature job, the sinks, the scorer and, where the definition has them, the drift app,
-    the counting of quality, the controller of rollouts and the watch for incidents. What has died is started again.
-    What needs a model waits until there is one. Stopping takes a savepoint, from which the next run continues.
+    the watch over raw events, the counting of quality, the controller of rollouts and the watch for incidents. What has
+    died is started again. What needs a model waits until there is one. Stopping takes a savepoint, from which the next
+    run continues.
     """
     project, settings = open_project(pipeline), Settings()
     parts = parts_of(project.pipeline, pipeline, without)
@@ -80,6 +81,7 @@ class _Display:
         self._names = [part.name for part in parts]
         self._began_s = time.monotonic()
         self._shown_at = float("-inf")
+        self._has_failed = False
 
     def __enter__(self) -> None:
         if self._live is not None:
@@ -103,15 +105,19 @@ class _Display:
             return
         self._shown_at = now
         end = "Ctrl-C again kills it all" if self._requests.stop else "Ctrl-C stops it all in order"
-        view = View(
-            title=f"penstock run · {self._project.name}",
-            footer=f"up {seconds(now - self._began_s)} · {end}",
-            names=self._names,
-            parts=supervisor.records(),
-            figures=watch.latest,
-        )
-        with suppress(OSError):
+        try:
+            view = View(
+                title=f"penstock run · {self._project.name}",
+                footer=f"up {seconds(now - self._began_s)} · {end}",
+                names=self._names,
+                parts=supervisor.records(),
+                figures=watch.latest,
+            )
             self._live.update(panel(view, time.time_ns() // 1_000_000), refresh=True)
+        except Exception as error:  # noqa: BLE001 - the parts go on, whatever their screen does
+            if not self._has_failed and not isinstance(error, OSError):  # OSError: the terminal is closed
+                self.say(f"the screen cannot be drawn: {type(error).__name__}: {error}; everything runs on")
+            self._has_failed = True
 
 
 def _requests() -> Requests:

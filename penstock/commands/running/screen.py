@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -65,7 +66,7 @@ def panel(view: View, now_ms: int) -> RenderableType:
     if view.figures is None:
         blocks += [Text("measuring for the first time", style="dim")]
     blocks += [Text(f"not measured: {printable(problem)}", style="yellow") for problem in figures.problems]
-    return Panel(Group(*blocks), title=view.title, subtitle=view.footer, padding=(1, 2), width=_WIDTH)
+    return Panel(Group(*blocks), title=Text(view.title), subtitle=Text(view.footer), padding=(1, 2), width=_WIDTH)
 
 
 def seconds(value: float | None) -> str:
@@ -172,9 +173,9 @@ def _stuck(figures: Figures) -> Iterator[Text]:
 
 
 def _rollout(shown: RolloutState) -> Iterator[RenderableType]:
-    table = _table(f"rollout: {shown.state}", "share of entities")
+    table = _table(f"rollout: {escape(printable(shown.state))}", "share of entities")
     for arm, weight in shown.weights.items():
-        table.add_row(arm, f"{weight * 100:.3g} %")
+        table.add_row(Text(printable(arm)), f"{weight * 100:.3g} %")
     yield table
     yield Text(printable(shown.reason), style="dim", no_wrap=True, overflow="ellipsis")
 
@@ -184,7 +185,8 @@ def _alerts(figures: Figures) -> Table:
     for alert in figures.alerts:
         current = Text(f"{alert.current:.3g}", style="yellow")
         when = readable(alert.time_ms, "seconds", zone="")
-        table.add_row(alert.monitor, f"{alert.expected:.3g}", current, alert.detector, when)
+        names = [Text(printable(name)) for name in (alert.monitor, alert.detector)]
+        table.add_row(names[0], f"{alert.expected:.3g}", current, names[1], when)
     return table
 
 
@@ -196,7 +198,9 @@ def _letters(figures: Figures) -> Table:
     for letter in figures.letters:
         reason = f"{letter.component}: {letter.reason.rpartition('.')[2]}"
         table.add_row(
-            letter.place, Text(printable(reason), style="yellow"), Text(printable(letter.message), style="dim")
+            Text(printable(letter.place)),
+            Text(printable(reason), style="yellow"),
+            Text(printable(letter.message), style="dim"),
         )
     return table
 

@@ -181,7 +181,7 @@ def test_a_fill_is_given_up_if_another_job_has_its_views(flink: FakeFlink, setti
 
 def test_it_does_not_begin_from_a_savepoint_that_a_job_has_gone_beyond(flink: FakeFlink, settings: Settings) -> None:
     one, _, _ = takeover(flink, settings, live_savepoint="file:/live", joined="file:/joined", segments=[last_segment()])
-    lifecycle.record_latest(PROJECT, settings, "file:/of-a-later-stop")
+    lifecycle.record_latest(PROJECT, settings, "file:/of-a-later-stop", Options())
 
     with pytest.raises(PenstockError, match="started and stopped since"):
         one.start()

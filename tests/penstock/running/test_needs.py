@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +12,8 @@ from penstock.errors import PenstockError
 from penstock.running import needs as module
 from penstock.running.needs import WatchedNeeds
 from penstock.settings import Settings
+from streams.definitions.monitors import DataQuality
+from streams.drift.data_quality.quality_store import Kept
 from tests.loop.taps import define
 
 
@@ -43,3 +47,23 @@ def test_what_cannot_be_looked_for_is_missing_with_the_reason(tmp_path: Path, mo
 
     monkeypatch.setattr(module, "read_followed", fail)
     assert look(tmp_path)("policy") == ("Kafka cannot be reached", "penstock up")
+
+
+def test_without_a_profile_of_raw_events_the_next_command_is_named_and_one_that_was_found_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [Kept(None, None, {}), Kept(SimpleNamespace(window=1, false_alarm_every=2), None, {})]  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "read_kept", lambda *_: kept.pop(0))
+    project = define(tmp_path)
+    assert project.pipeline.monitors is not None
+    update = {"data_quality": DataQuality(), "window": 1, "false_alarm_every": 2}
+    monitors = project.pipeline.monitors.model_copy(update=update)
+    pipeline = project.pipeline.model_copy(update={"monitors": monitors})
+    found = WatchedNeeds(replace(project, pipeline=pipeline), Settings(), {"profile"})
+    found._look()
+    missing = found("profile")
+    assert missing is not None
+    assert missing.next == f"penstock data-quality profile {project.reference}"
+    for _ in range(2):  # nothing is read the third time
+        found._look()
+        assert found("profile") is None

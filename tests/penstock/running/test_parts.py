@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.prometheus_config import OPTIONAL_PORTS
 from penstock.errors import PenstockError
 from penstock.running.parts import groups_of, parts_of
 from streams.definitions.loading import load_pipeline
+from streams.definitions.monitors import DataQuality
 from streams.definitions.pipeline import Pipeline
 from tests.deploy.commands import parse
 from tests.loop.taps import define
@@ -24,6 +26,17 @@ def taps(tmp_path: Path) -> Pipeline:
 def test_a_pipeline_with_everything_has_all_parts(taps: Pipeline) -> None:
     names = [part.name for part in parts_of(taps, "taps")]
     assert names == [*SERVING, "drift", "quality", "rollout", "incidents"]
+
+
+def test_raw_events_are_watched_if_the_definition_says_so(taps: Pipeline) -> None:
+    assert taps.monitors is not None
+    monitors = taps.monitors.model_copy(update={"data_quality": DataQuality()})
+    watched = taps.model_copy(update={"monitors": monitors})
+    (part,) = (part for part in parts_of(watched, "taps") if part.name == "data-quality")
+    assert (part.command, part.needs) == (("data-quality", "run", "taps"), "profile")
+    assert part.name in groups_of(watched)
+    assert part.name in OPTIONAL_PORTS
+    parse([*part.arguments(19_110)])
 
 
 def test_without_monitors_and_horizon_nothing_watches_for_drift_or_counts_quality(taps: Pipeline) -> None:

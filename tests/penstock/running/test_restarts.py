@@ -64,4 +64,6 @@ def test_the_end_of_a_log_says_how_a_process_ended(capsys: pytest.CaptureFixture
     log = f"INFO something\n{capsys.readouterr().err}"
     assert end_of(1, log) == End(1, "it is not loaded", "penstock model load ads")
     assert end_of(1, "Traceback\nValueError: error: x\n") == End(1)
+    assert end_of(1, "error: \n") == end_of(1, "error:  ") == End(1)
+    assert end_of(1, "error: \n  next: penstock up\n") == End(1, None, "penstock up")
     assert end_of(-15, log) == End(-15)

@@ -31,12 +31,15 @@ class FakeFlink:
         self.committed: dict[int, int] = {}
         self.states: list[Job | PenstockError | None] = []
         self.started: list[dict[str, Any]] = []
+        self.noted: list[Job | None] = []
         for name, value in {
             "Flink": lambda _url: self,
             "Lag": lambda _kafka: self,
             "lifecycle.active_job": lambda *_: self.active,
             "lifecycle.left_state": lambda *_: self.left,
             "lifecycle.options_of": lambda *_: Options(parallelism=3),
+            "lifecycle.latest_options": lambda *_: Options(exactly_once=True),
+            "lifecycle.note_progress": lambda *_: self.noted.append(self.active),
             "lifecycle.status": self._status,
             "lifecycle.start": self._start,
             "lifecycle.stop": lambda *_: "s3://savepoint",
@@ -92,6 +95,18 @@ def test_a_job_continues_from_what_the_last_one_left_with_its_options(flink: Fak
     flink.left, flink.ended, flink.states = "s3://c/7", [JOB], [JOB]
     flink.keep()
     assert [(given["savepoint"], given["parallelism"]) for given in flink.started] == [("s3://c/7", 3)]
+
+
+def test_a_job_that_flink_has_forgotten_goes_on_from_its_savepoint_with_its_options(flink: FakeFlink) -> None:
+    flink.left, flink.states = "latest", [JOB]
+    flink.keep()
+    assert [(given["savepoint"], given["exactly_once"]) for given in flink.started] == [("latest", True)]
+
+
+def test_a_job_that_runs_is_noted_to_have_gone_beyond_the_last_savepoint(flink: FakeFlink) -> None:
+    flink.active, flink.states = JOB, [JOB]
+    flink.keep()
+    assert flink.noted == [JOB]
 
 
 def test_a_job_does_not_start_empty_where_one_ran_before(flink: FakeFlink) -> None:

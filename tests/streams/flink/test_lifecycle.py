@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from penstock.errors import PenstockError
 from streams.flink import lifecycle
-from streams.flink.rest import Flink
+from streams.flink.rest import Flink, Job
+from streams.flink.submission import Options
 from streams.flink.submit import _innermost_message
 
 
@@ -99,3 +101,84 @@ def test_a_savepoint_that_is_not_there_is_an_error_with_the_path_that_was_tried(
         lifecycle._savepoint_path(PROJECT, UNUSED, "savepoint-1")
     assert missing.value.where == str(tmp_path / "savepoint-1")
     assert "penstock job start ads/pipeline.py --from-savepoint" in (missing.value.next or "")
+
+
+class Stopped:
+    """A Flink with the jobs of a test."""
+
+    url = "http://flink"
+
+    def __init__(self, *jobs: Job) -> None:
+        self.known = jobs
+
+    def jobs(self, _name: str) -> tuple[Job, ...]:
+        return self.known
+
+    def with_details(self, job: Job) -> Job:
+        return job
+
+    def savepoint(self, job_id: str) -> str:
+        return f"file:/of-{job_id}"
+
+
+FORGETFUL: Any = Stopped()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Any:
+    return SimpleNamespace(flink=SimpleNamespace(state=tmp_path))
+
+
+def test_the_savepoint_of_the_last_stop_is_kept_with_the_options_of_its_job(state: Any) -> None:
+    options = Options(exactly_once=True, parallelism=2)
+    lifecycle.record_latest(PROJECT, state, "file:/s", options)
+    assert lifecycle.latest(PROJECT, state) == "file:/s"
+    assert lifecycle.latest_options(PROJECT, state) == options
+    assert lifecycle.left_state(FORGETFUL, PROJECT, state) == lifecycle.LATEST
+
+
+def test_a_savepoint_that_an_earlier_release_recorded_is_read(state: Any, tmp_path: Path) -> None:
+    file = tmp_path / "latest-savepoints" / "ads"
+    file.parent.mkdir()
+    file.write_text("file:/s\n")
+    assert lifecycle.latest(PROJECT, state) == "file:/s"
+    assert lifecycle.latest_options(PROJECT, state) == Options()
+
+
+def test_a_savepoint_that_a_job_has_gone_beyond_is_only_taken_by_its_name(state: Any) -> None:
+    lifecycle.record_latest(PROJECT, state, "file:/s", Options(parallelism=2))
+    for _ in range(2):  # again does nothing
+        lifecycle.note_progress(PROJECT, state)
+    assert lifecycle._savepoint_path(PROJECT, state, lifecycle.LATEST) == "file:/s"
+    assert lifecycle.left_state(FORGETFUL, PROJECT, state) is None
+    assert lifecycle.latest_options(PROJECT, state) == Options()
+    with pytest.raises(PenstockError, match="does not know the job that ran last") as refused:
+        lifecycle._require_no_state(FORGETFUL, PROJECT, state)
+    assert refused.value.where == "it began after savepoint file:/s"
+    lifecycle.record_latest(PROJECT, state, "file:/t", Options())
+    assert lifecycle.left_state(FORGETFUL, PROJECT, state) == lifecycle.LATEST
+    assert lifecycle.latest(PROJECT, state) == "file:/t"
+
+
+def test_the_savepoint_of_a_stop_that_was_killed_before_it_recorded_it_is_found_in_flink(state: Any) -> None:
+    lifecycle.record_latest(PROJECT, state, "file:/s", Options())
+    lifecycle.note_progress(PROJECT, state)
+    flink: Any = Stopped(Job("j", "penstock-ads", "FINISHED", 1, 0, 2))
+    assert lifecycle.left_state(flink, PROJECT, state) == "file:/of-j"
+
+
+def test_a_job_that_has_started_has_gone_beyond_the_last_savepoint(state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("j", "penstock-ads", "RUNNING", 1, 2, 2)
+    fake: dict[str, Any] = {
+        "require_ready": lambda *_: None,
+        "Flink": lambda _url: contextlib.nullcontext(Stopped()),
+        "starts": lambda *_, **__: {},
+        "submit_job": lambda *_, **__: "j",
+        "await_running": lambda *_: job,
+    }
+    for name, value in fake.items():
+        monkeypatch.setattr(lifecycle, name, value)
+    state.flink.rest = "http://flink"
+    lifecycle.record_latest(PROJECT, state, "file:/s", Options())
+    assert lifecycle.start(PROJECT, state, savepoint=lifecycle.LATEST) is job
+    assert lifecycle.left_state(FORGETFUL, PROJECT, state) is None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from penstock.commands.running.run import _requests
+from penstock.commands.running import run as run_module
+from penstock.commands.running.run import _Display, _requests
+from penstock.running.session import Requests
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -44,3 +50,22 @@ def test_a_run_under_nohup_outlives_its_terminal() -> None:
     signal.raise_signal(signal.SIGHUP)
     signal.raise_signal(signal.SIGUSR1)
     assert (requests.stop, requests.retry) == (False, True)
+
+
+def test_a_screen_that_cannot_be_drawn_is_said_once_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(run_module, "console_on", lambda **_: Console(file=out, force_terminal=True, width=200))
+    monkeypatch.setattr(run_module, "_SHOW_EVERY_S", 0.0)
+
+    def fail(*_: object) -> None:
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr(run_module, "panel", fail)
+    project: Any = SimpleNamespace(name="ads")
+    supervisor: Any = SimpleNamespace(records=lambda: (), has_ended=False)
+    watch: Any = SimpleNamespace(latest=None)
+    display = _Display(project, [], Requests())
+    with display:
+        for _ in range(3):
+            display.show(supervisor, watch)
+    assert out.getvalue().count("the screen cannot be drawn: ValueError: no such colour") == 1

@@ -62,6 +62,26 @@ def test_the_screen_has_everything_that_was_measured() -> None:
         assert expected in text, (expected, text)
 
 
+def test_names_and_places_are_shown_as_they_are_although_they_look_like_markup() -> None:
+    figures = Figures(
+        at_ms=0,
+        alerts=(Alert(0, "categories[/x]", "[/psi]", 1.0, 2.0),),
+        letters=(Letter(0, "[/b]@3", "penstock.job", "x", "[/i]"),),
+        rollout=RolloutState("canary [/c]", {"arm[/d] (version 3)": 0.05}, "[/e]"),
+    )
+    text = shown(View("[/f]", "[/g]", NAMES, [part("scorer", reason="[/h]", restarts=1)], figures))
+    for expected in (
+        "categories[/x]",
+        "[/psi]",
+        "[/b]@3",
+        "[/i]",
+        "canary [/c]",
+        "arm[/d]",
+        *map("[/{}]".format, "efgh"),
+    ):
+        assert expected in text, (expected, text)
+
+
 def test_parts_that_wait_for_the_same_share_a_line_with_the_next_command() -> None:
     text = shown(View("", "", NAMES, [part("scorer", **NO_MODEL), part("drift", **NO_MODEL)]))
     assert text.count("scorer, drift: waiting, model ads has no version yet") == 1
