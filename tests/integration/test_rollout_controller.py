@@ -155,7 +155,7 @@ class ControllerBench:
         expected = without_places(seen_at_once(self.project, self.records.change, **self._expected).records())
         saved = without_places(self.saved())
         assert saved.keys() == expected.keys()
-        assert [name for name in expected if saved[name] != expected[name]] == []
+        assert {name: (saved[name], expected[name]) for name in expected if saved[name] != expected[name]} == {}
 
     def is_complete(self) -> bool:
         """Whether the judge was told that all answers are read."""
