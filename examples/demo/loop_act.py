@@ -20,6 +20,8 @@ _TRAINABLE: tuple[Cause, ...] = ("concept-drift", "covariate-shift", "calibratio
 # Traffic between two looks at the incidents: labels become final meanwhile.
 _BETWEEN_S = 3.0
 _MOST_S = 90.0
+QUIET = ("--quiet", "7d")
+"""A demo's few events have few alarms, days apart, that belong together all the same."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class LoopAct:
         """
         name, until = self._pipeline.name, time.monotonic() + _MOST_S
         while True:
-            self._stage.call("incidents", "watch", name)
+            self._stage.call("incidents", "watch", name, *QUIET)
             incidents = incidents_of(read_entries(self._kafka, self._pipeline)).values()
             found = next((one for one in incidents if self._is_expected(one)), None)
             if found is not None:

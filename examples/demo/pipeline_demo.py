@@ -17,7 +17,7 @@ from deploy.local.services.service import HOST
 from examples.demo.command_runner import CommandRunner
 from examples.demo.consumer_lag import CASSANDRA, DRIFT, JOB, QUALITY, REDIS, SCORER, ConsumerLags
 from examples.demo.job_progress import JobProgress
-from examples.demo.loop_act import Expected, LoopAct
+from examples.demo.loop_act import QUIET, Expected, LoopAct
 from examples.demo.output_readers import AlertReader, PredictionReader
 from examples.demo.producer import DemoProducer
 from examples.demo.rollout_act import Candidate, RolloutAct, Traffic
@@ -208,7 +208,7 @@ class _PipelineDemo:
         self.call("job", "stop", name)
         if self._act is not None:
             # Another version scores now: the incident ends.
-            self.call("incidents", "watch", name)
+            self.call("incidents", "watch", name, *QUIET)
         self.step("wait until all consumers have caught up")
         self._wait("predictions of the live events", SCORER)
         self._wait("the sinks and the detectors", *final_consumers)

@@ -78,7 +78,7 @@ def test_traffic_goes_on_until_the_cause_is_known_and_a_training_is_proposed(mon
     logs: list[list[Entry]] = [[], [OPENED], [OPENED, UNCLEAR], [OPENED, DRIFT], [OPENED, DRIFT, PROPOSED]]
     act = acting(demo, RETRAINS, monkeypatch, *logs)
     assert act.find_cause(traffic()).id == "inc-1"
-    assert demo.called == [("incidents", "watch", "fraud")] * 5
+    assert demo.called == [("incidents", "watch", "fraud", "--quiet", "7d")] * 5
     assert demo.sent == 4 * 300
 
 
