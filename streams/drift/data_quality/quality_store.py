@@ -146,7 +146,7 @@ def write_reference(kafka: KafkaAccess, pipeline: Pipeline, reference: QualityRe
             f"what was learnt of raw events could not be read again: {error.what}",
             where=pipeline.data_quality_topic,
             safe="the reference of before, if there is one",
-            next="penstock data-quality profile with --from and --to, of a time without such events",
+            next="penstock data-quality profile PIPELINE --from TIME --to TIME, of a time without such events",
         ) from error
     producer = start_writer(kafka, group_of(pipeline.name, PART))
     record = Produced(pipeline.data_quality_topic, 0, REFERENCE, value, [], now_ms, "the reference")
