@@ -112,7 +112,7 @@ def _demo_parameters(full: bool, seed: int, names: tuple[str, ...]) -> list[Demo
     live = 6_000
     # The slice ends before the blizzard of 8 February, which no training knows either.
     train, burst = (400_000, FLIGHT_MESSAGES - 400_000 - live) if full else (50_000, 12_000)
-    fault = Expected(causes=("upstream-fault",), column=COLUMN, quiet=not full)
+    fault = Expected(causes=("upstream-fault",), column=COLUMN, is_alone=not full)
     parameters = {
         "fraud": DemoParameters(
             "fraud",

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from backfill.labels import LabelReader
 from backfill.topic_reading import Topics
-from loop.records import decoded
 from loop.sample import Column, Sample
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
+from schemas.history import decoded
 from scoring.label_maturity import Maturity, reached
 from scoring.training_set import LabelRow, by_event, label_of
 from streams.definitions.labels import Labels

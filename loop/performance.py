@@ -36,13 +36,15 @@ class Estimate:
 
     def falls_below(self, other: Estimate) -> bool:
         """Whether it is below another one, by more than chance and by enough to matter."""
-        apart = other.value - self.value
-        return apart > max(_LEAST_FALL, _SIGMAS * float(np.hypot(self.error, other.error)))
+        return other.value - self.value > max(_LEAST_FALL, _SIGMAS * self._error_of_difference(other))
 
     def may_fall_unseen(self, other: Estimate) -> bool:
         """Whether both are so unsure, and so far apart, that one may have fallen by much without being told."""
-        unsure = _SIGMAS * float(np.hypot(self.error, other.error))
-        return unsure > _MUCH and other.value - self.value > unsure / _SIGMAS
+        error = self._error_of_difference(other)
+        return _SIGMAS * error > _MUCH and other.value - self.value > error
+
+    def _error_of_difference(self, other: Estimate) -> float:
+        return float(np.hypot(self.error, other.error))
 
 
 @dataclass(frozen=True)

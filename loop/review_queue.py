@@ -9,7 +9,6 @@ from typing import Any
 
 from backfill.labels import LabelReader
 from backfill.topic_reading import Topics
-from loop.records import decoded
 from loop.review import Agreement, Asked, Candidate, Chosen, agreement, choose, decode, encode, headers
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
@@ -20,6 +19,7 @@ from penstock.kafka.single_writer import start_writer
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import OutcomeUnknownError, TransactionAbortedError
 from schemas.codec import Registry
+from schemas.history import decoded
 from scoring.label_precedence import counting
 from scoring.training_set import LabelRow, by_event
 from streams.plan.project import Project

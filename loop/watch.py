@@ -17,7 +17,6 @@ from loop.gathering import Inputs, Periods, gather, place_text
 from loop.incidents import Incident, incidents_of, news, over_ms
 from loop.lineage import roots_of
 from loop.proposals import proposal_for
-from loop.records import decoded
 from loop.sample import Sample
 from loop.shifts import Shift
 from loop.store import extend
@@ -25,6 +24,7 @@ from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
+from schemas.history import decoded
 from scoring.repository import ModelRepository
 from streams.plan.project import Project
 
@@ -147,7 +147,7 @@ class _Look:
     limits: WatchLimits
     now_ms: int
     registry: Registry | None
-    version: Version
+    version: VersionFacts
     alarms: Sequence[Signal]
 
 
@@ -265,22 +265,22 @@ def _with_begin(look: _Look, diagnosed: Diagnosed, incident: Incident, periods: 
     )
 
 
-class Version(NamedTuple):
+class VersionFacts(NamedTuple):
     """What a diagnosis needs to know of a version: its inputs, and the time of the last event that it knows."""
 
     inputs: Inputs
     trained_to_ms: int | None
 
 
-def version_of(project: Project, repository: ModelRepository, version: str) -> Version:
+def version_of(project: Project, repository: ModelRepository, version: str) -> VersionFacts:
     """A version by its manifest; if the repository does not have it, with the inputs of the definition."""
     model = project.pipeline.model
     try:
         manifest = repository.manifest(model.name, int(version))
     except (PenstockError, ValueError, OSError) as error:
         _warn(f"version {version} of {model.name} is taken to have the inputs of the definition: {error}")
-        return Version(Inputs(model.inputs, project.pipeline.categories), None)
-    return Version(Inputs(manifest.inputs, manifest.categories), manifest.trained_to_ms)
+        return VersionFacts(Inputs(model.inputs, project.pipeline.categories), None)
+    return VersionFacts(Inputs(manifest.inputs, manifest.categories), manifest.trained_to_ms)
 
 
 @lru_cache  # once, not at each look

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from penstock.kafka.reading import Record
 from schemas.avro import fingerprint, parse_avro
-from schemas.codec import HEADER_LENGTH, Decoder, read_avro
+from schemas.codec import HEADER_LENGTH, Decoder, Undecodable, UnknownSchema, read_avro
 from schemas.records import DRIFT_SCHEMA, PREDICTION_SCHEMA, SCORE_SCHEMA
 
 HISTORY = Path(__file__).with_name("history")
@@ -45,6 +47,14 @@ class HistoryDecoder(Decoder):
 def record_decoder(name: str) -> HistoryDecoder:
     """Return the decoder of one of :data:`AVRO_RECORDS`, for the records of all releases."""
     return HistoryDecoder(AVRO_RECORDS[name], committed_schemas(name))
+
+
+def decoded(records: Iterable[Record], name: str) -> Iterator[dict[str, Any]]:
+    """The records of one of :data:`AVRO_RECORDS` that can be read; the others are passed over."""
+    decoder = record_decoder(name)
+    for record in records:
+        with suppress(Undecodable, UnknownSchema):
+            yield decoder.decode(record.value or b"")
 
 
 def committed_schemas(name: str, folder: Path = HISTORY) -> list[dict[str, Any]]:

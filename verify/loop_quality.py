@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 
@@ -50,6 +50,32 @@ def area_of(truth: Sequence[bool], scores: Sequence[float]) -> Area | None:
     )
 
 
+def with_final_labels(
+    predictions: Iterable[Mapping[str, Any]], labels: Labels, history: LabelHistory
+) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """The predictions whose label is final, by the declaration, and whether it is positive.
+
+    Without a horizon, the label that is known in the end counts.
+
+    Args:
+        predictions: Decoded predictions.
+        labels: The declaration of labels, of two classes.
+        history: The labels.
+    """
+    positive = 1 if labels.positive is None else str(labels.positive)
+    for value in predictions:
+        if history.reached_ms is None or not math.isfinite(value["score"]):
+            continue
+        final_ms = history.reached_ms if labels.horizon is None else value["event_time"] + labels.horizon
+        if final_ms > history.reached_ms:
+            continue
+        label = history.at(value["event_id"], final_ms)
+        if label is None and labels.absent == "negative":
+            label = 0 if positive == 1 else ""
+        if label is not None:
+            yield value, label == positive
+
+
 def loop_quality(
     predictions: Iterable[Published],
     labels: Labels,
@@ -72,10 +98,7 @@ def loop_quality(
         retrained: The version that took over.
     """
     found: dict[Stage, tuple[list[bool], list[float]]] = {"before": ([], []), "in": ([], []), "after": ([], [])}
-    positive = 1 if labels.positive is None else str(labels.positive)
-    horizon = labels.horizon or 0
-    for prediction in predictions:
-        value = prediction.value
+    for value, is_positive in with_final_labels((one.value for one in predictions), labels, history):
         version, time = value["model_version"], value["event_time"]
         if version == str(retrained):
             stage: Stage = "after"
@@ -83,15 +106,8 @@ def loop_quality(
             stage = "in" if time >= drift_from_ms else "before"
         else:
             continue
-        final_ms = time + horizon
-        if history.reached_ms is None or final_ms > history.reached_ms or not math.isfinite(value["score"]):
-            continue
-        label = history.at(value["event_id"], final_ms)
-        if label is None and labels.absent == "negative":
-            label = 0 if positive == 1 else ""
-        if label is not None:
-            truth, scores = found[stage]
-            truth.append(label == positive)
-            scores.append(value["score"])
+        truth, scores = found[stage]
+        truth.append(is_positive)
+        scores.append(value["score"])
     areas = {stage: area_of(*of) for stage, of in found.items()}
     return {stage: area for stage, area in areas.items() if area is not None}

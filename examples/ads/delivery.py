@@ -7,7 +7,6 @@ the simulation's ``START_MS`` and does not depend on the wall clock.
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,7 +15,6 @@ from examples.ads.conversions import pipeline as of_conversions
 from examples.ads.pipeline import Click, Conversion, pipeline
 from examples.ads.pipeline import Impression as ImpressionContract
 from examples.ads.simulation import (
-    DAY_MS,
     HOUR_MS,
     MINUTE_MS,
     SECOND_MS,
@@ -26,7 +24,7 @@ from examples.ads.simulation import (
     WorldConfig,
     as_facts,
 )
-from examples.messages import EventFormats, Kind, Message
+from examples.messages import Arriving, EventFormats, Kind, Message, in_order_of_arrival
 from schemas.codec import MARKER, Reason
 
 Event = dict[str, Any]
@@ -61,20 +59,7 @@ def messages(seed: int, limit: int | None = None, config: AdsConfig | None = Non
     """
     config = config or AdsConfig()
     delivery = _Delivery(random.Random(seed), config)  # noqa: S311 - a simulation
-    waiting: list[tuple[int, int, Message]] = []
-    number = 0
-    for day, today in enumerate(World(seed, config.world).days(), start=1):
-        for impression in today[: None if limit is None else limit - number]:
-            number += 1
-            waiting += delivery.deliver(impression, number)
-        if number == limit:
-            break
-        # What arrives after midnight waits: impressions of the next day may arrive before it.
-        waiting.sort()
-        arrived = bisect_left(waiting, (START_MS + day * DAY_MS,))
-        yield from (message for _, _, message in waiting[:arrived])
-        del waiting[:arrived]
-    yield from (message for _, _, message in sorted(waiting))
+    return in_order_of_arrival(World(seed, config.world).days(), START_MS, delivery.deliver, limit)
 
 
 class _Delivery:
@@ -93,7 +78,7 @@ class _Delivery:
         self._labels_topic, self._labels = of.labels.topic, EventFormats(of.labels.contract)
         self._sent = 0
 
-    def deliver(self, impression: Impression, number: int) -> Iterator[tuple[int, int, Message]]:
+    def deliver(self, impression: Impression, number: int) -> Iterator[Arriving]:
         rng, config, time = self._rng, self._config, impression.time_ms
         event = as_event(impression, f"i{number:08d}")
         arrival = time + self._delay_ms()
@@ -107,7 +92,7 @@ class _Delivery:
             yield self._arriving(arrival, Message(IMPRESSIONS, message.key, bad, time, "malformed", reason))
         yield from self._outcomes(impression, event, arrival)
 
-    def _outcomes(self, impression: Impression, event: Event, shown: int) -> Iterator[tuple[int, int, Message]]:
+    def _outcomes(self, impression: Impression, event: Event, shown: int) -> Iterator[Arriving]:
         facts = as_facts(impression) | {"impression_id": event["impression_id"]}
         of_clicks = self._config.labels == "clicks"
         if (clicked := impression.clicked_ms) is not None:
@@ -130,7 +115,7 @@ class _Delivery:
         write = formats.avro if self._rng.random() < self._config.avro else formats.json
         return Message(topic, event["user_id"].encode(), write(event), time, kind)
 
-    def _label(self, impression_id: str, time: int, shown: int, value: str) -> tuple[int, int, Message]:
+    def _label(self, impression_id: str, time: int, shown: int, value: str) -> Arriving:
         label = {"impression_id": impression_id, "label_time": time, value: True}
         message = Message(self._labels_topic, impression_id.encode(), self._labels.avro(label), time, "label")
         return self._arriving(self._after(time, shown), message)
@@ -148,11 +133,11 @@ class _Delivery:
         """When it arrives: at once, but with its impression at the earliest."""
         return max(time, shown) + self._rng.randrange(SECOND_MS)
 
-    def _again(self, arrival: int, message: Message) -> tuple[int, int, Message]:
+    def _again(self, arrival: int, message: Message) -> Arriving:
         copy = Message(message.topic, message.key, message.value, message.event_time_ms, "duplicate")
         return self._arriving(arrival + self._rng.randrange(SECOND_MS, 10 * MINUTE_MS), copy)
 
-    def _arriving(self, arrival: int, message: Message) -> tuple[int, int, Message]:
+    def _arriving(self, arrival: int, message: Message) -> Arriving:
         self._sent += 1
         return arrival, self._sent, message
 

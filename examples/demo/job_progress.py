@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import httpx
 
+from penstock.running.job_offsets import OFFSET, next_offsets
+
 _TIMEOUT_S = 2.0
-_OFFSET = "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset"
-_SAMPLE = re.compile(rf"^{_OFFSET}\{{(.*)\}} (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class JobProgress:
@@ -37,7 +34,7 @@ class JobProgress:
         """Read the page. What was read before stays if it cannot be read, or the job has ended."""
         try:
             # The whole page has thousands of metrics.
-            page = self._client.get(self._url, params={"name[]": _OFFSET}).raise_for_status().text
+            page = self._client.get(self._url, params={"name[]": OFFSET}).raise_for_status().text
         except httpx.HTTPError:
             return
         self._latest = next_offsets(page, self._job) or self._latest
@@ -45,13 +42,3 @@ class JobProgress:
     def close(self) -> None:
         """Disconnect."""
         self._client.close()
-
-
-def next_offsets(page: str, job: str) -> dict[tuple[str, int], int]:
-    """The offset after the last record taken, by topic and partition, of a job on a metrics page."""
-    found = {}
-    for labels_text, value in _SAMPLE.findall(page):
-        labels = dict(_LABEL.findall(labels_text))
-        if labels.get("job_name") == job:
-            found[labels["topic"], int(labels["partition"])] = int(float(value)) + 1
-    return found

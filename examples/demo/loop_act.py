@@ -33,14 +33,14 @@ class Expected:
         column: The column at fault, of a fault.
         rollout: A file with the steps of the rollout of a version that is trained anew; None: nothing must be trained.
         gates: The gates that this version must pass.
-        quiet: Whether this is the only incident, so that with nothing to train, ``penstock retrain run`` does nothing.
+        is_alone: Whether this is the only incident: with nothing to train, ``penstock retrain run`` then does nothing.
     """
 
     causes: tuple[Cause, ...]
     column: str | None = None
     rollout: Path | None = None
     gates: Path | None = None
-    quiet: bool = True
+    is_alone: bool = True
 
 
 class LoopAct:
@@ -89,7 +89,7 @@ class LoopAct:
         auto = [option for cause in _TRAINABLE for option in ("--auto", cause)]
         command = ("retrain", "run", self._pipeline.name, *auto, "--folder", str(self._folder))
         if self._expected.rollout is None:
-            if self._expected.quiet:
+            if self._expected.is_alone:
                 self._stage.call(*command, code=ExitCode.NOTHING_TO_DO)
             return None
         self._stage.call(*command, "--rollout", str(self._expected.rollout), "--gates", str(self._expected.gates))

@@ -13,11 +13,12 @@ from loop.versions import versions_of
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import read_topic
 from schemas.codec import Registry
-from schemas.history import record_decoder
+from schemas.history import decoded, record_decoder
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import read_log
 from streams.plan.project import Project
 from verify.labels import label_history
+from verify.loop_quality import with_final_labels
 from verify.measured import Measured
 
 
@@ -47,7 +48,7 @@ def read_loop(
     pipeline = project.pipeline
     entries = read_entries(kafka, pipeline)
     incidents = incidents_of(entries)
-    predictions = list(_predictions(kafka, pipeline.predictions_topic))
+    predictions = list(decoded(read_topic(kafka, pipeline.predictions_topic), "prediction"))
     drift_ms = measured.drift_from_ms
     drifted = [one["scored_at"] for one in predictions if drift_ms is not None and one["event_time"] >= drift_ms]
     alerted = _alerted(kafka, pipeline.drift_topic, incidents[incident])
@@ -62,12 +63,6 @@ def read_loop(
         drift_s=(min(drifted) - began_ms) / 1_000 if drifted else None,
         alert_s=(min(alerted) - began_ms) / 1_000 if alerted else None,
     )
-
-
-def _predictions(kafka: KafkaAccess, topic: str) -> Iterator[dict[str, Any]]:
-    decoder = record_decoder("prediction")
-    for record in read_topic(kafka, topic):
-        yield decoder.decode(record.value or b"")
 
 
 def _alerted(kafka: KafkaAccess, topic: str, incident: Incident) -> list[int]:
@@ -90,12 +85,7 @@ def _scored(
         return
     records = [read_topic(kafka, topic) for topic in labels.topics]
     history = label_history(labels, records, project.schemas, registry)
-    horizon = labels.horizon or 0
-    for one in predictions:
-        final_ms = one["event_time"] + horizon
-        if one["event_time"] <= measured.trained_until_ms or history.reached_ms is None:
-            continue
-        label = history.at(one["event_id"], final_ms if labels.horizon is not None else history.reached_ms)
-        if final_ms <= history.reached_ms and label is not None:
-            version, score = int(one["model_version"]), one["score"]
-            yield Scored(at_ms=one["scored_at"], version=version, score=score, truth=label == 1)
+    later = [one for one in predictions if one["event_time"] > measured.trained_until_ms]
+    for one, is_positive in with_final_labels(later, labels, history):
+        version, score = int(one["model_version"]), one["score"]
+        yield Scored(at_ms=one["scored_at"], version=version, score=score, truth=is_positive)

@@ -7,14 +7,13 @@ is known. Event time starts at the simulation's ``START_MS`` and does not depend
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from examples.fraud.pipeline import CardTransaction, FraudLabel, pipeline
 from examples.fraud.simulation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, START_MS, Transaction, World, WorldConfig
-from examples.messages import EventFormats, Message
+from examples.messages import Arriving, EventFormats, Message, in_order_of_arrival
 from schemas.codec import MARKER, Reason
 
 Event = dict[str, Any]
@@ -61,20 +60,7 @@ def messages(seed: int, limit: int | None = None, config: FraudConfig | None = N
     """
     config = config or FraudConfig()
     delivery = _Delivery(random.Random(seed), config)  # noqa: S311 - a simulation
-    waiting: list[tuple[int, int, Message]] = []
-    number = 0
-    for day, today in enumerate(World(seed, config.world).days(), start=1):
-        for transaction in today[: None if limit is None else limit - number]:
-            number += 1
-            waiting += delivery.deliver(transaction, number)
-        if number == limit:
-            break
-        # Messages that arrive after midnight wait: payments of the next day may arrive before them.
-        waiting.sort()
-        arrived = bisect_left(waiting, (START_MS + day * DAY_MS,))
-        yield from (message for _, _, message in waiting[:arrived])
-        del waiting[:arrived]
-    yield from (message for _, _, message in sorted(waiting))
+    return in_order_of_arrival(World(seed, config.world).days(), START_MS, delivery.deliver, limit)
 
 
 class _Delivery:
@@ -87,7 +73,7 @@ class _Delivery:
         self._labels = EventFormats(FraudLabel)
         self._sent = 0
 
-    def deliver(self, transaction: Transaction, number: int) -> Iterator[tuple[int, int, Message]]:
+    def deliver(self, transaction: Transaction, number: int) -> Iterator[Arriving]:
         rng, config = self._rng, self._config
         event = as_event(transaction, f"tx-{number:08d}")
         write = self._events.avro if rng.random() < config.avro else self._events.json
@@ -103,7 +89,7 @@ class _Delivery:
         if not transaction.declined:
             yield self._label(transaction, event["transaction_id"], arrival)
 
-    def _label(self, transaction: Transaction, transaction_id: str, arrival: int) -> tuple[int, int, Message]:
+    def _label(self, transaction: Transaction, transaction_id: str, arrival: int) -> Arriving:
         of_class = self._config.honest_label if transaction.scenario is None else self._config.fraud_label
         delay = min(2 * HOUR_MS + int(self._rng.expovariate(1 / of_class.mean_ms)), of_class.longest_ms)
         known = max(transaction.time_ms + delay, arrival + HOUR_MS)
@@ -127,7 +113,7 @@ class _Delivery:
         make, reason = self._rng.choice(MALFORMATIONS)
         return make(event, self._events), reason
 
-    def _arriving(self, arrival: int, message: Message) -> tuple[int, int, Message]:
+    def _arriving(self, arrival: int, message: Message) -> Arriving:
         self._sent += 1
         return arrival, self._sent, message
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.membership import MembershipLostError
+from penstock.kafka.transactions import InstanceFencedError
 
 _log = logging.getLogger(__name__)
+
+
+class Replaced(NamedTuple):
+    """What a process says when another one has replaced it, and what to do then."""
+
+    what: str
+    next: str
 
 
 class SoleMember:
@@ -46,6 +55,31 @@ class SoleMember:
         topics = sorted({topic for topic, _ in self._everything})
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         self._watch.started()
+
+    def run(
+        self, step: Callable[[], None], finish: Callable[[], None], stopping: Callable[[], bool], replaced: Replaced
+    ) -> None:
+        """Join the group, do one step after the other until told to stop, and finish.
+
+        Raises:
+            InstanceFencedError: if another process has replaced this one.
+            MembershipLostError: if the group must be joined again, with a new consumer.
+            PenstockError: whatever a step raises.
+        """
+        self.join()
+        try:
+            while not stopping():
+                step()
+            finish()
+        except InstanceFencedError as error:
+            if self.is_lost:
+                raise MembershipLostError from error
+            raise InstanceFencedError(
+                replaced.what,
+                where=error.where,
+                safe="everything that was saved; the other one goes on from there",
+                next=replaced.next,
+            ) from error
 
     # The client calls these inside consume().
 

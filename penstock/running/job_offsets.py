@@ -14,8 +14,8 @@ import httpx
 from penstock.kafka.lag import Partition
 
 _TIMEOUT_S = 1.0
-_OFFSET = "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset"
-_SAMPLE = re.compile(rf"^{_OFFSET}\{{(.*)\}} (\S+)$", re.MULTILINE)
+OFFSET = "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset"
+_SAMPLE = re.compile(rf"^{OFFSET}\{{(.*)\}} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -39,7 +39,7 @@ class JobOffsets:
         for address in [self._known] if self._known is not None else self._addresses:
             try:
                 # The whole page has thousands of metrics.
-                page = self._client.get(f"http://{address}/metrics", params={"name[]": _OFFSET}).raise_for_status().text
+                page = self._client.get(f"http://{address}/metrics", params={"name[]": OFFSET}).raise_for_status().text
             except httpx.HTTPError:
                 continue
             if found := next_offsets(page, self._job):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from penstock.kafka.reading import Record
 from penstock.kafka.records import Produced
-from schemas.codec import Encoder, Undecodable, UnknownSchema
-from schemas.history import record_decoder
+from schemas.codec import Encoder
+from schemas.history import decoded
 from schemas.records import DRIFT_SCHEMA
 from scoring.quality.label_watch import LabelAlarm
 from streams.definitions.monitors import LABELS
@@ -59,13 +59,5 @@ class LabelAlerts:
 
 def ids_of(records: Iterable[Record]) -> frozenset[str]:
     """The ids of the alarms on labels among alerts."""
-    decoder = record_decoder("drift_alert")
-    found = set()
-    for record in records:
-        try:
-            alert = decoder.decode(record.value or b"")
-        except (Undecodable, UnknownSchema):
-            continue
-        if alert["detector"] == DETECTOR:
-            found.add(alert["alert_id"])
-    return frozenset(found)
+    alerts = decoded(records, "drift_alert")
+    return frozenset(alert["alert_id"] for alert in alerts if alert["detector"] == DETECTOR)

@@ -16,10 +16,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
-from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import SoleMember
+from penstock.kafka.sole_member import Replaced, SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.quality.book import Book
 from scoring.quality.quality_input import QualityInput
@@ -42,6 +41,10 @@ _MOST_UNSAVED = 20_000
 _REPORT_S, _REPORT_AT_LEAST_S = 10.0, 120.0
 _PAUSE_S = 0.5
 _LOGGED_UNREADABLE = 5
+_REPLACED = Replaced(
+    "another process counts the quality of this pipeline, and has replaced this one",
+    "leave it to the other one: a pipeline has one",
+)
 
 
 @dataclass(frozen=True)
@@ -110,21 +113,11 @@ class QualityRunner:
             MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
-        self._member.join()
-        try:
-            while not self._stopping():
-                self._step()
-            if self._standing is not None and not self._standing.is_saved:
-                self._save(self._standing)
-        except InstanceFencedError as error:
-            if self._member.is_lost:
-                raise MembershipLostError from error
-            raise InstanceFencedError(
-                "another process counts the quality of this pipeline, and has replaced this one",
-                where=error.where,
-                safe="everything that was saved; the other one goes on from there",
-                next="leave it to the other one: a pipeline has one",
-            ) from error
+        self._member.run(self._step, self._finish, self._stopping, _REPLACED)
+
+    def _finish(self) -> None:
+        if self._standing is not None and not self._standing.is_saved:
+            self._save(self._standing)
 
     def _step(self) -> None:
         batch = batch_of(self._consumer.consume(_MOST_RECORDS, timeout=_POLL_S))

@@ -21,10 +21,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
-from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import SoleMember
+from penstock.kafka.sole_member import Replaced, SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.completeness import CutWatch
 from scoring.rollout.controller_consumer import Batch, batch_of
@@ -56,6 +55,10 @@ _REPORT_S, _REPORT_AT_LEAST_S = 1.0, 60.0
 # Pauses before what has failed is tried again, and before waits for Kafka.
 _PAUSE_S = 0.5
 _LOGGED_UNREADABLE = 5
+_REPLACED = Replaced(
+    "another controller of this pipeline runs, and has replaced this one",
+    "leave it to the other one: a pipeline has one controller",
+)
 
 
 @dataclass(frozen=True)
@@ -129,21 +132,11 @@ class Controller:
             MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
-        self._member.join()
-        try:
-            while not self._stopping():
-                self._step()
-            if self._standing is not None and not self._standing.is_saved:
-                self._write(self._standing)
-        except InstanceFencedError as error:
-            if self._member.is_lost:
-                raise MembershipLostError from error
-            raise InstanceFencedError(
-                "another controller of this pipeline runs, and has replaced this one",
-                where=error.where,
-                safe="everything that was saved; the other one goes on from there",
-                next="leave it to the other one: a pipeline has one controller",
-            ) from error
+        self._member.run(self._step, self._finish, self._stopping, _REPLACED)
+
+    def _finish(self) -> None:
+        if self._standing is not None and not self._standing.is_saved:
+            self._write(self._standing)
 
     def _step(self) -> None:
         """Read what has come, and do what is due."""

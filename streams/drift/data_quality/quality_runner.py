@@ -15,10 +15,9 @@ from penstock.errors import PenstockError
 from penstock.kafka.gaps import Gap
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
-from penstock.kafka.membership import MembershipLostError
 from penstock.kafka.reading import Record, RecordsGoneError
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import SoleMember
+from penstock.kafka.sole_member import Replaced, SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.controller_consumer import Batch, batch_of
 from scoring.rollout.pace import Pace
@@ -39,6 +38,10 @@ _PAUSE_S = 0.5
 
 Offsets = Callable[[], tuple[Mapping[Partition, int], Mapping[Partition, int]]]
 """The first offset that each partition still has, and its end; raises KafkaException or TimeoutError."""
+_REPLACED = Replaced(
+    "another process watches the raw events of this pipeline, and has replaced this one",
+    "leave it to the other one: a pipeline has one",
+)
 
 
 @dataclass(frozen=True)
@@ -111,21 +114,11 @@ class DataQualityRunner:
             MembershipLostError: if the group must be joined again, with a new consumer.
             PenstockError: if no retry can help. A restart goes on from what is saved.
         """
-        self._member.join()
-        try:
-            while not self._stopping():
-                self._step()
-            if self._standing is not None and not self._standing.is_saved:
-                self._save(self._standing)
-        except InstanceFencedError as error:
-            if self._member.is_lost:
-                raise MembershipLostError from error
-            raise InstanceFencedError(
-                "another process watches the raw events of this pipeline, and has replaced this one",
-                where=error.where,
-                safe="everything that was saved; the other one goes on from there",
-                next="leave it to the other one: a pipeline has one",
-            ) from error
+        self._member.run(self._step, self._finish, self._stopping, _REPLACED)
+
+    def _finish(self) -> None:
+        if self._standing is not None and not self._standing.is_saved:
+            self._save(self._standing)
 
     def _step(self) -> None:
         batch = batch_of(self._consumer.consume(_MOST_RECORDS, timeout=_POLL_S))

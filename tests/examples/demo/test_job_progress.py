@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from examples.demo.job_progress import JobProgress, next_offsets
+from examples.demo.job_progress import JobProgress
+from penstock.running.job_offsets import next_offsets
 
 _NAME = "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset"
 PAGE = f"""# HELP {_NAME} currentOffset (scope: taskmanager_job_task_operator)

@@ -51,7 +51,7 @@ def test_what_was_given_up_begins_anew_when_told_so() -> None:
 
 
 def test_every_error_of_a_fenced_process_is_known_as_one() -> None:
-    raised = re.compile(r"InstanceFencedError\(\s*\"(.*?)\"")
+    raised = re.compile(r"(?:InstanceFencedError|Replaced)\(\s*\"(.*?)\"")
     files = [file for folder in ("penstock", "scoring", "streams") for file in (ROOT / folder).rglob("*.py")]
     texts = [text for file in files for text in raised.findall(file.read_text(encoding="utf-8"))]
     assert len(texts) > 2
