@@ -230,12 +230,16 @@ class Waits:
 
     def _forget_old(self) -> None:
         """Forget the events that were asked for longest ago, apart from those in flight."""
-        for _ in range(len(self._asked) - self._most_remembered - self._most_in_flight):
+        too_many = len(self._asked) - self._most_remembered - self._most_in_flight
+        for _ in range(len(self._asked)):
+            if too_many <= 0:
+                return
             event_id, asked = self._asked.popitem(last=False)
             if asked.waiting or asked.is_sending:
                 self._asked[event_id] = asked
             else:
                 self._leave_place(asked)
+                too_many -= 1
 
     def _leave_place(self, asked: Asked) -> None:
         if asked.place is not None:
