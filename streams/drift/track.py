@@ -270,8 +270,11 @@ def describe_alert(alert: DriftAlert, reference: MonitorReference) -> str:
     crossing, name = alert.crossing, alert.monitor
     moved = f"{_short(crossing.reference)} -> {_short(crossing.current)}"
     match crossing.detector:
-        case "adwin" | "page_hinkley":
+        case "adwin":
             return f"{name}: the mean changed, {moved} (in training {_short(reference.mean)})"
+        case "page_hinkley":  # its reference is the mean of all values so far, which says little
+            moved = f"{_short(reference.mean)} -> {_short(crossing.current)}"
+            return f"{name}: the mean moved away from that of training, {moved}"
         case "psi" | "kl":
             return (
                 f"{name}: the distribution is not that of training, {crossing.detector} {crossing.statistic:.3f} "

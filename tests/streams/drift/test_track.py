@@ -150,4 +150,5 @@ def test_the_message_of_an_alert_states_what_changed():
         describe_alert(a, monitor_reference(a.monitor)) for o, s in enumerate(drifting()) for a in process(one, o, s)
     ]
     assert any("the mean changed" in text for text in texts)
+    assert any("the mean moved away from that of training" in text for text in texts)
     assert any("the distribution is not that of training, psi" in text for text in texts)
