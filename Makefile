@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift bench-gateway lint format lock clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift bench-gateway lint format lock protocol clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -94,6 +94,9 @@ format: ## Format and fix what can be fixed
 
 lock: ## Regenerate all locks, of environments and jars (ARGS=jars for those only)
 	@$(BOOTSTRAP) --lock $(ARGS)
+
+protocol: setup ## Make the code of the gateway's gRPC interface again, after a change of gateway.proto
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. penstock/gateway/gateway.proto
 
 clean: down ## Stop the stack and delete what was built (environments stay; delete .venv for those)
 	@rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis streams/kernel/target

@@ -1,10 +1,11 @@
-"""``penstock gateway``: options of the HTTP gateway; :mod:`penstock.gateway` does the work."""
+"""``penstock gateway``: options of the gateway; :mod:`penstock.gateway` does the work."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
+from collections.abc import Mapping
 
 import click
 from prometheus_client import REGISTRY
@@ -13,7 +14,7 @@ from penstock.client.client import Client
 from penstock.client.client_metrics import ClientMetrics
 from penstock.commands.errors import require_pipeline
 from penstock.errors import PenstockError
-from penstock.gateway import Gateway
+from penstock.gateway.http import HttpGateway
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from streams.definitions.loading import load_pipeline
@@ -21,7 +22,7 @@ from streams.definitions.loading import load_pipeline
 
 @click.group()
 def gateway() -> None:
-    """Answer events by HTTP, within a deadline."""
+    """Answer events by HTTP and gRPC, within a deadline."""
 
 
 @gateway.command()
@@ -35,6 +36,11 @@ def gateway() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=8700, show_default=True, help="Port (0: a free one, in the log)."
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65_535),
+    help="Answer gRPC too, at this port (0: a free one, in the log).  [default: no gRPC]",
 )
 @click.option(
     "--deadline-ms",
@@ -77,6 +83,7 @@ def run(
     fallback: str,
     host: str,
     port: int,
+    grpc_port: int | None,
     deadline_ms: int,
     most_deadline_ms: int,
     most_in_flight: int,
@@ -85,8 +92,8 @@ def run(
 ) -> None:
     """Answer events of each PIPELINE until stopped (SIGTERM or Ctrl-C).
 
-    POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback. Whoever can
-    reach the port can send events: put it behind a proxy that checks who asks.
+    POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback; Ask does so
+    by gRPC. Whoever can reach a port can send events: put it behind a proxy that checks who asks.
     """
     for reference in pipelines:
         require_pipeline(reference)
@@ -109,8 +116,7 @@ def run(
             )
             opened.enter_context(client)
             clients[client.pipeline.name] = client
-        serving = Gateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
-        asyncio.run(_serve(serving, host, port))
+        asyncio.run(_serve(clients, host, port, grpc_port, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms))
 
 
 def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
@@ -132,8 +138,28 @@ def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
         found[name] = reference
 
 
-async def _serve(serving: Gateway, host: str, port: int) -> None:
+async def _serve(
+    clients: Mapping[str, Client],
+    host: str,
+    port: int,
+    grpc_port: int | None,
+    *,
+    deadline_ms: int,
+    most_deadline_ms: int,
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serving.serve(host, port, stop, lambda *bound: click.echo(f"answering at http://{bound[0]}:{bound[1]}"))
+    http = HttpGateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
+    serving = [http.serve(host, port, stop, lambda *bound: click.echo(f"answering at http://{bound[0]}:{bound[1]}"))]
+    if grpc_port is not None:
+        from penstock.gateway.rpc import RpcGateway  # noqa: PLC0415 - gRPC takes a while to import
+
+        rpc = RpcGateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms)
+        serving.append(
+            rpc.serve(host, grpc_port, stop, lambda *bound: click.echo(f"answering gRPC at {bound[0]}:{bound[1]}"))
+        )
+    tasks = [asyncio.create_task(server) for server in serving]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    stop.set()  # where one could not start, the other ends too
+    await asyncio.gather(*tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -21,6 +23,7 @@ from confluent_kafka.admin import NewPartitions
 
 from penstock.client import Client
 from penstock.client.reading import AnswerReader, Topic
+from penstock.gateway.gateway_pb2 import Answer, AskRequest
 from penstock.kafka.topics import admin_client
 from penstock.paths import ROOT
 from penstock.settings import Settings
@@ -104,22 +107,27 @@ def bench(settings: Settings, suffix: str, tmp_path: Path) -> Iterator[ScorerBen
 
 
 @contextlib.contextmanager
-def gateway(bench: ScorerBench) -> Iterator[httpx.Client]:
+def gateway(bench: ScorerBench) -> Iterator[tuple[httpx.Client, grpc.Channel]]:
     """A gateway for the duration of the block, which must exit with 0."""
-    command = [sys.executable, "-m", "penstock", "gateway", "run", bench.reference, "--fallback", "ask", "--port", "0"]
+    command = [sys.executable, "-m", "penstock", "gateway", "run", bench.reference, "--fallback", "ask"]
     process = subprocess.Popen(
-        [*command, "--most-deadline-ms", str(LONG_MS)],
+        [*command, "--port", "0", "--grpc-port", "0", "--most-deadline-ms", str(LONG_MS)],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env=dict(os.environ),
         text=True,
     )
     assert process.stdout is not None
-    address = re.search(r"http://\S+", process.stdout.readline())
+    said = "".join(process.stdout.readline() for _ in range(2))
+    http, rpc = re.search(r"http://\S+", said), re.search(r"gRPC at (\S+)", said)
     try:
-        assert address is not None
-        with httpx.Client(base_url=f"{address[0]}/v1/{bench.pipeline.name}", timeout=60) as client:
-            yield client
+        assert http is not None
+        assert rpc is not None
+        with (
+            httpx.Client(base_url=f"{http[0]}/v1/{bench.pipeline.name}", timeout=60) as client,
+            grpc.insecure_channel(rpc[1]) as channel,
+        ):
+            yield client, channel
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -134,13 +142,18 @@ def raw_events(bench: ScorerBench) -> int:
 
 
 def test_an_event_gets_its_prediction_or_in_time_the_fallback_and_is_sent_once(bench: ScorerBench) -> None:
-    with StandInJob(bench), gateway(bench) as http:
+    with StandInJob(bench), gateway(bench) as (http, channel):
         event = tap("a")
         with bench.scoring():
             first = http.post("/events", params={"deadline-ms": LONG_MS}, json=event).json()
             assert (first["source"], first["model_version"], first["reason"]) == ("model", "1", None)
             assert first["score"] == pytest.approx(expected_score(1.5, None, 0), abs=1e-6)
             assert http.post("/events", json=event).json() == first
+            ask = channel.unary_unary(
+                "/penstock.gateway.v1.Gateway/Ask", AskRequest.SerializeToString, Answer.FromString
+            )
+            by_rpc = ask(AskRequest(pipeline=bench.pipeline.name, event=json.dumps(event).encode()), timeout=60)
+            assert (by_rpc.score, by_rpc.waited_ms) == (first["score"], first["waited_ms"])
             assert http.post("/events", json=event | {"amount": 2.0}).status_code == 409
             assert http.post("/events", json=event | {"amount": "2.0"}).json()["field"] == "amount"
             ahead = http.post(

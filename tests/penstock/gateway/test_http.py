@@ -12,42 +12,14 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from examples.fraud.pipeline import pipeline as fraud
-from penstock.client.answers import Answer, EventConflict, EventRefused, Known, Refusal, TooBusy
+from penstock.client.answers import EventConflict, EventRefused, Refusal, TooBusy
 from penstock.errors import PenstockError
-from penstock.gateway import Gateway
-from schemas.contract import Contract
+from penstock.gateway.http import HttpGateway
 from schemas.producer import InvalidEvent
-from streams.definitions.sources import Source
 from tests.penstock.client.test_client import PAYMENT
+from tests.penstock.gateway.answers import Asks
 
-ANSWER = Answer("a", "decline", 0.9, "fraud", "3", "model", None, 12.5)
 URL = "/v1/fraud/events"
-
-
-class Asks:
-    """A client that answers as the test says."""
-
-    def __init__(self, does: Callable[[], Any] = lambda: ANSWER) -> None:
-        self.does, self.is_alive, self.wait_s = does, True, 0.0
-        self.asked: list[tuple[Contract, float]] = []
-        self.called = asyncio.Event()
-
-    @property
-    def source(self) -> Source:
-        return fraud.source
-
-    async def ask_async(self, event: Contract, *, deadline_ms: float) -> Answer:
-        self.asked.append((event, deadline_ms))
-        self.called.set()
-        await asyncio.sleep(self.wait_s)
-        result = self.does()
-        if isinstance(result, Exception):
-            raise result
-        assert isinstance(result, Answer)
-        return result
-
-    def lookup(self, event_id: str) -> Known | None:
-        return Known("a/b", ANSWER, None, None) if event_id == "a/b" else None
 
 
 def serve(client: Asks, use: Callable[[aiohttp.ClientSession], Any], stop: asyncio.Event | None = None) -> Any:
@@ -57,7 +29,7 @@ def serve(client: Asks, use: Callable[[aiohttp.ClientSession], Any], stop: async
         stopped, ready = stop or asyncio.Event(), asyncio.get_running_loop().create_future()
         registry = CollectorRegistry()
         Counter("asked", "Asked.", registry=registry).inc()
-        gateway = Gateway({"fraud": client}, deadline_ms=200, most_deadline_ms=1_000, registry=registry)
+        gateway = HttpGateway({"fraud": client}, deadline_ms=200, most_deadline_ms=1_000, registry=registry)
         serving = asyncio.create_task(
             gateway.serve("127.0.0.1", 0, stopped, lambda host, port: ready.set_result(f"http://{host}:{port}"))
         )
@@ -168,7 +140,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
     async def use(session: aiohttp.ClientSession) -> None:
         url = session._base_url
         assert url is not None
-        taken = Gateway({"fraud": Asks()}, deadline_ms=1, most_deadline_ms=1, registry=CollectorRegistry())
+        taken = HttpGateway({"fraud": Asks()}, deadline_ms=1, most_deadline_ms=1, registry=CollectorRegistry())
         with pytest.raises(PenstockError, match="cannot be answered"):
             await taken.serve("127.0.0.1", url.port or 0, asyncio.Event(), lambda *_: None)
 

@@ -1,4 +1,4 @@
-"""The HTTP gateway: asks pipelines for callers in any language.
+"""The gateway by HTTP.
 
 ``POST /v1/<pipeline>/events?deadline-ms=200`` with an event as JSON gives its answer, ``GET
 /v1/<pipeline>/events/<event id>`` what is known of an event. ``docs/guides/asking.md`` lists the answers.
@@ -11,45 +11,22 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from penstock.client.answers import Answer, EventConflict, EventRefused, Known, TooBusy
 from penstock.errors import PenstockError
-from schemas.codec import Decoder, Rejection, decode_event
-from schemas.contract import Contract
-from schemas.producer import InvalidEvent
-from streams.definitions.sources import Source
+from penstock.gateway.asking import Asks, Refused, ask
 
 _log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 1
 # The longest deadline, and the end of the wait for those who are being answered at a stop.
 _STOP_S = 5.0
-_JSON_ONLY = Decoder()
+_STATUSES = {"invalid": 422, "conflict": 409, "busy": 503}
 
 
-class Asks(Protocol):
-    """What the gateway needs of a :class:`penstock.client.Client`."""
-
-    @property
-    def source(self) -> Source:
-        """Where its events go."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it sends and reads."""
-
-    async def ask_async(self, event: Contract, *, deadline_ms: float) -> Answer:
-        """The answer to an event."""
-
-    def lookup(self, event_id: str) -> Known | None:
-        """What is known of an event."""
-
-
-class Gateway:
+class HttpGateway:
     """Answers requests for some pipelines.
 
     Args:
@@ -108,31 +85,11 @@ class Gateway:
             await runner.cleanup()
 
     async def _ask(self, request: web.Request) -> web.Response:
-        client = self._client(request)
-        deadline_ms = self._deadline(request)
-        source = client.source
-        event = decode_event(
-            await request.read(),
-            source.contract,
-            _JSON_ONLY,
-            # The job judges the event's time by Kafka's clock; here is none that counts.
-            kafka_timestamp_ms=-1,
-            max_future_ms=0,
-            max_bytes=source.max_bytes,
-        )
-        if isinstance(event, Rejection):
-            field, _, message = event.message.partition(": ") if event.stage == "validate" else ("", "", event.message)
-            return _error(422, event.reason, message, field or None)
-        try:
-            return web.json_response(asdict(await client.ask_async(event, deadline_ms=deadline_ms)))
-        except TooBusy as error:
-            return _error(503, "busy", error.what, headers={"Retry-After": str(_RETRY_AFTER_S)})
-        except EventConflict as error:
-            return _error(409, "conflict", error.what, source.event_id)
-        except EventRefused as error:
-            return _error(422, error.reason, error.what)
-        except InvalidEvent as error:
-            return _error(422, "penstock.InvalidField", error.what)
+        answer = await ask(self._client(request), await request.read(), self._deadline(request))
+        if not isinstance(answer, Refused):
+            return web.json_response(asdict(answer))
+        headers = {"Retry-After": str(_RETRY_AFTER_S)} if answer.kind == "busy" else None
+        return _error(_STATUSES[answer.kind], answer.error, answer.message, answer.field, headers)
 
     async def _lookup(self, request: web.Request) -> web.Response:
         known = self._client(request).lookup(request.match_info["event_id"])

@@ -1,0 +1,74 @@
+"""What both forms of the gateway share: an event is read, and asked for, and a refusal has a kind and a reason."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Protocol
+
+from penstock.client.answers import Answer, EventConflict, EventRefused, Known, TooBusy
+from schemas.codec import Decoder, Rejection, decode_event
+from schemas.contract import Contract
+from schemas.producer import InvalidEvent
+from streams.definitions.sources import Source
+
+_JSON_ONLY = Decoder()
+
+
+class Asks(Protocol):
+    """What the gateway needs of a :class:`penstock.client.Client`."""
+
+    @property
+    def source(self) -> Source:
+        """Where its events go."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it sends and reads."""
+
+    async def ask_async(self, event: Contract, *, deadline_ms: float) -> Answer:
+        """The answer to an event."""
+
+    def lookup(self, event_id: str) -> Known | None:
+        """What is known of an event."""
+
+
+class Refused(NamedTuple):
+    """Why an event has no answer.
+
+    Args:
+        kind: Whether the event is at fault, its id is another event's, or too many are in flight.
+        error: The reason, for programs.
+        message: The reason, for people; it quotes no value.
+        field: The field that is at fault, if it is one.
+    """
+
+    kind: Literal["invalid", "conflict", "busy"]
+    error: str
+    message: str
+    field: str | None = None
+
+
+async def ask(client: Asks, body: bytes, deadline_ms: float) -> Answer | Refused:
+    """The answer to an event that is given as JSON."""
+    source = client.source
+    event = decode_event(
+        body,
+        source.contract,
+        _JSON_ONLY,
+        # The job judges the event's time by Kafka's clock; here is none that counts.
+        kafka_timestamp_ms=-1,
+        max_future_ms=0,
+        max_bytes=source.max_bytes,
+    )
+    if isinstance(event, Rejection):
+        field, _, message = event.message.partition(": ") if event.stage == "validate" else ("", "", event.message)
+        return Refused("invalid", event.reason, message, field or None)
+    try:
+        return await client.ask_async(event, deadline_ms=deadline_ms)
+    except TooBusy as error:
+        return Refused("busy", "busy", error.what)
+    except EventConflict as error:
+        return Refused("conflict", "conflict", error.what, source.event_id)
+    except EventRefused as error:
+        return Refused("invalid", error.reason, error.what)
+    except InvalidEvent as error:
+        return Refused("invalid", "penstock.InvalidField", error.what)

@@ -1,0 +1,133 @@
+"""The gateway by gRPC: ``gateway.proto`` is its interface, and says which status means what.
+
+``gateway_pb2.py`` and ``gateway_pb2.pyi`` are generated from it (``make protocol``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from penstock.client.answers import Answer
+from penstock.errors import PenstockError
+from penstock.gateway.asking import Asks, Refused, ask
+from penstock.gateway.gateway_pb2 import DESCRIPTOR, AskRequest, Known, LookupRequest
+from penstock.gateway.gateway_pb2 import Answer as AnswerMessage
+
+_log = logging.getLogger(__name__)
+
+SERVICE = DESCRIPTOR.services_by_name["Gateway"].full_name
+
+# So much earlier than the caller's own deadline is the fallback given, so that it arrives before it.
+_AHEAD_MS = 10.0
+# Of a request, beside its event.
+_OVERHEAD_BYTES = 4096
+# The end of the wait for those who are being answered at a stop, beyond the longest deadline.
+_STOP_S = 5.0
+_CODES = {
+    "invalid": grpc.StatusCode.INVALID_ARGUMENT,
+    "conflict": grpc.StatusCode.ALREADY_EXISTS,
+    "busy": grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class RpcGateway:
+    """Answers calls for some pipelines.
+
+    Args:
+        clients: By the name of the pipeline in the request.
+        deadline_ms: The deadline of a request that names none, and whose call has no earlier one.
+        most_deadline_ms: The longest deadline that a request may name.
+    """
+
+    def __init__(self, clients: Mapping[str, Asks], *, deadline_ms: float, most_deadline_ms: float) -> None:
+        self._clients = clients
+        self._deadline_ms, self._most_deadline_ms = deadline_ms, most_deadline_ms
+
+    async def serve(self, host: str, port: int, stop: asyncio.Event, on_ready: Callable[[str, int], object]) -> None:
+        """Answer calls until ``stop``; those that wait then are still answered.
+
+        Args:
+            host: The address to listen on.
+            port: The port; 0 takes a free one.
+            stop: Set when to end.
+            on_ready: Called with address and port when calls are answered.
+
+        Raises:
+            PenstockError: the port cannot be bound.
+        """
+        longest = max(client.source.max_bytes for client in self._clients.values())
+        # Without the last option, two gateways on one port would share its calls without a word.
+        options = [("grpc.max_receive_message_length", longest + _OVERHEAD_BYTES), ("grpc.so_reuseport", 0)]
+        server = grpc.aio.server(options=options)
+        handlers = {
+            "Ask": _unary(self._ask, AskRequest),
+            "Lookup": _unary(self._lookup, LookupRequest),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        try:
+            bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise PenstockError(
+                "gRPC calls cannot be answered: the port cannot be bound",
+                where=f"{host}:{port}",
+                next="choose another --grpc-port",
+            ) from error
+        await server.start()
+        on_ready(host, bound)
+        try:
+            await stop.wait()
+        finally:
+            await server.stop(self._most_deadline_ms / 1000 + _STOP_S)
+
+    async def _ask(self, request: AskRequest, context: Any) -> Message:
+        client = await self._client(request.pipeline, context)
+        if request.HasField("deadline_ms") and request.deadline_ms > self._most_deadline_ms:
+            message = f"deadline_ms must be a number from 0 to {self._most_deadline_ms:g}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+        named = request.deadline_ms if request.HasField("deadline_ms") else self._deadline_ms
+        left_s = context.time_remaining()
+        deadline_ms = named if left_s is None else min(named, max(0.0, 1000 * left_s - _AHEAD_MS))
+        try:
+            answer = await ask(client, request.event, deadline_ms)
+        except Exception:
+            _log.exception("%s/Ask failed", SERVICE)
+            await context.abort(
+                grpc.StatusCode.INTERNAL, "the gateway failed; its log says why. Ask again: the event is not sent twice"
+            )
+            raise
+        if isinstance(answer, Refused):
+            said = [("penstock-error", answer.error)]
+            said += [] if answer.field is None else [("penstock-field", answer.field)]
+            await context.abort(_CODES[answer.kind], answer.message, tuple(said))
+        assert isinstance(answer, Answer)
+        return AnswerMessage(**_present(asdict(answer)))
+
+    async def _lookup(self, request: LookupRequest, context: Any) -> Message:
+        known = (await self._client(request.pipeline, context)).lookup(request.event_id)
+        if known is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing is known of this event, or not any more")
+        assert known is not None
+        return Known(**_present(asdict(known)))
+
+    async def _client(self, name: str, context: Any) -> Asks:
+        if name not in self._clients:
+            known = ", ".join(sorted(self._clients))
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no pipeline {name!r} here, only {known}")
+        return self._clients[name]
+
+
+def _unary(answers: Callable[..., Any], request: type[Message]) -> grpc.RpcMethodHandler:
+    return grpc.unary_unary_rpc_method_handler(answers, request.FromString, lambda message: message.SerializeToString())
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that have a value, of a message and of those within it."""
+    found = {name: _present(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    return {name: value for name, value in found.items() if value is not None}
