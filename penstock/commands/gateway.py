@@ -14,6 +14,7 @@ from penstock.client.client_metrics import ClientMetrics
 from penstock.commands.errors import require_pipeline
 from penstock.errors import PenstockError
 from penstock.gateway import Gateway
+from penstock.playing.target import split_reference
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from streams.definitions.loading import load_pipeline
@@ -87,9 +88,11 @@ def run(
 
     POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback. Whoever can
     reach the port can send events: put it behind a proxy that checks who asks.
+
+    PIPELINE:TOPIC answers events of another topic that the pipeline scores, at /v1/NAME:TOPIC/events.
     """
     for reference in pipelines:
-        require_pipeline(reference)
+        require_pipeline(split_reference(reference)[0])
     if deadline_ms > most_deadline_ms:
         raise click.UsageError("--deadline-ms is longer than --most-deadline-ms")
     _require_one_of_each_name(pipelines)
@@ -98,8 +101,10 @@ def run(
     with contextlib.ExitStack() as opened:
         clients = {}
         for reference in pipelines:
+            pipeline, topic = split_reference(reference)
             client = Client(
-                reference,
+                pipeline,
+                source=topic,
                 fallback=fallback,
                 settings=settings,
                 encoding="json" if encoding == "json" else "avro",
@@ -108,7 +113,7 @@ def run(
                 metrics=metrics,
             )
             opened.enter_context(client)
-            clients[client.pipeline.name] = client
+            clients[client.name] = client
         serving = Gateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
         asyncio.run(_serve(serving, host, port))
 
@@ -121,7 +126,8 @@ def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
     """
     found: dict[str, str] = {}
     for reference in pipelines:
-        name = load_pipeline(reference).name
+        pipeline, topic = split_reference(reference)
+        name = load_pipeline(pipeline).name + (f":{topic}" if topic else "")
         if name in found:
             raise PenstockError(
                 f"two pipelines have the name {name}, by which requests say which one they ask",
