@@ -289,12 +289,11 @@ def test_events_of_all_topics_are_each_scored_once_though_the_scorer_is_killed(
         doomed.kill()
     await_read(bench)
     with scorers.scoring("0"):
-        count = len(bench.features(1))
-        wait_for(lambda: len(list(read_topic(kafka, pipeline.predictions_topic))) >= count, 60, "the predictions")
+        times = [record["event_time"] for record in bench.features(1)]
+        wait_for(lambda: len(list(read_topic(kafka, pipeline.predictions_topic))) >= len(times), 60, "the predictions")
     unload_model(pipeline, settings)
-    rows = run_quietly(
-        project, settings, BackfillRequest(START_MS - 400_000, START_MS + 400_000, ()), tmp_path / "backfill"
-    )
+    request = BackfillRequest(min(times), max(times) + 1, ())
+    rows = run_quietly(project, settings, request, tmp_path / "backfill")
 
     def read(topic: str) -> list[Record]:
         return list(read_topic(kafka, topic))
