@@ -20,9 +20,9 @@ from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, SourcePlan
 from streams.plan.project import Project
 from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
-from verify.emissions import JudgedEvent, in_replay_order
+from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
-from verify.published import Position
+from verify.published import Position, clocks
 from verify.replays import replay_in, without_replay
 
 _FUTURE: Reason = "penstock.FutureEvent"
@@ -159,7 +159,8 @@ def judge_events(
 def with_shared_ids(plan: PipelinePlan, judged: Sequence[Judged], published: Collection[Position]) -> list[Judged]:
     """The judged records of all sources, with duplicates found across the topics of one contract that are scored.
 
-    ``published`` are the events that the job took.
+    ``published`` are the events that the job took: between topics the order of arrival is not known. A replay has an
+    order of its own, so of its events none is given.
     """
     found = list(judged)
     numbers: dict[str, list[int]] = defaultdict(list)
@@ -168,7 +169,9 @@ def with_shared_ids(plan: PipelinePlan, judged: Sequence[Judged], published: Col
             numbers[source.contract].append(number)
     for sharing in numbers.values():
         if len(sharing) > 1:
-            everything = in_replay_order(event for number in sharing for event in judged[number].taken)
+            clock = clocks(item for number in sharing for item in judged[number].timestamps.items())
+            everything = [event for number in sharing for event in judged[number].taken]
+            everything.sort(key=lambda event: (clock[event.position], event.source, event.position))
             events, _ = _first_seen(plan.sources[sharing[0]], everything, published)
             for number in sharing:
                 taken = judged[number].taken
@@ -207,12 +210,16 @@ def _possible_arrivals(
     order = []
     for event in events:
         first = taken.get(_identity(source, event))
-        is_alone = event.position in published or first is None
-        if is_alone or (first.source, first.position.partition) == (event.source, event.position.partition):
+        if event.position in published or first is None or _lane(first) == _lane(event):
             order.append(event)
         else:
             behind[first.position].append(event)
     return [one for event in order for one in (event, *behind[event.position])]
+
+
+def _lane(event: JudgedEvent) -> tuple[int, int]:
+    """Its source and partition, whose events arrive in the order of their offsets."""
+    return event.source, event.position.partition
 
 
 def _identity(source: SourcePlan, event: JudgedEvent) -> tuple[Any, Any]:
@@ -285,7 +292,7 @@ def _put_back(topic: str, records: Iterable[Record], letters: Iterable[Record]) 
     :mod:`verify.check_replays` checks what was put back.
     """
     replayed = {replay.of for record in records if (replay := replay_in(record.headers)) is not None}
-    found = {}
+    found: dict[tuple[int, ...], Letter] = {}
     for record in letters if replayed else ():
         if f"{topic}.dlq[{record.partition}]@{record.offset}" in replayed:
             with suppress(ValueError):  # `check_dead_letters` reports it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import cache, partial
 
@@ -15,7 +16,7 @@ from schemas.codec import Registry
 from streams.definitions.pipeline import Model
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
-from verify.check_backfill import check_backfill
+from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_built_sets import check_built_sets
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
@@ -146,23 +147,10 @@ def judge(
         backfills=run.backfills,
         keyspace=run.keyspace,
     )
-    replayable = triggering, others
+    replayable = sources
     if run.backfills and any(of_source.refused_by_clock for of_source in sources):
-        replayable = by_role(plan, judged_sources(project, run, pii_key, registry, live=False))
-    replayed = [
-        check_backfill(
-            plan,
-            backfill,
-            {place: event for one in replayable[0] for place, event in one.events.items()},
-            of_events,
-            {place: timestamp for one in replayable[0] for place, timestamp in one.timestamps.items()},
-            arrivals=replayable[0][0].arrivals(),
-            others=replayable[1],
-            too_large=too_large,
-            never_served={place for one in triggering for place in one.refused_by_clock},
-        )
-        for backfill in run.backfills
-    ]
+        replayable = judged_sources(project, run, pii_key, registry, live=False)
+    replayed = _check_backfills(project, run, replayable, of_events, events.keys(), too_large)
     labels = pipeline.labels
 
     def read_labels(records: Sequence[Sequence[Record]]) -> LabelHistory:
@@ -296,6 +284,34 @@ def judge(
         ],
         examples=examples[:MAX_EXAMPLES],
     )
+
+
+def _check_backfills(
+    project: Project,
+    run: RunData,
+    replayable: Sequence[Judged],
+    of_events: Sequence[Published],
+    live: AbstractSet[Position],
+    too_large: AbstractSet[Position],
+) -> list[BackfillFindings]:
+    """Check the backfills of the events that a replay takes; ``live`` are those that the job took."""
+    plan = project.plan
+    triggering, others = by_role(plan, with_shared_ids(plan, replayable, ()))
+    events = {place: event for one in triggering for place, event in one.events.items()}
+    return [
+        check_backfill(
+            plan,
+            backfill,
+            events,
+            of_events,
+            {place: timestamp for one in triggering for place, timestamp in one.timestamps.items()},
+            arrivals=triggering[0].arrivals(),
+            others=others,
+            too_large=too_large,
+            never_served=events.keys() - live,
+        )
+        for backfill in run.backfills
+    ]
 
 
 def _scores_in_shadow(model: Model, versions: ModelVersions, name: str) -> ScoreCheck:
