@@ -135,17 +135,17 @@ def check_label_sources(labels: Labels, sources: tuple[Source, ...]) -> None:
 
 def _check_shared_ids(sources: tuple[Source, ...]) -> None:
     """Check that the topics of one contract whose events are scored find duplicates alike: they share the ids."""
-    firsts: dict[type[Contract], Source] = {}
+    firsts: dict[str, Source] = {}
     for source in sources:
         if not source.triggers or source.event_id is None:
             continue
-        first = firsts.setdefault(source.contract, source)
-        for name in ("dedup_horizon", "max_future"):
+        first = firsts.setdefault(source.contract.contract_name, source)
+        for name in ("event_id", "dedup_horizon", "max_future"):
             theirs, ours = getattr(source, name), getattr(first, name)
             if theirs != ours:
                 raise ValueError(
-                    f"source {source.topic}: {name} is {theirs} ms, that of {first.topic} is {ours} ms; an id is of "
-                    "one event in all topics of a contract, so duplicates are found alike"
+                    f"source {source.topic}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an id is of one "
+                    "event in all topics of a contract, so duplicates are found alike"
                 )
 
 

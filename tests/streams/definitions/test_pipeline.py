@@ -429,7 +429,7 @@ def test_the_filter_of_a_source_is_a_filter_column_like_other_conditions() -> No
     [
         (
             {"topic": "app", "contract": Payment, "triggers": True, "dedup_horizon": 7_200_000},
-            "dedup_horizon is 7200000 ms, that of events.payments is 3600000 ms; an id is of one event in all topics",
+            "dedup_horizon is 7200000, that of events.payments is 3600000; an id is of one event in all topics",
         ),
         ({"topic": "events.payments"}, "named twice"),
         ({"partitions": 7}, "partitions is 7, that of events.payments is 4"),
