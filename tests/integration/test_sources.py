@@ -288,7 +288,8 @@ def test_events_of_all_topics_are_each_scored_once_though_the_scorer_is_killed(
         time.sleep(0.4)
         doomed.kill()
     await_read(bench)
-    with scorers.scoring("0"):
+    with scorers.scoring("0") as last:
+        last.wait_for_log("assigned")
         times = [record["event_time"] for record in bench.features(1)]
         wait_for(lambda: len(list(read_topic(kafka, pipeline.predictions_topic))) >= len(times), 60, "the predictions")
     unload_model(pipeline, settings)
