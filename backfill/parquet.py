@@ -1,10 +1,11 @@
 """Reads a backfill: Parquet files with one row per event, each of rows of one source partition.
 
-Columns: ``event_id``, ``event_time``, ``source.partition``, ``source.offset``, ``source.timestamp``,
-``event.<column>``, and for each view ``<view>.entity``, ``.as_of``, ``.late``, ``.seq`` and ``.<feature>``, all null
-if the event has no such entity. Times are timestamps in UTC. ``seq`` counts within the replay: it gives the order of
-rows, and differs from the served ``seq``. Rows are ordered by source partition and, within it, as the views processed
-them: by offset, or by event time if the source's order is ``event_time``.
+Columns: ``event_id``, ``event_time``, ``source.partition``, ``source.offset``, ``source.timestamp``, ``source.topic``
+if the events of several topics have rows, ``event.<column>``, and for each view ``<view>.entity``, ``.as_of``,
+``.late``, ``.seq`` and ``.<feature>``, all null if the event has no such entity. Times are timestamps in UTC. ``seq``
+counts within the replay: it gives the order of rows, and differs from the served ``seq``. Rows are ordered by source
+partition and, within it, as the views processed them: by offset, or by event time if the source's order is
+``event_time``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ fewer. It appears complete or not at all. So the same rows give the same parts, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +55,30 @@ class WrittenOffsets:
         return is_new
 
 
+class WrittenRows:
+    """Which events of a partition number have a row, of each topic whose events have rows."""
+
+    def __init__(self, offsets: Mapping[str, WrittenOffsets]) -> None:
+        self._offsets = offsets
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that tell the events of a partition apart."""
+        return ["source.offset", *(["source.topic"] if len(self._offsets) > 1 else [])]
+
+    def add(self, rows: pa.RecordBatch) -> Mask:
+        """Add rows; return for each whether it is new, which of equal ones the first is."""
+        offsets = _integers(rows["source.offset"])
+        if len(self._offsets) == 1:
+            (written,) = self._offsets.values()
+            return written.add(offsets)
+        is_new, topics = np.zeros(len(offsets), np.bool_), np.array(rows["source.topic"].to_pylist(), object)
+        for topic, written in self._offsets.items():
+            of_topic = np.flatnonzero(topics == topic)
+            is_new[of_topic] = written.add(offsets[of_topic])
+        return is_new
+
+
 class PartitionParts:
     """Writes the parts of one source partition.
 
@@ -62,7 +86,7 @@ class PartitionParts:
         folder: The backfill's folder.
         partition: The source partition.
         rows: Converts records to rows.
-        written: The offsets that have a row in the parts that exist. A record with such an offset is left out: the job
+        written: The events that have a row in the parts that exist. A record of such an event is left out: the job
             wrote it again after it was restored from an older checkpoint.
         number: How many parts exist.
 
@@ -70,7 +94,7 @@ class PartitionParts:
         waiting: How many bytes of records wait to be written.
     """
 
-    def __init__(self, folder: Path, partition: int, rows: RowColumns, written: WrittenOffsets, number: int) -> None:
+    def __init__(self, folder: Path, partition: int, rows: RowColumns, written: WrittenRows, number: int) -> None:
         self._folder, self._partition, self._rows, self._written, self._number = (
             folder,
             partition,
@@ -116,7 +140,7 @@ class PartitionParts:
         batch = self._rows.batch(values)
         self.waiting -= sum(map(len, values))
         del self._values[:number], self._positions[:number]
-        is_new = self._written.add(_integers(batch["source.offset"]))
+        is_new = self._written.add(batch)
         if not is_new.all():
             batch = batch.filter(pa.array(is_new))
         kept = np.asarray(positions)[is_new]
@@ -174,8 +198,14 @@ class PartsWriter:
     def __init__(self, plan: PipelinePlan, manifest: BackfillManifest, folder: Path) -> None:
         self._manifest, self._folder = manifest, folder
         self._rows = RowColumns(plan, manifest.views)
+        self._offsets = {
+            source.topic: offsets
+            for source, offsets in zip(plan.sources, manifest.replay.sources, strict=True)
+            if source.triggers
+        }
+        numbers = sorted({number for offsets in self._offsets.values() for number in offsets.start})
         with _files(folder):
-            self._partitions = {number: self._after_parts(number) for number in sorted(manifest.replay.start)}
+            self._partitions = {number: self._after_parts(number) for number in numbers}
 
     def __enter__(self) -> Self:
         return self
@@ -205,12 +235,16 @@ class PartsWriter:
                 self._save(partition.finish())
 
     def _after_parts(self, partition: int) -> PartitionParts:
-        replay = self._manifest.replay
-        written = WrittenOffsets(replay.start[partition], replay.end[partition])
+        written = WrittenRows(
+            {
+                topic: WrittenOffsets(offsets.start.get(partition, 0), offsets.end.get(partition, 0))
+                for topic, offsets in self._offsets.items()
+            }
+        )
         parts = [part for part in self._manifest.parts if part.partition == partition]
         for part in parts:
             try:
-                table = pq.read_table(self._folder / part.file, columns=["source.offset"])
+                table = pq.read_table(self._folder / part.file, columns=written.columns)
             except (OSError, pa.ArrowInvalid) as error:
                 raise PenstockError(
                     f"a part that was written before is missing or damaged: {error}",
@@ -218,8 +252,8 @@ class PartsWriter:
                     safe="the other parts; nothing was changed",
                     next="restore the file, and the same command continues; or delete the folder, and it begins anew",
                 ) from error
-            for chunk in table["source.offset"].chunks:
-                written.add(_integers(chunk))
+            for batch in table.to_batches():
+                written.add(batch)
         return PartitionParts(self._folder, partition, self._rows, written, len(parts))
 
     def _save(self, parts: list[Part]) -> None:

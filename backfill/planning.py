@@ -103,23 +103,27 @@ def plan_replay(
     Args:
         plan: The pipeline's plan.
         topics: The retained records of each source's topic, with ``start`` for the Kafka timestamp
-            ``replay_start_ms(plan, from_ms)``. The range must be within the first topic's event times.
+            ``replay_start_ms(plan, from_ms)``. The range must be within the event times of the
+            topics whose events have rows.
         from_ms: First event time of the range, epoch ms.
         to_ms: First event time after the range, epoch ms.
         scratch: The topic that the replay writes to.
         reference: The pipeline as the user named it.
 
     Raises:
-        PenstockError: if the range is empty, is outside the first topic's events, or needs deleted records; the message
-            names the possible range.
+        PenstockError: if the range is empty, is outside the events that have rows, or needs deleted records; the
+            message names the possible range.
     """
-    topic, where = topics[0], plan.source.topic
+    where = ", ".join(plan.triggering_topics)
+    with_rows = [topic for source, topic in zip(plan.sources, topics, strict=True) if source.triggers]
     if from_ms >= to_ms:
         raise PenstockError(
             f"the range is empty: {iso(from_ms)} is not before {iso(to_ms)}",
             next="give --from an earlier time than --to",
         )
-    if topic.oldest_ms is None or topic.newest_ms is None:
+    oldest_ms = min((topic.oldest_ms for topic in with_rows if topic.oldest_ms is not None), default=None)
+    newest_ms = max((topic.newest_ms for topic in with_rows if topic.newest_ms is not None), default=None)
+    if oldest_ms is None or newest_ms is None:
         raise PenstockError(f"topic {where} has no valid event", where=where, next=f"penstock topics show {reference}")
     lookback = lookback_ms(plan)
     truncated = [
@@ -134,9 +138,9 @@ def plan_replay(
             safe="nothing was started",
             next="keep the whole topic (retention.ms = -1), or back-fill with a version whose windows all end",
         )
-    earliest, latest = max(earliest_from(lookback or 0, retained) for retained in topics), topic.newest_ms + 1
+    earliest, latest = max(earliest_from(lookback or 0, retained) for retained in topics), newest_ms + 1
     possible = (
-        f"--from {iso(max(earliest, topic.oldest_ms))} --to {iso(latest)}, or less"
+        f"--from {iso(max(earliest, oldest_ms))} --to {iso(latest)}, or less"
         if earliest < latest
         else "none: retention has kept too little for the longest window"
     )
@@ -149,14 +153,14 @@ def plan_replay(
         )
     if to_ms > latest:
         raise PenstockError(
-            f"the range ends after the newest event ({iso(topic.newest_ms)})",
+            f"the range ends after the newest event ({iso(newest_ms)})",
             where=where,
             safe="nothing was started",
             next=f"the possible range: {possible}",
         )
-    if to_ms <= topic.oldest_ms:
+    if to_ms <= oldest_ms:
         raise PenstockError(
-            f"the range ends before the oldest event ({iso(topic.oldest_ms)})",
+            f"the range ends before the oldest event ({iso(oldest_ms)})",
             where=where,
             safe="nothing was started",
             next=f"the possible range: {possible}",

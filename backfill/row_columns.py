@@ -30,6 +30,7 @@ def row_schema(plan: PipelinePlan, views: Iterable[str]) -> pa.Schema:
         ("source.partition", pa.int32()),
         ("source.offset", pa.int64()),
         ("source.timestamp", _TIME),
+        *([("source.topic", pa.string())] if len(plan.triggering_topics) > 1 else []),
         *((f"event.{name}", _TYPES[kind]) for name, kind in plan.passthrough),
     ]
     for name in views:

@@ -104,7 +104,7 @@ class FeatureReader:
     Args:
         schema: The schema of the current definition.
         decoder: Also decodes the records of earlier definitions, to the current one.
-        raw_topic: The topic of the events.
+        raw_topics: The topics whose events are scored.
         vectorizer: Takes the model's inputs from a record.
         writer: Writes the dead letters, and knows what predictions copy.
         keys: Finds what the events ask of views of other pipelines; None if the model takes no inputs from these.
@@ -114,7 +114,7 @@ class FeatureReader:
         self,
         schema: dict[str, object],
         decoder: Decoder,
-        raw_topic: str,
+        raw_topics: Sequence[str],
         vectorizer: Vectorizer,
         writer: PredictionWriter,
         keys: EntityKeys | None = None,
@@ -122,7 +122,7 @@ class FeatureReader:
         self._columns = ColumnReader(schema)
         self._keys = keys
         self._decoder = decoder
-        self._raw_topic = raw_topic
+        self._raw_topics = tuple(raw_topics)
         self._vectorizer = vectorizer
         self._format = writer.format
         self._writer = writer
@@ -137,7 +137,12 @@ class FeatureReader:
         plain = timer = np.zeros(size, np.bool_)
         if size >= FEWEST:
             columns = self._columns.locate([consumed.value or b"" for consumed in batch])
-            plain = columns.plain & columns.equals("source.topic", self._raw_topic)
+            is_known = np.zeros(size, np.bool_)
+            for number, topic in enumerate(self._raw_topics):
+                is_of_topic = columns.equals("source.topic", topic)
+                topics[is_of_topic] = number
+                is_known |= is_of_topic
+            plain = columns.plain & is_known
             timer = plain & columns.equals("trigger", TIMER)
             if plain.any():
                 vectors = self._vectorizer.of_columns(columns)
@@ -147,7 +152,7 @@ class FeatureReader:
                 if self._keys is not None:
                     keys[:] = self._keys.of_columns(columns)
         is_event: Mask = plain & ~timer
-        timers, dead_letters, names = int(timer.sum()), [], [self._raw_topic]
+        timers, dead_letters, names = int(timer.sum()), [], [*self._raw_topics]
         for row in np.flatnonzero(~plain).tolist():
             consumed = batch[row]
             if consumed.value is None:

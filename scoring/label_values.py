@@ -59,7 +59,8 @@ class LabelDecoder:
         truth, fault = truth_of(getattr(label, self._source.value), self._task)
         if fault:
             return Unusable(f"{self._source.value} {fault}", is_value=True)
-        return Known(getattr(label, self._event_id), getattr(label, self._known_at), truth)
+        event_id = self._source.id_prefix + getattr(label, self._event_id)
+        return Known(event_id, getattr(label, self._known_at), truth)
 
 
 def decoders_of(labels: Labels, schemas: Path, registry: Registry | None = None) -> dict[str, LabelDecoder]:

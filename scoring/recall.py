@@ -5,6 +5,9 @@ before its event, and by its raw offset (:mod:`scoring.look_back`). The way that
 record that is dated years ago nor a topic that is replayed makes the scorer read more than it has answered since the
 raw event was first passed.
 
+With several topics whose events are scored, offsets are noted of the pipeline's own; the others' events go by their
+timestamps alone.
+
 A scorer claims events before it scores them, and scores the next ones while the answers to these are being committed.
 If that fails, it forgets the partition, with all claims on it.
 """
@@ -60,7 +63,7 @@ class Recall:
     """The scored events of the partitions that this scorer holds.
 
     Args:
-        raw_topic: The topic of the events; an event keeps its partition number.
+        raw_topic: The topic of the pipeline's own source; an event keeps its partition number.
         history: Reads published answers.
         committed: The metadata of a partition's committed offset; raises HistoryUnavailableError.
         clock: Monotonic seconds.

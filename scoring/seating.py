@@ -88,7 +88,7 @@ class Seating:
         return FeatureReader(
             features_schema(project.plan),
             project.features_decoder(),
-            pipeline.source.topic,
+            project.plan.triggering_topics,
             Vectorizer(pipeline.model.inputs, pipeline.categories),
             writer,
             EntityKeys(project.other_views, project.plan.passthrough) if project.other_views else None,

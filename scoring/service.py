@@ -123,13 +123,14 @@ def check_topics(project: Project, kafka: KafkaAccess) -> Mapping[str, int]:
     answers = {topic: found[topic] for topic in written}
     check_topic_settings(answers, kafka)
     try:
-        raw = topic_settings([pipeline.source.topic], kafka)[pipeline.source.topic]
+        raw = topic_settings([source.topic for source in pipeline.sources if source.triggers], kafka)
     except PenstockError as error:
         # Scoring needs no right on the raw topic.
         _log.warning("cannot check that predictions are kept as long as raw events: %s", error.what)
     else:
-        for warning in retention_warnings(pipeline.source.topic, raw, answers):
-            _log.warning("%s", warning)
+        for topic, of_topic in raw.items():
+            for warning in retention_warnings(topic, of_topic, answers):
+                _log.warning("%s", warning)
     largest = message_limits(found)
     require_room(room_of_scorer(pipeline, largest), largest, kafka)
     return largest

@@ -26,12 +26,12 @@ from verify.check_features import check_vectors, derived_mismatches
 from verify.continuity import chains_of
 from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, emissions_of, first_emissions
 from verify.findings import Findings
-from verify.published import Place, Position, Published, clocks
+from verify.published import Position, Published, clocks
 from verify.run_data import BackfillData
 
 # The sort key of each record in a replay: the greatest timestamp of its partition so far, then its place.
-_Order: TypeAlias = Mapping[Place, tuple[int, ...]]
-_Events: TypeAlias = Mapping[Place, JudgedEvent]
+_Order: TypeAlias = Mapping[Position, tuple[int, ...]]
+_Events: TypeAlias = Mapping[Position, JudgedEvent]
 # Counters of one run of a job: a replay has its own.
 _OF_THE_RUN = ("epoch", "seq", "attempt")
 
@@ -75,12 +75,12 @@ def check_backfill(
     Args:
         plan: The pipeline's plan.
         backfill: The backfill to check.
-        events: The valid, first-seen events of the raw topic, by position.
+        events: The valid, first-seen events of the sources that trigger records, by position.
         records: The features topic.
-        timestamps: The Kafka timestamp of every raw record, in offset order within each partition; it determines the
-            replay's order.
+        timestamps: The Kafka timestamp of every raw record of these, in offset order within each partition; it
+            determines the replay's order.
         arrivals: The valid events, including duplicates, which order a source with ``order="event_time"``.
-        others: The judged records of the further sources.
+        others: The judged records of the sources that only update.
         too_large: The events whose feature record was too long to be published: they need no row, and a row of theirs
             is compared with the oracle.
         never_served: Events that a replay takes, and the live job's clock refused.
@@ -105,18 +105,14 @@ def check_backfill(
     served = first_emissions(records)
     for position in (expected & rows.keys()) - too_large - (never_served - served.keys()):
         _check_envelope(plan, rows[position], served.get(position), findings)
+    everything = dict(events) | {place: event for other in others for place, event in other.events.items()}
     order = _replay_order(backfill, [timestamps, *(other.timestamps for other in others)])
     if plan.source.order == "event_time":
-        first = {place.position: turn for place, turn in order.items()}  # there is no further source
-        replayed = sorted((a for a in arrivals if a[1:3] in first), key=lambda a: first[Position(*a[1:3])])
+        # There is no further source.
+        replayed = sorted((a for a in arrivals if Position(*a[1:3]) in order), key=lambda a: order[Position(*a[1:3])])
         partitions = len(backfill.sources[0].start)
         taken = order_by_event_time(plan.source, partitions, replayed)
-        order = {Place(0, Position(*arrival[1:3])): (number,) for number, arrival in enumerate(taken)}
-    everything = {
-        Place(source, position): event
-        for source, of_source in enumerate([events, *(other.events for other in others)])
-        for position, event in of_source.items()
-    }
+        order = {Position(*arrival[1:3]): (number,) for number, arrival in enumerate(taken)}
     for view in (plan.view(name) for name in backfill.views):
         for position, row in rows.items():
             event = events.get(position)
@@ -136,6 +132,7 @@ def _missing_columns(plan: PipelinePlan, backfill: BackfillData) -> list[str]:
     views = {view.name: view for view in plan.views}
     unknown = [f"view {name} in the pipeline" for name in backfill.views if name not in views]
     wanted = ["event_id", "event_time", "source.partition", "source.offset", "source.timestamp"]
+    wanted += ["source.topic"] if _several(plan) else []
     wanted += [f"event.{name}" for name, _ in plan.passthrough]
     for name in backfill.views:
         fields = ("entity", "as_of", "late", "seq", *(f.name for f in views[name].outputs)) if name in views else ()
@@ -144,6 +141,7 @@ def _missing_columns(plan: PipelinePlan, backfill: BackfillData) -> list[str]:
 
 
 def _rows(plan: PipelinePlan, backfill: BackfillData) -> Iterator[_Row]:
+    topics = [source.topic for source in plan.sources]
     for batch in backfill.rows.to_batches():
         columns = {name: values.to_pylist() for name, values in _plain(batch).items()}
         views = {
@@ -152,7 +150,11 @@ def _rows(plan: PipelinePlan, backfill: BackfillData) -> Iterator[_Row]:
         }
         for i in range(batch.num_rows):
             yield _Row(
-                position=Position(columns["source.partition"][i], columns["source.offset"][i]),
+                position=Position(
+                    columns["source.partition"][i],
+                    columns["source.offset"][i],
+                    topics.index(columns["source.topic"][i]) if _several(plan) else 0,
+                ),
                 event_id=columns["event_id"][i],
                 event_time=columns["event_time"][i],
                 timestamp=columns["source.timestamp"][i],
@@ -166,6 +168,11 @@ def _rows(plan: PipelinePlan, backfill: BackfillData) -> Iterator[_Row]:
             )
 
 
+def _several(plan: PipelinePlan) -> bool:
+    """Whether events of several topics have rows: then a row names its topic."""
+    return sum(source.triggers for source in plan.sources) > 1
+
+
 def _plain(batch: Any) -> dict[str, Any]:
     """The columns by name, with times as epoch milliseconds."""
     return {
@@ -175,7 +182,7 @@ def _plain(batch: Any) -> dict[str, Any]:
 
 
 def _is_in_range(backfill: BackfillData, event: JudgedEvent) -> bool:
-    end = backfill.sources[0].end.get(event.position.partition, 0)
+    end = backfill.sources[event.source].end.get(event.position.partition, 0)
     return backfill.from_ms <= event.time < backfill.to_ms and event.position.offset < end
 
 
@@ -199,21 +206,18 @@ def _check_envelope(plan: PipelinePlan, row: _Row, served: Published | None, fin
             findings.mismatch(f"backfill: event {row.position}: {name} is {got!r}, served was {wanted!r}")
 
 
-def _replay_order(backfill: BackfillData, timestamps: Sequence[Mapping[Position, int]]) -> _Order:
+def _replay_order(backfill: BackfillData, timestamps: Iterable[Mapping[Position, int]]) -> _Order:
     """The sort key of each record in a replay: greatest timestamp of its partition so far, source, partition, offset.
 
-    ``timestamps`` has one mapping per source.
+    ``timestamps`` together are those of all sources.
     """
-    order = {}
-    for source, (offsets, of_source) in enumerate(zip(backfill.sources, timestamps, strict=True)):
-        read = (
-            (place, timestamp)
-            for place, timestamp in of_source.items()
-            if offsets.start.get(place.partition, 0) <= place.offset < offsets.end.get(place.partition, 0)
-        )
-        for position, clock in clocks(read).items():
-            order[Place(source, position)] = clock, source, *position
-    return order
+
+    def is_read(place: Position) -> bool:
+        start, end = backfill.sources[place.source]
+        return start.get(place.partition, 0) <= place.offset < end.get(place.partition, 0)
+
+    read = ((place, timestamp) for some in timestamps for place, timestamp in some.items() if is_read(place))
+    return {place: (clock, place.source, *place) for place, clock in clocks(read).items()}
 
 
 def _check_view(
@@ -233,8 +237,8 @@ def _check_view(
         seq = 0
         own_order = None
         in_other_order: list[tuple[int, ViewEmission]] = []
-        for index, (source, position) in enumerate(places):
-            row = rows.get(position) if source == 0 else None
+        for index, position in enumerate(places):
+            row = rows.get(position)
             if row is None or (position not in served and position not in too_large):
                 continue
             part = row.views[view.name]
@@ -269,9 +273,9 @@ def _check_view(
             findings.note(f"backfill, in the replay's order: {example}")
 
 
-def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[Place]]:
+def _replayed(view: ViewPlan, events: _Events, order: _Order) -> dict[str, list[Position]]:
     """The events of each entity, in replay order."""
-    found: dict[str, list[Place]] = defaultdict(list)
+    found: dict[str, list[Position]] = defaultdict(list)
     for place in sorted(events.keys() & order.keys(), key=order.__getitem__):
         entity = events[place].row[view.key]
         if entity is not None:
@@ -283,14 +287,12 @@ def _live(
     view: ViewPlan, records: Iterable[Published], events: _Events
 ) -> dict[tuple[str, Position], tuple[_Sequence, int]]:
     """For each (entity, event), by first emission: the entity's events in live order, and the event's index there."""
-    known = [
-        record for record in records if Place(0, record.position) in events and record.value[view.name] is not None
-    ]
+    known = [record for record in records if record.position in events and record.value[view.name] is not None]
     first = first_emissions(known)
     seen = {}
     for (entity, _), emissions in emissions_of(view, known).items():
         for chain in chains_of(emissions, events, FeatureFindings(), entity).attempts:
-            sequence = _Sequence([event.place for event in chain.events], events)
+            sequence = _Sequence([event.position for event in chain.events], events)
             for index, emission in chain.emissions:
                 if first[emission.position].value["attempt"] == chain.attempt:
                     seen[entity, emission.position] = sequence, index
@@ -300,8 +302,8 @@ def _live(
 class _Sequence:
     """Events of an entity in the order in which a view saw them."""
 
-    def __init__(self, places: Sequence[Place], events: _Events) -> None:
-        rows = [(place.source, *place.position, events[place].time) for place in places]
+    def __init__(self, places: Sequence[Position], events: _Events) -> None:
+        rows = [(*place, events[place].time) for place in places]
         table = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
         self._places, self._times = table[:, :3], table[:, 3]
         self._newest = np.maximum.accumulate(self._times)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from penstock.kafka.reading import Record
 from schemas.constraints import INT64_MAX
-from streams.definitions.labels import Labels
+from streams.definitions.labels import Labels, LabelSource
 from streams.definitions.pipeline import Model
 from streams.plan.project import Project
 from verify.built_features import SetEvent, of_backfill, of_predictions, values_of
@@ -32,6 +32,8 @@ from verify.training_sets import LabelledVectors
 
 _SPLITS = ("train", "validation", "test")
 _SOURCE = "label_source"
+# An event by its id, partition and offset.
+_Decided: TypeAlias = tuple[str, int, int]
 _OWN = ("event_id", "event_time", "known_at", "label", "label_known_at", "p_observed", "split")
 
 
@@ -118,9 +120,9 @@ def _wrong(
         events = of_predictions(model.names, inputs, ids, predictions)
     else:
         events = of_backfill(_backfill_of(project, run.backfills, manifest), inputs, manifest["categories"])
-    decisions: dict[tuple[int, int], Published] = {}
+    decisions: dict[_Decided, Published] = {}
     for prediction in predictions:
-        decisions.setdefault(prediction.position, prediction)
+        decisions.setdefault((prediction.value["event_id"], *prediction.position[:2]), prediction)
     until_ms = _until(request["until_ms"], labels, known)
     wrong = [] if manifest["until_ms"] == until_ms else [f"it is of what was known at {manifest['until_ms']}"]
     rows = _rows(events, known, labels, model, decisions, (request["from_ms"], request["to_ms"]), until_ms)
@@ -140,7 +142,7 @@ def _wrong(
 
 def _rule_of(labels: Labels) -> dict[str, Any]:
     """The declaration as manifests have it."""
-    others = [{"topic": one.topic, "value": one.value} for one in labels.otherwise]
+    others = [{"topic": one.topic, "value": one.value, **_of(one)} for one in labels.otherwise]
     return {
         "topic": labels.topic,
         "value": labels.value,
@@ -150,7 +152,12 @@ def _rule_of(labels: Labels) -> dict[str, Any]:
         "absent": labels.absent,
         "hidden_by": labels.hidden_by,
         **({"otherwise": others} if others else {}),
+        **_of(labels),
     }
+
+
+def _of(labels: Labels | LabelSource) -> dict[str, str]:
+    return {} if labels.of is None else {"of": labels.of}
 
 
 def _within(records: Iterable[_P], offsets: Mapping[str, Mapping[str, Sequence[int]]], topic: str) -> list[_P]:
@@ -189,7 +196,7 @@ def _rows(
     known: LabelHistory,
     labels: Labels,
     model: Model,
-    decisions: Mapping[tuple[int, int], Published],
+    decisions: Mapping[_Decided, Published],
     times: tuple[int, int],
     until_ms: int | None,
 ) -> list[_Row]:
@@ -207,7 +214,7 @@ def _rows(
         if found is None and labels.absent != "negative":
             continue
         label, known_at, source = (0, None, None) if found is None else found
-        observed = _observed(model, labels.hidden_by, decisions.get(event.position))
+        observed = _observed(model, labels.hidden_by, decisions.get((event.id, *event.position[:2])))
         rows.append(_Row(event, label, known_at, observed, None if source is None else labels.topics[source]))
     return sorted(rows, key=lambda row: (row.event.time, row.event.id))
 

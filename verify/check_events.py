@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from penstock.kafka.reading import Record
@@ -22,7 +22,7 @@ from streams.plan.project import Project
 from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
 from verify.emissions import JudgedEvent
 from verify.findings import MAX_EXAMPLES
-from verify.published import Position
+from verify.published import Position, clocks
 from verify.replays import replay_in, without_replay
 
 _FUTURE: Reason = "penstock.FutureEvent"
@@ -38,7 +38,8 @@ class Judged:
 
     ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition. ``refused`` holds
     the records of the rejections, ``refused_by_clock`` the positions of those that only the time explains at which a
-    live job read them: they were ahead of its clock, or its contract was another.
+    live job read them: they were ahead of its clock, or its contract was another. ``taken`` holds the events and the
+    duplicates, in offset order within each partition. ``source`` is the number of the source.
     """
 
     events: dict[Position, JudgedEvent]
@@ -48,11 +49,13 @@ class Judged:
     ignored: set[Position] = field(default_factory=set)
     refused: dict[Position, Record] = field(default_factory=dict)
     refused_by_clock: set[Position] = field(default_factory=set)
+    taken: Sequence[JudgedEvent] = ()
+    source: int = 0
 
     def arrivals(self) -> list[Arrival]:
         """The valid events, including duplicates, in offset order within each partition."""
         times = {position: event.time for position, event in self.events.items()} | self.duplicates
-        return [Arrival(times[p], *p, timestamp) for p, timestamp in self.timestamps.items() if p in times]
+        return [Arrival(times[p], *p[:2], timestamp) for p, timestamp in self.timestamps.items() if p in times]
 
 
 def judge_source(
@@ -96,7 +99,7 @@ def judge_events(
 
     An event that was refused, and put back to its topic when its contract had changed, counts where it was put back.
     """
-    letters, records = list(letters), list(records)
+    letters, records, number = list(letters), list(records), plan.sources.index(source)
     refusals = _refused_by_clock(plan.pipeline, letters)
     put_back = _put_back(source.topic, records, letters)
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
@@ -106,7 +109,8 @@ def judge_events(
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
     for record in records:
-        timestamps[Position(record.partition, record.offset)] = record.timestamp
+        position = Position(record.partition, record.offset, number)
+        timestamps[position] = record.timestamp
         decoded = decode_event(
             record.value,
             contract,
@@ -117,41 +121,75 @@ def judge_events(
             registry=registry,
             headers=record.headers,
         )
-        letter_ms = refusals.get(Position(record.partition, record.offset))
-        is_taken = Position(record.partition, record.offset) in published
+        letter_ms = refusals.get(position[:2])
+        is_taken = position in published
         if letter_ms is not None and not is_taken and not isinstance(decoded, Rejection):
             time = getattr(decoded, source.event_time)
             if time > letter_ms:
-                by_clock.add(Position(record.partition, record.offset))
+                by_clock.add(position)
                 why = f"{source.event_time}: ahead of the job's clock"
                 decoded = Rejection(_FUTURE, "validate", why)
-        letter = put_back.get(Position(record.partition, record.offset))
+        letter = put_back.get(position[:2])
         if letter is not None and not is_taken and not isinstance(decoded, Rejection):
-            by_clock.add(Position(record.partition, record.offset))
+            by_clock.add(position)
             decoded = Rejection(cast("Any", letter.reason), cast("Any", letter.stage), "put back later")
         if isinstance(decoded, Rejection):
-            rejections[Position(record.partition, record.offset)] = decoded
-            refused[Position(record.partition, record.offset)] = record
+            rejections[position] = decoded
+            refused[position] = record
         else:
             valid.append((record, event_row(decoded, contract, pii_key) | event_type))
     rows = derive(plan, [row for _, row in valid])
-    number = plan.sources.index(source)
     judged = [_event(plan, number, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]
-    arrived = _possible_arrivals(source, taken, published)
-    verdicts = accept_rows(source, [event.row for event in arrived])
-    firsts = {event.position for event, is_first in zip(arrived, verdicts, strict=True) if is_first}
-    events = {event.position: event for event in taken if event.position in firsts}
+    events, duplicates = _first_seen(source, taken, published)
     accepted_positions = {event.position for event in taken}
     return Judged(
         events=events,
-        duplicates={event.position: event.time for event in taken if event.position not in events},
+        duplicates=duplicates,
         rejections=rejections,
         timestamps=timestamps,
         ignored={event.position for event in judged} - accepted_positions,
         refused=refused,
         refused_by_clock=by_clock,
+        taken=taken,
+        source=number,
     )
+
+
+def with_shared_ids(plan: PipelinePlan, judged: Sequence[Judged], published: Collection[Position]) -> list[Judged]:
+    """The judged records of all sources, with duplicates found across the topics of one contract that are scored.
+
+    ``published`` are the events that the job took: between topics the order of arrival is not known. A replay has an
+    order of its own, so of its events none is given.
+    """
+    found = list(judged)
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number, source in enumerate(plan.sources):
+        if source.triggers and source.event_id is not None:
+            numbers[source.contract].append(number)
+    for sharing in numbers.values():
+        if len(sharing) > 1:
+            clock = clocks(item for number in sharing for item in judged[number].timestamps.items())
+            everything = [event for number in sharing for event in judged[number].taken]
+            everything.sort(key=lambda event: (clock[event.position], event.source, event.position))
+            events, _ = _first_seen(plan.sources[sharing[0]], everything, published)
+            for number in sharing:
+                taken = judged[number].taken
+                of_source = {event.position: event for event in taken if event.position in events}
+                duplicates = {event.position: event.time for event in taken if event.position not in events}
+                found[number] = replace(judged[number], events=of_source, duplicates=duplicates)
+    return found
+
+
+def _first_seen(
+    source: SourcePlan, taken: list[JudgedEvent], published: Collection[Position]
+) -> tuple[dict[Position, JudgedEvent], dict[Position, int]]:
+    """The events that are no duplicates, and the times of those that are."""
+    arrived = _possible_arrivals(source, taken, published)
+    verdicts = accept_rows(source, [event.row for event in arrived])
+    firsts = {event.position for event, is_first in zip(arrived, verdicts, strict=True) if is_first}
+    events = {event.position: event for event in taken if event.position in firsts}
+    return events, {event.position: event.time for event in taken if event.position not in events}
 
 
 def _possible_arrivals(
@@ -159,8 +197,8 @@ def _possible_arrivals(
 ) -> list[JudgedEvent]:
     """The events in an order in which they may have arrived, given which of them the job took.
 
-    Copies of one event in several partitions arrive in any order. Those that the job did not take came right after the
-    one that it took.
+    Copies of one event in several partitions, or topics, arrive in any order. Those that the job did not take came
+    right after the one that it took.
     """
     if source.event_id is None:
         return events
@@ -172,11 +210,16 @@ def _possible_arrivals(
     order = []
     for event in events:
         first = taken.get(_identity(source, event))
-        if event.position in published or first is None or first.position.partition == event.position.partition:
+        if event.position in published or first is None or _lane(first) == _lane(event):
             order.append(event)
         else:
             behind[first.position].append(event)
     return [one for event in order for one in (event, *behind[event.position])]
+
+
+def _lane(event: JudgedEvent) -> tuple[int, int]:
+    """Its source and partition, whose events arrive in the order of their offsets."""
+    return event.source, event.position.partition
 
 
 def _identity(source: SourcePlan, event: JudgedEvent) -> tuple[Any, Any]:
@@ -203,7 +246,7 @@ def check_dead_letters(
             continue
         if letter.pipeline not in (pipeline, None):
             continue
-        position = letter.position
+        position = letter.position._replace(source=judged.source)
         accepted = judged.events.get(position)
         if accepted is not None and letter.reason == _FUTURE and accepted.time > record.timestamp:
             continue  # refused by the clock of a job that failed; the next run read it later, and took it
@@ -227,28 +270,34 @@ def check_dead_letters(
     return len(set(found.values())), len(wrong), wrong[:MAX_EXAMPLES]
 
 
-def _refused_by_clock(pipeline: str, letters: Iterable[Record]) -> dict[Position, int]:
-    """When the broker received the first dead letter of each event that the pipeline refused for its time."""
-    received: dict[Position, int] = {}
+def _refused_by_clock(pipeline: str, letters: Iterable[Record]) -> dict[tuple[int, ...], int]:
+    """When the broker received the first dead letter of each event that the pipeline refused for its time.
+
+    By partition and offset.
+    """
+    received: dict[tuple[int, ...], int] = {}
     for record in letters:
         try:
             letter = read_letter(record)
         except ValueError:
             continue  # `check_dead_letters` reports it
         if letter.reason == _FUTURE and letter.pipeline in (pipeline, None):
-            received.setdefault(letter.position, record.timestamp)
+            received.setdefault(letter.position[:2], record.timestamp)
     return received
 
 
-def _put_back(topic: str, records: Iterable[Record], letters: Iterable[Record]) -> dict[Position, Letter]:
-    """The letters of events that were refused and put back; :mod:`verify.check_replays` checks what was put back."""
+def _put_back(topic: str, records: Iterable[Record], letters: Iterable[Record]) -> dict[tuple[int, ...], Letter]:
+    """The letters of events that were refused and put back, by partition and offset.
+
+    :mod:`verify.check_replays` checks what was put back.
+    """
     replayed = {replay.of for record in records if (replay := replay_in(record.headers)) is not None}
-    found = {}
+    found: dict[tuple[int, ...], Letter] = {}
     for record in letters if replayed else ():
         if f"{topic}.dlq[{record.partition}]@{record.offset}" in replayed:
             with suppress(ValueError):  # `check_dead_letters` reports it
                 letter = read_letter(record)
-                found[letter.position] = letter
+                found[letter.position[:2]] = letter
     return found
 
 
@@ -284,13 +333,17 @@ def _letter_differences(letter: Letter, kept: Record, topic: str, raw: Record, *
 
 def _event(plan: PipelinePlan, number: int, record: Record, row: Row) -> JudgedEvent:
     source = plan.sources[number]
-    position = Position(record.partition, record.offset)
-    event_id = row[source.event_id] if source.event_id else f"{source.topic}/{'/'.join(map(str, position))}"
+    position = Position(record.partition, record.offset, number)
+    event_id = f"{source.topic}/{record.partition}/{record.offset}"
+    if source.event_id:
+        own = row[source.event_id]
+        assert isinstance(own, str)
+        # An id is unique in its contract only; that of the pipeline's own contract stands alone.
+        event_id = f"{source.contract}:{own}" if source.triggers and source.contract != plan.source.contract else own
     time = row[source.event_time]
-    assert isinstance(event_id, str)
     assert isinstance(time, int)
     key = _published_key(plan, source, record, row)
-    return JudgedEvent(position, record.timestamp, key, event_id, time, row, number)
+    return JudgedEvent(position, record.timestamp, key, event_id, time, row, updates=not source.triggers)
 
 
 def _published_key(plan: PipelinePlan, source: SourcePlan, record: Record, row: Row) -> bytes | None:

@@ -48,9 +48,9 @@ def check_features(
     ``records`` may include excerpts (:mod:`verify.unpublished`): they account for their events, and what they kept of
     the features is compared.
 
-    ``arrivals`` are needed for the event-time order only. ``others`` are the events of the sources that only update,
-    one mapping per source. ``without_value`` are the events that have only a letter without an excerpt. ``checked``
-    counts compared values, of ``total`` that were emitted.
+    ``events`` are those of all sources that trigger records. ``arrivals`` are needed for the event-time order only.
+    ``others`` are the events of the sources that only update, one mapping per source. ``without_value`` are the events
+    that have only a letter without an excerpt. ``checked`` counts compared values, of ``total`` that were emitted.
     """
     records = [record for record in records if not record.is_timer]
     whole = [record for record in records if not record.is_excerpt]
@@ -122,8 +122,8 @@ def sql_values_agree(engine: FeatureValue, oracle: FeatureValue) -> bool:
 
 def source_of(plan: PipelinePlan, event: JudgedEvent) -> dict[str, Any]:
     """The ``source`` field of the record of this event."""
-    partition, offset = event.position
-    return {"topic": plan.source.topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
+    topic, (partition, offset, _) = plan.sources[event.source].topic, event.position
+    return {"topic": topic, "partition": partition, "offset": offset, "timestamp": event.timestamp}
 
 
 def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, findings: FeatureFindings) -> None:
@@ -137,7 +137,7 @@ def _check_envelope(plan: PipelinePlan, event: JudgedEvent, record: Published, f
     for name, wanted in expected.items():
         if value[name] != wanted:
             findings.mismatch(f"{where}: {name} is {value[name]!r}, the event has {wanted!r}")
-    contract_fields = {field.name for field in plan.source.fields}
+    contract_fields = plan.contract_columns
     for name, _ in plan.passthrough:
         if f"event.{name}" in record.lacks:
             continue
@@ -202,7 +202,7 @@ def _check_view(
                 _check_chain(view, chain, findings)
         if not are_whole:  # its vectors count as unverifiable
             continue
-        triggering = {epoch: [event for event in chain if not event.source] for epoch, chain in finals.items()}
+        triggering = {epoch: [event for event in chain if not event.updates] for epoch, chain in finals.items()}
         check_continuity(triggering, own_events, without, findings, name, ordered=ordered)
         since_start = not without and first_epoch in finals
         check_updates(finals, updating, route, findings, name, from_beginning=since_start)
@@ -344,7 +344,7 @@ def _check_event_time_order(
     fresh = {index for index, _ in chain.emissions}
     for index, event in enumerate(chain.events):
         place = (event.time, event.position)
-        if index in fresh and place < furthest and event.position not in excused:
+        if index in fresh and place < furthest and event.position[:2] not in excused:
             findings.mismatch(f"{view.id}: event {event.position} was taken after {furthest[1]}, which is later")
         furthest = max(furthest, place)
 

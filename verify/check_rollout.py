@@ -45,7 +45,7 @@ def check_rollout(plan: PipelinePlan, run: RunData) -> RolloutFindings:
         arm, place = value["rollout"], features_position(prediction)
         named = None if arm is None else arm["policy"]
         findings.predictions += named is not None
-        expected = log.effective(*place) if value["features_topic"] == plan.features_topic else None
+        expected = log.effective(*place[:2]) if value["features_topic"] == plan.features_topic else None
         if prediction.replayed is not None and named is not None:
             expected = named  # a replay comes later than the letter that it answers: nothing says under which policy
         if named != expected:

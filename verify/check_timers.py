@@ -30,7 +30,7 @@ from verify.check_features import (
 )
 from verify.continuity import Chain, entity_chains
 from verify.emissions import FeatureFindings, JudgedEvent, by_entity, emission_in
-from verify.published import Place, Position, Published
+from verify.published import Position, Published
 from verify.window_engine import ChainValues
 
 # The time that the job has to publish what is due.
@@ -82,14 +82,14 @@ def least_watermark(
     of_events = [record for record in records if not record.is_timer]
     attempt = max((record.value["attempt"] for record in of_events), default=0)
     settled = max((r.timestamp for r in of_events), default=0) - settling_ms(plan)
-    everything = {event.place: event for of_source in (events, *others) for event in of_source.values()}
+    everything = {event.position: event for of_source in (events, *others) for event in of_source.values()}
     seen: set[tuple[int, int]] = set()
     newest: dict[tuple[int, int], int] = {}
     for record in of_events:
         if record.value["attempt"] != attempt:
             continue
         updates = [place for of_view in record.updates.values() for place in of_view or ()]
-        for event in filter(None, map(everything.get, (Place(0, record.position), *updates))):
+        for event in filter(None, map(everything.get, (record.position, *updates))):
             partition = event.source, event.position.partition
             seen.add(partition)
             if record.timestamp <= settled:
@@ -192,7 +192,7 @@ def _check_view(
             without_value=without_value,
             silent=without,
         )
-        known = {event.place: event for event in updates.get(entity, [])}
+        known = {event.position: event for event in updates.get(entity, [])}
         compared += _check_entity(plan, view, chains.attempts, known, of_timers, latest, findings)
     _check_derived(plan, view, compared, findings)
 
@@ -201,7 +201,7 @@ def _check_entity(
     plan: PipelinePlan,
     view: ViewPlan,
     chains: Sequence[Chain],
-    known: Mapping[Place, JudgedEvent],
+    known: Mapping[Position, JudgedEvent],
     timers: Sequence[Published],
     latest: int,
     findings: FeatureFindings,
@@ -210,7 +210,7 @@ def _check_entity(
 
     The updating events since the entity's last record, which a timer's record names, continue the chain.
     """
-    placed: dict[tuple[int, int, tuple[Place, ...]], list[Published]] = defaultdict(list)
+    placed: dict[tuple[int, int, tuple[Position, ...]], list[Published]] = defaultdict(list)
     for record in timers:
         seq, attempt = record.value[view.name]["seq"], record.value["attempt"]
         if seq < 1:
@@ -229,7 +229,7 @@ def _check_entity(
         records.sort(key=lambda record: (record.value[view.name]["seq"], record.value[view.name]["as_of"]))
         for record in records:
             seen = chain[: record.value[view.name]["seq"]]
-            _check_envelope(plan, view, next(event for event in reversed(seen) if not event.source), record, findings)
+            _check_envelope(plan, view, next(event for event in reversed(seen) if not event.updates), record, findings)
         _check_vectors(view, chain, records, latest, findings)
     return [record for records in placed.values() for record in records]
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission
-from verify.published import Place, Position, clocks
+from verify.emissions import FeatureFindings, JudgedEvent, ViewEmission, in_replay_order
+from verify.published import Position
 
 
 class Chain(NamedTuple):
@@ -71,15 +71,15 @@ def entity_chains(
     """
     if ordered and len({(event.source, event.position.partition) for event in events}) == 1:
         return _chains_in_offset_order(emissions, events, findings, name, without_value | silent)
-    if any(event.position in without_value for event in events if not event.source):
+    if any(event.position in without_value for event in events if not event.updates):
         findings.unverifiable += len(emissions)
         return Chains([], [], is_whole=False)
-    return chains_of(emissions, {event.place: event for event in events}, findings, name, silent)
+    return chains_of(emissions, {event.position: event for event in events}, findings, name, silent)
 
 
 def chains_of(
     emissions: Sequence[ViewEmission],
-    events: Mapping[Place, JudgedEvent],
+    events: Mapping[Position, JudgedEvent],
     findings: FeatureFindings,
     name: str,
     silent: AbstractSet[Position] = frozenset(),
@@ -98,12 +98,12 @@ def chains_of(
     first = next(iter(by_attempt.values()))[0]
     before = first.seq - 1 - len(first.updates or ())
     is_filled = before > 0 and bool(silent)
-    if is_filled and any(event.source for event in events.values()):
+    if is_filled and any(event.updates for event in events.values()):
         # Updating events that were counted in silence are named nowhere.
         findings.unverifiable += len(emissions)
         return Chains([], [], is_whole=False)
     if is_filled:
-        chain = _in_replay_order(event for event in events.values() if event.position in silent)[-before:]
+        chain = in_replay_order(event for event in events.values() if event.position in silent)[-before:]
     for attempt, own in by_attempt.items():
         judged: list[tuple[int, ViewEmission]] = []
         for number, emission in enumerate(own):
@@ -112,7 +112,7 @@ def chains_of(
             chain = chain[:begin] if not judged else chain
             strangers = [place for place in updates if place not in events]
             if strangers:
-                source, (partition, offset) = strangers[0]
+                partition, offset, source = strangers[0]
                 text = f"names source {source}, partition {partition}, offset {offset} as an update, no event of it"
                 findings.mismatch(f"{name}: seq {emission.seq} {text}")
             elif begin != len(chain) and emission.updates is not None and attempt == max(by_attempt):
@@ -120,17 +120,10 @@ def chains_of(
             if strangers or begin != len(chain):
                 findings.unverifiable += len(own) - number
                 break
-            chain += [*(events[place] for place in updates), events[Place(0, emission.position)]]
+            chain += [*(events[place] for place in updates), events[emission.position]]
             judged.append((emission.seq - 1, emission))
         found.append(Chain(attempt, chain, judged, is_sure=not is_filled))
     return Chains(found, found[-1].events, all(emission.updates is not None for emission in emissions))
-
-
-def _in_replay_order(events: Iterable[JudgedEvent]) -> list[JudgedEvent]:
-    """Events of several partitions by the greatest Kafka timestamp of their partition so far, partition and offset."""
-    ordered = sorted(events, key=lambda event: event.position)
-    clocks_of = clocks((event.position, event.timestamp) for event in ordered)
-    return sorted(ordered, key=lambda event: (clocks_of[event.position], event.position))
 
 
 def _chains_in_offset_order(
@@ -201,14 +194,14 @@ def check_continuity(
     """
     offsets = _by_partition(event for event in events if event.position not in without)
     counted: set[Position] = set()
-    ends: dict[int, int] = {}
+    ends: dict[tuple[int, int], int] = {}
     for epoch in sorted(epochs):
         # What it counted in silence is as it must be if the values are.
         spoken = (event for event in epochs[epoch] if event.position not in without)
-        for partition, seen in _by_partition(spoken).items():
-            begin, end = min(seen), max(seen)
-            run = [offset for offset in offsets[partition] if begin <= offset <= end]
-            where = f"{name}, epoch {epoch}, partition {partition}"
+        for lane, seen in _by_partition(spoken).items():
+            (source, partition), begin, end = lane, min(seen), max(seen)
+            run = [offset for offset in offsets[lane] if begin <= offset <= end]
+            where = f"{name}, epoch {epoch}, {f'source {source}, ' if source else ''}partition {partition}"
             may_have_gaps = not ordered and epoch != max(epochs)
             if sorted(seen) != run and not (may_have_gaps and len(set(seen)) == len(seen)):
                 lost = sorted(set(run) - set(seen))
@@ -216,10 +209,10 @@ def check_continuity(
                 findings.mismatch(text + (f"; the first that is missing has offset {lost[0]}" if lost else ""))
             elif ordered and seen != run:
                 findings.mismatch(f"{where}: events were not counted in the order of their offsets")
-            if end < ends.get(partition, -1):
-                findings.mismatch(f"{where}: ends at offset {end}, an earlier epoch at {ends[partition]}")
-            ends[partition] = end
-            counted |= {Position(partition, offset) for offset in seen}
+            if end < ends.get(lane, -1):
+                findings.mismatch(f"{where}: ends at offset {end}, an earlier epoch at {ends[lane]}")
+            ends[lane] = end
+            counted |= {Position(partition, offset, source) for offset in seen}
     for event in events:
         if event.position not in counted and event.position not in without:
             findings.mismatch(f"{name}: event {event.position} was not counted in any epoch's final chain")
@@ -248,7 +241,7 @@ def check_updates(
     """
     everything = _by_route(updating, route)
     for epoch, chain in epochs.items():
-        for lane, seen in _by_route((event for event in chain if event.source), route).items():
+        for lane, seen in _by_route((event for event in chain if event.updates), route).items():
             first, last = 0 if from_beginning and epoch == min(epochs) else min(seen), max(seen)
             run = [offset for offset in everything[lane] if first <= offset <= last]
             if seen != run:
@@ -268,10 +261,11 @@ def _by_route(
     return offsets
 
 
-def _by_partition(events: Iterable[JudgedEvent]) -> dict[int, list[int]]:
-    offsets: dict[int, list[int]] = defaultdict(list)
+def _by_partition(events: Iterable[JudgedEvent]) -> dict[tuple[int, int], list[int]]:
+    """The offsets of the events of each source and partition."""
+    offsets: dict[tuple[int, int], list[int]] = defaultdict(list)
     for event in events:
-        offsets[event.position.partition].append(event.position.offset)
+        offsets[event.source, event.position.partition].append(event.position.offset)
     return offsets
 
 

@@ -11,14 +11,14 @@ from streams.oracle.reference import Row
 from streams.plan.entity_text import entity_text
 from streams.plan.model import ViewPlan
 from verify.findings import Findings
-from verify.published import Place, Position, Published
+from verify.published import Position, Published, clocks
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedEvent:
     """A valid event that is not a duplicate; its row has every column, including derived columns.
 
-    ``source`` is its source's number in the plan.
+    An event that ``updates`` windows only gives no record of its own.
     """
 
     position: Position
@@ -27,12 +27,12 @@ class JudgedEvent:
     event_id: str
     time: int
     row: Row
-    source: int = 0
+    updates: bool = False
 
     @property
-    def place(self) -> Place:
-        """Its source and position."""
-        return Place(self.source, self.position)
+    def source(self) -> int:
+        """The number of its source in the plan."""
+        return self.position.source
 
 
 @dataclass
@@ -68,7 +68,7 @@ class ViewEmission(NamedTuple):
     seq: int
     position: Position
     part: Mapping[str, Any]
-    updates: tuple[Place, ...] | None = ()
+    updates: tuple[Position, ...] | None = ()
     is_excerpt: bool = False
 
 
@@ -99,6 +99,13 @@ def by_entity(view: ViewPlan, events: Iterable[JudgedEvent]) -> dict[str, list[J
         if entity is not None:
             found[entity_text(entity)].append(event)
     return found
+
+
+def in_replay_order(events: Iterable[JudgedEvent]) -> list[JudgedEvent]:
+    """Events by the greatest Kafka timestamp of their partition so far, source, partition and offset."""
+    ordered = sorted(events, key=lambda event: event.position)
+    clocks_of = clocks((event.position, event.timestamp) for event in ordered)
+    return sorted(ordered, key=lambda event: (clocks_of[event.position], event.source, event.position))
 
 
 def first_emissions(records: Iterable[Published]) -> dict[Position, Published]:

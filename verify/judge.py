@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import cache, partial
 
@@ -13,12 +14,13 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from streams.definitions.pipeline import Model
+from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
-from verify.check_backfill import check_backfill
+from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_built_sets import check_built_sets
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
 from verify.check_drift import check_drift
-from verify.check_events import Judged, check_dead_letters, judge_source
+from verify.check_events import Judged, check_dead_letters, judge_source, with_shared_ids
 from verify.check_features import check_features
 from verify.check_gates import check_gates
 from verify.check_loop import LoopFindings, check_loop
@@ -71,21 +73,27 @@ def judge(
         hosted: Scores with versions whose model only Triton has.
     """
     pipeline, plan = project.pipeline, project.plan
-    judged, *others = judged_sources(project, run, pii_key, registry)
+    sources = judged_sources(project, run, pii_key, registry)
+    triggering, others = by_role(plan, sources)
+    events = {position: event for one in triggering for position, event in one.events.items()}
     letters = [
         check_dead_letters(of_source, plan.pipeline, source.topic, records)
-        for of_source, source, records in zip((judged, *others), plan.sources, run.dead_letters, strict=True)
+        for of_source, source, records in zip(sources, plan.sources, run.dead_letters, strict=True)
     ]
-    updating = [other.events for other in others]
-    withheld = check_unpublished(plan, judged.events, run.unpublished, project.features_decoder())
+    withheld = check_unpublished(plan, events, run.unpublished, project.features_decoder())
     emitted = [*run.features, *withheld.records]
     of_events = [record for record in run.features if not record.is_timer]
     # A timer's letter names the entity's last event, which may have a record.
     without_value = withheld.without_value - {record.position for record in (*of_events, *withheld.records)}
     features = check_features(
-        plan, judged.events, emitted, arrivals=judged.arrivals(), others=updating, without_value=without_value
+        plan,
+        events,
+        emitted,
+        arrivals=sources[0].arrivals(),
+        others=[one.events for one in others],
+        without_value=without_value,
     )
-    timers = check_timers(plan, judged.events, emitted, others=updating, without_value=without_value)
+    timers = check_timers(plan, events, emitted, others=[one.events for one in others], without_value=without_value)
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
     too_large |= without_value
@@ -106,7 +114,7 @@ def judge(
     scored = check_predictions(
         plan,
         pipeline.model,
-        {place: event for place, event in judged.events.items() if place not in unpredicted},
+        {place: event for place, event in events.items() if place not in unpredicted},
         of_events,
         run.predictions,
         versions.scorer,
@@ -139,23 +147,10 @@ def judge(
         backfills=run.backfills,
         keyspace=run.keyspace,
     )
-    taken = [judged, *others]
-    if run.backfills and any(of_source.refused_by_clock for of_source in taken):
-        taken = judged_sources(project, run, pii_key, registry, live=False)
-    replayed = [
-        check_backfill(
-            plan,
-            backfill,
-            taken[0].events,
-            of_events,
-            taken[0].timestamps,
-            arrivals=taken[0].arrivals(),
-            others=taken[1:],
-            too_large=too_large,
-            never_served=judged.refused_by_clock,
-        )
-        for backfill in run.backfills
-    ]
+    replayable = sources
+    if run.backfills and any(of_source.refused_by_clock for of_source in sources):
+        replayable = judged_sources(project, run, pii_key, registry, live=False)
+    replayed = _check_backfills(project, run, replayable, of_events, events.keys(), too_large)
     labels = pipeline.labels
 
     def read_labels(records: Sequence[Sequence[Record]]) -> LabelHistory:
@@ -202,11 +197,11 @@ def judge(
     examples = [example for _, _, of_letters in letters for example in of_letters]
     examples += [example for check in checks for example in check.examples]
     return PipelineReport(
-        events_valid=len(judged.events),
+        events_valid=len(events),
         events_updating=sum(len(other.events) for other in others),
-        events_invalid=sum(len(each.rejections) for each in (judged, *others)),
-        events_duplicate=sum(len(each.duplicates) for each in (judged, *others)),
-        events_ignored=sum(len(each.ignored) for each in (judged, *others)),
+        events_invalid=sum(len(each.rejections) for each in sources),
+        events_duplicate=sum(len(each.duplicates) for each in sources),
+        events_ignored=sum(len(each.ignored) for each in sources),
         dead_letters=sum(found for found, _, _ in letters),
         dead_letter_mismatches=sum(wrong for _, wrong, _ in letters) + withheld.mismatches + replays.mismatches,
         letters_replayed=len(replays.replayed),
@@ -270,7 +265,7 @@ def judge(
         events_per_s=measured.events_per_s if measured else None,
         model=quality,
         not_checked=[
-            *([] if judged.events else ["there are no events"]),
+            *([] if events else ["there are no events"]),
             *(f"not checked: {text}" for text in run.unread),
             *features.unchecked,
             *timers.unchecked,
@@ -289,6 +284,34 @@ def judge(
         ],
         examples=examples[:MAX_EXAMPLES],
     )
+
+
+def _check_backfills(
+    project: Project,
+    run: RunData,
+    replayable: Sequence[Judged],
+    of_events: Sequence[Published],
+    live: AbstractSet[Position],
+    too_large: AbstractSet[Position],
+) -> list[BackfillFindings]:
+    """Check the backfills of the events that a replay takes; ``live`` are those that the job took."""
+    plan = project.plan
+    triggering, others = by_role(plan, with_shared_ids(plan, replayable, ()))
+    events = {place: event for one in triggering for place, event in one.events.items()}
+    return [
+        check_backfill(
+            plan,
+            backfill,
+            events,
+            of_events,
+            {place: timestamp for one in triggering for place, timestamp in one.timestamps.items()},
+            arrivals=triggering[0].arrivals(),
+            others=others,
+            too_large=too_large,
+            never_served=events.keys() - live,
+        )
+        for backfill in run.backfills
+    ]
 
 
 def _scores_in_shadow(model: Model, versions: ModelVersions, name: str) -> ScoreCheck:
@@ -342,21 +365,28 @@ def judged_sources(
     project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None, *, live: bool = True
 ) -> list[Judged]:
     """The events of each source, judged by the contract, as a live job takes them or as a replay does."""
-    published: dict[int, set[Position]] = {number: set() for number in range(len(run.sources))}
+    published: set[Position] = set()
+    topics = [source.topic for source in project.plan.sources]
     for letter in run.unpublished:
         with suppress(ValueError):  # `check_unpublished` reports it
             found = read_letter(letter)
-            if found.topic == project.plan.source.topic:
-                published[0].add(found.position)
+            if found.topic in topics:
+                published.add(found.position._replace(source=topics.index(found.topic)))
     for record in run.features:
-        published[0].add(record.position)
-        for source, position in (place for places in record.updates.values() for place in places or ()):
-            published.setdefault(source, set()).add(position)
+        published.add(record.position)
+        published |= {place for places in record.updates.values() for place in places or ()}
     letters = run.dead_letters if live else ((),) * len(run.sources)
-    return [
-        judge_source(project, number, records, pii_key, registry, published[number], of_source)
+    judged = [
+        judge_source(project, number, records, pii_key, registry, published, of_source)
         for number, (records, of_source) in enumerate(zip(run.sources, letters, strict=True))
     ]
+    return with_shared_ids(project.plan, judged, published)
+
+
+def by_role(plan: PipelinePlan, judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
+    """Of the judged sources those whose events trigger records, and those that only update."""
+    sources = list(zip(judged, plan.sources, strict=True))
+    return [one for one, of in sources if of.triggers], [one for one, of in sources if not of.triggers]
 
 
 def _quality(

@@ -98,6 +98,7 @@ def _of_source(
     assert time_field is not None
     writers = Decoder(*writer_schemas(source.contract, schemas))
     read = _READERS[task]
+    prefix = "" if source.of is None else f"{source.of}:"
     found: dict[str, list[tuple[Rank, Label | None]]] = {}
     reached: int | None = None
     for record in records:
@@ -109,7 +110,7 @@ def _of_source(
             continue
         time = getattr(label, time_field)
         rank = time, record.timestamp, record.partition, record.offset
-        found.setdefault(getattr(label, id_field), []).append((rank, value))
+        found.setdefault(prefix + getattr(label, id_field), []).append((rank, value))
         received = time if record.timestamp < 0 else min(time, record.timestamp)
         reached = received if reached is None else max(reached, received)
     return LabelHistory(found, reached)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,17 +15,15 @@ from verify.replays import Replayed, replay_in
 
 
 class Position(NamedTuple):
-    """The partition and offset of a raw event."""
+    """The partition and offset of a raw event, and the number of its source in the plan."""
 
     partition: int
     offset: int
+    source: int = 0
 
-
-class Place(NamedTuple):
-    """The source number and position of a raw event of any source."""
-
-    source: int
-    position: Position
+    def __repr__(self) -> str:
+        of = f", source={self.source}" if self.source else ""
+        return f"Position(partition={self.partition}, offset={self.offset}{of})"
 
 
 def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
@@ -33,11 +31,12 @@ def clocks(timestamps: Iterable[tuple[Position, int]]) -> dict[Position, int]:
 
     The records of a partition must be in offset order.
     """
-    newest: dict[int, int] = {}
+    newest: dict[tuple[int, int], int] = {}
     found = {}
     for position, timestamp in timestamps:
-        newest[position.partition] = max(newest.get(position.partition, timestamp), timestamp)
-        found[position] = newest[position.partition]
+        lane = position.source, position.partition
+        newest[lane] = max(newest.get(lane, timestamp), timestamp)
+        found[position] = newest[lane]
     return found
 
 
@@ -49,7 +48,8 @@ class Published:
     holds, by view, the events that updated it since its last record and gave none themselves, in the order in which the
     view saw them; None if there were too many to name. ``timestamp`` is the record's own, when it was published. An
     ``is_excerpt`` was too long for its topic, and is in the topic's dead letters with its texts and lists cut.
-    ``replayed`` says which dead letter the record comes from, if it comes from one.
+    ``replayed`` says which dead letter the record comes from, if it comes from one. ``source`` is the number of the
+    source of its event.
     """
 
     partition: int
@@ -57,10 +57,11 @@ class Published:
     key: bytes | None
     value: Mapping[str, Any]
     lacks: frozenset[str] = NO_NAMES
-    updates: Mapping[str, tuple[Place, ...] | None] = field(default_factory=dict)
+    updates: Mapping[str, tuple[Position, ...] | None] = field(default_factory=dict)
     timestamp: int = 0
     is_excerpt: bool = False
     replayed: Replayed | None = None
+    source: int = 0
 
     def place_in(self, topic: str) -> str:
         """The record's place for messages: ``topic[partition]@offset``."""
@@ -74,25 +75,32 @@ class Published:
     @property
     def position(self) -> Position:
         """The triggering raw event; for a timer's record, the entity's last event before it."""
-        return Position(self.value["source"]["partition"], self.value["source"]["offset"])
+        return Position(self.value["source"]["partition"], self.value["source"]["offset"], self.source)
 
 
-def readable(records: Iterable[Record], decoder: Decoder, topic: str) -> tuple[list[Published], list[str]]:
-    """Decode the records; also returns the places of those that cannot be decoded."""
+def readable(
+    records: Iterable[Record], decoder: Decoder, topic: str, sources: Sequence[str] = ()
+) -> tuple[list[Published], list[str]]:
+    """Decode the records; also returns the places of those that cannot be decoded.
+
+    ``sources`` are the topics of the plan's sources, in their order. An event of any other topic counts as of the
+    first, and :mod:`verify.check_features` finds it.
+    """
     found, unreadable = [], []
     for record in records:
         try:
-            found.append(_published(record, decoder))
+            found.append(_published(record, decoder, sources))
         except (Undecodable, UnknownSchema):
             unreadable.append(f"{topic}[{record.partition}]@{record.offset}")
     return found, unreadable
 
 
-def _published(record: Record, decoder: Decoder) -> Published:
+def _published(record: Record, decoder: Decoder, sources: Sequence[str]) -> Published:
     value = record.value or b""
     lacks = decoder.absent_names(value) if isinstance(decoder, FeaturesDecoder) else NO_NAMES
     updates = updates_in(record)
     content = decoder.decode(value)
+    raw_topic = content["source"]["topic"]
     return Published(
         record.partition,
         record.offset,
@@ -102,10 +110,11 @@ def _published(record: Record, decoder: Decoder) -> Published:
         updates,
         record.timestamp,
         replayed=replay_in(record.headers),
+        source=sources.index(raw_topic) if raw_topic in sources else 0,
     )
 
 
-def updates_in(record: Record) -> dict[str, tuple[Place, ...] | None]:
+def updates_in(record: Record) -> dict[str, tuple[Position, ...] | None]:
     """What the header ``updates`` says (docs/reference/records.md).
 
     Raises:
@@ -116,7 +125,7 @@ def updates_in(record: Record) -> dict[str, tuple[Place, ...] | None]:
         return {
             view: None
             if places is None
-            else tuple(Place(source, Position(partition, offset)) for source, partition, offset in places)
+            else tuple(Position(partition, offset, source) for source, partition, offset in places)
             for view, places in json.loads(header or b"{}").items()
         }
     except (ValueError, TypeError, AttributeError) as error:

@@ -68,19 +68,20 @@ def read_run(
 
     read_at_ms = time.time_ns() // 1_000_000
     points = ", ".join(settings.cassandra.contact_points)
+    raw = [source.topic for source in plan.sources]
     # Cassandra answers page by page: it is read beside all else, which is decoded here.
     with ThreadPoolExecutor(1) as beside:
         tables = beside.submit(_read_store, "Cassandra", points, lambda: _read_cassandra(plan, settings, sample, seed))
         # Before the predictions that stand beside them, if the pipeline runs.
         shadows, no_shadows = readable(
-            records_if_any(pipeline.shadow_topic), record_decoder("prediction"), "predictions.shadow"
+            records_if_any(pipeline.shadow_topic), record_decoder("prediction"), "predictions.shadow", raw
         )
         corrections, no_corrections = readable(
-            records_if_any(pipeline.corrections_topic), record_decoder("prediction"), "predictions.corrections"
+            records_if_any(pipeline.corrections_topic), record_decoder("prediction"), "predictions.corrections", raw
         )
-        features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features")
+        features, no_features = readable(records(pipeline.features_topic), project.features_decoder(), "features", raw)
         predictions, no_predictions = readable(
-            records(pipeline.predictions_topic), record_decoder("prediction"), "predictions"
+            records(pipeline.predictions_topic), record_decoder("prediction"), "predictions", raw
         )
         vectors, unread = _read_store(
             "Redis", settings.redis.url, lambda: _read_redis(connect_redis(settings.redis), plan, features)

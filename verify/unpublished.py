@@ -64,7 +64,7 @@ def check_unpublished(
             if letter.topic == plan.features_topic:
                 continue
             if record.value is None and _may_lack_value(plan, events, letter):
-                findings.without_value.add(letter.position)
+                findings.without_value.add(_position(plan, letter))
                 continue
             found = decoder.decode(record.value or b"")
             updates = updates_in(record)
@@ -74,15 +74,24 @@ def check_unpublished(
             findings.mismatch(f"{place}: is not a dead letter with an excerpt: {error}")
             continue
         lacks = decoder.absent_names(record.value or b"") if isinstance(decoder, FeaturesDecoder) else NO_NAMES
+        source = _position(plan, letter).source
         published = Published(
-            record.partition, record.offset, record.key, found, lacks, updates, record.timestamp, is_excerpt=True
+            record.partition,
+            record.offset,
+            record.key,
+            found,
+            lacks,
+            updates,
+            record.timestamp,
+            is_excerpt=True,
+            source=source,
         )
         if published.is_timer:
             continue
         event = events.get(published.position)
         if (letter.reason, letter.stage) != _REASON:
             findings.mismatch(f"{place}: {letter.reason} at {letter.stage} is no reason to publish no features")
-        elif event is None or (letter.topic, letter.position) != (plan.source.topic, event.position):
+        elif event is None or _position(plan, letter) != event.position:
             findings.mismatch(
                 f"{place}: {letter.topic}[{letter.position.partition}]@{letter.position.offset} is no valid event of it"
             )
@@ -94,10 +103,15 @@ def check_unpublished(
     return findings
 
 
+def _position(plan: PipelinePlan, letter: Letter) -> Position:
+    """The event that the letter is of; of no source (-1) if its topic is none of the pipeline's."""
+    topics = [source.topic for source in plan.sources]
+    return letter.position._replace(source=topics.index(letter.topic) if letter.topic in topics else -1)
+
+
 def _may_lack_value(plan: PipelinePlan, events: Mapping[Position, JudgedEvent], letter: Letter) -> bool:
     """Whether the letter is of a valid event, and its feature record can be too long even when it is cut."""
-    is_of_event = (letter.topic, letter.reason, letter.stage) == (plan.source.topic, *_REASON)
-    if not is_of_event or letter.position not in events or letter.value_bytes is None:
+    if (letter.reason, letter.stage) != _REASON or _position(plan, letter) not in events or letter.value_bytes is None:
         return False
     columns = [kind for view in plan.views for kind in (feature.type for feature in view.outputs)]
     columns += [kind for _, kind in plan.passthrough]

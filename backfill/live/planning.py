@@ -106,7 +106,8 @@ def plan_range(
         PenstockError: if the topic has no valid event, or records that are needed were deleted.
     """
     topic = plan.source.topic
-    newest = topics[0].newest_ms
+    triggering = [of.newest_ms for source, of in zip(plan.sources, topics, strict=True) if source.triggers]
+    newest = max((newest_ms for newest_ms in triggering if newest_ms is not None), default=None)
     if newest is None:
         raise PenstockError(
             f"topic {topic} has no valid event, so there is nothing to fill new views with",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backfill.one_topic import require_one_topic
 from backfill.parity.features import compare_derived, compare_parts, explain_parts
 from backfill.parity.findings import Findings
 from backfill.parity.kernel import FeatureKernel
@@ -55,8 +56,10 @@ def check_parity(
         backfill: The rows to compare with; by default, features are recomputed from the raw events.
 
     Raises:
-        PenstockError: if something cannot be read or decoded, or the kernel fails.
+        PenstockError: if something cannot be read or decoded, the kernel fails, or the events of several topics are
+            scored.
     """
+    require_one_topic(project.plan, "penstock parity")
     plan, findings, chosen = project.plan, Findings(), wanted.sample.chosen()
     served = read_served(plan, project.features_decoder(), sources.read(plan.features_topic), chosen, wanted.has)
     predictions = read_predictions(

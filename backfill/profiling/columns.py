@@ -20,7 +20,7 @@ from streams.plan.project import Project
 Kind = Literal["number", "boolean", "text", "category", "list"]
 
 # What the tables of backfills and training sets have beside features.
-_ROW = frozenset({"event_id", "event_time", "source.partition", "source.offset", "source.timestamp"})
+_ROW = frozenset({"event_id", "event_time", "source.partition", "source.offset", "source.timestamp", "source.topic"})
 _LABEL = frozenset({"known_at", "label", "label_known_at", "label_source", "p_observed", "split"})
 _OF_A_VIEW = ("entity", "as_of", "late", "seq")
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from backfill.gaps import prediction_times, require_after_gaps
+from backfill.one_topic import require_one_topic
 from backfill.parquet import Backfill
 from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.scores.events import EventSource, RecomputedEvents, ServedEvents
@@ -99,9 +100,10 @@ def score(
 
     Raises:
         StoppedError: if it was to stop; what was written stays.
-        PenstockError: if the range is empty, a version or the backfill does not fit the pipeline, the folder has other
-            content or is in use, or what is read is not there.
+        PenstockError: if the range is empty, a version or the backfill does not fit the pipeline, the events of several
+            topics are scored, the folder has other content or is in use, or what is read is not there.
     """
+    require_one_topic(project.plan, "penstock backfill score")
     if request.from_ms >= request.to_ms:
         raise PenstockError(
             f"the range is empty: {iso(request.from_ms)} is not before {iso(request.to_ms)}",

@@ -280,7 +280,8 @@ def rule_of(labels: Labels) -> LabelRule:
         horizon_ms=labels.horizon,
         absent=labels.absent,
         hidden_by=labels.hidden_by,
-        otherwise=tuple(OtherLabels(topic=source.topic, value=source.value) for source in labels.otherwise),
+        otherwise=tuple(OtherLabels(topic=one.topic, value=one.value, of=one.of) for one in labels.otherwise),
+        of=labels.of,
     )
 
 

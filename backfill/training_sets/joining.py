@@ -33,6 +33,8 @@ _AGES = (
     *(n * _DAY for n in (1, 2, 3, 5, 7, 10, 14, 21, 30, 45, 60, 90, 120, 180, 365)),
 )
 _MOST_CLASSES = 20
+# Events of several topics may have the same partition and offset.
+_SAME_EVENT = "d.event_id = {0}.event_id AND d.part = {0}.part AND d.off = {0}.off"
 _FOR_EVER = 2**63 - 1
 _BATCH = 50_000
 
@@ -105,7 +107,7 @@ class SetJoin:
         until, horizon = self._until, self._horizon
         is_mature = "true" if self._labels.horizon is None else f"event_time::HUGEINT + {horizon} <= {until}"
         is_negative = self._labels.absent == "negative"
-        decided = "LEFT JOIN decisions d ON d.part = e.part AND d.off = e.off" if self._has_decisions else ""
+        decided = f"LEFT JOIN decisions d ON {_SAME_EVENT.format('e')}" if self._has_decisions else ""
         again = ", d.n" if self._has_decisions else ""
         of_source, first_source = "", ""
         if self._has_sources:
@@ -244,12 +246,12 @@ class SetJoin:
         declined = unlabelled = explored = other = 0
         if hidden_by is not None and self._has_decisions:
             declined, unlabelled, explored, other = self._row(
-                """
+                f"""
                 SELECT count(*) FILTER (d.decision = $hides),
                     count(*) FILTER (d.decision = $hides AND is_absent),
                     count(*) FILTER (d.explored AND p_observed < 1),
                     count(*) FILTER (d.decision <> $hides AND p_observed IS NULL)
-                FROM rows r JOIN decisions d ON d.part = r.part AND d.off = r.off
+                FROM rows r JOIN decisions d ON {_SAME_EVENT.format("r")}
                 """,
                 {"hides": hidden_by},
             )

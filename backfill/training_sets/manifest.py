@@ -22,19 +22,22 @@ class _Frozen(BaseModel):
 
 
 class _WithoutEmpty(_Frozen):
-    """Leaves out what is empty unless there are several sources of labels, as releases wrote that knew only one."""
+    """Leaves out what is empty of what only several sources of labels, or of events, have: releases wrote without."""
 
     @model_serializer(mode="wrap")
     def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = handler(self)
-        return {name: value for name, value in found.items() if value or name not in ("otherwise", "label_sources")}
+        return {
+            name: value for name, value in found.items() if value or name not in ("otherwise", "label_sources", "of")
+        }
 
 
-class OtherLabels(_Frozen):
+class OtherLabels(_WithoutEmpty):
     """A further source of labels."""
 
     topic: str
     value: str
+    of: str | None = None
 
 
 class SourceCounts(_Frozen):
@@ -56,6 +59,7 @@ class LabelRule(_WithoutEmpty):
     absent: Absent | None
     hidden_by: str | None
     otherwise: tuple[OtherLabels, ...] = ()
+    of: str | None = None
 
 
 class Request(_Frozen):

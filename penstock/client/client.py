@@ -40,6 +40,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from schemas.producer import InvalidEvent, serializer, validated
 from scoring.predictions import event_position_of_dead_letter
+from streams.definitions.base import id_prefix
+from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source
 from streams.plan.project import open_project
 
@@ -63,6 +65,8 @@ class Client:
 
     Args:
         pipeline: The pipeline's file, folder, or the name of its folder, as on the command line.
+        source: The topic that events go to, of those whose events are scored; by default that of the pipeline's own
+            source. The ids of events of another contract begin with its name: ``click:7f3a``.
         fallback: The decision where the model's does not come in time.
         settings: How to reach Kafka, and a schema registry; by default from the environment.
         encoding: In which encoding events are sent; the same as for :class:`~penstock.producer.EventProducer`.
@@ -73,14 +77,15 @@ class Client:
         config: More librdkafka settings of the producer.
 
     Raises:
-        PenstockError: if there is no such pipeline, its contract has no event id, Kafka or the schema registry cannot
-            be reached, a topic does not exist, or the registry refuses the contract's schema.
+        PenstockError: if there is no such pipeline or source, its contract has no event id, Kafka or the schema
+            registry cannot be reached, a topic does not exist, or the registry refuses the contract's schema.
     """
 
     def __init__(
         self,
         pipeline: str,
         *,
+        source: str | None = None,
         fallback: Fallback,
         settings: Settings | None = None,
         encoding: Literal["avro", "json"] = "avro",
@@ -92,38 +97,42 @@ class Client:
         settings = settings or Settings()
         kafka = settings.kafka.access
         self.pipeline = definition = open_project(pipeline).pipeline
-        self.source = source = definition.source
-        if source.event_id is None:
+        self.source = of = _source(definition, source, pipeline)
+        own = definition.source
+        self.name = definition.name if of.topic == own.topic else f"{definition.name}:{of.topic}"
+        if of.event_id is None:
             raise PenstockError(
-                f"contract {source.contract.contract_name} has no event id, by which answers are found",
+                f"contract {of.contract.contract_name} has no event id, by which answers are found",
                 where=pipeline,
                 next="mark a field with EVENT_ID in a new version of the contract",
             )
-        if source.key is not None and source.key not in source.contract.model_fields:
+        if of.key is not None and of.key not in of.contract.model_fields:
             raise PenstockError(
-                f"events are keyed by {source.key}, which no field of {source.contract.contract_name} holds",
+                f"events are keyed by {of.key}, which no field of {of.contract.contract_name} holds",
                 where=pipeline,
                 next="key the source by a field of its contract",
             )
         self._is_closed = False
-        self._id_field = source.event_id
+        self._id_field = of.event_id
+        contracts = own.contract.contract_name, of.contract.contract_name
+        self._id_prefix = id_prefix(*contracts, triggers=True, has_id=True)
         self._fallback = fallback
         registry_url = settings.schema_registry_url if encoding == "avro" else None
-        self._serialize = serializer(source.contract, source.topic, encoding, registry_url)
+        self._serialize = serializer(of.contract, of.topic, encoding, registry_url)
         self._serializing = threading.Lock()
         self._decoder = record_decoder("prediction")
         self._lock = threading.Lock()  # of the waits
         self._waits = Waits(most_in_flight, remembered, self._decoded)
         self._metrics = metrics or ClientMetrics(CollectorRegistry())
-        self._metrics.in_flight.labels(definition.name).set_function(lambda: self._waits.in_flight)
-        self._sender = EventSender(kafka, source.topic, config or {}, self._on_sent, self._on_failed)
+        self._metrics.in_flight.labels(self.name).set_function(lambda: self._waits.in_flight)
+        self._sender = EventSender(kafka, of.topic, config or {}, self._on_sent, self._on_failed)
         published = definition.features_topic, definition.predictions_topic
-        letters = (source.dead_letter_topic, *map(dead_letters_of, published))
+        letters = (of.dead_letter_topic, *map(dead_letters_of, published))
         self._reader = AnswerReader(
             kafka,
             {definition.predictions_topic: Topic(self._on_prediction, look_back=remembered)}
             | {topic: Topic(self._on_letter) for topic in letters},
-            self._metrics.unreadable.labels(definition.name).inc,
+            self._metrics.unreadable.labels(self.name).inc,
         )
         with naming(pipeline):
             self._reader.start()
@@ -226,7 +235,7 @@ class Client:
         try:
             return self._begun(event, now_s, deadline_ms)
         except PenstockError as error:
-            self._metrics.refused.labels(self.pipeline.name, _REASONS.get(type(error), "invalid")).inc()
+            self._metrics.refused.labels(self.name, _REASONS.get(type(error), "invalid")).inc()
             raise
 
     def _begun(self, event: Contract | Mapping[str, Any], now_s: float, deadline_ms: float) -> _Call:
@@ -241,7 +250,8 @@ class Client:
         content = hashlib.blake2b(value, digest_size=_HASH_BYTES).digest()
         try:
             with self._lock:
-                event_id, event_time = getattr(valid, self._id_field), getattr(valid, source.event_time)
+                event_id = self._id_prefix + getattr(valid, self._id_field)
+                event_time = getattr(valid, source.event_time)
                 asked, begun = self._waits.begin(event_id, event_time, content, now_s)
         except Busy:
             raise TooBusy("too many events are in flight", source.topic) from None
@@ -271,7 +281,7 @@ class Client:
             given, refusal = asked.given, asked.refusal if asked.is_refused else None
             reason = asked.no_prediction or LATE
         if refusal is not None:
-            self._metrics.refused.labels(self.pipeline.name, refusal.reason).inc()
+            self._metrics.refused.labels(self.name, refusal.reason).inc()
             raise EventRefused(refusal, self.source.topic)
         if given is None:
             decision = self._fallback if isinstance(self._fallback, str) else self._fallback(call.event)
@@ -279,8 +289,8 @@ class Client:
             fallback = Answer(asked.event_id, decision, None, None, None, "fallback", reason, waited_ms)
             with self._lock:
                 given = self._waits.give(asked, fallback)
-        self._metrics.answers.labels(self.pipeline.name, given.source, given.reason or "").inc()
-        self._metrics.wait.labels(self.pipeline.name).observe(time.monotonic() - call.begun_s)
+        self._metrics.answers.labels(self.name, given.source, given.reason or "").inc()
+        self._metrics.wait.labels(self.name).observe(time.monotonic() - call.begun_s)
         return given
 
     def _end(self, call: _Call) -> None:
@@ -306,9 +316,9 @@ class Client:
         with self._lock:
             asked = self._waits.predicted(event_id, value, now_s)
         if asked is not None:
-            self._metrics.prediction.labels(self.pipeline.name).observe(now_s - asked.begun_s)
+            self._metrics.prediction.labels(self.name).observe(now_s - asked.begun_s)
             if asked.given is not None and asked.given.source == "fallback":
-                self._metrics.late.labels(self.pipeline.name).inc()
+                self._metrics.late.labels(self.name).inc()
 
     def _on_letter(self, message: Message) -> None:
         letter = DeadLetter.read(message.key(), message.value(), message.headers())
@@ -328,7 +338,7 @@ class Client:
         try:
             found = self._decoder.decode(value)
         except PenstockError:
-            self._metrics.unreadable.labels(self.pipeline.name).inc()
+            self._metrics.unreadable.labels(self.name).inc()
             return None
         names = ("event_time", "decision", "score", "model", "model_version", "scored_at")
         return Prediction(**{name: found[name] for name in names})
@@ -344,6 +354,24 @@ class Client:
             except Exception:  # noqa: BLE001 - whoever waits depends on this thread
                 _log.exception("events of %s: going on after an error", self.source.topic)
                 self._stop.wait(_POLL_S)
+
+
+def _source(pipeline: Pipeline, topic: str | None, where: str) -> Source:
+    """The source that events go to.
+
+    Raises:
+        PenstockError: if the pipeline scores no events of that topic.
+    """
+    scored = {source.topic: source for source in pipeline.sources if source.triggers}
+    found = scored.get(topic or pipeline.source.topic)
+    if found is None:
+        raise PenstockError(
+            f"pipeline {pipeline.name} makes no predictions of events of {topic}",
+            where=where,
+            safe="nothing was sent",
+            next=f"name a topic whose events it scores: {', '.join(scored)}; send others with EventProducer",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from penstock.client.client_metrics import ClientMetrics
 from penstock.commands.errors import require_pipeline
 from penstock.errors import PenstockError
 from penstock.gateway.http import HttpGateway
+from penstock.playing.target import split_reference
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging
 from streams.definitions.loading import load_pipeline
@@ -94,9 +95,11 @@ def run(
 
     POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback; Ask does so
     by gRPC. Whoever can reach a port can send events: put it behind a proxy that checks who asks.
+
+    PIPELINE:TOPIC answers events of another topic that the pipeline scores, at /v1/NAME:TOPIC/events.
     """
     for reference in pipelines:
-        require_pipeline(reference)
+        require_pipeline(split_reference(reference)[0])
     if deadline_ms > most_deadline_ms:
         raise click.UsageError("--deadline-ms is longer than --most-deadline-ms")
     _require_one_of_each_name(pipelines)
@@ -105,8 +108,10 @@ def run(
     with contextlib.ExitStack() as opened:
         clients = {}
         for reference in pipelines:
+            pipeline, topic = split_reference(reference)
             client = Client(
-                reference,
+                pipeline,
+                source=topic,
                 fallback=fallback,
                 settings=settings,
                 encoding="json" if encoding == "json" else "avro",
@@ -115,7 +120,7 @@ def run(
                 metrics=metrics,
             )
             opened.enter_context(client)
-            clients[client.pipeline.name] = client
+            clients[client.name] = client
         asyncio.run(_serve(clients, host, port, grpc_port, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms))
 
 
@@ -127,7 +132,8 @@ def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
     """
     found: dict[str, str] = {}
     for reference in pipelines:
-        name = load_pipeline(reference).name
+        pipeline, topic = split_reference(reference)
+        name = load_pipeline(pipeline).name + (f":{topic}" if topic else "")
         if name in found:
             raise PenstockError(
                 f"two pipelines have the name {name}, by which requests say which one they ask",

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from rich.table import Table
 from rich.text import Text
 
+from backfill.one_topic import require_one_topic
 from backfill.parity.check import Parity, check_parity
 from backfill.parity.kafka import kafka_sources, newest_event_ms
 from backfill.parity.report import as_json as parity_json
@@ -113,6 +114,7 @@ def parity(
     if every_ms is not None and (as_json or html is not None):
         raise click.UsageError("--every writes to the log and the metrics: leave --json and --html out")
     project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)
+    require_one_topic(project.plan, "penstock parity")
     if every_ms is not None:
         assert last_ms is not None
         _scheduled(project, settings, sample, last_ms, every_ms / 1000, metrics_port, archive)

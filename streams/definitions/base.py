@@ -15,6 +15,17 @@ EVENT_TYPE = "event__type"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
+def id_prefix(first: str, contract: str, *, triggers: bool, has_id: bool) -> str:
+    """What the ids of a source's events begin with in feature records and predictions.
+
+    An impression and its click may have the same id. So the id of an event of another contract than that of the
+    pipeline's own source (``first``) begins with its contract's name and a colon: ``click:7f3a``. Events of one
+    contract keep their ids, whatever their topic, and so do events without an id of their own, which have that of their
+    place.
+    """
+    return f"{contract}:" if triggers and has_id and contract != first else ""
+
+
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name: lower-case letters, digits and _, starting with a letter")

@@ -21,11 +21,18 @@ class LabelSource(Definition):
         topic: The topic.
         contract: Its contract, with an EVENT_ID and an EVENT_TIME as in :class:`Labels`.
         value: The field with the label, of the task that :class:`Labels` declares.
+        of: As in :class:`Labels`.
     """
 
     topic: Topic
     contract: type[Contract]
     value: Name
+    of: Name | None = None
+
+    @property
+    def id_prefix(self) -> str:
+        """What the ids of the events of these labels begin with, before what the labels call them."""
+        return "" if self.of is None else f"{self.of}:"
 
 
 class Labels(Definition):
@@ -53,6 +60,8 @@ class Labels(Definition):
         otherwise: Further sources. Of several labels of an event, that of the first source counts, then those of these
             in their order, whatever comes first. A label that its source has withdrawn does not stand in the way. All
             else is declared once, for all sources.
+        of: The name of the contract whose events the ids are of, where that is not the contract of the pipeline's own
+            source: then ids of events begin with it (``click:7f3a``), and labels need not.
     """
 
     topic: Topic
@@ -64,11 +73,13 @@ class Labels(Definition):
     absent: Absent | None = None
     hidden_by: str | None = None
     otherwise: tuple[LabelSource, ...] = ()
+    of: Name | None = None
 
     @property
     def sources(self) -> tuple[LabelSource, ...]:
         """All sources, in the order in which their labels count."""
-        return (LabelSource(topic=self.topic, contract=self.contract, value=self.value), *self.otherwise)
+        first = LabelSource(topic=self.topic, contract=self.contract, value=self.value, of=self.of)
+        return (first, *self.otherwise)
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from streams.definitions.labels import Labels
 from streams.definitions.monitors import Monitors
 from streams.definitions.other_inputs import Default, check_other_inputs, is_other
 from streams.definitions.rollout import Rollout
-from streams.definitions.sources import Source, check_sources
+from streams.definitions.sources import Source, check_label_sources, check_sources
 from streams.definitions.topics import check_topics
 from streams.definitions.views import Entity, View
 
@@ -83,9 +83,11 @@ class Model(Definition):
 class Pipeline(Definition):
     """One pipeline: sources, entities, views, model, labels, monitors, and how rollouts of the model are judged.
 
-    A pipeline scores the events of its ``source``. It may read more topics (``additional_sources``), each with its own
-    contract, and keyed and partitioned like the source. A row then has the columns of all contracts, null for columns
-    that its own contract does not have, and ``event__type``: the name of its contract, for conditions.
+    A pipeline scores the events of its ``source``. It may read more topics (``additional_sources``), keyed and
+    partitioned like the source, whose events are scored too, or only update windows (``triggers=False``). Each has its
+    own contract, or that of another one, for topics of the same events. A row then has the columns of all contracts,
+    null for columns that its own contract does not have, and ``event__type``: the name of its contract, for conditions,
+    and as an input of the model.
 
     Feature records keep the event columns that are model inputs, and those in ``passthrough``.
     """
@@ -179,7 +181,7 @@ class Pipeline(Definition):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All sources; the one whose events are scored comes first."""
+        """All sources; the pipeline's own, whose events are always scored, comes first."""
         return (self.source, *self.additional_sources)
 
     @property
@@ -198,8 +200,9 @@ class Pipeline(Definition):
         return tuple(name for name in self.model.inputs if name in named or types.get(name) == "string")
 
     def column_types(self) -> dict[str, ColumnType]:
-        """The types of all columns of a row: the fields of all contracts, then the derived columns."""
+        """The types of all columns of a row: the fields of all contracts, ``event__type``, then the derived columns."""
         types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
+        types |= {EVENT_TYPE: "string"} if self.additional_sources else {}
         return types | {name: column.type for name, column in self.derived.items()}
 
     @property
@@ -244,6 +247,17 @@ class Pipeline(Definition):
             raise ValueError(
                 f"labels are hidden by the decision {hidden_by!r}, which model {self.model.name} never makes: it "
                 f"decides {' or '.join(map(repr, decisions))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.labels is not None:
+            check_label_sources(self.labels, self.sources)
+        if self.monitors is not None and self.monitors.labels and sum(source.triggers for source in self.sources) > 1:
+            raise ValueError(
+                "monitors: labels=True is for pipelines that score the events of one topic, because alarms are placed "
+                "by the offset of an event; leave it out, or score the other topics in a pipeline of their own"
             )
         return self
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from penstock.kafka.names import dead_letters_of
 from schemas.contract import Contract, Role, contract_fields, field_with_role
 from streams.definitions.base import Definition, Name, Sql, Topic
+from streams.definitions.labels import Labels
 from streams.definitions.windows import Duration
 
 # The job writes the number of an event's source as a signed byte, in its state and between its operators.
@@ -35,6 +36,7 @@ class Source(Definition):
         disorder: How far the watermark stays behind the least advanced partition (default 30 s).
         idle_after: The watermark does not wait for a partition without valid events for this time (default 1 min).
         triggers: Whether its events produce feature records, and so predictions. Otherwise they only update windows.
+            See :func:`streams.definitions.base.id_prefix` for the ids of these records.
         filter: A SQL condition on the row. Valid events for which it is not true are counted and ignored. Use it for a
             topic that also has events of other kinds.
     """
@@ -101,8 +103,6 @@ def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
         if source.topic in topics:
             raise ValueError(f"{where}: is named twice; separate its events with filter= or where=")
         topics.add(source.topic)
-        if source.triggers:
-            raise ValueError(f"{where}: only the pipeline's own source can trigger records; give it triggers=False")
         if "event_time" in (first.order, source.order):
             raise ValueError(f"{where}: events of several topics cannot be ordered by event time; leave out order=")
         for name in ("key", "partitions"):
@@ -112,7 +112,41 @@ def check_sources(first: Source, additional: tuple[Source, ...]) -> None:
                     f"{where}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an entity's events must be in "
                     "the same partition number in all topics"
                 )
+    _check_shared_ids((first, *additional))
     _check_columns(first, additional)
+
+
+def check_label_sources(labels: Labels, sources: tuple[Source, ...]) -> None:
+    """Check that labels are of events that are scored, and whose ids name their contract.
+
+    Raises:
+        ValueError: if they are not; names the contracts that ``of`` may name.
+    """
+    own = sources[0].contract.contract_name
+    scored = {one.contract.contract_name for one in sources if one.triggers and one.event_id is not None} - {own}
+    for source in labels.sources:
+        if source.of is not None and source.of not in scored:
+            raise ValueError(
+                f"labels of {source.topic} are of {source.of!r}: "
+                + (f"of= names {', '.join(sorted(scored))}, or is left out" if scored else "leave out of=")
+                + f", which means events of {own}"
+            )
+
+
+def _check_shared_ids(sources: tuple[Source, ...]) -> None:
+    """Check that the topics of one contract whose events are scored find duplicates alike: they share the ids."""
+    firsts: dict[str, Source] = {}
+    for source in sources:
+        if not source.triggers or source.event_id is None:
+            continue
+        first = firsts.setdefault(source.contract.contract_name, source)
+        for name in ("event_id", "dedup_horizon", "max_future"):
+            theirs, ours = getattr(source, name), getattr(first, name)
+            if theirs != ours:
+                raise ValueError(
+                    f"source {source.topic}: {name} is {theirs!r}, that of {first.topic} is {ours!r}; an id is of one "
+                    "event in all topics of a contract, so duplicates are found alike"
+                )
 
 
 def _check_columns(first: Source, additional: tuple[Source, ...]) -> None:

@@ -17,6 +17,7 @@ from schemas.avro import contract_schema
 from schemas.conversions import written_value
 from schemas.documents import place
 from schemas.feature_types import FeatureValue, Value
+from streams.definitions.base import EVENT_TYPE
 from streams.definitions.pipeline import Pipeline
 from streams.inprocess.kernel import Kernel
 from streams.oracle.event_time_order import Arrival, order_by_event_time
@@ -231,9 +232,11 @@ def _decode(
 
 def _source_number(plan: PipelinePlan, event: Event) -> int:
     """The number of the event's source in the plan."""
-    contracts = [source.contract for source in plan.sources]
+    contracts, topics = zip(*((source.contract, source.topic) for source in plan.sources), strict=True)
     if event.source is None:
         return 0
+    if event.source in topics:
+        return topics.index(event.source)
     if event.source not in contracts:
         raise PenstockError(f"the pipeline has no source of {event.source!r}; it has {', '.join(contracts)}")
     return contracts.index(event.source)
@@ -309,8 +312,8 @@ def _outcome(row: Row, views: Mapping[str, Any] | None, triggers: bool) -> Outco
     if not triggers:
         return Outcome(updates=True)
     return Outcome(
-        # Columns with two underscores come from the planner: filters and composite keys.
-        columns={name: value for name, value in row.items() if "__" not in name},
+        # Other columns with two underscores come from the planner: filters and composite keys.
+        columns={name: value for name, value in row.items() if name == EVENT_TYPE or "__" not in name},
         views={
             name: None
             if view is None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.contract import ColumnType, ContractField, Pii
 from schemas.feature_types import FeatureType, element_of
 from streams.definitions.aggregates.spec import SPECS, Operation
-from streams.definitions.base import EVENT_TYPE
+from streams.definitions.base import EVENT_TYPE, id_prefix
 from streams.definitions.feature_sql import EVENT
 from streams.definitions.windows import LIFETIME_MS, duration_text
 
@@ -207,8 +207,29 @@ class PipelinePlan(_Plan):
 
     @property
     def sources(self) -> tuple[SourcePlan, ...]:
-        """All sources; the one whose events are scored comes first."""
+        """All sources; the pipeline's own, whose events are always scored, comes first."""
         return (self.source, *self.additional_sources)
+
+    @property
+    def triggering_topics(self) -> tuple[str, ...]:
+        """The topics whose events are scored, each once; the pipeline's own source comes first."""
+        return tuple(source.topic for source in self.sources if source.triggers)
+
+    def id_prefix(self, number: int) -> str:
+        """What the ids of the events of a source begin with: :func:`streams.definitions.base.id_prefix`."""
+        source = self.sources[number]
+        has_id = source.event_id is not None
+        return id_prefix(self.source.contract, source.contract, triggers=source.triggers, has_id=has_id)
+
+    def ids_of(self, number: int) -> int:
+        """The number of the source among whose ids duplicates of a source's events are looked for.
+
+        The topics of one contract whose events are scored share their ids. Every other source has its own.
+        """
+        source = self.sources[number]
+        if not source.triggers:
+            return number
+        return next(i for i, one in enumerate(self.sources) if one.triggers and one.contract == source.contract)
 
     @property
     def contract_columns(self) -> dict[str, ColumnType]:

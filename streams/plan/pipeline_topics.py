@@ -48,7 +48,7 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     topics = []
     for source in pipeline.sources:
         topics += [Topic(source.topic, partitions), Topic(source.dead_letter_topic, partitions, dead_letters)]
-    features_bytes = max(_FEATURES_MAX_BYTES, _EVENTS_PER_RECORD * pipeline.source.max_bytes)
+    features_bytes = max(_FEATURES_MAX_BYTES, _EVENTS_PER_RECORD * _longest_event(pipeline))
     for published, most in (
         (pipeline.features_topic, features_bytes),
         (pipeline.predictions_topic, 2 * features_bytes),
@@ -95,9 +95,14 @@ def room_of_job(pipeline: Pipeline, largest: Mapping[str, int]) -> dict[str, int
     room = {source.dead_letter_topic: largest[source.topic] + _HEADER_BYTES for source in pipeline.sources}
     features = pipeline.features_topic
     return room | {
-        features: pipeline.source.max_bytes,
+        features: _longest_event(pipeline),
         dead_letters_of(features): largest[features] + _HEADER_BYTES,
     }
+
+
+def _longest_event(pipeline: Pipeline) -> int:
+    """The bytes of the longest event that gives a feature record."""
+    return max(source.max_bytes for source in pipeline.sources if source.triggers)
 
 
 def room_of_scorer(pipeline: Pipeline, largest: Mapping[str, int]) -> dict[str, int]:

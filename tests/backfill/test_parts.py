@@ -15,7 +15,7 @@ from backfill.manifest import BackfillManifest, load_manifest, plan_hash, select
 from backfill.parts import PartsWriter, WrittenOffsets
 from penstock.errors import PenstockError
 from schemas.codec import Encoder
-from streams.flink.submission import Replay
+from streams.flink.submission import Offsets, Replay
 from streams.plan.feature_records import features_schema
 from tests.backfill.feature_rows import PLAN, read, record
 
@@ -139,3 +139,33 @@ def test_an_offset_is_new_once(batches: list[list[int]]) -> None:
         found = offsets.add(np.array(batch, np.int64)).tolist()
         assert found == [offset not in seen and offset not in batch[:place] for place, offset in enumerate(batch)]
         seen |= set(batch)
+
+
+def test_events_of_several_topics_with_equal_offsets_have_a_row_each_also_in_partitions_that_only_one_has(
+    tmp_path: Path,
+) -> None:
+    app = PLAN.source.model_copy(update={"topic": "app"})
+    plan = PLAN.model_copy(update={"additional_sources": (app,)})
+    encoder, more = Encoder(features_schema(plan)), Offsets(start={0: 0, 2: 5}, end={0: 9, 2: 9})
+    replay = Replay(topic="t", start={0: 0}, end={0: 9}, additional_sources=(more,), from_ms=0, to_ms=9, max_ahead_ms=1)
+    manifest = BackfillManifest(
+        pipeline="p", views=selected_views(plan, (), "p"), plan=plan_hash(plan), run="r", replay=replay
+    )
+
+    def values(*places: tuple[str, int], partition: int = 0) -> list[bytes]:
+        records = [record(offset, partition=partition) for _, offset in places]
+        named = zip(records, places, strict=True)
+        return [encoder.encode(one | {"source": one["source"] | {"topic": topic}}) for one, (topic, _) in named]
+
+    some = [("events", 3), ("app", 3), ("app", 3), ("events", 4)]
+    for again in (some, [*some, ("app", 4), ("events", 3)]):  # the second process goes on after the first
+        with PartsWriter(plan, manifest, tmp_path) as writer:
+            first = writer.next_offsets()
+            found = values(*again)[first[0] :]
+            writer.add(0, list(range(first[0], first[0] + len(found))), found)
+            if again is not some:
+                writer.add(2, [0], values(("app", 6), partition=2))
+            writer.finish()
+    rows = {part.file: read(tmp_path / part.file) for part in manifest.parts}
+    places = [(row["source.topic"], row["source.offset"]) for of in rows.values() for row in of]
+    assert places == [("events", 3), ("app", 3), ("events", 4), ("app", 4), ("app", 6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,3 +189,16 @@ def test_deleted_records_of_a_further_source_count_but_its_end_does_not_limit_th
     with pytest.raises(PenstockError, match="retention has deleted") as refused:
         of_two(topic(), topic(p0=RetainedPartition(9, 9, 10, 60 * HOUR)))
     assert refused.value.where == "clicks"
+
+
+@pytest.mark.parametrize("triggers", [True, False])
+def test_a_range_may_reach_as_far_as_any_topic_whose_events_have_rows(*, triggers: bool) -> None:
+    also = {"topic": "clicks", "key": "k", "triggers": triggers}
+    two = make_plan(fields=[], views=[view_of(feature(HOUR, 60_000))], additional_sources=(also,))
+    ended = replace(topic(), newest_ms=59 * HOUR)
+    request = {"from_ms": 50 * HOUR, "to_ms": 60 * HOUR, "scratch": "s", "reference": "p"}
+    if triggers:
+        assert plan_replay(two, [ended, topic()], **request).to_ms == 60 * HOUR
+    else:
+        with pytest.raises(PenstockError, match="the range ends after the newest event"):
+            plan_replay(two, [ended, topic()], **request)

@@ -1,4 +1,4 @@
-"""A pipeline with two topics: impressions are scored, and clicks update the features of their ad."""
+"""Pipelines with several topics: clicks update the features of impressions, or are scored as well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from backfill.parity.sources import Range
 from backfill.parquet import read_backfill
 from backfill.run import BackfillRequest
 from penstock.kafka.lag import Lag
-from penstock.kafka.reading import read_topic
+from penstock.kafka.names import dead_letters_of
+from penstock.kafka.reading import Record, read_topic
 from penstock.settings import Settings
 from schemas.codec import Decoder
 from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
+from schemas.history import record_decoder
+from scoring.repository import ModelRepository
+from scoring.trained_model import TrainedModel
 from streams.flink import lifecycle
 from streams.inprocess.features_of import shared_kernel
 from streams.plan.entity_text import composite_text
@@ -33,12 +38,16 @@ from streams.plan.feature_records import features_schema
 from streams.plan.project import open_project
 from tests.backfills import run_quietly
 from tests.published import published
+from tests.scoring.scorer_bench import ScorerBench, load_model, manifest_of, onnx_bytes, unload_model, wait_for
 from tests.streams.job_bench import KEY, PARTITIONS, START_MS, JobBench, prepared
 from verify.check_backfill import check_backfill
 from verify.check_events import Judged, check_dead_letters
 from verify.check_features import check_features
+from verify.judge import judge
 from verify.judged_sources import judged_source
+from verify.published import readable
 from verify.reading import read_backfill_data
+from verify.run_data import RunData
 
 _DEFINITION = '''
 """A pipeline of the tests."""
@@ -107,33 +116,58 @@ pipeline = Pipeline(
 '''
 
 
-@pytest.fixture
-def bench(
-    stack_environment: dict[str, str], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[JobBench]:
-    """The pipeline with its topics; its job is cancelled afterwards if it still runs."""
-    monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
-    file = tmp_path / f"ads_{suffix}.py"
-    file.write_text(_DEFINITION.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
+@contextmanager
+def _bench(definition: str, suffix: str, folder: Path) -> Iterator[JobBench]:
+    """A pipeline with its topics; its job is cancelled afterwards if it still runs."""
+    file = folder / f"ads_{suffix}.py"
+    file.write_text(definition.format(name=f"ads_{suffix}", partitions=PARTITIONS), encoding="utf-8")
     bench = prepared(open_project(str(file)), Settings())
     yield bench
     lifecycle.cancel(bench.project, bench.settings)
 
 
-def events(count: int, seed: int, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
-    """Events of both topics, each with its source's number; some late, some duplicates, some clicks are scrolls."""
+@pytest.fixture
+def bench(
+    stack_environment: dict[str, str], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[JobBench]:
+    """The pipeline as it is above."""
+    monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
+    with _bench(_DEFINITION, suffix, tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+def scoring_all(
+    stack_environment: dict[str, str], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[JobBench]:
+    """One that also scores the clicks, and impressions from another topic."""
+    monkeypatch.setenv("PENSTOCK_PII_KEY", KEY)
+    app = 'Source(topic="events.{name}.app", contract=Impression, key="ad", partitions={partitions}),'
+    definition = _DEFINITION.replace("            triggers=False,\n", "").replace(
+        "additional_sources=(", f"additional_sources=({app}"
+    )
+    inputs = '"event.price", "by_ad.clicks_5m", "event.event__type"'
+    definition = definition.replace('"by_ad.clicks_5m", "event.price"', inputs)
+    with _bench(definition, suffix, tmp_path) as bench:
+        yield bench
+
+
+def events(
+    count: int, seed: int, start_ms: int, sources: Sequence[int] = (0, 0, 1), clicks: int = 1
+) -> list[tuple[int, dict[str, Any]]]:
+    """Events of all topics, each with its source's number; some late, some duplicates, some clicks are scrolls."""
     chance = random.Random(seed)
     found: list[tuple[int, dict[str, Any]]] = []
     for number in range(count):
-        source = chance.choice([0, 0, 1])
+        source = chance.choice(sources)
         event: dict[str, Any] = {
-            # The same ids on both topics, because an id is unique only within its topic.
+            # The same ids on all topics, because an id is unique only within its contract.
             "id": f"{seed}-{number // 2}",
             "ad": f"ad{chance.randrange(5)}",
             "user": chance.choice([None, "ann", "bob", "c|d"]),
         }
         at = start_ms + number * 700 - chance.choice([0, 0, 0, 500, 20_000, 400_000])
-        if source == 0:
+        if source != clicks:
             event |= {"time": at, "price": chance.choice([0.25, 1.5])}
         else:
             event |= {"clicked_at": at, "kind": chance.choice(["click", "click", "click", "scroll"])}
@@ -235,3 +269,55 @@ def test_clicks_update_the_features_of_impressions_and_trigger_no_record(bench: 
         assert found == (3 if topic.topic == clicks else 0)
         read = [DeadLetter.read(letter.key, letter.value, letter.headers) for letter in letters]
         assert {letter.topic for letter in read} <= {topic.topic}
+
+
+def test_events_of_all_topics_are_each_scored_once_though_the_scorer_is_killed(
+    scoring_all: JobBench, tmp_path: Path
+) -> None:
+    bench, project, settings = scoring_all, scoring_all.project, scoring_all.settings
+    kafka, pipeline = settings.kafka.access, scoring_all.pipeline
+    manifest = manifest_of(pipeline).model_copy(update={"categories": pipeline.categories})
+    ModelRepository(settings.model_repository).add(pipeline.model.name, TrainedModel(onnx_bytes(), None, manifest))
+    load_model(pipeline, settings)
+    scorers = ScorerBench(project.reference, pipeline, settings, tmp_path)
+    lifecycle.start(project, settings, checkpoint_interval_ms=500)
+    for seed in range(3):
+        send(bench, events(200, seed, START_MS + seed * 140_000, sources=(0, 0, 1, 2, 2), clicks=2))
+        doomed = scorers.start("0", "--max-batch", "16", "--linger-ms", "0")
+        doomed.wait_for_log("assigned")
+        time.sleep(0.4)
+        doomed.kill()
+    await_read(bench)
+    with scorers.scoring("0") as last:
+        last.wait_for_log("assigned")
+        times = [record["event_time"] for record in bench.features(1)]
+        wait_for(lambda: len(list(read_topic(kafka, pipeline.predictions_topic))) >= len(times), 60, "the predictions")
+    unload_model(pipeline, settings)
+    request = BackfillRequest(min(times), max(times) + 1, ())
+    rows = run_quietly(project, settings, request, tmp_path / "backfill")
+
+    def read(topic: str) -> list[Record]:
+        return list(read_topic(kafka, topic))
+
+    raw = [source.topic for source in pipeline.sources]
+    run = RunData(
+        sources=tuple(read(source.topic) for source in pipeline.sources),
+        dead_letters=tuple(read(source.dead_letter_topic) for source in pipeline.sources),
+        features=readable(read(pipeline.features_topic), project.features_decoder(), "features", raw)[0],
+        predictions=readable(read(pipeline.predictions_topic), record_decoder("prediction"), "predictions", raw)[0],
+        unpublished=read(dead_letters_of(pipeline.features_topic)),
+        unscored=read(dead_letters_of(pipeline.predictions_topic)),
+        backfills=[read_backfill_data(tmp_path / "backfill")],
+        models=settings.model_repository,
+    )
+    report = judge(project, run, pii_key=KEY.encode())
+    assert (report.feature_mismatches, report.feature_gaps, report.features_unverifiable) == (0, 0, 0), report.examples
+    assert (report.prediction_duplicates, report.prediction_gaps, report.prediction_mismatches) == (0, 0, 0)
+    assert report.predictions == report.events_valid > 400
+    assert report.events_duplicate > 10, "no impression came by both topics"
+    assert report.events_updating == 0
+    assert (report.backfill_rows, report.backfill_mismatches) == (report.events_valid, 0), report.examples
+    assert rows.rows == report.events_valid
+    kinds = Counter(one.value["event_id"].partition(":")[0] for one in run.predictions)
+    assert kinds[f"{project.name}_click"] == sum(one.value["source"]["topic"] == raw[2] for one in run.predictions) > 50
+    assert {one.value["source"]["topic"] for one in run.predictions} == {*raw}

@@ -49,7 +49,7 @@ class Bench:
         schema = features_schema(self._plan)
         self._encoder = Encoder(schema)
         vectorizer = Vectorizer(pipeline.model.inputs)
-        self.reader = FeatureReader(schema, Decoder(schema), pipeline.source.topic, vectorizer, self.writer(1))
+        self.reader = FeatureReader(schema, Decoder(schema), (pipeline.source.topic,), vectorizer, self.writer(1))
 
     def writer(self, version: int, topic: str | None = None, max_bytes: int = 1 << 20) -> PredictionWriter:
         identity = ModelIdentity(MODEL, str(version))

@@ -41,7 +41,7 @@ def schema(pipeline):
 
 @pytest.fixture(scope="module")
 def reader(pipeline, schema, writer):
-    return FeatureReader(schema, Decoder(schema), "events.taps", Vectorizer(pipeline.model.inputs), writer)
+    return FeatureReader(schema, Decoder(schema), ("events.taps",), Vectorizer(pipeline.model.inputs), writer)
 
 
 def record(offset=0, **changes):
@@ -210,7 +210,7 @@ def test_every_candidate_gets_one_record_and_a_score_that_is_not_finite_is_a_dea
 @pytest.mark.parametrize("headers", [[], [("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00")]])
 def test_a_prediction_that_its_topic_does_not_take_is_a_dead_letter_that_names_its_event(pipeline, schema, headers):
     narrow = PredictionWriter(pipeline, compile_plan(pipeline), ModelIdentity("taps", "1"), max_bytes=5_000)
-    reader = FeatureReader(schema, Decoder(schema), "events.taps", Vectorizer(pipeline.model.inputs), narrow)
+    reader = FeatureReader(schema, Decoder(schema), ("events.taps",), Vectorizer(pipeline.model.inputs), narrow)
     # Too long for its event id, its key, or the state of its trace.
     changes = [("e", b"k", b"x"), ("x" * 3_000, b"k", b"x"), ("e", b"k" * 4_900, b"x"), ("e", b"k", b"x" * 4_900)]
     batch = [
@@ -314,3 +314,15 @@ def test_the_arm_of_some_events_is_that_of_their_rows():
     arm = ArmOfEvents("b", np.array([True, False, True]), "pass", b"explored", b"other")
     assert arm.encoded() == [b"explored", b"other", b"explored"]
     assert arm.of(np.array([1, 2])).encoded() == [b"other", b"explored"]
+
+
+@pytest.mark.parametrize("size", [1, 8], ids=["one by one", "as columns"])
+def test_events_of_several_topics_with_equal_offsets_are_told_apart(pipeline, schema, writer, size):
+    topics = ("events.taps", "events.app")
+    reader = FeatureReader(schema, Decoder(schema), topics, Vectorizer(pipeline.model.inputs), writer)
+    encoder = Encoder(schema)
+    sources = [{"topic": topic, "partition": 0, "offset": 5, "timestamp": NOW} for topic in (*topics, "events.old")]
+    values = [encoder.encode(record(5, source=source)) for source in sources] * size
+    found = reader.decode([consumed(n, value) for n, value in enumerate(values)], NOW).candidates
+    named = [found.topic_names[number] for number in found.topics.tolist()]
+    assert named == [source["topic"] for source in sources] * size

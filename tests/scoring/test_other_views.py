@@ -95,7 +95,7 @@ def candidates(*records: Mapping[str, Any]) -> Candidates:
     reader = FeatureReader(
         SCHEMA,
         features_decoder(PLAN, Path("nothing is committed")),
-        "events.taps",
+        ("events.taps",),
         Vectorizer(INPUTS, PIPELINE.categories),
         WRITER,
         EntityKeys(OTHERS, PLAN.passthrough),

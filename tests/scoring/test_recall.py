@@ -399,3 +399,15 @@ def test_under_random_dates_rewinds_restarts_and_losses_each_event_is_scored_exa
     if everything:
         scored += rig.score(*everything)
     assert sorted(scored) == sorted(everything)
+
+
+def test_events_of_another_topic_with_equal_offsets_are_scored_once_also_after_restarts() -> None:
+    rig = Rig()
+    own = [event(offset, NOW + offset) for offset in range(6)]
+    others = [one._replace(topic="events.app") for one in own]
+    for some in ([own[0], others[0]], [others[1], own[1]], [own[2]], [others[3]]):
+        assert sorted(rig.score(*some)) == sorted(some)
+        rig.restart()
+        assert rig.score(*own[:1], *some) == []
+        assert rig.score(*some, *own[:1], *others[:1]) == []
+    assert sorted(rig.score(*own, *others)) == sorted([own[3], own[4], own[5], others[2], others[4], others[5]])

@@ -47,7 +47,7 @@ def rescore(tmp_path_factory):
     plan = compile_plan(pipeline)
     schema = features_schema(plan)
     writer = PredictionWriter(pipeline, plan, ModelIdentity("taps", "1"), max_bytes=1 << 20)
-    reader = FeatureReader(schema, Decoder(schema), RAW, Vectorizer(pipeline.model.inputs), writer)
+    reader = FeatureReader(schema, Decoder(schema), (RAW,), Vectorizer(pipeline.model.inputs), writer)
     server = FakeServer(numberless=(-1.0,))
     model = ModelMetadata("taps", 1, pipeline.model.inputs, {}, 100)
     inference = Inference(server, server, model, deadline_s=1, clock=lambda: 0.0, on_fallback=lambda _: None)

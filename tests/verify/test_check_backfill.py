@@ -36,16 +36,16 @@ PLAN = make_plan(
 VIEW = PLAN.views[0]
 
 
-def event(partition: int, offset: int, time: int, x: float) -> JudgedEvent:
-    position = Position(partition, offset)
-    return JudgedEvent(position, time, b"k", f"e{partition}/{offset}", time, {"k": "a", "x": x})
+def event(partition: int, offset: int, time: int, x: float, source: int = 0) -> JudgedEvent:
+    position, row = Position(partition, offset, source), {"k": "a", "x": x}
+    return JudgedEvent(position, time, b"k", f"e{partition}/{offset}", time, row, updates=source > 0)
 
 
 # Entity a, fed from two partitions, which overlap in time.
 EVENTS = [event(0, 0, 100, 1.0), event(1, 0, 100, 2.0), event(0, 1, 300, 4.0), event(1, 1, 400, 8.0)]
 REPLAYED = [EVENTS[i] for i in (0, 1, 2, 3)]
 # Of another topic, in a partition of the same number: one between the first two and the others, one at the same time.
-UPDATING = [event(0, 0, 250, 16.0), event(0, 1, 300, 32.0)]
+UPDATING = [event(0, 0, 250, 16.0, 1), event(0, 1, 300, 32.0, 1)]
 BOTH = [EVENTS[0], EVENTS[1], UPDATING[0], EVENTS[2], UPDATING[1], EVENTS[3]]
 
 
@@ -57,7 +57,7 @@ def emitted(order: list[JudgedEvent], epoch: int = 1) -> list[dict[str, Any]]:
             continue
         found = vector(VIEW, [Timed(e.time, e.row) for e in order[: number + 1]])
         head = {"entity": "a", "epoch": epoch, "seq": number + 1, "as_of": found.as_of, "late": found.late}
-        partition, offset = one.position
+        partition, offset, _ = one.position
         source = {"topic": "events", "partition": partition, "offset": offset, "timestamp": one.timestamp}
         record = {"event_id": one.event_id, "event_time": one.time, "trigger": "event", "attempt": 0, "source": source}
         records.append(record | {"event": {}, "v": head | found.features})
@@ -86,6 +86,9 @@ def check(
     never_served: frozenset[Position] = frozenset(),
 ) -> BackfillFindings:
     folder.mkdir(exist_ok=True)
+    if updating:
+        clicks = plan.source.model_copy(update={"topic": "clicks", "triggers": False})
+        plan = plan.model_copy(update={"additional_sources": (clicks,)})
     also = (Offsets(start={0: 0}, end={0: len(updating)}),) if updating else ()
     replay = Replay(
         topic="b",

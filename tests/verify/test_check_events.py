@@ -16,7 +16,7 @@ from schemas.contract import pii_hash
 from schemas.dead_letters import DeadLetter
 from streams.plan.compiler import compile_plan
 from tests.streams.definitions.test_pipeline import REFUNDS, Payment, Refund, pipeline
-from verify.check_events import Judged, check_dead_letters, judge_events
+from verify.check_events import Judged, check_dead_letters, judge_events, with_shared_ids
 from verify.published import Position
 
 PLAN = compile_plan(pipeline())
@@ -276,3 +276,27 @@ def test_a_letter_that_a_replay_kept_again_has_its_headers_and_counts_once() -> 
     assert check_dead_letters(judged, "payments", "events.payments", [refused, kept]) == (1, 0, [])
     _, wrong, (example,) = check_dead_letters(judged, "payments", "events.payments", [kept])
     assert (wrong, "headers" in example) == (1, True)
+
+
+def both_topics(published: tuple[Position, ...]) -> list[Judged]:
+    """One payment with the same id in two topics of its contract, and a refund with that id, which is scored too."""
+    app = pipeline().source.model_copy(update={"topic": "app"})
+    scored = REFUNDS.model_copy(update={"triggers": True})
+    plan = compile_plan(pipeline(additional_sources=(app, scored)))
+    refund = {"refund": "1", "refunded": 5, "card": "c", "back": 2.0}
+    of_sources = ((Payment, GOOD), (Payment, GOOD), (Refund, refund))
+    judged = [
+        judge_events(plan, source, contract, [record(0, value)], Decoder(contract_schema(contract)), KEY)
+        for source, (contract, value) in zip(plan.sources, of_sources, strict=True)
+    ]
+    return with_shared_ids(plan, judged, published)
+
+
+def test_a_copy_in_another_topic_of_the_contract_is_a_duplicate_and_an_event_of_another_contract_is_none() -> None:
+    web, app = Position(0, 0), Position(0, 0, 1)
+    # A replay, of which none is known to be taken, takes equal timestamps in the order of the sources.
+    for taken, other, published in ((web, app, (web,)), (app, web, (app,)), (web, app, ())):
+        judged = both_topics(published)
+        events = {place: event.event_id for one in judged for place, event in one.events.items()}
+        assert events == {taken: "1", Position(0, 0, 2): "refund:1"}
+        assert {place for one in judged for place in one.duplicates} == {other}

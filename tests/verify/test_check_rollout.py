@@ -312,7 +312,7 @@ def test_a_letter_that_only_the_candidate_makes_true_is_found(run: RunData) -> N
         and np.isnan(scores("2", np.frombuffer(one.value["vector"], np.float32)[np.newaxis]))
     )
     place = features_position(served)
-    letter = Record(place.partition, 99, 0, None, None, tuple(letter_of(*place).headers()))
+    letter = Record(place.partition, 99, 0, None, None, tuple(letter_of(*place[:2]).headers()))
     unscored, kept = [*run.unscored, letter], [one for one in run.predictions if one is not served]
     shadows = [one for one in run.shadows if features_position(one) != place]
     report = judged(dataclasses.replace(run, predictions=kept, shadows=shadows, unscored=unscored))

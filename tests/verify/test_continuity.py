@@ -14,7 +14,7 @@ _LONGEST_S = 2.0
 
 
 def events(source: int) -> list[JudgedEvent]:
-    return [JudgedEvent(Position(0, n), 7, b"a", f"id{n}", n, {"k": "a"}, source) for n in range(_EVENTS)]
+    return [JudgedEvent(Position(0, n, source), 7, b"a", f"id{n}", n, {"k": "a"}, source > 0) for n in range(_EVENTS)]
 
 
 def test_the_chain_of_a_hot_entity_is_compared_with_its_events_in_one_pass() -> None:

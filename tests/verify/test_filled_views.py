@@ -26,7 +26,7 @@ def judged(
     events: list[JudgedEvent], first_seq: int, *, ordered: bool, silent: set[Position] = SILENT
 ) -> tuple[Chains, FeatureFindings]:
     findings = FeatureFindings()
-    spoken = [event for event in events if event.position not in SILENT]
+    spoken = [event for event in events if event.position not in SILENT and not event.updates]
     chains = entity_chains(emissions(spoken, first_seq), events, findings, "v@1 a", ordered=ordered, silent=silent)
     check_continuity({5: chains.final}, events, silent, findings, "v@1 a", ordered=ordered)
     return chains, findings
@@ -81,7 +81,7 @@ def test_a_view_that_began_empty_is_judged_as_before() -> None:
 
 
 def test_updating_events_that_were_counted_in_silence_are_named_nowhere() -> None:
-    updating = JudgedEvent(Position(0, 1), 5, b"a", "u", 5, {}, source=1)
+    updating = JudgedEvent(Position(0, 1, 1), 5, b"a", "u", 5, {}, updates=True)
 
     chains, findings = judged([*EVENTS, updating], 8, ordered=False)
 

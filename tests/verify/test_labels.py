@@ -13,6 +13,7 @@ from penstock import EVENT_ID, EVENT_TIME, Contract, Labels, LabelSource
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema, parse_avro
 from schemas.codec import Encoder
+from scoring.label_values import LabelDecoder
 from verify.labels import known_labels
 
 
@@ -112,3 +113,12 @@ def test_of_several_sources_the_first_that_says_something_counts(
     labels = Labels(topic="labels.taps", contract=Verdict, value="fraud", otherwise=(more,))
     records = [[Record(0, n, at, None, value, ()) for n, (value, at) in enumerate(of)] for of in (first, second)]
     assert known_labels(labels, records, Path("nothing is committed")) == expected
+
+
+def test_labels_of_another_contract_name_events_by_its_name_and_their_id() -> None:
+    labels = Labels(topic="labels.taps", contract=Verdict, value="fraud", of="swipe")
+    (value, at) = label(1, 1_000)
+    records = [[Record(0, 0, at, None, value, ())]]
+    assert known_labels(labels, records, Path("nothing is committed")) == {"swipe:t1": 1}
+    read = LabelDecoder(labels.sources[0], "binary", Path("nothing is committed")).read(value)
+    assert (read.event_id, read.value) == ("swipe:t1", True)  # type: ignore[union-attr]

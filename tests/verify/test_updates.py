@@ -12,7 +12,7 @@ from tests.plans import make_plan, view_of
 from verify.check_features import check_features
 from verify.check_timers import check_timers
 from verify.emissions import FeatureFindings, JudgedEvent
-from verify.published import Place, Position, Published
+from verify.published import Position, Published
 
 LAST = {
     "name": "last",
@@ -28,17 +28,23 @@ COUNT = LAST | {"name": "n", "operation": "count", "column": None, "column_type"
 PLAN = make_plan(fields=[], views=[view_of(COUNT, LAST)], additional_sources=({"topic": "clicks", "triggers": False},))
 (VIEW,) = PLAN.views
 SHOWN = [JudgedEvent(Position(0, i), 7, b"a", f"s{i}", 10, {"k": "a", "v": f"s{i}"}) for i in range(3)]
-CLICKS = [JudgedEvent(Position(0, i), 7, b"a", f"c{i}", 10, {"k": "a", "v": f"c{i}"}, 1) for i in range(3)]
+
+
+def updating(position: Position, name: str) -> JudgedEvent:
+    return JudgedEvent(position, 7, b"a", name, 10, {"k": "a", "v": name}, updates=True)
+
+
+CLICKS = [updating(Position(0, i, 1), f"c{i}") for i in range(3)]
 
 
 def emit(order: list[JudgedEvent], *, attempt: int = 0, after: int = 0, epoch: int = 1) -> list[Published]:
     """What an engine emits that sees the events in ``order``, of those after the first ``after``."""
     records = []
-    updates: list[Place] = []
+    updates: list[Position] = []
     for seq in range(after + 1, len(order) + 1):
         newest = order[seq - 1]
         if newest.source:
-            updates.append(newest.place)
+            updates.append(newest.position)
             continue
         found = vector(VIEW, [Timed(e.time, e.row) for e in order[:seq]])
         part: dict[str, Any] = {"entity": "a", "epoch": epoch, "seq": seq, "as_of": found.as_of, "late": found.late}
@@ -67,7 +73,7 @@ def check(
     return check_features(PLAN, events, records, others=others)
 
 
-def name(record: Published, places: tuple[Place, ...] | None) -> Published:
+def name(record: Published, places: tuple[Position, ...] | None) -> Published:
     return dataclasses.replace(record, updates={"v": places})
 
 
@@ -77,8 +83,8 @@ def test_updating_events_are_placed_where_records_name_them() -> None:
 
 
 def test_updating_events_of_several_partitions_and_topics_are_placed_too() -> None:
-    elsewhere = [JudgedEvent(Position(1, 0), 7, b"a", "c9", 10, {"k": "a", "v": "c9"}, 1)]
-    third = [JudgedEvent(Position(0, 0), 7, b"a", "d0", 10, {"k": "a", "v": "d0"}, 2)]
+    elsewhere = [updating(Position(1, 0, 1), "c9")]
+    third = [updating(Position(0, 0, 2), "d0")]
     order = [SHOWN[0], *third, *elsewhere, CLICKS[0], SHOWN[1], CLICKS[1], SHOWN[2]]
     findings = check(emit(order), SHOWN, [*CLICKS, *elsewhere], third)
     assert (findings.checked, findings.mismatches, findings.unverifiable) == (6, 0, 0), findings.examples
@@ -160,7 +166,7 @@ def test_a_timer_with_updates_since_the_last_record_is_compared_with_them() -> N
     last = served[-1].value
     part = {"entity": "a", "epoch": 1, "seq": 4, "as_of": 500, "late": False} | features
     value = last | {"event_id": "", "trigger": "timer", "v": part}
-    timer = Published(0, 50, b"a", value, updates={"v": (CLICKS[1].place,)})
+    timer = Published(0, 50, b"a", value, updates={"v": (CLICKS[1].position,)})
     moved = JudgedEvent(Position(0, 9), 7, b"b", "s9", 5_000, {"k": "b", "v": ""})
     events = {event.position: event for event in (*SHOWN[:2], moved)}
 
@@ -170,5 +176,5 @@ def test_a_timer_with_updates_since_the_last_record_is_compared_with_them() -> N
         return found.checked, found.mismatches, found.unverifiable
 
     assert checked(timer) == (2, 0, 0)
-    assert checked(dataclasses.replace(timer, updates={"v": (CLICKS[2].place,)})) == (2, 1, 0)
+    assert checked(dataclasses.replace(timer, updates={"v": (CLICKS[2].position,)})) == (2, 1, 0)
     assert checked(dataclasses.replace(timer, updates={"v": None})) == (0, 0, 1)

@@ -24,6 +24,7 @@ from backfill.parity.recomputation import EVENT_GONE, RECORD_GONE
 from backfill.parity.sample import Chosen, Sample
 from backfill.parity.sources import Range
 from backfill.parity.values import Cause
+from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.avro import fingerprint
 from schemas.committed import record_file
@@ -624,3 +625,9 @@ def test_records_that_are_none_do_not_end_a_run_and_are_counted(tmp_path: Path, 
     # The record of an event that is none is no record of it.
     world.predictions.pop()
     assert check_parity(world.project, replace(sources, read=read), wanted, shared_kernel()).unexplained == 1
+
+
+def test_a_pipeline_that_scores_the_events_of_several_topics_is_refused(tmp_path: Path) -> None:
+    scored = pipeline((REFUNDS.model_copy(update={"triggers": True}),))
+    with pytest.raises(PenstockError, match="penstock parity is for pipelines that score the events of one topic"):
+        run(_with_refunds(0), tmp_path, definition=scored).check()

@@ -259,3 +259,51 @@ def test_a_contract_without_event_id_is_refused(kafka: Kafka, tmp_path: Any) -> 
     (tmp_path / "nameless.py").write_text(definition, encoding="utf-8")
     with pytest.raises(PenstockError, match="no event id"):
         Client(str(tmp_path / "nameless.py"), fallback="x", settings=Settings())
+
+
+SEVERAL = """
+from typing import Annotated
+from penstock import EVENT_ID, EVENT_TIME, Contract, Entity, Model, Pipeline, Source, View, count
+
+
+class Shown(Contract, name="shown", version=1):
+    id: Annotated[str, EVENT_ID]
+    at: Annotated[int, EVENT_TIME]
+    ad: str
+
+
+class Click(Contract, name="click", version=1):
+    id: Annotated[str, EVENT_ID]
+    at: Annotated[int, EVENT_TIME]
+    ad: str
+
+
+ad = Entity(name="ad", key="ad")
+pipeline = Pipeline(
+    name="several",
+    source=Source(topic="events.shown", contract=Shown, key="ad"),
+    additional_sources=(
+        Source(topic="events.clicks", contract=Click, key="ad"),
+        Source(topic="events.sales", contract=Click, key="ad", triggers=False),
+    ),
+    entities=(ad,),
+    views=(View(name="v", version=1, entity=ad, aggregates=(count(over="1h"),)),),
+    model=Model(name="m", inputs=("v.count_1h",), threshold=0.5, positive="x", negative="y"),
+)
+"""
+
+
+def test_events_of_another_topic_that_is_scored_are_known_by_its_contract_and_their_id(
+    kafka: Kafka, registry: CollectorRegistry, tmp_path: Any
+) -> None:
+    (tmp_path / "several.py").write_text(SEVERAL, encoding="utf-8")
+    reference = str(tmp_path / "several.py")
+    with Client(reference, source="events.clicks", fallback="y", metrics=ClientMetrics(registry)) as client:
+        answer = client.ask({"id": "7", "at": NOW_MS, "ad": "a"}, deadline_ms=0)
+    assert (answer.event_id, client.name) == ("click:7", "several:events.clicks")
+    assert kafka.topics.keys() == {
+        *("predictions.several", "events.clicks.dlq", "features.several.dlq", "predictions.several.dlq"),
+    }
+    with pytest.raises(PenstockError, match=r"no predictions of events of events\.sales") as refused:
+        Client(reference, source="events.sales", fallback="y")
+    assert "events.shown, events.clicks" in str(refused.value.next)

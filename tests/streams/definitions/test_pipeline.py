@@ -427,7 +427,10 @@ def test_the_filter_of_a_source_is_a_filter_column_like_other_conditions() -> No
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"triggers": True}, "only the pipeline's own source can trigger records"),
+        (
+            {"topic": "app", "contract": Payment, "triggers": True, "dedup_horizon": 7_200_000},
+            "dedup_horizon is 7200000, that of events.payments is 3600000; an id is of one event in all topics",
+        ),
         ({"topic": "events.payments"}, "named twice"),
         ({"partitions": 7}, "partitions is 7, that of events.payments is 4"),
         ({"key": "refund"}, "key is 'refund', that of events.payments is 'card'"),
@@ -437,6 +440,22 @@ def test_the_filter_of_a_source_is_a_filter_column_like_other_conditions() -> No
 def test_a_source_that_does_not_fit_the_first_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         pipeline(additional_sources=(REFUNDS.model_copy(update=changes),))
+
+
+def test_only_the_ids_of_events_that_are_scored_and_of_another_contract_name_it() -> None:
+    app = Source(topic="app", contract=Payment, key="card")
+    scored = REFUNDS.model_copy(update={"topic": "scored", "triggers": True})
+    plan = compile_plan(pipeline(additional_sources=(REFUNDS, app, scored)))
+    assert [plan.id_prefix(number) for number in range(4)] == ["", "", "", "refund:"]
+    assert [plan.ids_of(number) for number in range(4)] == [0, 1, 0, 3]
+    assert plan.triggering_topics == ("events.payments", "app", "scored")
+
+
+def test_the_type_of_an_event_can_be_an_input_of_the_model() -> None:
+    model = pipeline().model.model_copy(update={"inputs": ("event.event__type", "event.amount")})
+    both = pipeline(additional_sources=(REFUNDS,), model=model)
+    assert both.categories == ("event.event__type",)
+    assert compile_plan(both).passthrough == (("amount", "double"), ("event__type", "string"))
 
 
 def test_a_pipeline_has_no_more_sources_than_the_job_can_number_in_a_signed_byte() -> None:
@@ -581,3 +600,25 @@ def test_topics_of_a_pipeline_that_kafka_cannot_have_side_by_side_are_refused(
 
 def test_the_longest_names_of_topics_are_accepted() -> None:
     pipeline(source=Source(topic="x" * 245, contract=Payment, key="card"), name="p" * 225)
+
+
+@pytest.mark.parametrize(
+    ("of", "also", "why"),
+    [
+        ("refund", REFUNDS, "leave out of=, which means events of payment"),
+        ("payment", REFUNDS.model_copy(update={"triggers": True}), "of= names refund, or is left out"),
+    ],
+)
+def test_labels_are_of_events_that_are_scored(of: str, also: Source, why: str) -> None:
+    labels = Labels(topic="labels", contract=Payment, value="amount", task="regression", of=of)
+    with pytest.raises(ValidationError, match=why):
+        pipeline(additional_sources=(also,), labels=labels)
+
+
+def test_labels_are_not_watched_where_events_of_several_topics_are_scored() -> None:
+    both = {"additional_sources": (REFUNDS.model_copy(update={"triggers": True}),)}
+    monitors = Monitors(inputs=("spending.count_1h",), labels=True)
+    labels = Labels(topic="labels", contract=Payment, value="amount", task="regression", of="refund")
+    assert pipeline(**both, labels=labels).labels == labels
+    with pytest.raises(ValidationError, match="labels=True is for pipelines that score the events of one topic"):
+        pipeline(**both, labels=labels, monitors=monitors)

@@ -199,6 +199,24 @@ def test_events_of_another_source_update_windows_and_filtered_events_are_ignored
         updating["spending.count_1h"]
 
 
+def test_events_of_all_topics_that_are_scored_have_features_and_copies_within_a_contract_are_duplicates() -> None:
+    app = two_sources().source.model_copy(update={"topic": "app"})
+    scored = REFUNDS.model_copy(update={"triggers": True})
+    payment = {"id": "1", "time": 1_000, "card": "c", "email": "e", "amount": 250.0}
+    paid, refunded, copied, other = features_of(
+        two_sources(additional_sources=(app, scored)),
+        [
+            payment,
+            Event({"refund": "1", "refunded": 2_000, "card": "c", "back": 5.0}, source="refund"),
+            Event(payment, source="app"),
+            Event(payment | {"id": "2"}, source="app"),
+        ],
+    )
+    assert (copied.duplicate, refunded.updates) == (True, False)
+    assert [outcome["spending.count_1h"] for outcome in (paid, refunded, other)] == [1, 2, 3]
+    assert (refunded["event.amount"], refunded["event.event__type"]) == (None, "refund")
+
+
 def test_the_error_for_an_unknown_source_lists_the_known_ones() -> None:
     with pytest.raises(PenstockError, match="it has payment, refund"):
         features_of(two_sources(additional_sources=(REFUNDS,)), [Event({}, source="refnud")])

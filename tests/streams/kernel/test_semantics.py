@@ -84,6 +84,7 @@ CLICKS = {
     "event_time": "clicked",
     "triggers": False,
 }
+APP = {"topic": "app"}  # of the contract of the first source
 CHAINS = [
     [("e", "k")],
     [("e", "k"), ("f", "j")],
@@ -107,7 +108,9 @@ def plans(draw: st.DrawFn) -> PipelinePlan:
             views.append(view_of(*found, name=f"{entity}{number}", entity=entity, key=key))
         stages.append({"entity": entity, "key": key, "key_type": "string", "views": views})
     source = {"key": draw(st.sampled_from(["k", None])), "dedup_horizon_ms": draw(st.sampled_from([1, 50, 5_000]))}
-    also = draw(st.sampled_from([(), ({**CLICKS, "key": source["key"], "dedup_horizon_ms": 20},)]))
+    clicks = CLICKS | {"key": source["key"], "dedup_horizon_ms": 20}
+    scored, app = clicks | {"triggers": True}, APP | source
+    also = draw(st.sampled_from([(), (clicks,), (scored,), (app, scored), (scored, scored | {"topic": "more"}, app)]))
     return make_plan(
         fields=FIELDS, stages=stages, source=source, additional_sources=also, filters=FILTERS, composites=COMPOSITES
     )
@@ -140,7 +143,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
             "time": max(-(2**63), min(clock - late, 2**63 - 1)),
             "k": draw(st.sampled_from(["a", "a", "a", "b", None])),
             "j": draw(st.sampled_from(["x", "x", "y", None])),
-            "__source": draw(st.sampled_from([0, 0, 1])),
+            "__source": draw(st.sampled_from([0, 0, 1, 2, 3])),
             "x": draw(st.none() | numbers),
             "n": draw(st.none() | st.integers(-(2**40), 2**40) | st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1])),
             "s": draw(st.sampled_from([None, "", "a", "|", "\\", "é", "｡", "😀"])),
@@ -157,8 +160,8 @@ def of_sources(plan: PipelinePlan, rows: list[dict[str, Any]]) -> list[dict[str,
     if not plan.additional_sources:
         return [row | {"__source": 0} for row in rows]
     found = []
-    for row in rows:
-        source = plan.sources[row["__source"]]
+    for number, row in ((row["__source"] % len(plan.sources), row) for row in rows):
+        source, row = plan.sources[number], row | {"__source": number}  # noqa: PLW2901
         own = row | {str(source.event_id): row["id"], source.event_time: row["time"]}
         names = {field.name for field in source.fields} | {"__source", "w0", "w1"}
         event = {name: value if name in names else None for name, value in own.items()}
@@ -167,10 +170,11 @@ def of_sources(plan: PipelinePlan, rows: list[dict[str, Any]]) -> list[dict[str,
 
 
 def are_accepted(plan: PipelinePlan, events: list[dict[str, Any]]) -> list[bool]:
-    """Whether each event passes de-duplication, which is separate for each source."""
+    """Whether each event passes de-duplication: the topics of a contract whose events are scored share it."""
     verdicts = [False] * len(events)
-    for number, source in enumerate(plan.sources):
-        places = [i for i, event in enumerate(events) if event["__source"] == number]
+    scopes = [source.contract if source.triggers else source.topic for source in plan.sources]
+    for scope, source in zip(scopes, plan.sources, strict=True):
+        places = [i for i, event in enumerate(events) if scopes[event["__source"]] == scope]
         ids = [
             (event[source.key] if source.key else None, event[str(source.event_id)], event[source.event_time])
             for event in (events[i] for i in places)

@@ -72,7 +72,7 @@ def a_batch_under_the_policy_before(_: Project, run: RunData) -> RunData:
     batch = [
         at
         for at, one in enumerate(predictions)
-        if features_position(one) in {(switch.partition, switch.first_offset + n) for n in range(10)}
+        if features_position(one)[:2] in {(switch.partition, switch.first_offset + n) for n in range(10)}
     ]
     edited = [(at, arm) for at in batch if (arm := arm_under(switch.before, predictions[at])) is not None]
     for at, arm in first([edited] if edited else [], "batch whose arms are the same under two policies"):

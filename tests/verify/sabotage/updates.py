@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from streams.plan.project import Project
 from tests.verify.sabotage.catalogue import first, mutant
-from verify.published import Place, Published
+from verify.published import Position, Published
 from verify.run_data import RunData
 
 
-def _named(run: RunData, change: Callable[[tuple[Place, ...]], tuple[Place, ...]]) -> RunData:
+def _named(run: RunData, change: Callable[[tuple[Position, ...]], tuple[Position, ...]]) -> RunData:
     """The run with other updating events in the last record of an event that names several as the only one.
 
     Another record, of a timer or of an earlier run of the job, would tell where they were.
@@ -32,7 +32,7 @@ def _named(run: RunData, change: Callable[[tuple[Place, ...]], tuple[Place, ...]
     return dataclasses.replace(run, features=features)
 
 
-def _places(record: Published) -> tuple[Place, ...]:
+def _places(record: Published) -> tuple[Position, ...]:
     return record.updates.get("by_card") or ()
 
 
@@ -53,7 +53,7 @@ def two_updating_events_in_another_order(_: Project, run: RunData) -> RunData:
 
 @mutant("feature_mismatches")
 def an_updating_event_that_is_no_event_of_the_card(_: Project, run: RunData) -> RunData:
-    return _named(run, lambda places: (*places[:-1], Place(0, places[-1].position)))
+    return _named(run, lambda places: (*places[:-1], places[-1]._replace(source=0)))
 
 
 @mutant("feature_mismatches")

@@ -110,7 +110,7 @@ public final class Cli {
       boolean isNew =
           !plan.sources().get(event.source).identifiesEvents()
               || seenIds
-                  .get(event.source)
+                  .get(plan.idsOf(event.source))
                   .computeIfAbsent(sourceKey.getKey(event), key -> new SeenIds())
                   .addIfNew(
                       event.id, event.time, plan.sources().get(event.source).dedupHorizonMs());

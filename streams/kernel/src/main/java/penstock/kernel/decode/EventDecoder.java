@@ -42,6 +42,7 @@ public final class EventDecoder {
   private final int timeIndex;
   private final long earliest;
   private final int idIndex;
+  private final String idPrefix;
   private final int typeIndex;
   private final int[] targets;
   private final int width;
@@ -98,6 +99,7 @@ public final class EventDecoder {
     boolean bounded = fields.get(timeIndex).minimum() != null;
     this.earliest = bounded ? Long.MIN_VALUE : EventTimes.EARLIEST_MS;
     this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
+    this.idPrefix = plan.idPrefix(number);
     this.typeIndex = layout.indexOf(Plan.EVENT_TYPE);
     this.width = layout.size();
     this.views = plan.views().size();
@@ -182,7 +184,7 @@ public final class EventDecoder {
     event.time = time;
     event.id =
         idIndex >= 0
-            ? (String) fields[idIndex]
+            ? idPrefix + fields[idIndex]
             : source.topic() + "/" + record.partition() + "/" + record.offset();
     event.columns = new Object[width];
     for (int i = 0; i < targets.length; i++) {

@@ -87,6 +87,31 @@ public record Plan(
     return sources().stream().anyMatch(source -> !source.triggers());
   }
 
+  /**
+   * What the ids of the events of a source begin with, so that those of two contracts differ: {@code
+   * streams.definitions.base.id_prefix}.
+   */
+  public String idPrefix(int number) {
+    Source of = sources().get(number);
+    boolean isOwn = of.contract().equals(source.contract());
+    return of.triggers() && of.identifiesEvents() && !isOwn ? of.contract() + ":" : "";
+  }
+
+  /**
+   * The number of the source among whose ids duplicates of a source's events are looked for. The
+   * topics of one contract whose events are scored share their ids.
+   */
+  public int idsOf(int number) {
+    List<Source> all = sources();
+    Source of = all.get(number);
+    for (int i = 0; i < number && of.triggers(); i++) {
+      if (all.get(i).triggers() && all.get(i).contract().equals(of.contract())) {
+        return i;
+      }
+    }
+    return number;
+  }
+
   /** All views, in record order. */
   public List<View> views() {
     List<View> views = new ArrayList<>();

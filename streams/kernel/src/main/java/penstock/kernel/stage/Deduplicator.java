@@ -12,7 +12,7 @@ import penstock.kernel.plan.Plan;
 
 /**
  * Drops and counts duplicates within the current key. Each source has its own state, as event ids
- * are unique within a topic.
+ * are unique within a topic, except that the topics of {@link Plan#idsOf one contract} share one.
  */
 final class Deduplicator {
   private final long[] horizonsMs;
@@ -29,7 +29,12 @@ final class Deduplicator {
       KeyedStateStore store,
       Counter duplicates) {
     this.horizonsMs = plan.sources().stream().mapToLong(Plan.Source::dedupHorizonMs).toArray();
-    for (Plan.Source source : plan.sources()) {
+    for (int number = 0; number < horizonsMs.length; number++) {
+      if (plan.idsOf(number) < number) {
+        states.add(states.get(plan.idsOf(number)));
+        continue;
+      }
+      Plan.Source source = plan.sources().get(number);
       String name = states.isEmpty() ? "duplicates" : "duplicates-" + source.topic();
       states.add(source.identifiesEvents() ? state(function, store, name, source, waitMs) : null);
     }

@@ -12,6 +12,8 @@ import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.runtime.state.KeyedStateBackend;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import penstock.kernel.Plans;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.EventPosition;
@@ -187,6 +189,24 @@ class StageFunctionTest {
     event.partition = 3;
     event.offset = offset;
     harness.processElement(event, 110);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"c,true", "d,false"})
+  void theTopicsOfOneContractThatAreScoredShareTheirIds(String contract, boolean isDuplicate)
+      throws Exception {
+    String plan =
+        Plans.withUpdates(ONE_VIEW)
+            .replace("\"contract\": \"d\"", "\"contract\": \"" + contract + "\"")
+            .replace("\"triggers\": false", "\"triggers\": true");
+    try (var stage = harness(plan, 7, null)) {
+      send(stage, plan, "1", 100, "k", 2.0);
+      stage.getOutput().clear();
+      Event copy = Plans.event(Plan.parse(plan), "1", 100, "k", 2.0);
+      copy.source = 1;
+      stage.processElement(copy, 100);
+      assertEquals(isDuplicate ? 0 : 1, stage.extractOutputValues().size());
+    }
   }
 
   @Test
