@@ -20,7 +20,9 @@ from penstock.client.answers import Answer, EventConflict, EventRefused, Known, 
 from penstock.errors import PenstockError
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.contract import Contract
+from schemas.envelopes import Ignored
 from schemas.producer import InvalidEvent
+from schemas.sealing import headers_around
 from streams.definitions.sources import Source
 
 _log = logging.getLogger(__name__)
@@ -119,7 +121,10 @@ class Gateway:
             kafka_timestamp_ms=-1,
             max_future_ms=0,
             max_bytes=source.max_bytes,
+            headers=headers_around(source.envelope),
+            envelope=source.envelope,
         )
+        assert not isinstance(event, Ignored)  # the client refuses a source of Debezium
         if isinstance(event, Rejection):
             field, _, message = event.message.partition(": ") if event.stage == "validate" else ("", "", event.message)
             return _error(422, event.reason, message, field or None)
