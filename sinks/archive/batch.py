@@ -124,8 +124,9 @@ class OpenBatch:
     def undecoded(self) -> int:
         """How many of the decoded rows have no typed columns, although they should."""
         errors = [batch["_error"] for batch in self._decoded]
-        ignored: int = sum(pc.sum(pc.starts_with(error, IGNORED)).as_py() or 0 for error in errors)
-        return sum(len(error) - error.null_count for error in errors) - ignored
+        counts = (len(each) - each.null_count - (pc.sum(pc.starts_with(each, IGNORED)).as_py() or 0) for each in errors)
+        undecoded: int = sum(counts)
+        return undecoded
 
 
 def hours_of(timestamps: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -51,8 +51,8 @@ import penstock.kernel.window.StateReport;
  *       of each stage: its size in a snapshot, and per window its tiles with the result of every
  *       aggregate over that tile alone. Also the size of the de-duplication state.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
- *       "timestamp": ms, "headers": [name or [name, base64]]}], "registry": url, "clock": ms}}}: for
- *       each record its columns, why it is invalid, or that it is ignored.
+ *       "timestamp": ms, "headers": [name or [name, base64]]}], "registry": url, "clock": ms}}}:
+ *       for each record its columns, why it is invalid, or that it is ignored.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
  *       the sketch (base64) of its column's values in these rows, or null if it keeps none.
  * </ul>

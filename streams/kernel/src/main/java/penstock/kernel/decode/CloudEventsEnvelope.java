@@ -164,8 +164,7 @@ final class CloudEventsEnvelope implements Envelope {
     return bare.replaceAll("^[ \\t]+|[ \\t]+$", "").toLowerCase(Locale.ROOT);
   }
 
-  private static void check(Map<String, Object> given, String prefix)
-      throws InvalidEventException {
+  private static void check(Map<String, Object> given, String prefix) throws InvalidEventException {
     Object version = given.get("specversion");
     if (version == null || version == SpecialValue.NULL) {
       throw invalid(
@@ -185,8 +184,7 @@ final class CloudEventsEnvelope implements Envelope {
     }
     for (String name : REQUIRED) {
       if (!(given.get(name) instanceof String text) || text.isEmpty()) {
-        throw invalid(
-            "not a CloudEvent: " + prefix + name + " is missing, empty or not a text");
+        throw invalid("not a CloudEvent: " + prefix + name + " is missing, empty or not a text");
       }
     }
     if (((String) given.get("source")).indexOf(' ') >= 0) {

@@ -105,18 +105,13 @@ final class DebeziumEnvelope implements Envelope {
     }
 
     private int[] indexes(
-        List<Plan.Field> fields,
-        List<String> way,
-        String row,
-        Map<List<String>, Integer> indexes) {
+        List<Plan.Field> fields, List<String> way, String row, Map<List<String>, Integer> indexes) {
       int[] found = new int[fields.size()];
       for (int i = 0; i < found.length; i++) {
         Plan.Field field = fields.get(i);
         List<String> place = field.place();
         List<String> within =
-            Envelope.isAround(field)
-                ? place.subList(1, place.size())
-                : joined(List.of(row), place);
+            Envelope.isAround(field) ? place.subList(1, place.size()) : joined(List.of(row), place);
         found[i] = index(field.placedAt(joined(way, within)), indexes);
       }
       return found;
