@@ -127,7 +127,7 @@ class Opened(NamedTuple):
 
 
 def may_lack_value(envelope: Debezium | CloudEvents | None, headers: Headers) -> bool:
-    """Whether a record without a value is none for the envelope: Debezium's tombstone, a CloudEvent without data."""
+    """Whether a record without a value is no fault: a tombstone of Debezium, or a CloudEvent without data."""
     if isinstance(envelope, CloudEvents):
         return any(name == "ce_specversion" for name, _ in headers)
     return envelope is not None
