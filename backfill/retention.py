@@ -12,8 +12,9 @@ from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
-from schemas.codec import Decoder, Rejection, decode_event
+from schemas.codec import Decoder, decode_event
 from schemas.committed import writer_schemas
+from schemas.contract import Contract
 from schemas.registry import registry_schemas
 from streams.definitions.sources import Source
 from streams.plan.project import Project
@@ -107,7 +108,9 @@ def _event_times(source: Source, schemas: Path, settings: Settings, records: Ite
             max_future_ms=source.max_future,
             max_bytes=source.max_bytes,
             registry=registry,
+            headers=record.headers,
+            envelope=source.envelope,
         )
-        if not isinstance(event, Rejection):
+        if isinstance(event, Contract):
             times.append(getattr(event, source.event_time))
     return times

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from schemas.contract import PII_DROP as PII_DROP
     from schemas.contract import PII_HASH as PII_HASH
     from schemas.contract import Contract as Contract
+    from schemas.envelopes import CloudEvents as CloudEvents
+    from schemas.envelopes import Debezium as Debezium
+    from schemas.envelopes import InEnvelope as InEnvelope
     from schemas.written import BYTES as BYTES
     from schemas.written import DATE as DATE
     from schemas.written import ISO8601 as ISO8601
@@ -53,6 +56,7 @@ else:
             ["BYTES", "DATE", "ISO8601", "MICROSECONDS", "NANOSECONDS", "SECONDS", "UUID"], "schemas.written"
         ),
         **dict.fromkeys(["AsDecimal", "At", "Otherwise"], "schemas.written"),
+        **dict.fromkeys(["CloudEvents", "Debezium", "InEnvelope"], "schemas.envelopes"),
         **dict.fromkeys(["Derived", "PythonColumn"], "streams.definitions.columns"),
         "Cascade": "streams.definitions.cascade",
         "Monitors": "streams.definitions.monitors",

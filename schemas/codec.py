@@ -23,6 +23,7 @@ from schemas.constraints import INT64_MAX
 from schemas.contract import Contract, Pii, Role, contract_fields, pii_hash
 from schemas.conversions import LogicalType, Unreadable
 from schemas.documents import logical_types, row_of
+from schemas.envelopes import CloudEvents, Debezium, Ignored, NotInEnvelope, Opened, may_lack_value, open_value
 from schemas.event_time import latest_possible, looks_like
 from schemas.framing import foreign_framing, id_in_header
 
@@ -128,8 +129,9 @@ def decode_event(
     clock_ms: int | None = None,
     registry: Registry | None = None,
     headers: Iterable[tuple[str, bytes | None]] = (),
-) -> Contract | Rejection:
-    """Decode and validate a raw record's value: return the event, or why it is refused.
+    envelope: Debezium | CloudEvents | None = None,
+) -> Contract | Rejection | Ignored:
+    """Decode and validate a raw record's value: return the event, or why it is refused, or that it is none.
 
     Pure apart from ``registry``.
 
@@ -143,20 +145,24 @@ def decode_event(
         clock_ms: The time now, where a live job decides; a replay decides by Kafka's timestamps alone.
         registry: Finds the schema of a Confluent-framed value; without one such values are refused.
         headers: The record's headers. A refusal says if the schema's id is in one.
+        envelope: What its source declares; without one, no record is :class:`~schemas.envelopes.Ignored`.
 
     Raises:
         PenstockError: only if the registry cannot be reached; the event is then neither valid nor refused.
     """
-    if value is None:
+    headers = list(headers)
+    if value is None and not may_lack_value(envelope, headers):
         return Rejection("penstock.Tombstone", "decode", "the record has no value")
-    if len(value) > max_bytes:
+    if value is not None and len(value) > max_bytes:
         return Rejection("penstock.TooLarge", "decode", f"{len(value)} bytes, more than the {max_bytes} allowed")
     try:
-        row = decode_row(value, contract, writers, registry)
+        row = decode_row(value, contract, writers, registry, envelope, headers)
     except UnknownSchema as error:
         return Rejection("penstock.UnknownSchema", "decode", error.what + id_in_header(headers))
     except Undecodable as error:
         return Rejection("penstock.Undecodable", "decode", error.what + id_in_header(headers))
+    if isinstance(row, Ignored):
+        return row
     return _validate(row, contract, latest_possible(max_future_ms, clock_ms, kafka_timestamp_ms))
 
 
@@ -170,9 +176,11 @@ def decode_label(
     Raises:
         PenstockError: only if the registry cannot be reached.
     """
-    return decode_event(
+    label = decode_event(
         value, contract, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=INT64_MAX, registry=registry
     )
+    assert not isinstance(label, Ignored)  # labels have no envelope
+    return label
 
 
 def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict[str, Any]:
@@ -188,30 +196,46 @@ def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict
     return row
 
 
-_logical: dict[tuple[int, type[Contract]], tuple[Any, dict[str, LogicalType]]] = {}
+_logical: dict[tuple[int, type[Contract], tuple[str, ...]], tuple[Any, dict[str, LogicalType]]] = {}
 # Schemas are few; this only bounds what a process that makes them without end keeps.
 _MOST_LOGICAL = 1_000
 
 
 def decode_row(
-    value: bytes, contract: type[Contract], writers: Decoder, registry: Registry | None = None
-) -> dict[str, Any]:
+    value: bytes | None,
+    contract: type[Contract],
+    writers: Decoder,
+    registry: Registry | None = None,
+    envelope: Debezium | CloudEvents | None = None,
+    headers: Iterable[tuple[str, bytes | None]] = (),
+) -> dict[str, Any] | Ignored:
     """The contract's columns in a raw event, by the rules of :func:`decode_event`, not validated yet.
 
     Raises:
         Undecodable, UnknownSchema: if the bytes cannot be read.
         PenstockError: if the registry cannot be reached.
     """
-    document, schema = _decode(value, writers, registry)
+    if envelope is None:
+        return _row(Opened(*_decode(value or b"", writers, registry), ()), contract)
+    try:
+        opened = open_value(value, headers, envelope, lambda inner: _decode(inner, writers, registry), _read_json)
+    except NotInEnvelope as error:
+        raise Undecodable(str(error)) from None
+    return opened if isinstance(opened, Ignored) else _row(opened, contract)
+
+
+def _row(event: Opened, contract: type[Contract]) -> dict[str, Any]:
+    schema = event.schema
     if schema is None:
-        return row_of(document, contract)
+        return row_of(event.document, contract)
     # The schema is kept with its types, so its id is no other schema's.
-    known = _logical.get((id(schema), contract))
+    known = _logical.get((id(schema), contract, event.way))
     if known is None:
         if len(_logical) >= _MOST_LOGICAL:
             _logical.clear()
-        known = _logical[id(schema), contract] = schema, logical_types(schema, contract)
-    return row_of(document, contract, known[1])
+        types = logical_types(schema, contract, event.place)
+        known = _logical[id(schema), contract, event.way] = schema, types
+    return row_of(event.document, contract, known[1])
 
 
 def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> tuple[dict[str, Any], Any]:

@@ -5,7 +5,7 @@ The kernel's ``EventDecoder`` does the same while it decodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -71,10 +71,15 @@ def place(document: dict[str, Any], field: ContractField, value: Any, *, avro: b
     document[last] = value
 
 
-def logical_types(parsed: Any, contract: type[Contract]) -> dict[str, LogicalType]:
+def logical_types(
+    parsed: Any,
+    contract: type[Contract],
+    place_of: Callable[[ContractField], tuple[str, ...]] = lambda field: field.place,
+) -> dict[str, LogicalType]:
     """The logical types that matter in a writer's schema (from :func:`schemas.avro.parse_avro`), by column.
 
-    They are a timestamp's where the column is a time, and a decimal's where it is a decimal.
+    They are a timestamp's where the column is a time, and a decimal's where it is a decimal. ``place_of`` says where
+    a field's value is in the schema.
     """
     records: dict[str, Any] = {}
     kinds: tuple[str, ...]
@@ -88,7 +93,7 @@ def logical_types(parsed: Any, contract: type[Contract]) -> dict[str, LogicalTyp
             kinds, names = ("bytes", "fixed"), ("decimal",)
         else:
             continue
-        for branch in _branches_at(parsed, field.place, records):
+        for branch in _branches_at(parsed, place_of(field), records):
             if branch["type"] in kinds and branch.get("penstock.logicalType") in names:
                 found[field.name] = branch
                 break

@@ -28,9 +28,17 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.fatal import run_callbacks
 from schemas.avro import contract_schema
 from schemas.codec import Encoder, first_problem
-from schemas.contract import Contract, contract_fields
+from schemas.contract import Contract, Role, contract_fields, field_with_role
 from schemas.documents import document_of, row_of
+from schemas.envelopes import (
+    CloudEvents,
+    Debezium,
+    NotInEnvelope,
+    check_attributes,
+    open_structured,
+)
 from schemas.registry import register, registry_client
+from schemas.sealing import headers_around, require_writable, sealed
 
 FIXED_CONFIG = {
     "acks": "all",
@@ -73,12 +81,14 @@ class EventProducer:
         key: The field whose value is the record's key, normally the source's ``key``; None spreads events at random.
         encoding: ``avro`` (single-object encoding, or Confluent framing with a registry) or ``json``.
         registry_url: A Confluent schema registry; the schema is registered under ``<topic>-value``.
+        envelope: The source's ``CloudEvents()``: events are sent as such, in structured mode, which is JSON whatever
+            ``encoding`` says.
         config: More librdkafka settings (buffers, ``delivery.timeout.ms``); acknowledgement, idempotence and
             partitioner cannot be changed.
 
     Raises:
-        PenstockError: if Kafka or the registry cannot be reached, the topic does not exist, or the registry refuses the
-            schema.
+        PenstockError: if Kafka or the registry cannot be reached, the topic does not exist, the registry refuses the
+            schema, or events are in an envelope that the producer cannot write.
         ValueError: if ``config`` sets a fixed setting, ``key`` is not a field, or JSON is combined with a registry.
     """
 
@@ -91,6 +101,7 @@ class EventProducer:
         key: str | None = None,
         encoding: Literal["avro", "json"] = "avro",
         registry_url: str | None = None,
+        envelope: Debezium | CloudEvents | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         if fixed := sorted(set(config or ()) & {*FIXED_CONFIG, *kafka.client()}):
@@ -100,7 +111,8 @@ class EventProducer:
         if registry_url is not None and encoding != "avro":
             raise ValueError("a schema registry is for encoding='avro'")
         self._contract, self._topic, self._key = contract, topic, key
-        self._serialize = serializer(contract, topic, encoding, registry_url)
+        self._serialize = serializer(contract, topic, encoding, registry_url, envelope)
+        self._envelope, self._headers = envelope, headers_around(envelope)
         # By event number: events that are not acknowledged, and place and reason of each failure.
         self._numbers = itertools.count()
         self._pending: dict[int, Contract] = {}
@@ -129,7 +141,7 @@ class EventProducer:
             DeliveryFailed: if Kafka did not accept events sent earlier; this one was not sent.
             PenstockError: if the client has a fatal error; make a new producer.
         """
-        valid = validated(event, self._contract, self._topic)
+        valid = validated(event, self._contract, self._topic, self._envelope)
         value = self._serialize(valid)
         key = getattr(valid, self._key) if self._key else None
         extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
@@ -142,7 +154,7 @@ class EventProducer:
                     self._topic,
                     value=value,
                     key=None if key is None else str(key).encode(),
-                    headers=list(headers),
+                    headers=[*self._headers, *headers],
                     on_delivery=partial(self._on_delivery, number),
                     **extra,
                 )
@@ -245,8 +257,15 @@ class EventProducer:
             )
 
 
-def validated(event: Contract | Mapping[str, Any], contract: type[Contract], topic: str) -> Contract:
+def validated(
+    event: Contract | Mapping[str, Any],
+    contract: type[Contract],
+    topic: str,
+    envelope: Debezium | CloudEvents | None = None,
+) -> Contract:
     """Return the event as an instance of the contract, checked by the rules that the job checks it by.
+
+    With ``envelope``, one that is not an instance is a CloudEvent in structured mode.
 
     Raises:
         InvalidEvent: if it does not fit the contract; names the topic or the field.
@@ -262,7 +281,23 @@ def validated(event: Contract | Mapping[str, Any], contract: type[Contract], top
         raise InvalidEvent(
             f"the event is a {type(event).contract_name}, the topic takes {contract.contract_name}", where=topic
         )
-    return _valid(row_of(event, contract), contract)
+    return _valid(row_of(event if envelope is None else opened(event, topic), contract), contract)
+
+
+def opened(event: Mapping[str, Any], topic: str) -> dict[str, Any]:
+    """The event in a CloudEvent in structured mode, of JSON data.
+
+    Raises:
+        InvalidEvent: if it is none.
+    """
+
+    def refuse(_: bytes) -> tuple[dict[str, Any], Any]:
+        raise NotInEnvelope("give the data as an object, not in data_base64")
+
+    try:
+        return open_structured(dict(event), refuse).document
+    except NotInEnvelope as error:
+        raise InvalidEvent(str(error), where=topic, safe="it was not sent") from None
 
 
 def _valid(row: Mapping[str, Any], contract: type[Contract]) -> Contract:
@@ -290,20 +325,31 @@ def _unfit(contract: type[Contract], path: str, problem: str) -> InvalidEvent:
 
 
 def serializer(
-    contract: type[Contract], topic: str, encoding: str, registry_url: str | None
+    contract: type[Contract],
+    topic: str,
+    encoding: str,
+    registry_url: str | None,
+    envelope: Debezium | CloudEvents | None = None,
 ) -> Callable[[Contract], bytes]:
     """Return what makes a record's value of an event. Not thread-safe.
+
+    A CloudEvent's value needs the headers of :func:`schemas.sealing.headers_around`.
 
     Args:
         contract: The contract of all events.
         topic: Their topic.
         encoding: ``avro`` or ``json``.
         registry_url: A Confluent schema registry, for ``avro``; the schema is registered at once.
+        envelope: The envelope of its source.
 
     Raises:
-        PenstockError: if the registry cannot be reached, or refuses the schema.
+        PenstockError: if the registry cannot be reached, or refuses the schema; or events are in an envelope that
+            cannot be written. From the serializer, :class:`InvalidEvent` if an attribute of a CloudEvent is missing.
     """
     fields = contract_fields(contract)
+    require_writable(contract, topic, envelope)
+    if isinstance(envelope, CloudEvents):
+        return partial(_cloud_event, envelope=envelope)
     if encoding == "json":
         return lambda event: json.dumps(
             document_of(dict(event), fields), ensure_ascii=False, separators=(",", ":")
@@ -327,3 +373,17 @@ def serializer(
     )
     context = SerializationContext(topic, MessageField.VALUE)
     return lambda event: bytes(serializer(event, context))
+
+
+def _cloud_event(event: Contract, *, envelope: CloudEvents) -> bytes:
+    kind = type(event)
+    id_field = field_with_role(kind, Role.EVENT_ID)
+    event_id = None if id_field is None else getattr(event, id_field)
+    document = sealed(_document(event), envelope, kind.contract_name, event_id)
+    try:
+        check_attributes(document, "")
+    except NotInEnvelope as error:
+        raise InvalidEvent(str(error), where=f"contract {kind.contract_name}", safe="it was not sent") from None
+    # Null is an attribute that is not there.
+    document = {name: value for name, value in document.items() if value is not None}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -12,6 +12,7 @@ from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Reason, Registry, Rejection, decode_event, event_row
 from schemas.committed import writer_schemas
 from schemas.contract import Contract
+from schemas.envelopes import Ignored
 from streams.definitions.base import EVENT_TYPE
 from streams.oracle.derived_columns import derive
 from streams.oracle.event_time_order import Arrival
@@ -34,7 +35,8 @@ _LETTER_EXCERPT = 16 * 1024
 class Judged:
     """The judged records of a raw topic, by position: events, event times of duplicates, and rejections.
 
-    ``ignored`` holds valid events that the source's filter does not accept.
+    ``ignored`` holds valid events that the source's filter does not accept, and records that are no events in its
+    envelope.
 
     ``timestamps`` holds the Kafka timestamp of every record, in offset order within each partition. ``refused`` holds
     the records of the rejections, ``refused_by_clock`` the positions of those that only the time explains at which a
@@ -106,6 +108,7 @@ def judge_events(
     rejections: dict[Position, Rejection] = {}
     refused: dict[Position, Record] = {}
     by_clock: set[Position] = set()
+    no_events: set[Position] = set()
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
     for record in records:
@@ -120,7 +123,11 @@ def judge_events(
             max_bytes=source.max_bytes,
             registry=registry,
             headers=record.headers,
+            envelope=source.envelope,
         )
+        if isinstance(decoded, Ignored):
+            no_events.add(position)
+            continue
         letter_ms = refusals.get(position[:2])
         is_taken = position in published
         if letter_ms is not None and not is_taken and not isinstance(decoded, Rejection):
@@ -148,7 +155,7 @@ def judge_events(
         duplicates=duplicates,
         rejections=rejections,
         timestamps=timestamps,
-        ignored={event.position for event in judged} - accepted_positions,
+        ignored=no_events | ({event.position for event in judged} - accepted_positions),
         refused=refused,
         refused_by_clock=by_clock,
         taken=taken,

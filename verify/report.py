@@ -96,7 +96,8 @@ class PipelineReport(BaseModel):
     alarms. Without injected drift, as on real data, no alert counts as a false alarm.
 
     ``events_valid`` counts events that must be scored, ``events_updating`` events of sources that only update the
-    windows, and ``events_ignored`` valid events that their source's filter does not accept.
+    windows, and ``events_ignored`` valid events that their source's filter does not accept, and records that are no
+    events in its envelope.
     """
 
     events_valid: int

@@ -11,8 +11,9 @@ from typing import Any
 from backfill.parity.sample import Chosen
 from backfill.parity.values import Place
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Registry, Rejection, decode_event, event_row
+from schemas.codec import Decoder, Registry, decode_event, event_row
 from schemas.committed import writer_schemas
+from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.definitions.base import EVENT_TYPE
 from streams.oracle.derived_columns import derive
@@ -118,8 +119,9 @@ def read_source(
                 max_bytes=source.max_bytes,
                 registry=registry,
                 headers=record.headers,
+                envelope=source.envelope,
             )
-            if isinstance(decoded, Rejection):
+            if not isinstance(decoded, Contract):
                 clocks.take(record, None)
                 continue
             columns = event_row(decoded, contract, pii_key) | event_type

@@ -39,6 +39,7 @@ from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
 from schemas.producer import InvalidEvent, serializer, validated
+from schemas.sealing import headers_around
 from scoring.predictions import event_position_of_dead_letter
 from streams.definitions.base import id_prefix
 from streams.definitions.pipeline import Pipeline
@@ -118,14 +119,16 @@ class Client:
         self._id_prefix = id_prefix(*contracts, triggers=True, has_id=True)
         self._fallback = fallback
         registry_url = settings.schema_registry_url if encoding == "avro" else None
-        self._serialize = serializer(of.contract, of.topic, encoding, registry_url)
+        self._serialize = serializer(of.contract, of.topic, encoding, registry_url, of.envelope)
         self._serializing = threading.Lock()
         self._decoder = record_decoder("prediction")
         self._lock = threading.Lock()  # of the waits
         self._waits = Waits(most_in_flight, remembered, self._decoded)
         self._metrics = metrics or ClientMetrics(CollectorRegistry())
         self._metrics.in_flight.labels(self.name).set_function(lambda: self._waits.in_flight)
-        self._sender = EventSender(kafka, of.topic, config or {}, self._on_sent, self._on_failed)
+        self._sender = EventSender(
+            kafka, of.topic, config or {}, self._on_sent, self._on_failed, headers_around(of.envelope)
+        )
         published = definition.features_topic, definition.predictions_topic
         letters = (of.dead_letter_topic, *map(dead_letters_of, published))
         self._reader = AnswerReader(
@@ -240,7 +243,7 @@ class Client:
 
     def _begun(self, event: Contract | Mapping[str, Any], now_s: float, deadline_ms: float) -> _Call:
         source = self.source
-        valid = validated(event, source.contract, source.topic)
+        valid = validated(event, source.contract, source.topic, source.envelope)
         with self._serializing:
             value = self._serialize(valid)
         if len(value) > source.max_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ class EventSender:
         config: More settings of librdkafka.
         on_sent: Called in :meth:`poll` when Kafka has an event.
         on_failed: Called there when Kafka has not taken it, with the reason.
+        headers: The headers of every event.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class EventSender:
         config: Mapping[str, Any],
         on_sent: Callable[[Asked, Place], None],
         on_failed: Callable[[Asked, str], None],
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
+        self._headers = list(headers)
         self._topic, self._on_sent, self._on_failed = topic, on_sent, on_failed
         # No lingering: somebody waits for the first event; under load, those that follow share the next request.
         self._config = {
@@ -78,7 +81,9 @@ class EventSender:
             number = next(self._numbers)
             self._unreported[number] = asked
             try:
-                self._producer.produce(self._topic, value, key, on_delivery=partial(self._report, number))
+                self._producer.produce(
+                    self._topic, value, key, headers=self._headers, on_delivery=partial(self._report, number)
+                )
             except BufferError:
                 del self._unreported[number]
                 raise Full from None

@@ -155,6 +155,7 @@ def _play(
         kafka=settings.kafka.access,
         key=target.key,
         registry_url=settings.schema_registry_url,
+        envelope=target.envelope,
     ) as producer:
         try:
             return play(

@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple, Protocol
 from penstock.client.answers import Answer, EventConflict, EventRefused, Known, TooBusy
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.contract import Contract
+from schemas.envelopes import Ignored
 from schemas.producer import InvalidEvent
+from schemas.sealing import headers_around
 from streams.definitions.sources import Source
 
 _JSON_ONLY = Decoder()
@@ -58,7 +60,10 @@ async def ask(client: Asks, body: bytes, deadline_ms: float) -> Answer | Refused
         kafka_timestamp_ms=-1,
         max_future_ms=0,
         max_bytes=source.max_bytes,
+        headers=headers_around(source.envelope),
+        envelope=source.envelope,
     )
+    assert not isinstance(event, Ignored)  # the client refuses a source of Debezium
     if isinstance(event, Rejection):
         field, _, message = event.message.partition(": ") if event.stage == "validate" else ("", "", event.message)
         return Refused("invalid", event.reason, message, field or None)

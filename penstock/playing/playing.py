@@ -14,7 +14,7 @@ from penstock.playing.pace import Pace
 from penstock.playing.target import Target
 from penstock.playing.values import as_event
 from schemas.contract import Contract
-from schemas.producer import InvalidEvent, validated
+from schemas.producer import InvalidEvent, opened, validated
 
 _SAVE_EVERY_S = 1.0
 
@@ -60,7 +60,10 @@ def _checked(row: Row, target: Target, text: bool) -> Contract | str:
     if row.problem is not None:
         return row.problem
     try:
-        return validated(as_event(row.fields, target.contract, is_text=text), target.contract, target.topic)
+        fields = row.fields
+        if target.envelope is not None and "specversion" in fields:
+            fields = opened(fields, target.topic)
+        return validated(as_event(fields, target.contract, is_text=text), target.contract, target.topic)
     except InvalidEvent as error:
         return error.what if error.where is None else f"{error.where}: {error.what}"
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from penstock.errors import PenstockError
 from schemas.contract import Contract, Role, field_with_role
+from schemas.envelopes import CloudEvents, Debezium
+from schemas.sealing import require_writable
 from streams.definitions.pipeline import Pipeline
 
 
@@ -19,6 +21,7 @@ class Target:
         key: The field by which producers partition it.
         partitions: How many it has.
         max_future_ms: How far an event's time may be ahead of the time at which it is sent.
+        envelope: What stands around its events.
     """
 
     topic: str
@@ -26,6 +29,7 @@ class Target:
     key: str | None
     partitions: int
     max_future_ms: int
+    envelope: Debezium | CloudEvents | None = None
 
     @property
     def time_field(self) -> str:
@@ -54,7 +58,7 @@ def target_of(pipeline: Pipeline, topic: str | None, typed: str) -> Target:
         typed: As it was typed, for errors.
 
     Raises:
-        PenstockError: if the pipeline reads no such topic.
+        PenstockError: if the pipeline reads no such topic, or its events cannot be written.
     """
     targets = [
         Target(
@@ -63,6 +67,7 @@ def target_of(pipeline: Pipeline, topic: str | None, typed: str) -> Target:
             source.key,
             source.partitions,
             source.max_future,
+            source.envelope,
         )
         for source in pipeline.sources
     ]
@@ -71,6 +76,7 @@ def target_of(pipeline: Pipeline, topic: str | None, typed: str) -> Target:
         targets.append(Target(of.topic, of.contract, key, pipeline.source.partitions, future_ms))
     for target in targets:
         if topic in (None, target.topic):
+            require_writable(target.contract, target.topic, target.envelope)
             return target
     raise PenstockError(
         f"the pipeline does not read topic {topic}",

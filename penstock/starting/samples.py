@@ -21,6 +21,7 @@ from penstock.kafka.topics import admin_client, partition_counts
 from penstock.playing.files import Row, has_lines, read_rows
 from penstock.starting.avro_schema import findings_of_schema
 from penstock.starting.columns import Table
+from penstock.starting.enveloped import envelope_note
 from penstock.starting.findings import Findings, Origin, findings_of
 from schemas.registry import registry_client
 
@@ -157,7 +158,10 @@ def _sample(
         )
     if values is not None and values.is_avro:
         origin = "avro"
-    return Sample(findings_of(table, origin), source, tuple(kept), None, tuple(unreadable), unit)
+    findings = findings_of(table, origin)
+    if note := envelope_note(fields for _, fields in kept):
+        findings = replace(findings, notes=(*findings.notes, note))
+    return Sample(findings, source, tuple(kept), None, tuple(unreadable), unit)
 
 
 class _Values:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from penstock.kafka.reading import Record
-from sinks.archive.columns import TopicColumns
+from sinks.archive.columns import IGNORED, TopicColumns
 from sinks.archive.layout import HOUR_MS, ArchivedFile, file_path
 
 CHUNK = 2_000
@@ -122,8 +122,11 @@ class OpenBatch:
 
     @property
     def undecoded(self) -> int:
-        """How many of the decoded rows have no typed columns."""
-        return sum(len(batch) - batch["_error"].null_count for batch in self._decoded)
+        """How many of the decoded rows have no typed columns, although they should."""
+        errors = [batch["_error"] for batch in self._decoded]
+        counts = (len(each) - each.null_count - (pc.sum(pc.starts_with(each, IGNORED)).as_py() or 0) for each in errors)
+        undecoded: int = sum(counts)
+        return undecoded
 
 
 def hours_of(timestamps: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -23,6 +23,8 @@ RECORD_SCHEMA = pa.schema(
     ]
 )
 """The columns of every record, whatever its topic. ``_error`` says why the decoded columns are null."""
+IGNORED = "penstock.Ignored"
+"""How ``_error`` of a record begins that is neither an event nor refused."""
 
 FOLDER_COLUMNS = frozenset({"topic", "date", "hour"})
 """The columns that readers take from the names of folders; no file has a column of such a name."""

@@ -12,7 +12,8 @@ from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Rejection, decode_event, decode_label
 from schemas.committed import writer_schemas
 from schemas.contract import Contract, Pii, contract_fields, pii_hash
-from sinks.archive.columns import column_name, fitting
+from schemas.envelopes import CloudEvents, Debezium, Ignored
+from sinks.archive.columns import IGNORED, column_name, fitting
 
 _TYPES = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
 
@@ -20,7 +21,7 @@ _TYPES = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "bo
 class EventColumns:
     """The fields of a contract, as the job publishes them: personal fields are hashed, or null.
 
-    ``_error`` says of a refused event what its dead letter says.
+    ``_error`` says of a refused event what its dead letter says, and of a record that is no event that it is none.
 
     Args:
         contract: The contract.
@@ -29,6 +30,7 @@ class EventColumns:
         pii_key: With which personal fields are hashed; empty if there are none.
         limits: The longest value in bytes, and how far an event may be ahead of its Kafka timestamp, in ms; None for
             labels, which have no limits.
+        envelope: What stands around the events.
     """
 
     def __init__(
@@ -38,11 +40,12 @@ class EventColumns:
         registry: Registry | None,
         pii_key: bytes,
         limits: tuple[int, int] | None,
+        envelope: Debezium | CloudEvents | None = None,
     ) -> None:
         self._contract = contract
         self._writers = Decoder(*writer_schemas(contract, schemas))
         self._registry = registry
-        self._limits = limits
+        self._limits, self._envelope = limits, envelope
         self._key = pii_key
         self._fields = contract_fields(contract)
         self.id = f"{contract.contract_name}@{contract.contract_version}"
@@ -53,6 +56,7 @@ class EventColumns:
         return fitting([self._event(record) for record in records], self.schema, self._columns)
 
     def _event(self, record: Record) -> dict[str, Any] | str:
+        found: Contract | Rejection | Ignored
         if self._limits is None:
             found = decode_label(record.value, self._contract, self._writers, self._registry)
         else:
@@ -65,7 +69,10 @@ class EventColumns:
                 max_bytes=self._limits[0],
                 registry=self._registry,
                 headers=record.headers,
+                envelope=self._envelope,
             )
+        if isinstance(found, Ignored):
+            return f"{IGNORED}: the source's envelope has no event here"
         return f"{found.reason}: {found.message}" if isinstance(found, Rejection) else vars(found)
 
     def _columns(self, events: Sequence[dict[str, Any]]) -> list[list[Any]]:

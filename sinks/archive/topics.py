@@ -26,15 +26,15 @@ def topic_columns(project: Project, settings: Settings, kinds: Sequence[str] = K
         PenstockError: if personal fields are to be hashed, and there is no key for it.
     """
     pipeline, registry = project.pipeline, registry_schemas(settings.schema_registry_url)
-    contracts: list[tuple[str, Any, tuple[int, int] | None]] = []
+    contracts: list[tuple[str, Any, tuple[int, int] | None, Any]] = []
     if "raw" in kinds:
-        contracts += [(of.topic, of.contract, (of.max_bytes, of.max_future)) for of in pipeline.sources]
+        contracts += [(of.topic, of.contract, (of.max_bytes, of.max_future), of.envelope) for of in pipeline.sources]
     if "labels" in kinds and pipeline.labels is not None:
-        contracts += [(of.topic, of.contract, None) for of in pipeline.labels.sources]
+        contracts += [(of.topic, of.contract, None, None) for of in pipeline.labels.sources]
     topics = {}
-    for topic, contract, limits in contracts:
+    for topic, contract, limits, envelope in contracts:
         key = settings.pii.require_key().get_secret_value().encode() if has_hashed_fields(contract) else b""
-        topics[topic] = TopicColumns(EventColumns(contract, project.schemas, registry, key, limits))
+        topics[topic] = TopicColumns(EventColumns(contract, project.schemas, registry, key, limits, envelope))
     if "features" in kinds:
         features = AvroColumns("features", features_schema(project.plan), project.features_decoder())
         topics[pipeline.features_topic] = TopicColumns(features)

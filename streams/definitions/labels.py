@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from schemas.contract import Contract, Role, contract_fields, field_with_role
+from schemas.envelopes import in_envelope
 from streams.definitions.base import Definition, Name, Topic
 from streams.definitions.windows import Duration
 
@@ -123,6 +124,11 @@ def _check_value(source: LabelSource, task: Task) -> str | None:
     Raises:
         ValueError: if they cannot be labels of the task.
     """
+    if around := in_envelope(source.contract):
+        raise ValueError(
+            f"labels of {source.contract.contract_name}: {around[0].name} is in an envelope, and labels are read "
+            "without one; give the way in the record: At(...)"
+        )
     kinds = {field.name: field.type for field in contract_fields(source.contract)}
     has_id = field_with_role(source.contract, Role.EVENT_ID) is not None
     allowed, described = _LABEL_TYPES[task]

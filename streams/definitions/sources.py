@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from penstock.kafka.names import dead_letters_of
 from schemas.contract import Contract, Role, contract_fields, field_with_role
+from schemas.envelopes import Envelope, check_envelope
 from streams.definitions.base import Definition, Name, Sql, Topic
 from streams.definitions.labels import Labels
 from streams.definitions.windows import Duration
@@ -39,6 +40,7 @@ class Source(Definition):
             See :func:`streams.definitions.base.id_prefix` for the ids of these records.
         filter: A SQL condition on the row. Valid events for which it is not true are counted and ignored. Use it for a
             topic that also has events of other kinds.
+        envelope: What stands around its events: ``Debezium(...)`` or ``CloudEvents()``. None: nothing.
     """
 
     topic: Topic
@@ -53,6 +55,7 @@ class Source(Definition):
     idle_after: Duration = 60_000
     triggers: bool = True
     filter: Sql | None = None
+    envelope: Envelope | None = None
 
     @model_validator(mode="after")
     def _check_key_protects(self) -> Self:
@@ -62,6 +65,14 @@ class Source(Definition):
                 f"source {self.topic}: give key=, the column that producers partition by. The contract has "
                 f"personal data ({', '.join(personal)}), and record keys of an unknown column may be such values"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_envelope(self) -> Self:
+        try:
+            check_envelope(self.envelope, self.contract)
+        except ValueError as error:
+            raise ValueError(f"source {self.topic}: {error}") from None
         return self
 
     @property

@@ -16,7 +16,9 @@ from penstock.time import epoch_ms, parse
 from schemas.avro import contract_schema
 from schemas.conversions import written_value
 from schemas.documents import place
+from schemas.envelopes import ENVELOPE, SOURCE_AND_ID
 from schemas.feature_types import FeatureValue, Value
+from schemas.sealing import DEFAULT_SOURCE, headers_around, sealed
 from streams.definitions.base import EVENT_TYPE
 from streams.definitions.pipeline import Pipeline
 from streams.inprocess.kernel import Kernel
@@ -42,11 +44,14 @@ class Event:
         received: Its Kafka timestamp in epoch ms, which the clock guard compares with the event time. By default the
             event time.
         source: The name of its contract; by default that of the pipeline's first source.
+        headers: The record's headers, with the bytes or text of a message. By default those of an event in its source's
+            envelope: a message of a source of CloudEvents is one in structured mode.
     """
 
     value: Mapping[str, Any] | bytes | str | None
     received: int | None = None
     source: str | None = None
+    headers: Sequence[tuple[str, bytes | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Outcome:
         refused: The reason, as in the headers of a dead letter (``penstock.InvalidField``), or None.
         message: The explanation of the refusal.
         duplicate: Whether an earlier event had its key and id.
-        ignored: Whether it is valid, but the filter of its source does not accept it.
+        ignored: Whether it is valid, but the filter of its source does not accept it, or no event in its envelope.
         updates: Whether it changed the windows without a record, because its source is not the trigger.
     """
 
@@ -150,7 +155,7 @@ def features_of(
     answers |= dict(zip(accepted, computed, strict=True))
     return [
         Outcome(refused=answer["reason"], message=answer["message"])
-        if "columns" not in answer
+        if "reason" in answer
         else Outcome(ignored=True)
         if index not in answers
         else _outcome(rows[index], answers[index], plan.sources[numbers[index]].triggers)
@@ -220,7 +225,13 @@ def _decode(
     encoded: dict[int, list[dict[str, Any]]] = {}
     for number, event in enumerate(events, 1):
         value, timestamp = record_of(plan, number, event)
-        record = {"value": None if value is None else base64.b64encode(value).decode(), "timestamp": timestamp}
+        envelope = plan.sources[_source_number(plan, event)].envelope
+        headers = headers_around(envelope) if event.headers is None else event.headers
+        record = {
+            "value": _base64(value),
+            "timestamp": timestamp,
+            "headers": [[name, _base64(content)] for name, content in headers],
+        }
         encoded.setdefault(_source_number(plan, event), []).append(record)
     key = base64.b64encode(PII_KEY).decode()
     answers = {}
@@ -228,6 +239,10 @@ def _decode(
         writers = [json.dumps(contract_schema(pipeline.sources[source].contract))]
         answers[source] = iter(kernel.decode(plan.model_dump(mode="json"), writers, key, records, source))
     return [next(answers[_source_number(plan, event)]) for event in events]
+
+
+def _base64(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()
 
 
 def _source_number(plan: PipelinePlan, event: Event) -> int:
@@ -250,7 +265,8 @@ def record_of(plan: PipelinePlan, number: int, event: Event) -> tuple[bytes | No
         value = _complete_fields(source, number, value)
         time = value.get(source.event_time)
         received = time if received is None and type(time) is int else received
-        value = json.dumps(_document(source, value))
+        document = sealed(_document(source, value), source.envelope, source.contract, f"event-{number}")
+        value = json.dumps(document)
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     # -1 disables the clock guard: the time of a raw message is not known before it is decoded.
@@ -282,7 +298,8 @@ def _complete_fields(source: SourcePlan, number: int, value: Mapping[str, Any]) 
     elif isinstance(time, str):
         fields[source.event_time] = time_ms(time)
     if source.event_id is not None:
-        fields.setdefault(source.event_id, f"event-{number}")
+        has_both = any(f.name == source.event_id and f.place == (ENVELOPE, SOURCE_AND_ID) for f in source.fields)
+        fields.setdefault(source.event_id, f"{DEFAULT_SOURCE} event-{number}" if has_both else f"event-{number}")
     return fields
 
 

@@ -79,13 +79,14 @@ class Kernel:
         registry: str | None = None,
         clock: int | None = None,
     ) -> list[dict[str, Any]]:
-        """The columns of each record, or the reason for its refusal.
+        """The columns of each record, the reason for its refusal, or that it is ``ignored``.
 
         Args:
             plan: The plan as JSON.
             writers: The schemas of Avro values.
             key: The key that hashes personal data, in base64.
-            records: For each record its ``value`` in base64, its Kafka ``timestamp``, and the names of its ``headers``.
+            records: For each record its ``value`` in base64, its Kafka ``timestamp``, and its ``headers``: for each
+                its name, or its name and value in base64.
             source: The number of the records' source in the plan.
             registry: The URL of a schema registry.
             clock: The job's clock, epoch ms; None as in a replay.

@@ -81,6 +81,7 @@ def _source(source: Source, filters: dict[str, str]) -> SourcePlan:
         idle_after_ms=source.idle_after,
         triggers=source.triggers,
         filter=None if source.filter is None else filters[source.filter],
+        envelope=source.envelope,
     )
 
 

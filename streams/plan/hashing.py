@@ -78,6 +78,8 @@ def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
         rules |= {"max_bytes": source.max_bytes}
     if source.order != "arrival":
         rules |= {"order": source.order, "disorder_ms": source.disorder}
+    if source.envelope is not None:
+        rules |= {"envelope": source.envelope.model_dump(mode="json")}
     return rules if source.filter is None else rules | {"filter": source.filter}
 
 

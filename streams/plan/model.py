@@ -11,9 +11,10 @@ from collections.abc import Callable
 from graphlib import TopologicalSorter
 from typing import Any, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from schemas.contract import ColumnType, ContractField, Pii
+from schemas.envelopes import Envelope
 from schemas.feature_types import FeatureType, element_of
 from streams.definitions.aggregates.spec import SPECS, Operation
 from streams.definitions.base import EVENT_TYPE, id_prefix
@@ -190,6 +191,13 @@ class SourcePlan(_Plan):
     idle_after_ms: int = 60_000
     triggers: bool = True
     filter: str | None = None
+    envelope: Envelope | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_envelope(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before there were envelopes, unless there is one: plans are compared."""
+        data: dict[str, Any] = handler(self)
+        return {name: value for name, value in data.items() if name != "envelope" or value is not None}
 
 
 class PipelinePlan(_Plan):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Source
+from penstock import Debezium, Source
 from penstock.kafka.reading import Record
 from schemas.avro import contract_schema
 from schemas.codec import Decoder
@@ -276,6 +276,15 @@ def test_a_letter_that_a_replay_kept_again_has_its_headers_and_counts_once() -> 
     assert check_dead_letters(judged, "payments", "events.payments", [refused, kept]) == (1, 0, [])
     _, wrong, (example,) = check_dead_letters(judged, "payments", "events.payments", [kept])
     assert (wrong, "headers" in example) == (1, True)
+
+
+def test_a_record_that_is_no_event_in_its_envelope_is_ignored_as_by_the_job() -> None:
+    source = Source(topic="events.payments", contract=Payment, key="card", envelope=Debezium())
+    plan = compile_plan(pipeline(source=source))
+    records = [record(0, None), record(1, {"op": "d", "before": GOOD}), record(2, {"op": "c", "after": GOOD})]
+    judged = judge_events(plan, plan.source, Payment, records, Decoder(contract_schema(Payment)), KEY)
+    assert list(judged.events) == [Position(0, 2)]
+    assert (judged.ignored, judged.rejections) == ({Position(0, 0), Position(0, 1)}, {})
 
 
 def both_topics(published: tuple[Position, ...]) -> list[Judged]:

@@ -36,6 +36,8 @@ class Period:
         within: dict[int, bool] = {}
         for record in self._read():
             event, number = self._reader.read(record), record.partition
+            if event is None:
+                continue
             time = event.event_time
             if time is not None:
                 within[number] = self._from_ms <= time and (self._to_ms is None or time < self._to_ms)

@@ -201,7 +201,7 @@ class DataQualityRunner:
                 _log.warning("%s; the records are read again", error.what)
                 self._wait(_PAUSE_S)
                 return False
-            for event in events:
+            for event in filter(None, events):
                 standing.alerts += standing.watch.observe(topic, event)
             watched = watch.observed - before
             self._components.metrics.records(topic, watched, len(messages) - watched)

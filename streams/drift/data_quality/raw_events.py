@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from schemas.codec import Decoder, Registry, Undecodable, UnknownSchema, decode_row
 from schemas.committed import writer_schemas
 from schemas.contract import Contract, Role, contract_fields, field_with_role
+from schemas.envelopes import CloudEvents, Debezium, Ignored
 from schemas.event_time import EARLIEST_MS, latest_possible
 from streams.definitions.pipeline import Pipeline
 from streams.plan.project import Project
@@ -78,6 +79,7 @@ class WatchedTopic:
     contract: type[Contract]
     max_future_ms: int
     is_labels: bool = False
+    envelope: Debezium | CloudEvents | None = None
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -102,7 +104,7 @@ class WatchedTopic:
 
 def watched_topics(pipeline: Pipeline) -> tuple[WatchedTopic, ...]:
     """The topics of a pipeline that are watched: its sources, then its labels."""
-    sources = [WatchedTopic(one.topic, one.contract, one.max_future) for one in pipeline.sources]
+    sources = [WatchedTopic(one.topic, one.contract, one.max_future, envelope=one.envelope) for one in pipeline.sources]
     labels = () if pipeline.labels is None else pipeline.labels.sources
     sources += [WatchedTopic(one.topic, one.contract, pipeline.source.max_future, is_labels=True) for one in labels]
     return tuple(sources)
@@ -141,8 +143,8 @@ class RawReader:
         self._event_time = event_time
         self._event_id = field_with_role(topic.contract, Role.EVENT_ID) if topic.has_ids else None
 
-    def read(self, record: RawRecord) -> RawEvent:
-        """What a record says.
+    def read(self, record: RawRecord) -> RawEvent | None:
+        """What a record says; None if it is no event in the topic's envelope.
 
         Raises:
             PenstockError: if the schema registry cannot be reached.
@@ -150,10 +152,19 @@ class RawReader:
         place = record.partition, record.offset, record.timestamp
         producer = self._producer(record.headers)
         try:
-            # A record without a value is none, as an empty one is.
-            row = decode_row(record.value or b"", self._topic.contract, self._writers, self._registry)
+            # A record without a value is none, as an empty one is; in an envelope it may be one.
+            row = decode_row(
+                record.value,
+                self._topic.contract,
+                self._writers,
+                self._registry,
+                self._topic.envelope,
+                record.headers,
+            )
         except (Undecodable, UnknownSchema):
             return RawEvent(*place, None, producer, None, None)
+        if isinstance(row, Ignored):
+            return None
         values, invalid = [], []
         for position, (name, default, validate) in enumerate(self._columns):
             value = row.get(name, default)

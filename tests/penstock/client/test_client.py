@@ -48,7 +48,9 @@ class Kafka:
         self.on_send: Callable[[Asked], object] = lambda _asked: None
         self.unacknowledged = 0
 
-    def sender(self, _kafka: object, _topic: str, _config: object, on_sent: Any, on_failed: Any) -> Any:
+    def sender(
+        self, _kafka: object, _topic: str, _config: object, on_sent: Any, on_failed: Any, _headers: object
+    ) -> Any:
         self.on_sent, self.on_failed = on_sent, on_failed
         stopped = threading.Event()
         return SimpleNamespace(

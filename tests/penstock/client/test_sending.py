@@ -28,7 +28,8 @@ class FakeProducer:
         self.fails: Exception | None = None
         self.made.append(self)
 
-    def produce(self, _topic: str, _value: bytes, _key: bytes | None, on_delivery: Report) -> None:
+    def produce(self, _topic: str, _value: bytes, _key: bytes | None, headers: object, on_delivery: Report) -> None:
+        self.headers = headers
         if self.refuses is not None:
             raise self.refuses
         self.reports.append(on_delivery)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from penstock import CloudEvents, Debezium
 from penstock.kafka.reading import Record
 from schemas.history import record_decoder
 from schemas.records import PREDICTION_SCHEMA
@@ -26,9 +27,9 @@ NOTHING_COMMITTED = Path("nothing is committed")
 HOUR = 3_600_000
 
 
-def event_columns() -> TopicColumns:
+def event_columns(envelope: Debezium | CloudEvents | None = None) -> TopicColumns:
     """The columns of payments."""
-    return TopicColumns(EventColumns(Payment, NOTHING_COMMITTED, None, KEY, (1_000, 60_000)))
+    return TopicColumns(EventColumns(Payment, NOTHING_COMMITTED, None, KEY, (1_000, 60_000), envelope))
 
 
 def feature_columns() -> TopicColumns:

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pytest
 
 from backfill.row_columns import row_schema
+from penstock import CloudEvents, Debezium
 from penstock.kafka.reading import Record
 from schemas.codec import Encoder
 from schemas.columns import FEWEST
 from schemas.contract import pii_hash
 from schemas.records import PREDICTION_SCHEMA
-from sinks.archive.columns import RECORD_SCHEMA, column_name
+from sinks.archive.batch import OpenBatch
+from sinks.archive.columns import IGNORED, RECORD_SCHEMA, column_name
 from streams.plan.feature_records import features_schema
 from tests.sinks.archive.archive_helpers import (
     KEY,
@@ -157,3 +159,25 @@ def test_a_number_that_its_column_does_not_take_is_an_error_of_its_row_alone(cou
         "penstock.Undecodable: a value does not fit its column",
         *[None] * (count - 1),
     ]
+
+
+def test_a_record_that_is_no_event_in_its_envelope_says_so_and_does_not_count_as_a_fault() -> None:
+    change = b'{"op": "c", "after": ' + payment(1, time=T0) + b"}"
+    records = [record(0, value=None), record(1, value=change), record(2, value=payment(2, time=T0))]
+    columns = event_columns(Debezium())
+    ignored, event, refused = rows_of(columns.batch(records))
+    assert ignored["_error"].startswith(f"{IGNORED}: ")
+    assert (event["_error"], event["id"]) == (None, "e1")
+    assert refused["_error"].startswith("penstock.Undecodable: not a change")
+    batch = OpenBatch(columns, 0)
+    batch.add(records, 0.0)
+    batch.decode(1)
+    assert batch.undecoded == 1
+
+
+def test_events_in_headers_are_archived_with_their_headers_and_columns() -> None:
+    names = {"ce_specversion": b"1.0", "ce_id": b"1", "ce_source": b"/s", "ce_type": b"t"}
+    headers = tuple(names.items())
+    (row,) = rows_of(event_columns(CloudEvents()).batch([record(1, value=payment(1, time=T0), headers=headers)]))
+    assert (row["_error"], row["id"]) == (None, "e1")
+    assert tuple((each["name"], each["value"]) for each in row["_headers"]) == headers

@@ -21,8 +21,11 @@ from penstock import (
     SECONDS,
     AsDecimal,
     At,
+    CloudEvents,
     Contract,
+    Debezium,
     Entity,
+    InEnvelope,
     Model,
     Otherwise,
     Pipeline,
@@ -87,14 +90,23 @@ class Charge(Contract, name="charge", version=1):
 
 
 class Row(Contract, name="row", version=1):
-    """A row of a table, as Debezium publishes its change: times in ms, and a numeric column as text."""
+    """A row of a table of PostgreSQL, as Debezium publishes its change: times in ms, and a numeric column as text."""
 
-    change: Annotated[str, EVENT_ID, At("payload.source.txId")]
-    committed: Annotated[int, EVENT_TIME, At("payload.source.ts_ms")]
-    entity: Annotated[str, ENTITY, At("payload.after.customer")]
-    value: Annotated[float, At("payload.after.total"), AsDecimal(scale=2)]
-    exact: Annotated[str | None, At("payload.before.total"), AsDecimal(scale=2)]
-    operation: Annotated[Literal["c", "u", "r"], At("payload.op")]
+    change: Annotated[str, EVENT_ID, InEnvelope("source.sequence")]
+    committed: Annotated[int, EVENT_TIME, InEnvelope("source.ts_ms")]
+    entity: Annotated[str, ENTITY, At("customer")]
+    value: Annotated[float, At("total"), AsDecimal(scale=2)]
+    value_before: Annotated[float | None, InEnvelope("before.total"), AsDecimal(scale=2)]
+    operation: Annotated[Literal["c", "u", "d"], InEnvelope("op")]
+
+
+class Paid(Contract, name="paid", version=1):
+    """A payment in a CloudEvent."""
+
+    event_id: Annotated[str, EVENT_ID, InEnvelope("source_and_id")]
+    paid_at: Annotated[int, EVENT_TIME, InEnvelope("time"), ISO8601]
+    entity: Annotated[str, ENTITY, PII_HASH, At("card")]
+    value: Annotated[float, At("amount")]
 
 
 T = 1_772_368_200_000
@@ -128,25 +140,40 @@ EVENTS: dict[type[Contract], dict[str, Any]] = {
         "schema": {"type": "struct", "optional": False},
         "payload": {
             "before": None, "after": {"id": 7, "customer": "c1", "total": "12.50"}, "op": "c",
-            "source": {"connector": "postgresql", "table": "orders", "txId": "571", "ts_ms": T, "lsn": 24023128},
+            "source": {
+                "connector": "postgresql", "table": "orders", "txId": 571, "ts_ms": T, "lsn": 24023128,
+                "sequence": '["24023119","24023128"]',
+            },
         },
+    },
+    Paid: {
+        "specversion": "1.0", "id": "A234", "source": "/shop", "type": "example.paid", "time": "2026-03-01T12:30:00Z",
+        "datacontenttype": "application/json", "data": {"card": "4111", "amount": 12.5},
     },
 }  # fmt: skip
 
 
-def outcomes(contract: type[Contract], *events: dict[str, Any]) -> list[Any]:
+ENVELOPES = {Row: Debezium(operations=("insert", "update")), Paid: CloudEvents()}
+
+
+def outcomes(
+    contract: type[Contract], *events: dict[str, Any] | Event, envelope: Debezium | CloudEvents | None = None
+) -> list[Any]:
     entity = Entity(name="entity", key="entity")
     view = View(
         name="v", version=1, entity=entity, aggregates=(count(over="1h"), sum_("value", over="1h", name="value_sum"))
     )
     pipeline = Pipeline(
         name="public",
-        source=Source(topic="events.public", contract=contract, key="entity"),
+        source=Source(
+            topic="events.public", contract=contract, key="entity", envelope=envelope or ENVELOPES.get(contract)
+        ),
         entities=(entity,),
         views=(view,),
         model=Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n"),
     )
-    return features_of(pipeline, [Event(json.dumps(event)) for event in events])
+    sent = [event if isinstance(event, Event) else Event(json.dumps(event)) for event in events]
+    return features_of(pipeline, sent)
 
 
 @pytest.mark.parametrize("contract", EVENTS, ids=lambda contract: contract.contract_name)
@@ -167,8 +194,33 @@ def test_personal_data_of_public_schemas_leaves_the_job_hashed_or_not_at_all() -
     assert charge["event.risk"] == "unknown"
 
 
-def test_the_deletion_of_a_row_is_refused_with_the_way_to_what_it_lacks() -> None:
-    payload = EVENTS[Row]["payload"]
-    (deleted,) = outcomes(Row, {"payload": payload | {"before": payload["after"], "after": None, "op": "d"}})
-    assert deleted.refused == "penstock.InvalidField"
-    assert deleted.message.startswith("payload.after.customer: ")
+def test_the_deletion_of_a_row_is_ignored_or_an_event_as_the_source_says() -> None:
+    row = EVENTS[Row]["payload"]
+    deletion = {"payload": row | {"before": row["after"], "after": None, "op": "d"}}
+    (ignored,) = outcomes(Row, deletion)
+    assert ignored.ignored
+    (deleted,) = outcomes(Row, deletion, envelope=Debezium(operations=("delete",)))
+    assert (deleted["event.operation"], deleted["v.value_sum_1h"]) == ("d", 12.5)
+
+
+def test_an_event_is_the_same_in_both_modes_of_cloudevents() -> None:
+    event = EVENTS[Paid]
+    headers = {f"ce_{name}": event[name] for name in ("specversion", "id", "source", "type", "time")}
+    binary = Event(
+        json.dumps(event["data"]),
+        headers=[(name, value.encode()) for name, value in headers.items()] + [("content-type", b"application/json")],
+    )
+    structured, again = outcomes(Paid, event, binary)
+    assert again.duplicate
+    (alone,) = outcomes(Paid, binary)
+    assert alone == structured
+
+
+@pytest.mark.parametrize("contract", ENVELOPES, ids=lambda contract: contract.contract_name)
+def test_a_test_gives_an_event_in_an_envelope_by_its_columns(contract: type[Contract]) -> None:
+    columns = {"entity": "c1", "value": "12.50", "operation": "c", "value_before": None, "committed": T}
+    if contract is Paid:
+        columns = {"entity": "4111", "value": 12.5, "paid_at": "2026-03-01T12:30:00Z"}
+    first, second = outcomes(contract, Event(columns), Event(columns))
+    assert (first["v.count_1h"], second["v.count_1h"]) == (1, 2)
+    assert first.views["v"].as_of == T

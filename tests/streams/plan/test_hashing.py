@@ -75,6 +75,7 @@ def hashes(folder: Path, name: str, change: tuple[str, str] = ("", ""), helpers:
         pytest.param(("note: str | None", 'note: Annotated[str | None, At("a.b")]'), id="an optional field elsewhere"),
         pytest.param(("note: str | None", "note: Annotated[str | None, DATE]"), id="an optional field's form"),
         pytest.param(('key="card"),', 'key="card", max_bytes=100),'), id="the longest event that is decoded"),
+        pytest.param(('key="card"),', 'key="card", envelope=Debezium()),'), id="an envelope"),
         pytest.param(("return x * RATE", "return -x / RATE"), id="another body of a Python column"),
         pytest.param(("RATE = 2.0", "RATE = 2.5"), id="another constant that a Python column uses"),
     ],

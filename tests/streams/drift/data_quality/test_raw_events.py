@@ -18,6 +18,7 @@ from penstock import (
     At,
     Contract,
     DataQuality,
+    Debezium,
     Entity,
     Labels,
     Model,
@@ -171,3 +172,12 @@ def test_columns_are_read_where_and_how_others_write_them(tmp_path):
     assert (event.event_time, event.values, event.invalid) == (NOW, (NOW, "x", 2.5), ())
     event = reader.read(record({"at": "yesterday", "body": {"price": "cheap"}}))
     assert (event.event_time, event.values[1], event.invalid) == (None, None, (0, 2))
+
+
+def test_what_is_no_event_in_an_envelope_is_not_watched(tmp_path):
+    source = pipeline.source.model_copy(update={"envelope": Debezium()})
+    enveloped = pipeline.model_copy(update={"source": source})
+    reader = RawReader(watched_topics(enveloped)[0], Project.of(enveloped, tmp_path), lambda: CLOCK)
+    assert reader.read(record(None)) is reader.read(record({"op": "d", "before": GOOD})) is None
+    assert reader.read(record({"op": "c", "after": GOOD})).event_id == "s1"
+    assert reader.read(record(GOOD)).values is None

@@ -12,6 +12,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -50,8 +51,8 @@ import penstock.kernel.window.StateReport;
  *       of each stage: its size in a snapshot, and per window its tiles with the result of every
  *       aggregate over that tile alone. Also the size of the de-duplication state.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
- *       "timestamp": ms, "headers": [name]}], "registry": url, "clock": ms}}}: for each record its
- *       columns, or why it is invalid.
+ *       "timestamp": ms, "headers": [name or [name, base64]]}], "registry": url, "clock": ms}}}:
+ *       for each record its columns, why it is invalid, or that it is ignored.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
  *       the sketch (base64) of its column's values in these rows, or null if it keeps none.
  * </ul>
@@ -317,13 +318,22 @@ public final class Cli {
       List<RawRecord.Header> headers = new ArrayList<>();
       record
           .path("headers")
-          .forEach(name -> headers.add(new RawRecord.Header(name.textValue(), null)));
+          .forEach(
+              header ->
+                  headers.add(
+                      header.isTextual()
+                          ? new RawRecord.Header(header.textValue(), null)
+                          : new RawRecord.Header(header.get(0).textValue(), bytes(header.get(1)))));
       ObjectNode result = answer.addObject();
       try {
         Event event =
             decoder.decode(
                 new RawRecord(
                     source, 0, 0, record.get("timestamp").longValue(), rawKey, value, headers));
+        if (event == null) {
+          result.put("ignored", true);
+          continue;
+        }
         ObjectNode columns = result.putObject("columns");
         for (int i = 0; i < layout.size(); i++) {
           columns.set(layout.names().get(i), MAPPER.valueToTree(event.columns[i]));
@@ -336,5 +346,9 @@ public final class Cli {
       }
     }
     return answer;
+  }
+
+  private static byte[] bytes(JsonNode base64) {
+    return base64.isNull() ? null : Base64.getDecoder().decode(base64.textValue());
   }
 }

@@ -33,6 +33,7 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
   private transient List<OutputTag<OutgoingRecord>> outputs;
   private transient List<Plan.Source> sources;
   private transient Counter events;
+  private transient Counter ignored;
   private transient Map<InvalidEventException.Reason, Counter> deadLetters;
 
   /**
@@ -79,6 +80,10 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
     }
     Counters counters = new Counters(getRuntimeContext());
     events = counters.counter("events");
+    ignored =
+        sources.stream().anyMatch(source -> source.envelope() != null)
+            ? counters.counter("events_not_accepted")
+            : null;
     deadLetters = new EnumMap<>(InvalidEventException.Reason.class);
     for (InvalidEventException.Reason reason : InvalidEventException.Reason.values()) {
       deadLetters.put(reason, counters.counter("reason", reason.label, "dead_letters"));
@@ -99,6 +104,10 @@ public final class DecodeFunction extends ProcessFunction<RawRecord, Event> {
           outputs.get(record.source()),
           DeadLetterEncoder.encode(
               pipeline, topic, record, invalid, maxLetterBytes.get(record.source())));
+      return;
+    }
+    if (event == null) {
+      ignored.inc();
       return;
     }
     out.collect(event);

@@ -32,6 +32,8 @@ public final class EventDecoder {
   private final Plan.Source source;
   private final Map<String, Integer> indexes = new HashMap<>();
   private final FieldValidator[] validators;
+  private final Envelope envelope;
+  private final List<Plan.Field> read;
   private final FieldTree tree;
   private final JsonDecoder json;
   private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
@@ -86,8 +88,10 @@ public final class EventDecoder {
           new FieldValidator(fields.get(i), source.contract() + "@" + source.contractVersion());
       targets[i] = layout.indexOf(fields.get(i).name());
     }
-    this.tree = FieldTree.of(fields);
-    this.json = new JsonDecoder(tree, fields.size());
+    this.envelope = Envelope.of(source);
+    this.read = envelope.read();
+    this.tree = FieldTree.of(read);
+    this.json = new JsonDecoder(tree, read.size());
     for (String text : settings.writers().get(number)) {
       Schema schema = new Schema.Parser().parse(text);
       byFingerprint.put(SchemaNormalization.parsingFingerprint64(schema), avro(schema));
@@ -106,27 +110,30 @@ public final class EventDecoder {
   }
 
   /**
-   * Decodes and validates a record.
+   * Decodes and validates a record; null if it is no event in the source's envelope.
    *
    * @throws InvalidEventException if the record is a dead letter
    * @throws IOException if the schema registry does not answer; the event may be valid
    */
   public Event decode(RawRecord record)
       throws InvalidEventException, IOException, InterruptedException {
-    if (record.value() == null) {
+    if (record.value() == null && !envelope.mayLackValue(record)) {
       throw new InvalidEventException(Reason.TOMBSTONE, "the record has no value");
     }
-    if (record.value().length > source.maxBytes()) {
+    if (record.value() != null && record.value().length > source.maxBytes()) {
       throw new InvalidEventException(
           Reason.TOO_LARGE,
           record.value().length + " bytes, more than the " + source.maxBytes() + " allowed");
     }
     Object[] fields;
     try {
-      fields = fields(record.value());
+      fields = envelope.open(record, this::fields);
     } catch (InvalidEventException invalid) {
       throw new InvalidEventException(
           invalid.reason, invalid.getMessage() + Framing.inHeader(record.headers()));
+    }
+    if (fields == null) {
+      return null;
     }
     for (int i = 0; i < validators.length; i++) {
       Object value = WrittenValue.column(source.fields().get(i), i == timeIndex, fields[i]);
@@ -162,7 +169,7 @@ public final class EventDecoder {
   }
 
   private AvroDecoder avro(Schema writer) {
-    return new AvroDecoder(writer, tree, source.fields(), source.eventTime());
+    return new AvroDecoder(writer, tree, read, source.eventTime());
   }
 
   private String path(int index) {

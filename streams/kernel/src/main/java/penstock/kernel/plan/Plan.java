@@ -137,7 +137,8 @@ public record Plan(
       long disorderMs,
       long idleAfterMs,
       Boolean triggers,
-      String filter) {
+      String filter,
+      Envelope envelope) {
 
     /** In a plan of an earlier release, the source triggers records. */
     public Source {
@@ -159,6 +160,9 @@ public record Plan(
       return fields.stream().filter(field -> field.name().equals(name)).findFirst().orElse(null);
     }
   }
+
+  /** What stands around a source's events; {@code operations} are those of a {@code debezium}. */
+  public record Envelope(String kind, List<String> operations) {}
 
   /** The order in which views process the events of an entity. */
   public enum Order {
@@ -197,6 +201,54 @@ public record Plan(
     /** The way to the value in the event. */
     public List<String> place() {
       return at == null ? List.of(name) : at;
+    }
+
+    /** A text field without rules. */
+    public static Field text(String name) {
+      return new Field(
+          name,
+          ColumnType.STRING,
+          true,
+          false,
+          null,
+          null,
+          false,
+          null,
+          false,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null,
+          null);
+    }
+
+    /** The same field with its value elsewhere. */
+    public Field placedAt(List<String> place) {
+      return new Field(
+          name,
+          type,
+          nullable,
+          required,
+          fallback,
+          minimum,
+          minimumExclusive,
+          maximum,
+          maximumExclusive,
+          minLength,
+          maxLength,
+          pattern,
+          values,
+          pii,
+          place,
+          written,
+          scale,
+          precision,
+          otherwise);
     }
 
     /** The way as text, as refusals name the field. */
