@@ -12,6 +12,7 @@ from schemas.imported.avro import read_avro_schema
 from schemas.imported.build import contract_from
 from schemas.imported.choices import Choices
 from schemas.imported.json_document import read_json_schema
+from schemas.imported.protobuf_file import compile_command, read_protobuf_file
 from schemas.kinds import Compatibility
 
 
@@ -63,6 +64,29 @@ class FromSchemas:
         """The contract of a JSON Schema: a file, or the schema as a mapping."""
         document, where = _document(source)
         schema = read_json_schema(document, where)
+        return _made(cls, schema, choices, name, version, compatibility)
+
+    @classmethod
+    def from_protobuf(
+        cls,
+        source: str | Path | bytes,
+        *,
+        name: str,
+        version: int,
+        message: str | None = None,
+        compatibility: Compatibility = "BACKWARD",
+        **choices: Unpack[Choices],
+    ) -> type[Self]:
+        """The contract of a Protobuf message: a compiled file with all that it imports, or its bytes.
+
+        It is compiled by ``protoc --include_imports --descriptor_set_out=events.pb events.proto``. ``message`` is the
+        full name of the message, if the file has several.
+        """
+        where = "the schema in the call" if isinstance(source, bytes) else str(source)
+        if where.endswith(".proto"):
+            raise PenstockError("a .proto file is to be compiled first", where=where, next=compile_command(where))
+        content = source if isinstance(source, bytes) else _read(source)
+        schema = read_protobuf_file(content, message, where)
         return _made(cls, schema, choices, name, version, compatibility)
 
 
