@@ -45,7 +45,8 @@ def file(*messages: DescriptorProto, syntax: str = "proto3", **more: Any) -> Fil
 def compiled(*files: FileDescriptorProto) -> bytes:
     """What a compiler writes for the files: with what they import."""
     known = [FileDescriptorProto.FromString(one.DESCRIPTOR.serialized_pb) for one in (timestamp_pb2, wrappers_pb2)]
-    return FileDescriptorSet(file=[*known, *files]).SerializeToString()
+    content: bytes = FileDescriptorSet(file=[*known, *files]).SerializeToString()
+    return content
 
 
 ENUM = {"type": FieldDescriptorProto.TYPE_ENUM}
