@@ -133,8 +133,7 @@ final class JsonDecoder implements ValueDecoder {
     }
     for (int i = start; i < Math.min(start + 4, value.length); i++) {
       if (value[i] == 0) {
-        throw new InvalidEventException(
-            Reason.UNDECODABLE, "not JSON (byte " + (i - start) + ")");
+        throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (byte " + (i - start) + ")");
       }
     }
   }

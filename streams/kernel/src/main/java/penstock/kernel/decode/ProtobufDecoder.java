@@ -183,8 +183,7 @@ final class ProtobufDecoder implements ValueDecoder {
   private static Object unsigned(long value) {
     return value >= 0
         ? value
-        : new SpecialValue.HugeInteger(
-            new BigInteger(Long.toUnsignedString(value)).doubleValue());
+        : new SpecialValue.HugeInteger(new BigInteger(Long.toUnsignedString(value)).doubleValue());
   }
 
   /** Reads the list of indexes that says which message of the file a value is. */
@@ -210,8 +209,7 @@ final class ProtobufDecoder implements ValueDecoder {
         int index = count == 0 ? 0 : next();
         if (index < 0 || index >= messages.size()) {
           throw new InvalidEventException(
-              Reason.UNDECODABLE,
-              "Confluent framing whose message index the schema does not have");
+              Reason.UNDECODABLE, "Confluent framing whose message index the schema does not have");
         }
         message = messages.get(index);
         messages = message.getNestedTypes();
@@ -225,8 +223,7 @@ final class ProtobufDecoder implements ValueDecoder {
       for (int i = 0; i < LONGEST_INDEX; i++) {
         if (at >= value.length) {
           throw new InvalidEventException(
-              Reason.UNDECODABLE,
-              "Confluent framing that ends within its list of message indexes");
+              Reason.UNDECODABLE, "Confluent framing that ends within its list of message indexes");
         }
         byte b = value[at++];
         number |= (b & 0x7FL) << 7 * i;

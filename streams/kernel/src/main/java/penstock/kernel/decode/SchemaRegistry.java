@@ -28,11 +28,11 @@ import org.apache.avro.Schema;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Fetches schemas by id from a Confluent schema registry. Schemas are cached for ever, as an
- * id never changes its meaning; of unknown ids, the last thousand are for half a minute. An unknown
- * id is asked for again first, as the node that answers may lag behind the one that registers. If
- * the registry does not answer, requests are retried for a while. Then the job fails over, and no
- * event is lost.
+ * Fetches schemas by id from a Confluent schema registry. Schemas are cached for ever, as an id
+ * never changes its meaning; of unknown ids, the last thousand are for half a minute. An unknown id
+ * is asked for again first, as the node that answers may lag behind the one that registers. If the
+ * registry does not answer, requests are retried for a while. Then the job fails over, and no event
+ * is lost.
  */
 final class SchemaRegistry {
   private static final int ATTEMPTS = 6;
@@ -160,7 +160,9 @@ final class SchemaRegistry {
         | IllegalArgumentException error) {
       throw new InvalidEventException(
           Reason.UNKNOWN_SCHEMA,
-          "schema id " + id + " is not a Protobuf schema that can be read ("
+          "schema id "
+              + id
+              + " is not a Protobuf schema that can be read ("
               + error.getClass().getSimpleName()
               + ")");
     }
