@@ -2,14 +2,15 @@
 
 Penstock's records use Avro single-object encoding (``C3 01``, the schema's fingerprint, the Avro binary).
 :class:`Encoder` and :class:`Decoder` parse their schemas once, so each record is cheap. A raw event may be JSON,
-single-object Avro or Confluent-framed Avro. :func:`decode_event` decodes and validates it by the same rules as the
-job's JVM kernel (listed in ``docs/concepts/contracts.md``); the kernel is tested against it.
+single-object Avro, or Avro, JSON or Protobuf in Confluent's framing. :func:`decode_event` decodes and validates it by
+the same rules as the job's JVM kernel (listed in ``docs/concepts/contracts.md``); the kernel is tested against it.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,7 +46,10 @@ Reason = Literal[
     "penstock.FutureEvent",
 ]
 Registry = Callable[[int], Any]
-"""Maps a schema id to the writer's schema, parsed by :func:`schemas.avro.parse_avro`; raises :class:`UnknownSchema`."""
+"""Maps a schema id to the writer's schema: one parsed by :func:`schemas.avro.parse_avro`, :data:`JSON`, or a
+:class:`Messages`; raises :class:`UnknownSchema`."""
+JSON = object()
+"""In place of a writer's schema: the value is JSON."""
 
 
 class UnknownSchema(PenstockError):  # noqa: N818 - has the name of its dead-letter reason
@@ -63,6 +67,20 @@ class Rejection:
     reason: Reason
     stage: Literal["decode", "validate"]
     message: str
+
+
+class Messages(ABC):
+    """A schema of messages that say themselves which they are: :class:`schemas.protobuf.ProtobufSchema`."""
+
+    @abstractmethod
+    def framed(
+        self, value: bytes, start: int, contract: type[Contract]
+    ) -> tuple[dict[str, Any], dict[str, LogicalType]]:
+        """The fields of a contract in the message at ``start``, and the logical types of columns, for ``row_of``.
+
+        Raises:
+            Undecodable: if there is no such message.
+        """
 
 
 class Encoder:
@@ -216,18 +234,47 @@ def decode_row(
         PenstockError: if the registry cannot be reached.
     """
     if envelope is None:
-        return _row(Opened(*_decode(value or b"", writers, registry), ()), contract)
+        return _row(Opened(*_decode(value or b"", contract, writers, registry), ()), contract)
+
+    def read(inner: bytes) -> tuple[dict[str, Any], Any]:
+        document, schema = _decode(inner, contract, writers, registry)
+        if isinstance(schema, _MessageTypes) and isinstance(envelope, Debezium):
+            raise Undecodable("a change of Debezium in Protobuf; JSON and Avro are read")
+        return document, schema
+
     try:
-        opened = open_value(value, headers, envelope, lambda inner: _decode(inner, writers, registry), _read_json)
+        opened = open_value(value, headers, envelope, read, _read_json)
     except NotInEnvelope as error:
         raise Undecodable(str(error)) from None
     return opened if isinstance(opened, Ignored) else _row(opened, contract)
+
+
+@dataclass(frozen=True)
+class _MessageTypes:
+    """In place of a schema, of what was a message: the logical types of the columns that it has."""
+
+    types: dict[str, LogicalType]
+
+
+def _decode(
+    value: bytes, contract: type[Contract], writers: Decoder, registry: Registry | None
+) -> tuple[dict[str, Any], Any]:
+    """The event as it is written, or the contract's fields of a message, and the parsed schema; None for JSON."""
+    schema, start = _writer(value, writers, registry)
+    if schema is JSON:
+        return _read_json(value[start:]), None
+    if isinstance(schema, Messages):
+        document, types = schema.framed(value, start, contract)
+        return document, _MessageTypes(types)
+    return _with_short_texts(read_avro(value, start, schema, None), value), schema
 
 
 def _row(event: Opened, contract: type[Contract]) -> dict[str, Any]:
     schema = event.schema
     if schema is None:
         return row_of(event.document, contract)
+    if isinstance(schema, _MessageTypes):
+        return row_of(event.document, contract, schema.types)
     # The schema is kept with its types, so its id is no other schema's.
     known = _logical.get((id(schema), contract, event.way))
     if known is None:
@@ -238,21 +285,19 @@ def _row(event: Opened, contract: type[Contract]) -> dict[str, Any]:
     return row_of(event.document, contract, known[1])
 
 
-def _decode(value: bytes, writers: Decoder, registry: Registry | None) -> tuple[dict[str, Any], Any]:
-    """The event as it is written, and the parsed schema with which; None for JSON."""
+def _writer(value: bytes, writers: Decoder, registry: Registry | None) -> tuple[Any, int]:
+    """The schema with which a value is written, and where what follows its header begins."""
     if value[:2] == MARKER:
-        schema = writers.schema_of(value)
-        return _with_short_texts(read_avro(value, HEADER_LENGTH, schema, None), value), schema
+        return writers.schema_of(value), HEADER_LENGTH
     if foreign := foreign_framing(value):
         raise Undecodable(foreign)
-    if value[:1] == CONFLUENT_MAGIC:
-        if registry is None:
-            raise Undecodable("it looks like Confluent framing, but no schema registry is configured")
-        if len(value) < CONFLUENT_HEADER_LENGTH:
-            raise Undecodable("Confluent framing without its schema id")
-        schema = registry(int.from_bytes(value[1:CONFLUENT_HEADER_LENGTH], "big"))
-        return _with_short_texts(read_avro(value, CONFLUENT_HEADER_LENGTH, schema, None), value), schema
-    return _read_json(value), None
+    if value[:1] != CONFLUENT_MAGIC:
+        return JSON, 0
+    if registry is None:
+        raise Undecodable("it looks like Confluent framing, but no schema registry is configured")
+    if len(value) < CONFLUENT_HEADER_LENGTH:
+        raise Undecodable("Confluent framing without its schema id")
+    return registry(int.from_bytes(value[1:CONFLUENT_HEADER_LENGTH], "big")), CONFLUENT_HEADER_LENGTH
 
 
 def _with_short_texts(row: dict[str, Any], value: bytes) -> dict[str, Any]:

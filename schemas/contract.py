@@ -26,7 +26,6 @@ import hmac
 import inspect
 import re
 from dataclasses import fields as dataclass_fields
-from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -46,32 +45,40 @@ from pydantic_core import PydanticUndefined, SchemaError
 
 from schemas.constraints import INT64_MAX, INT64_MIN, constraints_of, has_values
 from schemas.event_time import EARLIEST_MS, looks_like
+from schemas.imported.entry import FromSchemas
+from schemas.kinds import (
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    PII_DROP,
+    PII_HASH,
+    ColumnType,
+    Compatibility,
+    Pii,
+    Role,
+)
 from schemas.written import MARKERS, At, Form, check_places, settings_of
+
+__all__ = [
+    "ENTITY",
+    "EVENT_ID",
+    "EVENT_TIME",
+    "PII_DROP",
+    "PII_HASH",
+    "ColumnType",
+    "Compatibility",
+    "Contract",
+    "ContractField",
+    "Pii",
+    "Role",
+    "contract_fields",
+    "field_with_role",
+    "pii_hash",
+]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-ColumnType = Literal["string", "long", "double", "boolean"]
-Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
 _CONTRACT_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
-
-
-class Role(Enum):
-    """What the pipeline uses a field for; declared in the field's ``Annotated``."""
-
-    EVENT_ID = "event_id"
-    EVENT_TIME = "event_time"
-    ENTITY = "entity"
-
-
-class Pii(Enum):
-    """How the job protects a personal field before its value leaves the job."""
-
-    HASH = "hash"
-    DROP = "drop"
-
-
-EVENT_ID, EVENT_TIME, ENTITY = Role.EVENT_ID, Role.EVENT_TIME, Role.ENTITY
-PII_HASH, PII_DROP = Pii.HASH, Pii.DROP
 
 
 class ContractField(BaseModel):
@@ -133,7 +140,7 @@ class ContractField(BaseModel):
 _LATER = {"at", "written", "scale", "precision", "otherwise"}
 
 
-class Contract(BaseModel):
+class Contract(FromSchemas, BaseModel):
     """Base class of all event contracts; the module's docstring shows one.
 
     Raises:
@@ -152,7 +159,9 @@ class Contract(BaseModel):
         """Pass the class arguments on to ``__pydantic_init_subclass__``, which runs once the fields are known."""
         super().__init_subclass__()
         for name in vars(cls).get("__annotations__", {}):
-            if name in _OWN_NAMES or (name.startswith("model_") and callable(getattr(Contract, name, None))):
+            if name in {*_OWN_NAMES, *vars(FromSchemas)} or (
+                name.startswith("model_") and callable(getattr(Contract, name, None))
+            ):
                 raise TypeError(
                     f"{cls.__name__}.{name}: a contract has an attribute of this name itself, so no field can have it; "
                     "leave the field out, or let producers write the value under another name"

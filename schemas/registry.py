@@ -5,6 +5,7 @@ A registry is optional: without its URL, events are single-object Avro or JSON.
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from schemas.avro import has_items_without_bytes, nesting, parse_avro
-from schemas.codec import MAX_JSON_DEPTH, Registry, UnknownSchema, check_depth
+from schemas.codec import JSON, MAX_JSON_DEPTH, Registry, UnknownSchema, check_depth
 
 _NOT_FOUND = (404, 40403)
 _SERVER_ERROR = 500
@@ -22,6 +23,8 @@ _ASK_AGAIN = 3
 _ASK_AGAIN_AFTER_S = 0.25
 _MAX_ASKED_AGAIN = 20
 """In ``_UNKNOWN_FOR_S``, so that a flood of garbage does not stop the reader."""
+_MOST_FILES = 100
+"""That a Protobuf schema refers to."""
 
 
 class _NotFound(UnknownSchema):
@@ -31,9 +34,9 @@ class _NotFound(UnknownSchema):
 class RegistrySchemas:
     """Looks up writer schemas by Confluent id for :func:`schemas.codec.decode_event`; fetches each once.
 
-    A call raises :class:`UnknownSchema` if the registry has no such id or its schema is not Avro: the event is refused.
-    An unknown id is asked for again first, as the node that answers may lag behind the one that registers; then it is
-    unknown for half a minute. A call raises PenstockError if the registry cannot be reached: try again.
+    A call raises :class:`UnknownSchema` if the registry has no such id, or its schema cannot be read: the event is
+    refused. An unknown id is asked for again first, as the node that answers may lag behind the one that registers;
+    then it is unknown for half a minute. A call raises PenstockError if the registry cannot be reached: try again.
     """
 
     def __init__(
@@ -137,18 +140,14 @@ def register(client: Any, url: str, topic: str, schema: str) -> None:
 
 
 def _fetch(client: Any, url: str, schema_id: int) -> Any:
-    from confluent_kafka.schema_registry import SchemaRegistryError  # noqa: PLC0415
-
-    try:
-        schema = client.get_schema(schema_id)
-    except SchemaRegistryError as error:
-        if error.http_status_code == 404 or error.error_code in _NOT_FOUND:
-            raise _NotFound(f"the schema registry has no schema with id {schema_id}") from error
-        raise _unreachable(url, error) from error
-    except Exception as error:
-        raise _unreachable(url, error) from error
+    schema = _asked(client.get_schema, schema_id, url=url, schema_id=schema_id)
+    if schema.schema_type == "JSON":
+        return JSON
+    if schema.schema_type == "PROTOBUF":
+        # Another client, as this one has kept the schema as text.
+        return _protobuf(registry_client(url), url, schema_id)
     if schema.schema_type != "AVRO":
-        raise UnknownSchema(f"schema {schema_id} of the registry is {schema.schema_type}, not Avro")
+        raise UnknownSchema(f"schema {schema_id} of the registry is {schema.schema_type}, not Avro, JSON or Protobuf")
     if schema.references:
         raise UnknownSchema(f"schema {schema_id} of the registry refers to other schemas")
     try:
@@ -163,6 +162,58 @@ def _fetch(client: Any, url: str, schema_id: int) -> Any:
     if has_items_without_bytes(parsed):
         raise UnknownSchema(f"schema {schema_id} of the registry has an array whose items take no bytes")
     return parsed
+
+
+def _asked(ask: Callable[..., Any], *arguments: Any, url: str, schema_id: int, **more: Any) -> Any:
+    """What the registry answers to ``ask``."""
+    from confluent_kafka.schema_registry import SchemaRegistryError  # noqa: PLC0415
+
+    try:
+        return ask(*arguments, **more)
+    except SchemaRegistryError as error:
+        if error.http_status_code == 404 or error.error_code in _NOT_FOUND:
+            raise _NotFound(f"the schema registry has no schema with id {schema_id}") from error
+        raise _unreachable(url, error) from error
+    except Exception as error:
+        raise _unreachable(url, error) from error
+
+
+def _protobuf(client: Any, url: str, schema_id: int) -> Any:
+    """A Protobuf schema: its file, and those that it refers to, in the registry's compiled form."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto  # noqa: PLC0415 - few registries need it
+
+    from schemas.protobuf import ProtobufSchema, files_of  # noqa: PLC0415
+
+    files: dict[str, Any] = {}
+
+    def read(schema: Any, name: str) -> Any:
+        file = FileDescriptorProto.FromString(base64.b64decode(schema.schema_str, validate=True))
+        file.name = name
+        for reference in schema.references:
+            if reference.name not in files:
+                if len(files) >= _MOST_FILES:
+                    raise ValueError("it refers to too many files")
+                files[reference.name] = None  # so that files that import each other end
+                found = _asked(
+                    client.get_version,
+                    reference.subject,
+                    reference.version,
+                    fmt="serialized",
+                    url=url,
+                    schema_id=schema_id,
+                )
+                files[reference.name] = read(found.schema, reference.name)
+        return file
+
+    compiled = _asked(client.get_schema, schema_id, fmt="serialized", url=url, schema_id=schema_id)
+    try:
+        return ProtobufSchema(files_of(files, read(compiled, f"schema {schema_id}")))
+    except PenstockError:
+        raise
+    except Exception as error:
+        raise UnknownSchema(
+            f"schema {schema_id} of the registry is not a Protobuf schema that can be read ({type(error).__name__})"
+        ) from error
 
 
 def _unreachable(url: str, error: Exception, safe: str = "no event was refused because of this") -> PenstockError:

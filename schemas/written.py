@@ -21,14 +21,15 @@ Form = Literal["iso8601", "seconds", "microseconds", "nanoseconds", "date", "uui
 TIME_FORMS: tuple[Form, ...] = ("iso8601", "seconds", "microseconds", "nanoseconds")
 
 # As the decimal128 of Arrow, DuckDB and Cassandra's clients.
-_MOST_DIGITS = 38
-_DEEPEST = 20
-_COLUMNS: dict[Form, tuple[str, ...]] = {
+MOST_DIGITS = 38
+DEEPEST = 20  # names of At
+# The types of columns that each form can have, the usual one first.
+COLUMNS: dict[Form, tuple[str, ...]] = {
     **dict.fromkeys(TIME_FORMS, ("long",)),
     "date": ("string", "long"),
     "uuid": ("string",),
     "bytes": ("string",),
-    "decimal": ("string", "double"),
+    "decimal": ("double", "string"),
 }
 _TYPE_NAMES = {"string": "str", "long": "int", "double": "float", "boolean": "bool"}
 
@@ -67,7 +68,7 @@ class AsDecimal:
     """
 
     scale: int
-    precision: int = _MOST_DIGITS
+    precision: int = MOST_DIGITS
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def settings_of(
                     raise TypeError(f"{where}: {marker!r} is for a Literal that has this value")
                 setting = {"otherwise": value}
             case AsDecimal(scale=scale, precision=precision):
-                if not (type(scale) is int and type(precision) is int and 0 <= scale <= precision <= _MOST_DIGITS):
-                    raise TypeError(f"{where}: {marker!r} needs 0 <= scale <= precision <= {_MOST_DIGITS}")
+                if not (type(scale) is int and type(precision) is int and 0 <= scale <= precision <= MOST_DIGITS):
+                    raise TypeError(f"{where}: {marker!r} needs 0 <= scale <= precision <= {MOST_DIGITS}")
                 setting = {"written": "decimal", "scale": scale, "precision": precision}
             case Written():
                 setting = {"written": marker.value}
@@ -169,14 +170,14 @@ def check_places(contract: str, places: dict[str, tuple[str, ...]]) -> None:
 
 def _names(where: str, at: At) -> tuple[str, ...]:
     names = at.names
-    if not 0 < len(names) <= _DEEPEST or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"{where}: {at!r} must have 1 to {_DEEPEST} names, none of them empty")
+    if not 0 < len(names) <= DEEPEST or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"{where}: {at!r} must have 1 to {DEEPEST} names, none of them empty")
     return names
 
 
 def _check_form(where: str, form: Form, kind: str, enum: tuple[str, ...] | None, default: object) -> None:
-    if enum is not None or kind not in _COLUMNS[form]:
-        types = " or ".join(_TYPE_NAMES[column] for column in _COLUMNS[form])
+    if enum is not None or kind not in COLUMNS[form]:
+        types = " or ".join(_TYPE_NAMES[column] for column in COLUMNS[form])
         more = ": the column has epoch milliseconds, however producers write the time" if form in TIME_FORMS else ""
         raise TypeError(f"{where}: the type of a field that is written as {form} is {types}{more}")
     if default is not None:

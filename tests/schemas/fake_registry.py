@@ -37,11 +37,22 @@ class FakeRegistry:
             number = int(match[1])
             if not 1 <= number <= len(self.schemas):
                 return 404, {"error_code": 40403, "message": "Schema not found"}
-            return 200, self.schemas[number - 1]
+            return 200, self._in_format(self.schemas[number - 1], path)
+        if method == "GET" and (match := re.match(r"/subjects/([^/]+)/versions/(\d+)", path)):
+            # Of this fake, a version of any subject is the schema's id.
+            found = self._in_format(self.schemas[int(match[2]) - 1], path)
+            return 200, {"id": int(match[2]), "subject": match[1], "version": int(match[2]), **found}
         if match := re.match(r"/subjects/([^/]+)(/versions)?", path):
             number = self.register({"schema": body["schema"], "schemaType": body.get("schemaType", "AVRO")})
             return 200, {"id": number, "subject": match[1], "version": 1, **self.schemas[number - 1]}
         return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
+
+    @staticmethod
+    def _in_format(schema: dict[str, Any], path: str) -> dict[str, Any]:
+        """A Protobuf schema's text or, if the client asks for that, its compiled form, as a real registry has both."""
+        if schema.get("schemaType") == "PROTOBUF" and "format=serialized" not in path:
+            return schema | {"schema": 'syntax = "proto3";'}
+        return schema
 
 
 @contextmanager

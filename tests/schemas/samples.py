@@ -78,6 +78,23 @@ class Foreign(Contract, name="foreign", version=1):
     local: Annotated[int | None, ISO8601] = None
 
 
+class Framed(Contract, name="framed", version=1):
+    """What Protobuf has, and JSON of the same form. framed_cases.json tests this contract."""
+
+    event_id: Annotated[str, EVENT_ID]
+    at: Annotated[int, EVENT_TIME, ISO8601]
+    card: Annotated[str, ENTITY, PII_HASH, At("card.number")]
+    holder: Annotated[str | None, PII_DROP, At("card.holder")] = None
+    amount: float = -1.0
+    count: Annotated[int, Field(ge=0)] = 9
+    channel: Annotated[Literal["UNKNOWN", "CHIP", "other"], Otherwise("other")] = "CHIP"
+    fee: int | None = None
+    token: Annotated[str | None, BYTES] = None
+    label: Annotated[str | None, At("labels.area")] = None
+    note: Annotated[str | None, At("extra.@note")] = None
+    points: int = 7
+
+
 _TYPES: dict[str, Any] = {"string": str, "long": int, "double": float, "boolean": bool}
 
 

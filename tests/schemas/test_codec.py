@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from schemas.codec import Decoder, Encoder, Rejection, Undecodable, UnknownSchem
 from schemas.contract import Contract, ContractField, contract_fields, pii_hash
 from schemas.documents import place
 from schemas.event_time import EARLIEST_MS
-from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Foreign, Sample
+from schemas.registry import RegistrySchemas
+from tests.schemas.fake_registry import fake_registry
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Foreign, Framed, Sample
 
 CASES = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
 SCHEMA = contract_schema(Sample)
@@ -77,6 +80,31 @@ def test_what_others_write_decodes_as_each_shared_case_states(case: dict[str, An
     else:
         assert not isinstance(result, Rejection), result.message
         assert result.model_dump() == FOREIGN["event"] | case["event"]
+
+
+FRAMED = json.loads(Path(__file__).with_name("framed_cases.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def framed_registry() -> Iterator[RegistrySchemas]:
+    with fake_registry() as registry:
+        registry.schemas += FRAMED["schemas"]
+        yield RegistrySchemas(registry.url, sleep=lambda _: None)
+
+
+@pytest.mark.parametrize("case", FRAMED["cases"], ids=[case["name"] for case in FRAMED["cases"]])
+def test_what_confluent_frames_decodes_as_each_shared_case_states(
+    framed_registry: RegistrySchemas, case: dict[str, Any]
+) -> None:
+    result = decode(bytes.fromhex(case["hex"]), of=Framed, registry=framed_registry)
+    if "reason" in case:
+        assert isinstance(result, Rejection), result
+        assert result.reason == case["reason"]
+        assert result.message.startswith(f"{case['field']}: " if case.get("field") else "")
+        assert case.get("says", "") in result.message
+    else:
+        assert not isinstance(result, Rejection), result.message
+        assert result.model_dump() == FRAMED["event"] | case["event"]
 
 
 def test_the_foreign_cases_have_the_fields_and_the_schema_of_their_contract() -> None:

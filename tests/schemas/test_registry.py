@@ -80,11 +80,12 @@ NULLS = {"type": "record", "name": "e", "fields": [{"name": "x", "type": {"type"
             "refers",
         ),
         (None, "no schema with id 1"),
-        ({"schema": "message A {}", "schemaType": "PROTOBUF"}, "is PROTOBUF, not Avro"),
+        ({"schema": "message A {}", "schemaType": "PROTOBUF"}, "is not a Protobuf schema that can be read"),
+        ({"schema": "struct A {}", "schemaType": "THRIFT"}, "is THRIFT, not Avro, JSON or Protobuf"),
         ({"schema": '{"type": "record"}', "schemaType": "AVRO"}, "not valid Avro"),
     ],
 )
-def test_an_id_without_an_avro_schema_refuses_the_event(
+def test_an_id_without_a_schema_that_can_be_read_refuses_the_event(
     registry: FakeRegistry, schema: dict[str, str] | None, says: str
 ) -> None:
     if schema:

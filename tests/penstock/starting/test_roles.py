@@ -131,7 +131,7 @@ def test_an_avro_schema_says_types_and_times_without_a_row() -> None:
         ("day", "string", "date", False),
         ("seen", "long", "microseconds", False),
     ]
-    assert draft.findings.left_out == {"tags": "it is of type array", "either": "it has a union of several types"}
+    assert draft.findings.left_out == {"tags": "it is a list", "either": "it has a union of several types"}
 
 
 def test_a_schema_without_a_logical_type_makes_the_unit_a_question_with_milliseconds_safe() -> None:

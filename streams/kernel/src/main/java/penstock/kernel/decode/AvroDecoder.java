@@ -22,7 +22,7 @@ import penstock.kernel.plan.Plan;
  * Reads Avro binary by the writer's schema. The contract's rules apply to the written fields by
  * name, as with JSON: a field that the writer did not have takes the contract's default.
  */
-final class AvroDecoder {
+final class AvroDecoder implements ValueDecoder {
   static {
     // A few corrupt bytes can claim a string of 2 GB, which Avro would allocate. No event may be
     // longer than this.
@@ -48,7 +48,8 @@ final class AvroDecoder {
     this.reader = new Reader(writer);
   }
 
-  Object[] decode(byte[] value, int start) throws InvalidEventException {
+  @Override
+  public Object[] decode(byte[] value, int start) throws InvalidEventException {
     if (schema.getType() != Schema.Type.RECORD) {
       throw new InvalidEventException(
           Reason.UNDECODABLE, "the Avro schema is not that of a record");

@@ -84,7 +84,7 @@ final class CloudEventsEnvelope implements Envelope {
 
   private Object[] structured(byte[] value, Reader reader)
       throws InvalidEventException, IOException, InterruptedException {
-    Object[] values = structured.decode(value);
+    Object[] values = structured.decode(value, 0);
     Map<String, Object> given = new HashMap<>();
     for (int i = 0; i < attributes.size(); i++) {
       given.put(attributes.get(i), values[i]);

@@ -37,7 +37,7 @@ public final class EventDecoder {
   private final FieldTree tree;
   private final JsonDecoder json;
   private final Map<Long, AvroDecoder> byFingerprint = new HashMap<>();
-  private final Map<Integer, AvroDecoder> byId = new HashMap<>();
+  private final Map<Integer, ValueDecoder> byId = new HashMap<>();
   private final SchemaRegistry registry;
   private final LongSupplier clock;
   private final PersonalData personal;
@@ -218,7 +218,7 @@ public final class EventDecoder {
     if (value.length >= 1 && value[0] == 0) {
       return confluent(value);
     }
-    return json.decode(value);
+    return json.decode(value, 0);
   }
 
   private Object[] singleObject(byte[] value) throws InvalidEventException {
@@ -249,9 +249,20 @@ public final class EventDecoder {
           Reason.UNDECODABLE, "Confluent framing without its schema id");
     }
     int id = ByteBuffer.wrap(value).getInt(1);
-    AvroDecoder decoder = byId.get(id);
+    ValueDecoder decoder = byId.get(id);
     if (decoder == null) {
-      decoder = avro(registry.schema(id));
+      WriterSchema schema = registry.schema(id);
+      if (schema instanceof WriterSchema.Avro found) {
+        decoder = avro(found.schema());
+      } else if (schema instanceof WriterSchema.Protobuf found) {
+        if (envelope instanceof DebeziumEnvelope) {
+          throw new InvalidEventException(
+              Reason.UNDECODABLE, "a change of Debezium in Protobuf; JSON and Avro are read");
+        }
+        decoder = new ProtobufDecoder(found.file(), tree, read, source.eventTime());
+      } else {
+        decoder = json;
+      }
       byId.put(id, decoder);
     }
     return decoder.decode(value, CONFLUENT_HEADER_LENGTH);

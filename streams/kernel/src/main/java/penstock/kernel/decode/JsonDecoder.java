@@ -14,7 +14,7 @@ import penstock.kernel.decode.InvalidEventException.Reason;
  * Reads one JSON object strictly: UTF-8, RFC 8259, nothing after the object. If a name repeats, the
  * last value counts.
  */
-final class JsonDecoder {
+final class JsonDecoder implements ValueDecoder {
   private static final int MAX_DEPTH = 100;
   private static final int MAX_DIGITS = 1_000;
 
@@ -42,9 +42,10 @@ final class JsonDecoder {
             .build();
   }
 
-  Object[] decode(byte[] value) throws InvalidEventException {
-    checkEncoding(value);
-    try (JsonParser parser = factory.createParser(value)) {
+  @Override
+  public Object[] decode(byte[] value, int start) throws InvalidEventException {
+    checkEncoding(value, start);
+    try (JsonParser parser = factory.createParser(value, start, value.length - start)) {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw new InvalidEventException(Reason.UNDECODABLE, "the JSON document is not an object");
       }
@@ -116,23 +117,23 @@ final class JsonDecoder {
    * Rejects what the parser would accept: UTF-16 and UTF-32, a byte order mark, some malformed
    * UTF-8.
    */
-  private static void checkEncoding(byte[] value) throws InvalidEventException {
+  private static void checkEncoding(byte[] value, int start) throws InvalidEventException {
     boolean ascii = true;
-    for (byte b : value) {
-      ascii &= b >= 0;
+    for (int i = start; i < value.length; i++) {
+      ascii &= value[i] >= 0;
     }
     if (!ascii) {
-      StrictUtf8.decode(value, 0, value.length);
-      if (value.length >= 3
-          && value[0] == (byte) 0xEF
-          && value[1] == (byte) 0xBB
-          && value[2] == (byte) 0xBF) {
+      StrictUtf8.decode(value, start, value.length - start);
+      if (value.length >= start + 3
+          && value[start] == (byte) 0xEF
+          && value[start + 1] == (byte) 0xBB
+          && value[start + 2] == (byte) 0xBF) {
         throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (a byte order mark)");
       }
     }
-    for (int i = 0; i < Math.min(4, value.length); i++) {
+    for (int i = start; i < Math.min(start + 4, value.length); i++) {
       if (value[i] == 0) {
-        throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (byte " + i + ")");
+        throw new InvalidEventException(Reason.UNDECODABLE, "not JSON (byte " + (i - start) + ")");
       }
     }
   }

@@ -5,12 +5,19 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.google.protobuf.DescriptorProtos.FileDescriptorProto;
+import com.google.protobuf.Descriptors.DescriptorValidationException;
+import com.google.protobuf.Descriptors.FileDescriptor;
+import com.google.protobuf.InvalidProtocolBufferException;
 import java.io.IOException;
 import java.net.URI;
+import java.net.URLEncoder;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.Base64;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -21,11 +28,11 @@ import org.apache.avro.Schema;
 import penstock.kernel.decode.InvalidEventException.Reason;
 
 /**
- * Fetches Avro schemas by id from a Confluent schema registry. Schemas are cached for ever, as an
- * id never changes its meaning; of unknown ids, the last thousand are for half a minute. An unknown
- * id is asked for again first, as the node that answers may lag behind the one that registers. If
- * the registry does not answer, requests are retried for a while. Then the job fails over, and no
- * event is lost.
+ * Fetches schemas by id from a Confluent schema registry. Schemas are cached for ever, as an id
+ * never changes its meaning; of unknown ids, the last thousand are for half a minute. An unknown id
+ * is asked for again first, as the node that answers may lag behind the one that registers. If the
+ * registry does not answer, requests are retried for a while. Then the job fails over, and no event
+ * is lost.
  */
 final class SchemaRegistry {
   private static final int ATTEMPTS = 6;
@@ -50,7 +57,7 @@ final class SchemaRegistry {
               .streamReadConstraints(
                   StreamReadConstraints.builder().maxNestingDepth(MAX_DEPTH).build())
               .build());
-  private final Map<Integer, Schema> known = new HashMap<>();
+  private final Map<Integer, WriterSchema> known = new HashMap<>();
   private final Map<Integer, Long> unknown =
       new LinkedHashMap<>() {
         @Override
@@ -68,11 +75,11 @@ final class SchemaRegistry {
   /**
    * The schema of that id.
    *
-   * @throws InvalidEventException if the registry has no Avro schema of that id
+   * @throws InvalidEventException if the registry has no schema of that id that can be read
    * @throws IOException if the registry does not answer
    */
-  Schema schema(int id) throws InvalidEventException, IOException, InterruptedException {
-    Schema schema = known.get(id);
+  WriterSchema schema(int id) throws InvalidEventException, IOException, InterruptedException {
+    WriterSchema schema = known.get(id);
     if (schema != null) {
       return schema;
     }
@@ -80,10 +87,10 @@ final class SchemaRegistry {
     if (since != null && System.nanoTime() - since < UNKNOWN_FOR_NS) {
       throw unknown(id);
     }
-    HttpResponse<String> answer = ask(id);
+    HttpResponse<String> answer = ask("/schemas/ids/" + id);
     for (int i = 0; i < ASK_AGAIN && answer.statusCode() == 404 && mayAskAgain(); i++) {
       Thread.sleep(ASK_AGAIN_AFTER_MS);
-      answer = ask(id);
+      answer = ask("/schemas/ids/" + id);
     }
     if (answer.statusCode() == 404) {
       unknown.remove(id); // so that it is the newest
@@ -103,9 +110,9 @@ final class SchemaRegistry {
     return askedAgain++ < MAX_ASKED_AGAIN;
   }
 
-  private HttpResponse<String> ask(int id) throws IOException, InterruptedException {
+  private HttpResponse<String> ask(String path) throws IOException, InterruptedException {
     HttpRequest request =
-        HttpRequest.newBuilder(URI.create(url + "/schemas/ids/" + id))
+        HttpRequest.newBuilder(URI.create(url + path))
             .timeout(Duration.ofSeconds(5))
             .header("Accept", "application/vnd.schemaregistry.v1+json")
             .build();
@@ -132,8 +139,58 @@ final class SchemaRegistry {
             + "); the job retries from its last checkpoint");
   }
 
-  private Schema parse(int id, String body) throws InvalidEventException, IOException {
+  private WriterSchema parse(int id, String body)
+      throws InvalidEventException, IOException, InterruptedException {
     JsonNode answer = mapper.readTree(body);
+    return switch (answer.path("schemaType").asText("AVRO")) {
+      case "JSON" -> new WriterSchema.Json();
+      case "PROTOBUF" -> new WriterSchema.Protobuf(protobuf(id));
+      default -> new WriterSchema.Avro(avro(id, answer));
+    };
+  }
+
+  /** A Protobuf schema, and what it refers to, in the registry's compiled form. */
+  private FileDescriptor protobuf(int id)
+      throws InvalidEventException, IOException, InterruptedException {
+    ProtobufFiles files = new ProtobufFiles();
+    try {
+      return files.linked(file(files, "/schemas/ids/" + id, "schema " + id));
+    } catch (InvalidProtocolBufferException
+        | DescriptorValidationException
+        | IllegalArgumentException error) {
+      throw new InvalidEventException(
+          Reason.UNKNOWN_SCHEMA,
+          "schema id "
+              + id
+              + " is not a Protobuf schema that can be read ("
+              + error.getClass().getSimpleName()
+              + ")");
+    }
+  }
+
+  private FileDescriptorProto file(ProtobufFiles files, String path, String name)
+      throws InvalidEventException, IOException, InterruptedException {
+    HttpResponse<String> answer = ask(path + "?format=serialized");
+    if (answer.statusCode() == 404) {
+      throw new InvalidEventException(
+          Reason.UNKNOWN_SCHEMA, "the schema registry has no schema " + path);
+    }
+    JsonNode schema = mapper.readTree(answer.body());
+    byte[] bytes = Base64.getDecoder().decode(schema.path("schema").asText());
+    FileDescriptorProto file =
+        FileDescriptorProto.parseFrom(bytes).toBuilder().setName(name).build();
+    for (JsonNode reference : schema.path("references")) {
+      String imported = reference.path("name").asText();
+      if (files.begin(imported)) {
+        String of = URLEncoder.encode(reference.path("subject").asText(), StandardCharsets.UTF_8);
+        String version = reference.path("version").asText();
+        files.add(file(files, "/subjects/" + of + "/versions/" + version, imported));
+      }
+    }
+    return file;
+  }
+
+  private Schema avro(int id, JsonNode answer) throws InvalidEventException {
     if (!answer.path("schemaType").asText("AVRO").equals("AVRO")
         || !answer.path("references").isEmpty()) {
       throw new InvalidEventException(

@@ -19,6 +19,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** The schema registry: which failures make an event invalid, and which fail the job. */
 class SchemaRegistryTest {
+  private static final WriterSchema STRING =
+      new WriterSchema.Avro(org.apache.avro.Schema.create(org.apache.avro.Schema.Type.STRING));
+
   private final AtomicInteger asked = new AtomicInteger();
   private HttpServer server;
   private volatile int status = 200;
@@ -52,7 +55,7 @@ class SchemaRegistryTest {
   @Test
   void aSchemaIsRequestedOnce() throws Exception {
     SchemaRegistry registry = registry();
-    assertEquals("\"string\"", registry.schema(7).toString());
+    assertEquals(STRING, registry.schema(7));
     registry.schema(7);
     assertEquals(1, asked.get());
   }
@@ -68,7 +71,7 @@ class SchemaRegistryTest {
   @Test
   void anIdThatAFollowerDoesNotKnowYetIsAskedForAgain() throws Exception {
     known = 3;
-    assertEquals("\"string\"", registry().schema(7).toString());
+    assertEquals(STRING, registry().schema(7));
     assertEquals(3, asked.get());
   }
 
@@ -170,8 +173,15 @@ class SchemaRegistryTest {
   }
 
   @Test
-  void aSchemaThatIsNotAvroMakesTheEventInvalid() {
-    body = "{\"schemaType\": \"PROTOBUF\", \"schema\": \"\"}";
+  void aSchemaOfAnUnknownKindMakesTheEventInvalid() {
+    body = "{\"schemaType\": \"THRIFT\", \"schema\": \"\"}";
+    assertThrows(InvalidEventException.class, () -> registry().schema(7));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "!", "message A {}"})
+  void aProtobufSchemaThatCannotBeReadMakesTheEventInvalid(String schema) {
+    body = "{\"schemaType\": \"PROTOBUF\", \"schema\": \"" + schema + "\"}";
     assertThrows(InvalidEventException.class, () -> registry().schema(7));
   }
 
