@@ -11,13 +11,15 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 from penstock.client.answers import Answer, EventConflict, EventRefused, Known, TooBusy
 from penstock.errors import PenstockError
+from penstock.telemetry import Health
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.contract import Contract
 from schemas.producer import InvalidEvent
@@ -25,6 +27,7 @@ from streams.definitions.sources import Source
 
 _log = logging.getLogger(__name__)
 
+PART = "gateway"
 _RETRY_AFTER_S = 1
 # The longest deadline, and the end of the wait for those who are being answered at a stop.
 _STOP_S = 5.0
@@ -49,6 +52,25 @@ class Asks(Protocol):
         """What is known of an event."""
 
 
+class GatewayMetrics:
+    """What a gateway counts, beside what its clients do.
+
+    Args:
+        registry: Where they are exported.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "penstock_gateway_requests_total",
+            "Requests about events, by the status of the answer.",
+            ("pipeline", "status"),
+            registry=registry,
+        )
+        self.healthy = Gauge(
+            "penstock_service_healthy", "1 if /healthz returns 200", ("pipeline", "part"), registry=registry
+        )
+
+
 class Gateway:
     """Answers requests for some pipelines.
 
@@ -63,12 +85,15 @@ class Gateway:
         self, clients: Mapping[str, Asks], *, deadline_ms: float, most_deadline_ms: float, registry: CollectorRegistry
     ) -> None:
         self._clients, self._registry = clients, registry
+        self._counts = GatewayMetrics(registry)
+        for name, client in clients.items():
+            self._counts.healthy.labels(name, PART).set_function(partial(_alive, client))
         self._deadline_ms, self._most_deadline_ms = deadline_ms, most_deadline_ms
 
     def application(self) -> web.Application:
         """The application of one server."""
         longest = max(client.source.max_bytes for client in self._clients.values())
-        application = web.Application(client_max_size=longest, middlewares=[_errors_as_json])
+        application = web.Application(client_max_size=longest, middlewares=[self._counted, _errors_as_json])
         application.add_routes(
             [
                 web.post("/v1/{pipeline}/events", self._ask),
@@ -140,13 +165,27 @@ class Gateway:
             return _error(404, "unknown_event", "nothing is known of this event, or not any more")
         return web.json_response(asdict(known))
 
-    async def _health(self, _request: web.Request) -> web.Response:
+    def health(self) -> Health:
+        """Whether answers can come; any thread may ask."""
         ended = sorted(name for name, client in self._clients.items() if not client.is_alive)
-        text = f"no answers any more for {', '.join(ended)}" if ended else "answering"
-        return web.Response(text=f"{text}\n", status=503 if ended else 200)
+        return Health(not ended, f"no answers any more for {', '.join(ended)}" if ended else "answering")
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        health = self.health()
+        return web.Response(text=f"{health.reason}\n", status=200 if health.ok else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @web.middleware
+    async def _counted(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        response = await handler(request)
+        # Of other paths, callers make up the names.
+        if (name := request.match_info.get("pipeline")) in self._clients:
+            self._counts.requests.labels(name, str(response.status)).inc()
+        return response
 
     def _client(self, request: web.Request) -> Asks:
         name = request.match_info["pipeline"]
@@ -165,6 +204,10 @@ class Gateway:
         if not 0 <= deadline_ms <= self._most_deadline_ms:
             raise web.HTTPBadRequest(text=f"deadline-ms must be a number from 0 to {self._most_deadline_ms:g}")
         return deadline_ms
+
+
+def _alive(client: Asks) -> float:
+    return float(client.is_alive)
 
 
 @web.middleware

@@ -12,10 +12,11 @@ from prometheus_client import REGISTRY
 from penstock.client.client import Client
 from penstock.client.client_metrics import ClientMetrics
 from penstock.commands.errors import require_pipeline
+from penstock.commands.options import metrics_option
 from penstock.errors import PenstockError
 from penstock.gateway import Gateway
 from penstock.settings import Settings
-from penstock.telemetry import configure_logging
+from penstock.telemetry import configure_logging, serve
 from streams.definitions.loading import load_pipeline
 
 
@@ -71,6 +72,7 @@ def gateway() -> None:
     show_default=True,
     help="How events are written to their topic.",
 )
+@metrics_option
 def run(
     *,
     pipelines: tuple[str, ...],
@@ -82,11 +84,13 @@ def run(
     most_in_flight: int,
     remember: int,
     encoding: str,
+    metrics_port: int | None,
 ) -> None:
     """Answer events of each PIPELINE until stopped (SIGTERM or Ctrl-C).
 
     POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback. Whoever can
-    reach the port can send events: put it behind a proxy that checks who asks.
+    reach the port can send events: put it behind a proxy that checks who asks. /metrics and /healthz are there, too;
+    --metrics-port serves them on a port that callers need not reach.
     """
     for reference in pipelines:
         require_pipeline(reference)
@@ -110,6 +114,7 @@ def run(
             opened.enter_context(client)
             clients[client.pipeline.name] = client
         serving = Gateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
+        opened.enter_context(serve(metrics_port, settings.metrics_host, serving.health))
         asyncio.run(_serve(serving, host, port))
 
 

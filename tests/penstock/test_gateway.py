@@ -15,6 +15,7 @@ from examples.fraud.pipeline import pipeline as fraud
 from penstock.client.answers import Answer, EventConflict, EventRefused, Known, Refusal, TooBusy
 from penstock.errors import PenstockError
 from penstock.gateway import Gateway
+from penstock.running.metrics_pages import lags_on
 from schemas.contract import Contract
 from schemas.producer import InvalidEvent
 from streams.definitions.sources import Source
@@ -147,6 +148,27 @@ def test_health_says_whether_answers_can_come_and_metrics_are_there() -> None:
     client.is_alive = False
     assert get(client, "/healthz") == (503, "no answers any more for fraud\n")
     assert "asked_total 1.0" in get(client, "/metrics")[1]
+
+
+def test_requests_are_counted_by_their_status_and_names_that_callers_make_up_are_not() -> None:
+    async def use(session: aiohttp.ClientSession) -> str:
+        for url, body in ((URL, PAYMENT), (URL, {}), ("/v1/made-up/events", PAYMENT)):
+            async with session.post(url, data=json.dumps(body)):
+                pass
+        async with session.get("/metrics") as response:
+            return await response.text()
+
+    text = serve(Asks(), use)
+    assert 'penstock_gateway_requests_total{pipeline="fraud",status="200"} 1.0' in text
+    assert 'penstock_gateway_requests_total{pipeline="fraud",status="422"} 1.0' in text
+    assert "made-up" not in text
+
+
+def test_the_screen_of_a_run_finds_it_among_the_pages_of_services() -> None:
+    client = Asks()
+    assert lags_on(get(client, "/metrics")[1], "fraud") == {"gateway": None}
+    client.is_alive = False
+    assert 'penstock_service_healthy{part="gateway",pipeline="fraud"} 0.0' in get(client, "/metrics")[1]
 
 
 def test_who_waits_when_it_is_stopped_is_still_answered() -> None:
