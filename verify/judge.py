@@ -17,6 +17,7 @@ from streams.plan.project import Project
 from verify.check_backfill import check_backfill
 from verify.check_built_sets import check_built_sets
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
+from verify.check_data_quality import check_data_quality
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
@@ -170,6 +171,7 @@ def judge(
     counted = check_quality(project, run, read_labels)
     drift_from_ms = measured.drift_from_ms if measured else None
     drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
+    raw_counts = check_data_quality(project, run, registry)
     loop = check_loop(pipeline.incidents_topic, run.incidents, run.alerts, rollout.log.changes)
     for place in run.unreadable:
         of_topic = {"features": features, "predictions": scored}.get(place.partition("[")[0], rollout)
@@ -197,6 +199,7 @@ def judge(
         gates,
         counted,
         drift,
+        raw_counts,
         loop,
     ]
     examples = [example for _, _, of_letters in letters for example in of_letters]
@@ -251,6 +254,8 @@ def judge(
         gate_mismatches=gates.mismatches,
         quality_histograms=counted.histograms,
         quality_mismatches=counted.mismatches,
+        raw_records_counted=raw_counts.records,
+        data_quality_mismatches=raw_counts.mismatches,
         incidents=loop.incidents,
         incident_causes=dict(loop.causes),
         incident_mismatches=loop.mismatches,
@@ -284,6 +289,7 @@ def judge(
             *(text for one in replayed for text in one.unchecked),
             *built.unchecked,
             *counted.unchecked,
+            *raw_counts.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],
