@@ -61,7 +61,11 @@ def a_window_that_was_lost_at_a_restart(_: Project, run: RunData) -> RunData:
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
 def records_that_were_read_twice(_: Project, run: RunData) -> RunData:
-    return _edit(run, b"events.", lambda state: bool(state.update(observed=state["observed"] + 3)) or True)
+    def adds(state: dict[str, Any]) -> bool:
+        state["observed"] += 3
+        return True
+
+    return _edit(run, b"events.", adds)
 
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
@@ -75,9 +79,12 @@ def a_category_that_nobody_sent(_: Project, run: RunData) -> RunData:
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
 def a_new_category_that_was_forgotten(_: Project, run: RunData) -> RunData:
-    return _edit(
-        run, b"events.", lambda state: bool(state["known"]["carrier"]) and not state["known"]["carrier"].clear()
-    )
+    def forgets(state: dict[str, Any]) -> bool:
+        had = bool(state["known"]["carrier"])
+        state["known"]["carrier"] = {}
+        return had
+
+    return _edit(run, b"events.", forgets)
 
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
@@ -113,17 +120,30 @@ def an_hour_with_an_event_too_many(_: Project, run: RunData) -> RunData:
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
 def a_check_that_is_beyond_its_limit_unnoticed(_: Project, run: RunData) -> RunData:
-    return _edit_topic(run, lambda state: bool(state["over"]) and not state["over"].clear())
+    def forgets(state: dict[str, Any]) -> bool:
+        had = bool(state["over"])
+        state["over"] = {}
+        return had
+
+    return _edit_topic(run, forgets)
 
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
 def a_check_that_is_said_to_be_beyond_its_limit(_: Project, run: RunData) -> RunData:
-    return _edit_topic(run, lambda state: bool(state["over"].update({"4.1|weight:range": [0]})) or True)
+    def adds(state: dict[str, Any]) -> bool:
+        state["over"]["4.1|weight:range"] = [0]
+        return True
+
+    return _edit_topic(run, adds)
 
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
 def a_last_record_that_is_not_the_last(_: Project, run: RunData) -> RunData:
-    return _edit_topic(run, lambda state: bool(state["last"].update(offset=state["last"]["offset"] - 1)) or True)
+    def moves(state: dict[str, Any]) -> bool:
+        state["last"]["offset"] -= 1
+        return True
+
+    return _edit_topic(run, moves)
 
 
 @mutant(_FOUND, into=DATA_QUALITY_MUTANTS)
