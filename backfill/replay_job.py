@@ -21,7 +21,7 @@ from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
-from streams.flink.lifecycle import start_backfill
+from streams.flink.bounded_jobs import start_backfill
 from streams.flink.recovery import await_listed
 from streams.flink.rest import Flink, Job
 from streams.plan.project import Project

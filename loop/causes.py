@@ -204,8 +204,7 @@ def _upstream_fault(evidence: Evidence, roots: Mapping[str, frozenset[str]]) -> 
         most = max(explained.values())
         if most >= _EXPLAINED * total:
             named = sorted(column for column, excess in explained.items() if excess == most)
-            by = f", in events of producer {shift.producer} alone" if shift.producer is not None else ""
-            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}{by}"], " or ".join(named), fault=shift)
+            return Verdict("upstream-fault", [f"{shift.column}: {shift.detail}"], " or ".join(named), fault=shift)
     return None
 
 

@@ -25,7 +25,6 @@ class Sample:
         mature: Whether the event is old enough for its label to be final, shape (events,).
         due: Whether the event is so old that its label has come or never will, and it is not hidden, shape (events,);
             None if those are the mature ones.
-        producers: The producer of each event, if its records say it; texts, shape (events,).
         is_regression: Whether scores and labels are values.
     """
 
@@ -35,7 +34,6 @@ class Sample:
     delays: NDArray[np.float64]
     mature: NDArray[np.bool_]
     due: NDArray[np.bool_] | None = None
-    producers: Column | None = None
     is_regression: bool = False
 
     def __len__(self) -> int:
@@ -51,7 +49,6 @@ class Sample:
             delays=self.delays[rows],
             mature=self.mature[rows],
             due=None if self.due is None else self.due[rows],
-            producers=None if self.producers is None else self.producers[rows],
         )
 
     def matured(self) -> Sample:

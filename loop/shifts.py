@@ -47,7 +47,6 @@ class Shift:
         usual: The greatest distance that stretches of the reference show, by chance and by seasons.
         fault: What a fault would explain it.
         detail: The fault in words: ``values are 100 times as large``.
-        producer: The only producer that has the fault, if the events of others do not.
         first: The position in the present period of the first event with the fault; None without a fault.
         mark: Which values have the fault; None without one.
     """
@@ -57,7 +56,6 @@ class Shift:
     usual: float
     fault: Fault | None = None
     detail: str = ""
-    producer: str | None = None
     first: int | None = None
     mark: Mark | None = None
 
@@ -93,24 +91,10 @@ def is_shifted(before: Column, now: Column) -> tuple[bool, float, float]:
 def _shift(name: str, before: Sample, now: Sample) -> Shift | None:
     old, new = before.columns[name], now.columns[name]
     moved, distance, usual = is_shifted(old, new)
-    producers = [] if now.producers is None else sorted({str(one) for one in now.producers})
-    if moved and (found := _fault(old, new)) is not None and len(producers) < 2:
-        return found.shift(name, distance, usual)
-    # One producer of several may have the fault, which the mixture hides.
-    if now.producers is not None and len(producers) > 1:
-        faulty = {}
-        for producer in producers:
-            rows = np.flatnonzero(now.producers == producer)
-            apart, _, _ = is_shifted(old, new[rows])
-            if apart and (found := _fault(old, new[rows])) is not None:
-                faulty[producer] = found._replace(first=int(rows[found.first]))
-        if faulty:
-            producer, earliest = min(faulty.items(), key=lambda each: each[1].first)
-            return earliest.shift(name, distance, usual, producer if len(faulty) == 1 else None)
     if not moved:
         return None
-    mixed = _fault(old, new)
-    return Shift(name, distance, usual) if mixed is None else mixed.shift(name, distance, usual)
+    fault = _fault(old, new)
+    return Shift(name, distance, usual) if fault is None else fault.shift(name, distance, usual)
 
 
 class _Found(NamedTuple):
@@ -121,9 +105,9 @@ class _Found(NamedTuple):
     mark: Mark
     first: int = 0
 
-    def shift(self, name: str, distance: float, usual: float, producer: str | None = None) -> Shift:
+    def shift(self, name: str, distance: float, usual: float) -> Shift:
         """The shift that it explains."""
-        return Shift(name, distance, usual, self.kind, self.detail, producer, self.first, self.mark)
+        return Shift(name, distance, usual, self.kind, self.detail, self.first, self.mark)
 
 
 def _fault(before: Column, now: Column) -> _Found | None:

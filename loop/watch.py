@@ -70,6 +70,7 @@ class Watch:
         self._project, self._kafka, self._limits, self._repository = project, kafka, limits, repository
         self._alarms: list[Signal] = []  # those that were read
         self._read: dict[int, int] = {}  # up to which offset, by partition
+        self._last: dict[int, Record] = {}  # the last record before it
 
     def look(self, topics: Topics, now_ms: int, registry: Registry | None = None) -> list[Entry]:
         """Look once; returns the log.
@@ -105,16 +106,28 @@ class Watch:
                 return entries
 
     def _read_alarms(self, topics: Topics) -> None:
-        """Read the alarms that have come; a topic that was made anew is read from its beginning."""
+        """Read the alarms that have come; a topic that was made anew is read from its beginning.
+
+        Such a topic may be as long as the one before, or longer. So the last record of each partition is read again: in
+        another topic there is another one.
+        """
         topic = self._project.pipeline.drift_topic
         ranges = topics.ranges(topic)
-        start = {
-            number: max(first, read) if (read := self._read.get(number, first)) <= end else first
-            for number, (first, end) in ranges.items()
-        }
         ends = {number: end for number, (_, end) in ranges.items()}
-        found = [*self._alarms, *alarms_in(topics.read(topic, start=start, end=ends))]
-        self._alarms, self._read = sorted(found, key=lambda one: (one.event_time_ms, one.id)), ends
+        start = {number: max(first, self._read.get(number, first)) for number, (first, _) in ranges.items()}
+        known = {n: one for n, one in self._last.items() if n in ranges and ranges[n][0] <= one.offset}
+        records: list[Record] = []
+        is_new = any(at > ends[number] for number, at in start.items()) or not self._last.keys() <= ranges.keys()
+        if not is_new:
+            records = list(topics.read(topic, start=start | {n: one.offset for n, one in known.items()}, end=ends))
+            is_new = not all(one in records for one in known.values())
+        if is_new:
+            _log.warning("%s was made anew: it is read from its beginning", topic)
+            records = list(topics.read(topic, start={number: first for number, (first, _) in ranges.items()}, end=ends))
+            self._last = {}
+        self._last |= {record.partition: record for record in records}
+        alarms = {one.id: one for one in (*self._alarms, *alarms_in(records))}
+        self._alarms, self._read = sorted(alarms.values(), key=lambda one: (one.event_time_ms, one.id)), ends
 
 
 def _well_until(known: Mapping[str, Incident], incident: Incident, span_ms: int) -> int | None:

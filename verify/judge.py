@@ -19,6 +19,7 @@ from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
 from verify.check_built_sets import check_built_sets
 from verify.check_cascade import CascadeFindings, check_cascade, chosen_bands
+from verify.check_data_quality import check_data_quality
 from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source, with_shared_ids
 from verify.check_features import check_features
@@ -163,8 +164,16 @@ def judge(
     built = check_built_sets(project, run, read_labels)
     gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, read_labels, versions.scorer)
     counted = check_quality(project, run, read_labels)
-    drift_from_ms = measured.drift_from_ms if measured else None
-    drift = check_drift(pipeline, run.models, run.features, run.predictions, run.alerts, run.states, drift_from_ms)
+    drift = check_drift(
+        pipeline,
+        run.models,
+        run.features,
+        run.predictions,
+        run.alerts,
+        run.states,
+        measured.drift_from_ms if measured else None,
+    )
+    raw_counts = check_data_quality(project, run, registry)
     loop = check_loop(pipeline.incidents_topic, run.incidents, run.alerts, rollout.log.changes)
     for place in run.unreadable:
         of_topic = {"features": features, "predictions": scored}.get(place.partition("[")[0], rollout)
@@ -192,6 +201,7 @@ def judge(
         gates,
         counted,
         drift,
+        raw_counts,
         loop,
     ]
     examples = [example for _, _, of_letters in letters for example in of_letters]
@@ -246,6 +256,8 @@ def judge(
         gate_mismatches=gates.mismatches,
         quality_histograms=counted.histograms,
         quality_mismatches=counted.mismatches,
+        raw_records_counted=raw_counts.records,
+        data_quality_mismatches=raw_counts.mismatches,
         incidents=loop.incidents,
         incident_causes=dict(loop.causes),
         incident_mismatches=loop.mismatches,
@@ -279,6 +291,7 @@ def judge(
             *(text for one in replayed for text in one.unchecked),
             *built.unchecked,
             *counted.unchecked,
+            *raw_counts.unchecked,
             *([] if drift.ran else ["the drift app never ran"]),
             *(["the model's quality: labels of both classes or its baseline are missing"] if misses_quality else []),
         ],

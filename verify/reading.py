@@ -88,6 +88,7 @@ def read_run(
         )
         others = _read_others(project, records)
         has_monitors, labels = pipeline.monitors is not None, pipeline.labels
+        has_data_quality = pipeline.monitors is not None and pipeline.monitors.data_quality is not None
         return RunData(
             sources=tuple(records(source.topic) for source in plan.sources),
             dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
@@ -104,6 +105,7 @@ def read_run(
             labels=() if labels is None else [records(topic) for topic in labels.topics],
             quality=() if labels is None else records_if_any(pipeline.quality_topic),
             incidents=records_if_any(pipeline.incidents_topic) if has_monitors else (),
+            data_quality=records_if_any(pipeline.data_quality_topic) if has_data_quality else (),
             redis=vectors,
             backfills=[read_backfill_data(one) for one in backfills],
             built_sets=[read_built_set(one) for one in built_sets],

@@ -82,7 +82,8 @@ class PipelineReport(BaseModel):
     ``training_sets``: those of this backfill and these views. ``built_sets`` counts the folders of training sets that
     were given, ``built_sets_checked`` those of them that could be built a second time.
 
-    ``quality_histograms`` counts the histograms of scores by outcome that were counted again.
+    ``quality_histograms`` counts the histograms of scores by outcome that were counted again, ``raw_records_counted``
+    the raw records that data quality had counted, and that were counted again.
 
     ``incidents`` counts those that alerts have opened, ``incident_causes`` by their last cause. ``retrained_version``
     is the version that an incident has led to and that was promoted, ``loop_seconds`` the time from its first alert to
@@ -147,6 +148,8 @@ class PipelineReport(BaseModel):
     gate_mismatches: int = 0
     quality_histograms: int = 0
     quality_mismatches: int = 0
+    raw_records_counted: int = 0
+    data_quality_mismatches: int = 0
     incidents: int = 0
     incident_causes: dict[str, int] = {}
     incident_mismatches: int = 0
@@ -191,6 +194,7 @@ class PipelineReport(BaseModel):
             "built_set_mismatches": "rows or hashes of training sets are not those of a second build",
             "gate_mismatches": "reports of gates or promotions do not hold",
             "quality_mismatches": "histograms of quality are not those of the predictions and labels",
+            "data_quality_mismatches": "counts or alerts of data quality are not those of the raw records",
             "incident_mismatches": "entries of the log of incidents do not hold",
             "drift_alerts_missing": "drift alerts are missing",
             "drift_alerts_extra": "drift alerts are not given by a replay of the records",

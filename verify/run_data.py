@@ -85,6 +85,7 @@ class RunData:
         labels: The topics of labels, in the order of the definition.
         quality: The topic of histograms of quality.
         incidents: The log of incidents.
+        data_quality: The topic of what data quality has learnt and counted.
         redis: Every key of the pipeline's vectors, with its value.
         cassandra: The tables by name.
         keyspace: The keyspace that they are in.
@@ -112,6 +113,7 @@ class RunData:
     labels: Sequence[Sequence[Record]] = ()
     quality: Sequence[Record] = ()
     incidents: Sequence[Record] = ()
+    data_quality: Sequence[Record] = ()
     redis: Mapping[str, bytes] = field(default_factory=dict)
     cassandra: Mapping[str, StoredTable] = field(default_factory=dict)
     keyspace: str = ""

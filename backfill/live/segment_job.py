@@ -20,7 +20,7 @@ from backfill.resumable import StoppedError
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Lag
 from penstock.settings import Settings
-from streams.flink.lifecycle import start_fill
+from streams.flink.bounded_jobs import start_fill
 from streams.flink.recovery import await_listed
 from streams.flink.rest import Flink, Job
 from streams.flink.submission import Fill

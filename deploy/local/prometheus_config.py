@@ -20,7 +20,14 @@ SERVICE_PORTS = {
     "rollout": 19105,
 }
 # Those that not everybody runs: they are missed only if they have answered within a day.
-OPTIONAL_PORTS = {"parity": 19106, "archive": 19107, "quality": 19108, "incidents": 19109, "data-quality": 19110}
+OPTIONAL_PORTS = {
+    "parity": 19106,
+    "archive": 19107,
+    "quality": 19108,
+    "incidents": 19109,
+    "data-quality": 19110,
+    "gateway": 19111,
+}
 
 
 def write_prometheus_config(layout: Layout) -> None:

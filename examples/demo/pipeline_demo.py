@@ -22,11 +22,12 @@ from examples.demo.output_readers import AlertReader, PredictionReader
 from examples.demo.producer import DemoProducer
 from examples.demo.rollout_act import Candidate, RolloutAct, Traffic
 from examples.demo.rollout_record import Rollouts
-from examples.demo.screen import Meter, Screen
+from examples.demo.screen import RATE_WINDOW_S, Screen
 from examples.demo.timeline import Recorder, Timeline
 from examples.messages import Message
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
+from penstock.running.figures import Meter
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from verify.measured import Measured
@@ -312,7 +313,7 @@ class _PipelineDemo:
             self._act.measure(now, state)
         self._recorder.add_sample(counts, lags, now)
         for stage, count in counts.items():
-            state.meters.setdefault(stage, Meter()).set(count, now)
+            state.meters.setdefault(stage, Meter(RATE_WINDOW_S)).set(count, now)
         state.lags = lags
         self._screen.refresh()
         return lags

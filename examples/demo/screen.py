@@ -15,36 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.output_readers import HighScore, ShownAlert
+from penstock.running.figures import Meter
 
 _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.25
-_RATE_WINDOW_S = 3.0
+RATE_WINDOW_S = 3.0
+"""Over which time the screen shows rates, in seconds."""
 _MAX_ENTITY_CHARS = 24
 _VERDICT_STYLES = {"equivalent": "green", "worse": "red"}
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-
-
-class Meter:
-    """A counter with its rate over the last few seconds."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._samples: list[tuple[float, int]] = []
-
-    def set(self, total: int, now: float) -> None:
-        """Add a reading at ``now`` (seconds, monotonic)."""
-        self.total = total
-        self._samples.append((now, total))
-        while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_S:
-            self._samples.pop(0)
-
-    @property
-    def per_second(self) -> float:
-        """The rate between the oldest and the newest reading of the window."""
-        if len(self._samples) < 2:
-            return 0.0
-        (start, first), (end, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (end - start) if end > start else 0.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +109,7 @@ class Screen:
             self.state.step = ""
 
     def _line(self, now: float) -> str:
-        meters = "  ".join(f"{name} {meter.total:,}" for name, meter in self.state.meters.items())
+        meters = "  ".join(f"{name} {meter.latest:,}" for name, meter in self.state.meters.items())
         return f"  {now - self._started:5.0f} s  {self.state.step}  {meters}"
 
     def _panel(self, now: float) -> RenderableType:
@@ -156,7 +135,7 @@ class Screen:
     def _rates(self) -> Table:
         table = _table("", "total", "per second")
         for name, meter in self.state.meters.items():
-            table.add_row(name, f"{meter.total:,}", f"{meter.per_second:,.0f}" if meter.per_second else "")
+            table.add_row(name, f"{meter.latest:,}", f"{meter.per_second:,.0f}" if meter.per_second else "")
         return table
 
     def _lags(self) -> Table:

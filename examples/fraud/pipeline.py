@@ -17,6 +17,7 @@ from penstock import (
     PII_DROP,
     PII_HASH,
     Contract,
+    DataQuality,
     Derived,
     Entity,
     Guardrail,
@@ -184,6 +185,7 @@ pipeline = Pipeline(
         ),
         window=500,
         false_alarm_every=100_000,
+        data_quality=DataQuality(),
     ),
     rollout=Rollout(
         guardrails=(

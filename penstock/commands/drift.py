@@ -23,6 +23,7 @@ from penstock.telemetry import ProgressTracker, configure_logging, serve
 from penstock.time import readable
 from schemas.history import record_decoder
 from scoring.repository import ModelRepository
+from streams.drift.data_quality.quality_store import NotLearntError
 from streams.drift.drift_records import monitors_by_topic
 from streams.drift.drift_reference import NEVER, DriftReference
 from streams.drift.incidents import incidents_of
@@ -103,10 +104,14 @@ def status(pipeline: str, alerts: int) -> None:
         console.print(f"not watched: {refusal}", soft_wrap=True)
     still_over = {one for track in tracks if (one := track.open_incident) is not None}
     if definition.monitors is not None and definition.monitors.data_quality is not None:
-        watch = saved_watch(project, settings)
-        print_data_quality(console, watch)
-        if (of_quality := watch.open_incident) is not None:
-            still_over.add(of_quality)
+        try:
+            watch = saved_watch(project, settings)
+        except NotLearntError as error:
+            console.print(f"raw events are not watched: {error.what}; next: {error.next}", soft_wrap=True)
+        else:
+            print_data_quality(console, watch)
+            if (of_quality := watch.open_incident) is not None:
+                still_over.add(of_quality)
     decoder = record_decoder("drift_alert")
     published = [
         decoder.decode(record.value or b"") for record in read_topic(settings.kafka.access, definition.drift_topic)

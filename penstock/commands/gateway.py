@@ -13,11 +13,14 @@ from prometheus_client import REGISTRY
 from penstock.client.client import Client
 from penstock.client.client_metrics import ClientMetrics
 from penstock.commands.errors import require_pipeline
+from penstock.commands.options import metrics_option
 from penstock.errors import PenstockError
+from penstock.gateway.asking import Deadlines, health_of
+from penstock.gateway.gateway_metrics import GatewayMetrics
 from penstock.gateway.http import HttpGateway
 from penstock.playing.target import split_reference
 from penstock.settings import Settings
-from penstock.telemetry import configure_logging
+from penstock.telemetry import configure_logging, serve
 from streams.definitions.loading import load_pipeline
 
 
@@ -78,6 +81,7 @@ def gateway() -> None:
     show_default=True,
     help="How events are written to their topic.",
 )
+@metrics_option
 def run(
     *,
     pipelines: tuple[str, ...],
@@ -90,13 +94,15 @@ def run(
     most_in_flight: int,
     remember: int,
     encoding: str,
+    metrics_port: int | None,
 ) -> None:
     """Answer events of each PIPELINE until stopped (SIGTERM or Ctrl-C).
 
     POST /v1/NAME/events sends an event, given as JSON, and returns the model's decision, or the fallback; Ask does so
-    by gRPC. Whoever can reach a port can send events: put it behind a proxy that checks who asks.
+    by gRPC. PIPELINE:TOPIC answers events of another topic that the pipeline scores, at /v1/NAME:TOPIC/events.
 
-    PIPELINE:TOPIC answers events of another topic that the pipeline scores, at /v1/NAME:TOPIC/events.
+    Whoever can reach a port can send events: put it behind a proxy that checks who asks. /metrics and /healthz are on
+    the HTTP port, too; --metrics-port serves them on a port that callers need not reach.
     """
     for reference in pipelines:
         require_pipeline(split_reference(reference)[0])
@@ -121,7 +127,11 @@ def run(
             )
             opened.enter_context(client)
             clients[client.name] = client
-        asyncio.run(_serve(clients, host, port, grpc_port, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms))
+        counts = GatewayMetrics(REGISTRY)
+        counts.watch(clients)
+        opened.enter_context(serve(metrics_port, settings.metrics_host, lambda: health_of(clients)))
+        deadlines = Deadlines(deadline_ms, most_deadline_ms)
+        asyncio.run(_serve(clients, deadlines, counts, host, port, grpc_port))
 
 
 def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
@@ -146,22 +156,21 @@ def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
 
 async def _serve(
     clients: Mapping[str, Client],
+    deadlines: Deadlines,
+    counts: GatewayMetrics,
     host: str,
     port: int,
     grpc_port: int | None,
-    *,
-    deadline_ms: int,
-    most_deadline_ms: int,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    http = HttpGateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms, registry=REGISTRY)
+    http = HttpGateway(clients, deadlines, counts)
     serving = [http.serve(host, port, stop, lambda *bound: click.echo(f"answering at http://{bound[0]}:{bound[1]}"))]
     if grpc_port is not None:
         from penstock.gateway.rpc import RpcGateway  # noqa: PLC0415 - gRPC takes a while to import
 
-        rpc = RpcGateway(clients, deadline_ms=deadline_ms, most_deadline_ms=most_deadline_ms)
+        rpc = RpcGateway(clients, deadlines, counts)
         serving.append(
             rpc.serve(host, grpc_port, stop, lambda *bound: click.echo(f"answering gRPC at {bound[0]}:{bound[1]}"))
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from penstock.client.answers import Answer, EventConflict, EventRefused, Known, TooBusy
+from penstock.telemetry import Health
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.contract import Contract
 from schemas.envelopes import Ignored
@@ -33,6 +35,13 @@ class Asks(Protocol):
         """What is known of an event."""
 
 
+class Deadlines(NamedTuple):
+    """Of a request that names none, and the longest that one may name, in milliseconds."""
+
+    usual_ms: float
+    most_ms: float
+
+
 class Refused(NamedTuple):
     """Why an event has no answer.
 
@@ -47,6 +56,16 @@ class Refused(NamedTuple):
     error: str
     message: str
     field: str | None = None
+
+
+STATUSES = {"invalid": 422, "conflict": 409, "busy": 503}
+"""The HTTP status of each kind of refusal."""
+
+
+def health_of(clients: Mapping[str, Asks]) -> Health:
+    """Whether answers can come; any thread may ask."""
+    ended = sorted(name for name, client in clients.items() if not client.is_alive)
+    return Health(not ended, f"no answers any more for {', '.join(ended)}" if ended else "answering")
 
 
 async def ask(client: Asks, body: bytes, deadline_ms: float) -> Answer | Refused:

@@ -13,17 +13,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from penstock.errors import PenstockError
-from penstock.gateway.asking import Asks, Refused, ask
+from penstock.gateway.asking import STATUSES, Asks, Deadlines, Refused, ask, health_of
+from penstock.gateway.gateway_metrics import GatewayMetrics
 
 _log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 1
 # The longest deadline, and the end of the wait for those who are being answered at a stop.
 _STOP_S = 5.0
-_STATUSES = {"invalid": 422, "conflict": 409, "busy": 503}
 
 
 class HttpGateway:
@@ -31,21 +31,17 @@ class HttpGateway:
 
     Args:
         clients: By the name of the pipeline in the path.
-        deadline_ms: The deadline of a request that names none.
-        most_deadline_ms: The longest deadline that a request may name.
-        registry: What ``/metrics`` shows.
+        deadlines: Of requests.
+        counts: Where they are counted; ``/metrics`` shows its registry.
     """
 
-    def __init__(
-        self, clients: Mapping[str, Asks], *, deadline_ms: float, most_deadline_ms: float, registry: CollectorRegistry
-    ) -> None:
-        self._clients, self._registry = clients, registry
-        self._deadline_ms, self._most_deadline_ms = deadline_ms, most_deadline_ms
+    def __init__(self, clients: Mapping[str, Asks], deadlines: Deadlines, counts: GatewayMetrics) -> None:
+        self._clients, self._deadlines, self._counts = clients, deadlines, counts
 
     def application(self) -> web.Application:
         """The application of one server."""
         longest = max(client.source.max_bytes for client in self._clients.values())
-        application = web.Application(client_max_size=longest, middlewares=[_errors_as_json])
+        application = web.Application(client_max_size=longest, middlewares=[self._counted, _errors_as_json])
         application.add_routes(
             [
                 web.post("/v1/{pipeline}/events", self._ask),
@@ -69,7 +65,7 @@ class HttpGateway:
             PenstockError: the port cannot be bound.
         """
         runner = web.AppRunner(
-            self.application(), access_log=None, shutdown_timeout=self._most_deadline_ms / 1000 + _STOP_S
+            self.application(), access_log=None, shutdown_timeout=self._deadlines.most_ms / 1000 + _STOP_S
         )
         await runner.setup()
         try:
@@ -89,7 +85,7 @@ class HttpGateway:
         if not isinstance(answer, Refused):
             return web.json_response(asdict(answer))
         headers = {"Retry-After": str(_RETRY_AFTER_S)} if answer.kind == "busy" else None
-        return _error(_STATUSES[answer.kind], answer.error, answer.message, answer.field, headers)
+        return _error(STATUSES[answer.kind], answer.error, answer.message, answer.field, headers)
 
     async def _lookup(self, request: web.Request) -> web.Response:
         known = self._client(request).lookup(request.match_info["event_id"])
@@ -98,12 +94,21 @@ class HttpGateway:
         return web.json_response(asdict(known))
 
     async def _health(self, _request: web.Request) -> web.Response:
-        ended = sorted(name for name, client in self._clients.items() if not client.is_alive)
-        text = f"no answers any more for {', '.join(ended)}" if ended else "answering"
-        return web.Response(text=f"{text}\n", status=503 if ended else 200)
+        health = health_of(self._clients)
+        return web.Response(text=f"{health.reason}\n", status=200 if health.ok else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self._counts.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @web.middleware
+    async def _counted(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        response = await handler(request)
+        # Of other paths, callers make up the names.
+        if (name := request.match_info.get("pipeline")) in self._clients:
+            self._counts.requests.labels(name, str(response.status)).inc()
+        return response
 
     def _client(self, request: web.Request) -> Asks:
         name = request.match_info["pipeline"]
@@ -114,13 +119,13 @@ class HttpGateway:
     def _deadline(self, request: web.Request) -> float:
         given = request.query.get("deadline-ms")
         if given is None:
-            return self._deadline_ms
+            return self._deadlines.usual_ms
         try:
             deadline_ms = float(given)
         except ValueError:
             deadline_ms = math.nan
-        if not 0 <= deadline_ms <= self._most_deadline_ms:
-            raise web.HTTPBadRequest(text=f"deadline-ms must be a number from 0 to {self._most_deadline_ms:g}")
+        if not 0 <= deadline_ms <= self._deadlines.most_ms:
+            raise web.HTTPBadRequest(text=f"deadline-ms must be a number from 0 to {self._deadlines.most_ms:g}")
         return deadline_ms
 
 

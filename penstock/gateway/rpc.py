@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 
 from penstock.client.answers import Answer
 from penstock.errors import PenstockError
-from penstock.gateway.asking import Asks, Refused, ask
+from penstock.gateway.asking import STATUSES, Asks, Deadlines, Refused, ask
+from penstock.gateway.gateway_metrics import GatewayMetrics
 from penstock.gateway.gateway_pb2 import DESCRIPTOR, AskRequest, Known, LookupRequest
 from penstock.gateway.gateway_pb2 import Answer as AnswerMessage
 
@@ -35,6 +36,9 @@ _CODES = {
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
     "busy": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+# The HTTP status that an answer would have: both are counted alike.
+_HTTP = {code: STATUSES[kind] for kind, code in _CODES.items()} | {grpc.StatusCode.NOT_FOUND: 404}
+_GONE = 499  # the caller has gone
 
 
 class RpcGateway:
@@ -42,13 +46,12 @@ class RpcGateway:
 
     Args:
         clients: By the name of the pipeline in the request.
-        deadline_ms: The deadline of a request that names none, and whose call has no earlier one.
-        most_deadline_ms: The longest deadline that a request may name.
+        deadlines: Of requests; that of the call counts too, if it is earlier.
+        counts: Where they are counted.
     """
 
-    def __init__(self, clients: Mapping[str, Asks], *, deadline_ms: float, most_deadline_ms: float) -> None:
-        self._clients = clients
-        self._deadline_ms, self._most_deadline_ms = deadline_ms, most_deadline_ms
+    def __init__(self, clients: Mapping[str, Asks], deadlines: Deadlines, counts: GatewayMetrics) -> None:
+        self._clients, self._deadlines, self._counts = clients, deadlines, counts
 
     async def serve(self, host: str, port: int, stop: asyncio.Event, on_ready: Callable[[str, int], object]) -> None:
         """Answer calls until ``stop``; those that wait then are still answered.
@@ -67,8 +70,8 @@ class RpcGateway:
         options = [("grpc.max_receive_message_length", longest + _OVERHEAD_BYTES), ("grpc.so_reuseport", 0)]
         server = grpc.aio.server(options=options)
         handlers = {
-            "Ask": _unary(self._ask, AskRequest),
-            "Lookup": _unary(self._lookup, LookupRequest),
+            "Ask": self._counted(self._ask, AskRequest),
+            "Lookup": self._counted(self._lookup, LookupRequest),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         try:
@@ -84,14 +87,34 @@ class RpcGateway:
         try:
             await stop.wait()
         finally:
-            await server.stop(self._most_deadline_ms / 1000 + _STOP_S)
+            await server.stop(self._deadlines.most_ms / 1000 + _STOP_S)
+
+    def _counted(self, answers: Callable[..., Any], request_type: type[Message]) -> grpc.RpcMethodHandler:
+        async def counted(request: Any, context: Any) -> Message:
+            status = _GONE
+            try:
+                answer: Message = await answers(request, context)
+                status = 200
+            except grpc.aio.AbortError:
+                status = _HTTP.get(context.code(), 500)
+                raise
+            else:
+                return answer
+            finally:
+                # Of other pipelines, callers make up the names.
+                if request.pipeline in self._clients:
+                    self._counts.requests.labels(request.pipeline, str(status)).inc()
+
+        return grpc.unary_unary_rpc_method_handler(
+            counted, request_type.FromString, lambda message: message.SerializeToString()
+        )
 
     async def _ask(self, request: AskRequest, context: Any) -> Message:
         client = await self._client(request.pipeline, context)
-        if request.HasField("deadline_ms") and request.deadline_ms > self._most_deadline_ms:
-            message = f"deadline_ms must be a number from 0 to {self._most_deadline_ms:g}"
+        if request.HasField("deadline_ms") and request.deadline_ms > self._deadlines.most_ms:
+            message = f"deadline_ms must be a number from 0 to {self._deadlines.most_ms:g}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
-        named = request.deadline_ms if request.HasField("deadline_ms") else self._deadline_ms
+        named = request.deadline_ms if request.HasField("deadline_ms") else self._deadlines.usual_ms
         left_s = context.time_remaining()
         deadline_ms = named if left_s is None else min(named, max(0.0, 1000 * left_s - _AHEAD_MS))
         try:
@@ -121,10 +144,6 @@ class RpcGateway:
             known = ", ".join(sorted(self._clients))
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no pipeline {name!r} here, only {known}")
         return self._clients[name]
-
-
-def _unary(answers: Callable[..., Any], request: type[Message]) -> grpc.RpcMethodHandler:
-    return grpc.unary_unary_rpc_method_handler(answers, request.FromString, lambda message: message.SerializeToString())
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

@@ -6,20 +6,24 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-_WINDOW_S = 10.0
-
 
 class Meter:
-    """A count that is read again and again, and its rate over the last seconds."""
+    """A count that is read again and again, and its rate over the last ``window_s`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_s: float = 10.0) -> None:
+        self._window_s = window_s
         self._samples: deque[tuple[float, float]] = deque()
 
     def set(self, value: float, now: float) -> None:
         """Add a reading at ``now`` (seconds, monotonic)."""
         self._samples.append((now, value))
-        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
+        while len(self._samples) > 2 and now - self._samples[0][0] > self._window_s:
             self._samples.popleft()
+
+    @property
+    def latest(self) -> float:
+        """The last reading; 0 before the first."""
+        return self._samples[-1][1] if self._samples else 0
 
     @property
     def per_second(self) -> float | None:

@@ -16,7 +16,8 @@ Need = Literal["model", "policy", "profile"]
 FEATURES = "features"
 # A service finishes its batch, and may wait for a transaction (30 s); a savepoint of much state takes minutes.
 _SERVICE_S, _JOB_S = 40.0, 330.0
-# Stopped in this order: what judges goes first, so that it sees nobody stop. Then with the flow of events.
+# Stopped in this order: what judges goes first, so that it sees nobody stop, and with it the gateway, so that those who
+# wait get their answers. Then with the flow of events.
 _JUDGES, _JOB, _SCORER, _SINKS = range(4)
 
 
@@ -45,11 +46,22 @@ class Part:
         return self.command if port is None else (*self.command, "--metrics-port", str(port))
 
 
-def parts_of(pipeline: Pipeline, reference: str, without: Collection[str] = ()) -> list[Part]:
-    """The parts of a pipeline in the order in which they are started, without some.
+@dataclass(frozen=True)
+class Asking:
+    """How the gateway answers: the decision where no prediction comes in time, and the port that callers ask."""
+
+    fallback: str
+    port: int
+
+
+def parts_of(
+    pipeline: Pipeline, reference: str, without: Collection[str] = (), asking: Asking | None = None
+) -> list[Part]:
+    """The parts of a pipeline in the order in which they are started, without some; a gateway only with ``asking``.
 
     Raises:
-        PenstockError: if the pipeline has no part of a name in ``without``, or nothing is left.
+        PenstockError: if the pipeline has no part of a name in ``without``, nothing is left, or its events have no id
+            by which a gateway could find their answers.
     """
     parts = [
         Part(FEATURES, ("job", "run", reference), _JOB, has_metrics=False, grace_s=_JOB_S),
@@ -69,6 +81,16 @@ def parts_of(pipeline: Pipeline, reference: str, without: Collection[str] = ()) 
     if pipeline.monitors is not None:
         watch = ("incidents", "watch", reference, "--every", "1m")
         parts.append(Part("incidents", watch, _JUDGES, needs="model", has_metrics=False))
+    if asking is not None:
+        if pipeline.source.event_id is None:
+            raise PenstockError(
+                f"contract {pipeline.source.contract.contract_name} has no event id, by which answers are found",
+                where=reference,
+                safe="nothing was started",
+                next="run without --gateway, or mark a field with EVENT_ID in a new version of the contract",
+            )
+        command = ("gateway", "run", reference, "--fallback", asking.fallback, "--port", str(asking.port))
+        parts.append(Part("gateway", command, _JUDGES))
     names = [part.name for part in parts]
     if unknown := sorted(set(without) - set(names)):
         raise PenstockError(

@@ -1,7 +1,7 @@
 """Starts the feature job of a pipeline, stops it with a savepoint, and shows its status.
 
 Jobs are submitted through PyFlink (:mod:`streams.flink.submit`); everything else uses Flink's REST interface
-(:mod:`streams.flink.rest`).
+(:mod:`streams.flink.rest`). Jobs over a part of the topics: :mod:`streams.flink.bounded_jobs`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from penstock.settings import Settings
 from schemas.committed import require_unchanged
 from streams.flink.rest import Flink, Job
 from streams.flink.starting import deleted_error, starts
-from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Fill, Limits, Options, Replay
+from streams.flink.submission import DESCRIPTION_PARAMETER, Description, Limits, Options
 from streams.flink.submit import submit_job
 from streams.plan.pipeline_topics import room_of_job
 from streams.plan.project import Project
@@ -31,9 +31,6 @@ LATEST = "latest"
 _RUNNING_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 300.0
 _CANCEL_TIMEOUT_S = 60.0
-# A backfill's rows can be read, and its progress is known, at each checkpoint. A checkpoint packs the states of all
-# entities in use, and their next events unpack them.
-_BACKFILL_CHECKPOINT_MS = 3_000
 
 
 def job_name(project: Project) -> str:
@@ -104,81 +101,6 @@ def start(
         started = await_running(flink, job_id, project, settings, command)
         note_progress(project, settings)
         return started
-
-
-def start_backfill(
-    project: Project, settings: Settings, *, name: str, replay: Replay, checkpoint: str | None = None
-) -> str:
-    """Submit the same job over a bounded part of the raw topics; returns its id without waiting for it to run.
-
-    Args:
-        project: What to run.
-        settings: The addresses of Kafka and Flink, and the key of personal data.
-        name: The name of the job and of its consumer group.
-        replay: The offsets to read, and the topic for the rows.
-        checkpoint: The retained checkpoint of the same backfill to continue from; Flink deletes it when a newer one
-            exists.
-
-    Raises:
-        PenstockError: as :func:`start`.
-    """
-    require_unchanged(project.forms, project.schemas)
-    require_topics(
-        [project.pipeline.source.topic, replay.topic],
-        settings.kafka.access,
-        partitions=project.pipeline.source.partitions,
-        pipeline=project.reference,
-    )
-    # A single task reads all partitions, so that it can order them; the replay says how many tasks a stage has.
-    options = Options(parallelism=1, exactly_once=True, checkpoint_interval_ms=_BACKFILL_CHECKPOINT_MS)
-    longest = largest_messages([replay.topic], settings.kafka.access)[replay.topic]
-    # The live job has published the dead letters.
-    limits = Limits(features=longest, dead_letters=(0,) * len(project.plan.sources), unpublished=0)
-    return submit_job(project, settings, options, limits, name=name, group=name, savepoint=checkpoint, replay=replay)
-
-
-def start_fill(
-    project: Project,
-    settings: Settings,
-    options: Options,
-    *,
-    name: str,
-    group: str,
-    replay: Replay,
-    fill: Fill,
-    savepoint: str | None,
-) -> str:
-    """Submit a segment of a fill; returns the job's id without waiting for it to run. It publishes nothing.
-
-    Args:
-        project: The pipeline, with a plan of the views to fill alone.
-        settings: The addresses of Kafka and Flink, and the key of personal data.
-        options: Those of the running job; a fill has a single task, whatever they say.
-        name: The name of the job.
-        group: Its consumer group.
-        replay: The offsets to read.
-        fill: Which segment it is.
-        savepoint: That of the segment before, or a checkpoint of this one; None for a first segment.
-
-    Raises:
-        PenstockError: as :func:`start`.
-    """
-    options = options.model_copy(
-        update={"parallelism": 1, "exactly_once": False, "checkpoint_interval_ms": _BACKFILL_CHECKPOINT_MS}
-    )
-    limits = Limits(features=0, dead_letters=(0,) * len(project.plan.sources), unpublished=0)
-    return submit_job(
-        project,
-        settings,
-        options,
-        limits,
-        name=name,
-        group=group,
-        savepoint=savepoint,
-        drop_state=True,  # of the source of the segment before
-        replay=replay,
-        fill=fill,
-    )
 
 
 def stop(project: Project, settings: Settings) -> str:

@@ -20,6 +20,7 @@ from deploy.local.services.cassandra import cassandra_yaml
 from deploy.local.services.kafka import server_properties
 from deploy.local.services.redis import redis_conf
 from deploy.local.services.zookeeper import zoo_cfg
+from penstock.commands.gateway import run as gateway_run
 from penstock.paths import ROOT
 from penstock.settings import all_settings
 from tests.deploy.commands import JOBS_COMMANDS, parse, secrets_in, unknown
@@ -37,6 +38,8 @@ _PLACES = {
     "listener.security.protocol.map",
     "log.dirs",
 }
+# How long a client waits at its end until Kafka has every event (penstock/client/client.py).
+_CLOSE_S = 30
 # Official images that run as another user than root by themselves.
 _UNPRIVILEGED = ("apache/kafka", "prom/prometheus", "grafana/grafana", "penstock-")
 
@@ -151,8 +154,19 @@ def test_published_ports_are_the_local_stacks_and_on_the_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
     monitoring = {int(port.split(":")[1]) for name in ("prometheus", "grafana") for port in _SERVICES[name]["ports"]}
     servers = {int(port.split(":")[1]) for port in published} - monitoring
-    assert servers <= set(Ports().values())
+    assert servers - {_gateway_port()} <= set(Ports().values())
     assert not monitoring & set(Ports().values())
+
+
+def test_the_gateway_is_published_where_the_command_listens_and_has_time_to_answer_those_who_wait() -> None:
+    service = _SERVICES["fraud-gateway"]
+    assert service["ports"] == [f"127.0.0.1:{_gateway_port()}:{_gateway_port()}"]
+    longest_s = next(one.default for one in gateway_run.params if one.name == "most_deadline_ms") / 1000
+    assert int(service["stop_grace_period"].removesuffix("s")) >= longest_s + _CLOSE_S
+
+
+def _gateway_port() -> int:
+    return int(next(one.default for one in gateway_run.params if one.name == "port"))
 
 
 def test_every_volume_and_secret_is_declared_and_every_file_that_is_mounted_exists() -> None:

@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from penstock.commands.gateway import run as gateway_run
 from penstock.kafka.names import group_of
 from penstock.paths import ROOT
 from penstock.settings import Settings
@@ -34,10 +35,10 @@ _GIVEN = {
     ("Secret", "flink-object-storage"),
     ("Secret", "archive-object-storage"),
 }
-# The controller of rollouts, and what counts quality: a second one would end the first.
-_ALONE = {"fraud-rollout", "fraud-quality"}
-# What no scaler counts: the lag of an archive grows between its writes, and a comparison or a look has none.
-_NOT_SCALED = {*_ALONE, "fraud-archive", "fraud-parity", "fraud-incidents"}
+# The controller of rollouts, what counts quality, and what watches raw events: a second one would end the first.
+_ALONE = {"fraud-rollout", "fraud-quality", "fraud-data-quality"}
+# What no scaler counts: the lag of an archive grows between its writes, and a comparison, a look or a gateway has none.
+_NOT_SCALED = {*_ALONE, "fraud-archive", "fraud-parity", "fraud-incidents", "fraud-gateway"}
 _CUSTOM = {"FlinkDeployment", "ScaledObject", "TriggerAuthentication"}
 
 Resource = dict[str, Any]
@@ -354,9 +355,38 @@ def test_scalers_tolerate_transaction_markers() -> None:
 
 
 def test_what_no_scaler_counts_says_how_many_it_is() -> None:
-    assert {name: _BY_NAME["Deployment", name]["spec"]["replicas"] for name in _NOT_SCALED} == dict.fromkeys(
-        _NOT_SCALED, 1
-    )
+    # Of gateways there are two, so that one answers while the other is moved.
+    assert {name: _BY_NAME["Deployment", name]["spec"]["replicas"] for name in _NOT_SCALED} == {
+        **dict.fromkeys(_NOT_SCALED, 1),
+        "fraud-gateway": 2,
+    }
+
+
+def test_the_gateway_is_reached_by_its_callers_where_it_listens_and_by_no_one_else() -> None:
+    (pod,) = [pod for pod in _PODS if pod.owner == "fraud-gateway"]
+    (container,) = pod.containers
+    port = next(one.default for one in gateway_run.params if one.name == "port")
+    assert {"name": "events", "containerPort": port} in container["ports"]
+    assert _BY_NAME["Service", "fraud-gateway"]["spec"]["ports"] == [
+        {"name": "events", "port": 80, "targetPort": "events"}
+    ]
+    (rule,) = _BY_NAME["NetworkPolicy", "fraud-gateway"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port}]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
+    # Who waits when a pod stops is still answered.
+    longest_s = next(one.default for one in gateway_run.params if one.name == "most_deadline_ms") / 1000
+    pause_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod.spec["terminationGracePeriodSeconds"] >= pause_s + longest_s + 30
+
+
+def test_raw_events_are_profiled_by_the_user_that_watches_them() -> None:
+    users = {
+        _environment(container)["PENSTOCK_KAFKA_USERNAME"]
+        for pod in _PODS
+        if pod.owner.startswith("fraud-data-quality")
+        for container in pod.containers
+    }
+    assert users == {"penstock-fraud-data-quality"}
 
 
 @pytest.mark.parametrize("name", sorted(_ALONE))
@@ -419,7 +449,10 @@ def test_pods_may_connect_only_to_what_they_use() -> None:
         "fraud-rollout": {"kafka", "triton"},
         "fraud-rollback": {"kafka", "triton"},
         "fraud-quality": {"kafka"},
+        "fraud-data-quality": {"kafka"},
+        "fraud-data-quality-profile": {"kafka"},
         "fraud-incidents": {"kafka"},
+        "fraud-gateway": {"kafka"},
         "fraud-archive": {"kafka", "object-storage"},
         "fraud-parity": {"kafka"},
     }

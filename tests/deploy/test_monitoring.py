@@ -83,6 +83,7 @@ def test_the_dashboard_has_a_row_for_each_part() -> None:
         "Archive and parity",
         "Quality",
         "Data quality",
+        "Gateway",
     ]
     assert titles == ["Overview", *parts]
 
@@ -101,7 +102,7 @@ def test_targets_in_containers_are_the_services_of_compose() -> None:
     assert hosts <= set(compose["services"]) | aliases
 
 
-def test_parity_and_the_archive_are_missed_only_where_they_have_run() -> None:
+def test_what_not_everybody_runs_is_missed_only_where_it_has_run() -> None:
     groups = yaml.safe_load((MONITORING / "targets.yml").read_text(encoding="utf-8"))
     targets = {group["labels"]["job"]: group["targets"] for group in groups}
     assert targets["optional"] == [
@@ -109,6 +110,8 @@ def test_parity_and_the_archive_are_missed_only_where_they_have_run() -> None:
         "fraud-incidents:9464",
         "fraud-parity:9464",
         "fraud-archive:9464",
+        "fraud-data-quality:9464",
+        "fraud-gateway:9464",
     ]
     groups = yaml.safe_load((MONITORING / "alerts.yml").read_text(encoding="utf-8"))["groups"]
     (down,) = (

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from penstock.client import ClientMetrics
+from penstock.gateway.gateway_metrics import GatewayMetrics
 from scoring.quality.quality_metrics import QualityMetrics
 from scoring.scorer_metrics import ScorerMetrics
 from streams.drift.data_quality.quality_metrics import DataQualityMetrics
@@ -31,9 +32,10 @@ def _documented() -> dict[str, set[str]]:
         lambda registry: ScorerMetrics(registry, "fraud", 100),
         lambda registry: QualityMetrics(registry, "fraud", ["labels.fraud"], lambda _version: None),
         ClientMetrics,
+        GatewayMetrics,
         lambda registry: DataQualityMetrics(registry, "fraud", ["events.transactions"]),
     ],
-    ids=["scorer", "quality", "client", "data-quality"],
+    ids=["scorer", "quality", "client", "gateway", "data-quality"],
 )
 def test_the_page_has_every_metric_of_a_service_with_its_labels(of_service) -> None:  # type: ignore[no-untyped-def]
     registry, documented = CollectorRegistry(), _documented()

@@ -25,8 +25,11 @@ from penstock.settings import Settings
 from schemas.history import record_decoder
 from streams.definitions.loading import load_pipeline
 from streams.plan.pipeline_topics import pipeline_topics
+from streams.plan.project import open_project
 from tests.scoring.scorer_bench import wait_for
 from tests.streams.drift.data_quality.parcels import DEFINITION, parcel
+from verify.check_data_quality import check_data_quality
+from verify.run_data import RunData
 
 LEARNT, STEP_MS = 4_000, 30_000
 
@@ -76,6 +79,16 @@ class QualityOfParcels:
         with Lag(self.kafka) as lag:
             return lag.committed_offsets(group_of(self.pipeline.name, "data-quality"), topic) == lag.end_offsets(topic)
 
+    def run_data(self) -> RunData:
+        """What the verifier reads of it."""
+        pipeline = self.pipeline
+        raw, alerts, counts = (
+            list(read_topic(self.kafka, topic))
+            for topic in (pipeline.source.topic, pipeline.drift_topic, pipeline.data_quality_topic)
+        )
+        now_ms = time.time_ns() // 1_000_000
+        return RunData((raw,), (), (), (), alerts=alerts, data_quality=counts, read_at_ms=now_ms)
+
     def alerts(self) -> list[dict[str, Any]]:
         decoder = record_decoder("drift_alert")
         return [decoder.decode(one.value or b"") for one in read_topic(self.kafka, self.pipeline.drift_topic)]
@@ -115,6 +128,9 @@ def test_killed_at_any_point_it_counts_each_record_once_and_an_incident_names_th
     assert (topic["events"], topic["unusual"]) == (end - LEARNT, ["weight by null (4.2)"])
     (alert,) = parcels.alerts()
     assert alert["message"] == "weight: null in 100 % of the records of producer 4.2, usually 0 %"
+    counted = check_data_quality(open_project(name), parcels.run_data())
+    assert (counted.mismatches, counted.unchecked) == (0, []), counted.examples
+    assert (counted.records, counted.alerts) == (end - LEARNT, 1)
     parcels.command("incidents", "watch", name)
     (incident,) = json.loads(parcels.command("incidents", "list", name, "--json"))
     diagnosis = incident["diagnosis"]

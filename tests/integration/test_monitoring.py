@@ -21,6 +21,8 @@ from deploy.local.prometheus_config import MONITORING
 from deploy.local.stack import Stack
 from examples.demo.command_runner import CommandRunner
 from loop.watch_metrics import WatchMetrics
+from penstock.client import ClientMetrics
+from penstock.gateway.gateway_metrics import GatewayMetrics
 from penstock.kafka.topics import create_topics
 from penstock.settings import Settings
 from scoring.quality.quality_metrics import QualityMetrics
@@ -132,6 +134,8 @@ def _of_others() -> dict[str, set[str]]:
     QualityMetrics(registry, "taps", ["predictions.taps"], lambda _: 0.9)
     DataQualityMetrics(registry, "taps", ["events.taps"])
     WatchMetrics(registry, "taps", 60.0, 0.0)
+    ClientMetrics(registry)
+    GatewayMetrics(registry)
     return {
         name: {"pipeline", *getattr(collector, "_labelnames", ())}
         for collector, names in registry._collector_to_names.items()

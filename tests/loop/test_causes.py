@@ -27,7 +27,6 @@ def test_the_cause_of_a_world_is_named(name):
     ("name", "column", "why"),
     [
         ("cents", "amount", "values are 100 times as large"),
-        ("cents of one producer", "amount", "100 times as large, in events of producer 1.5 alone"),
         ("thousands, late in the period", "amount", "1/1,000 of what they were"),
         ("nulls", "terminal", "of the values are null, 0% before"),
         ("default", "age_days", "of the values are 0.0, 0% before"),

@@ -136,14 +136,26 @@ def test_alarms_are_read_once_and_again_only_if_the_topic_was_made_anew(watched,
         with pytest.raises(ZeroDivisionError):
             watched.look()
     assert len(watched.look().signals) == 1
-    assert read[drift] == 1
+    assert read[drift] == 1 + 1  # the last one is read again, to see whether it is the same topic
     watched.taps.alarm(5_001)
     watched.taps.alarm(5_002)
     assert len(watched.look().signals) == 3
-    assert read[drift] == 3
+    assert read[drift] == 2 + 3
     del watched.taps.topics[drift][1:]
     watched.look()
-    assert read[drift] == 4
+    assert read[drift] == 5 + 1
+
+
+@pytest.mark.parametrize("alarms", [1, 4], ids=["shorter", "longer"])
+def test_a_drift_topic_that_was_made_anew_is_read_whole_whatever_its_length(watched, alarms):
+    drift = watched.taps.project.pipeline.drift_topic
+    watched.taps.alarm()
+    watched.taps.alarm(5_001)
+    watched.look()
+    watched.taps.topics[drift].clear()
+    for number in range(alarms):
+        watched.taps.alarm(5_002 + number)
+    assert len(watched.look().signals) == 2 + alarms
 
 
 def test_a_fault_of_a_source_proposes_no_training(watched):

@@ -71,7 +71,6 @@ def world(
         labels=labels,
         delays=np.where(labels > 0, rng.gamma(4, 86_400 * 3, events), rng.gamma(4, 86_400, events)),
         mature=np.ones(events, bool),
-        producers=np.array(["1.4", "1.5"], dtype=object)[(rng.random(events) < 0.3).astype(int)],
     )
 
 
@@ -119,13 +118,9 @@ def rescored(sample: Sample, **columns: NDArray[Any]) -> Sample:
 _MEANS = {"event.amount": float(np.exp(3.5)), "event.age_days": 400.0}
 
 
-def unit(
-    rng: np.random.Generator, now: Sample, factor: float, share: float = 1.0, producer: str | None = None
-) -> Sample:
+def unit(rng: np.random.Generator, now: Sample, factor: float, share: float = 1.0) -> Sample:
     """The amount in another unit from some event on, and so its sum."""
     rows = np.arange(len(now)) >= (1 - share) * len(now)
-    if producer is not None:
-        rows &= now.producers == producer
     amount = np.where(rows, now.columns["event.amount"] * factor, now.columns["event.amount"])
     total = now.columns["by_card.amount_sum_1h"] * np.where(rows, factor, 1.0)
     return rescored(now, **{"event.amount": amount, "by_card.amount_sum_1h": total})
@@ -177,7 +172,6 @@ def injected(seed: int) -> list[tuple[str, Cause, Sample, Sample]]:
     return [
         ("calm", "none", before, now),
         ("cents", "upstream-fault", before, unit(rng, now, 100.0)),
-        ("cents of one producer", "upstream-fault", before, unit(rng, now, 100.0, producer="1.5")),
         ("thousands, late in the period", "upstream-fault", before, unit(rng, now, 0.001, share=rng.uniform(0.5, 1.0))),
         ("nulls", "upstream-fault", before, nulls(rng, now, "by_terminal.share_1d", rng.uniform(0.15, 0.9))),
         ("default", "upstream-fault", before, default(rng, now, "event.age_days", rng.uniform(0.2, 0.9))),

@@ -19,7 +19,7 @@ from penstock.commands.errors import pipeline_argument
 from penstock.commands.running.screen import View, panel, seconds
 from penstock.errors import PenstockError
 from penstock.running.measuring import Watch
-from penstock.running.parts import FEATURES, Part, parts_of
+from penstock.running.parts import FEATURES, Asking, Part, parts_of
 from penstock.running.record import PartRecord, RunFolder, RunRecord
 from penstock.running.restarts import end_of
 from penstock.running.session import Requests, end_leftovers, make_topics, require_stopped_in_order, run_parts
@@ -39,8 +39,17 @@ _TAIL_BYTES = 16 * 1024
 @click.command()
 @pipeline_argument
 @click.option("--without", multiple=True, metavar="PART", help="Leave a part out; several times for several.")
+@click.option(
+    "--gateway",
+    "fallback",
+    metavar="DECISION",
+    help="Answer events by HTTP, too; with this decision where no prediction comes in time.",
+)
+@click.option(
+    "--gateway-port", type=click.IntRange(1, 65_535), default=8700, show_default=True, help="Where it is asked."
+)
 @click.option("--detach", is_flag=True, help="Run in the background; return when everything runs.")
-def run(pipeline: str, without: tuple[str, ...], detach: bool) -> None:
+def run(pipeline: str, without: tuple[str, ...], fallback: str | None, gateway_port: int, detach: bool) -> None:
     """Run everything of PIPELINE until stopped (Ctrl-C, SIGTERM or `penstock stop`).
 
     Creates the topics, starts the feature job, the sinks, the scorer and, where the definition has them, the drift app,
@@ -49,13 +58,22 @@ def run(pipeline: str, without: tuple[str, ...], detach: bool) -> None:
     run continues.
     """
     project, settings = open_project(pipeline), Settings()
-    parts = parts_of(project.pipeline, pipeline, without)
+    asking = None if fallback is None else Asking(fallback, gateway_port)
+    parts = parts_of(project.pipeline, pipeline, without, asking)
     folder = RunFolder.of(project.name)
     if detach:
-        _detach(pipeline, without, folder)
+        _detach(pipeline, _options(without, asking), folder)
     else:
         with folder.held(pipeline):
             _run(project, settings, parts, folder)
+
+
+def _options(without: tuple[str, ...], asking: Asking | None) -> list[str]:
+    """The options of the same run in the foreground."""
+    options = [word for part in without for word in ("--without", part)]
+    if asking is not None:
+        options += ["--gateway", asking.fallback, "--gateway-port", str(asking.port)]
+    return options
 
 
 def _run(project: Project, settings: Settings, parts: list[Part], folder: RunFolder) -> None:
@@ -142,7 +160,7 @@ def _requests() -> Requests:
     return requests
 
 
-def _detach(pipeline: str, without: tuple[str, ...], folder: RunFolder) -> None:
+def _detach(pipeline: str, options: list[str], folder: RunFolder) -> None:
     if folder.is_held:
         record = folder.read()
         if record is not None and send(record, signal.SIGUSR1):
@@ -150,11 +168,10 @@ def _detach(pipeline: str, without: tuple[str, ...], folder: RunFolder) -> None:
             return
     log = folder.log(_SUPERVISOR)
     log.parent.mkdir(parents=True, exist_ok=True)
-    leave_out = [word for part in without for word in ("--without", part)]
     with log.open("ab") as output:
         begins_at = output.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "penstock", "run", pipeline, *leave_out],
+            [sys.executable, "-m", "penstock", "run", pipeline, *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

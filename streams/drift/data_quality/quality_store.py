@@ -39,6 +39,10 @@ REFERENCE, NOTE = b"reference", b"note"
 _WRITE_S = 20.0
 
 
+class NotLearntError(PenstockError):
+    """Nothing is known of how raw events usually are, or not by the settings of the definition."""
+
+
 class Note(BaseModel):
     """What is counted, and the offset of the next record of each partition, by topic."""
 
@@ -111,18 +115,18 @@ def require_reference(kept: Kept, pipeline: Pipeline, reference: str) -> Quality
     """The reference, if it was made with the settings of the definition.
 
     Raises:
-        PenstockError: if there is none, or settings have changed.
+        NotLearntError: if there is none, or settings have changed.
     """
     monitors, command = require_declared(pipeline), f"penstock data-quality profile {reference}"
     found = kept.reference
     if found is None:
-        raise PenstockError(
+        raise NotLearntError(
             f"nothing is known of how the raw events of pipeline {pipeline.name} usually are",
             where=pipeline.data_quality_topic,
             next=command,
         )
     if (found.window, found.false_alarm_every) != (monitors.window, monitors.false_alarm_every):
-        raise PenstockError(
+        raise NotLearntError(
             "the settings of the monitors have changed since the raw events were profiled",
             where=pipeline.data_quality_topic,
             safe="all published alerts",

@@ -7,23 +7,8 @@ import io
 from rich.console import Console
 
 from examples.demo.output_readers import HighScore, ShownAlert
-from examples.demo.screen import Meter, Screen, ShownRollout
-
-
-def test_the_rate_is_that_of_the_last_few_seconds() -> None:
-    meter = Meter()
-    for second in range(10):
-        meter.set(second * 100, float(second))
-    assert (meter.total, meter.per_second) == (900, 100.0)
-    for second in range(10, 20):
-        meter.set(900, float(second))
-    assert meter.per_second == 0.0
-
-
-def test_the_rate_of_a_single_reading_is_zero() -> None:
-    meter = Meter()
-    meter.set(5, 1.0)
-    assert meter.per_second == 0.0
+from examples.demo.screen import Screen, ShownRollout
+from penstock.running.figures import Meter
 
 
 def test_without_a_terminal_each_step_is_a_line_with_its_duration() -> None:

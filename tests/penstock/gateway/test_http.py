@@ -14,7 +14,10 @@ from prometheus_client import CollectorRegistry, Counter
 from examples.fraud.pipeline import pipeline as fraud
 from penstock.client.answers import EventConflict, EventRefused, Refusal, TooBusy
 from penstock.errors import PenstockError
+from penstock.gateway.asking import Deadlines
+from penstock.gateway.gateway_metrics import GatewayMetrics
 from penstock.gateway.http import HttpGateway
+from penstock.running.metrics_pages import lags_on
 from schemas.producer import InvalidEvent
 from tests.penstock.client.test_client import PAYMENT
 from tests.penstock.gateway.answers import Asks
@@ -29,7 +32,9 @@ def serve(client: Asks, use: Callable[[aiohttp.ClientSession], Any], stop: async
         stopped, ready = stop or asyncio.Event(), asyncio.get_running_loop().create_future()
         registry = CollectorRegistry()
         Counter("asked", "Asked.", registry=registry).inc()
-        gateway = HttpGateway({"fraud": client}, deadline_ms=200, most_deadline_ms=1_000, registry=registry)
+        counts = GatewayMetrics(registry)
+        counts.watch({"fraud": client})
+        gateway = HttpGateway({"fraud": client}, Deadlines(200, 1_000), counts)
         serving = asyncio.create_task(
             gateway.serve("127.0.0.1", 0, stopped, lambda host, port: ready.set_result(f"http://{host}:{port}"))
         )
@@ -121,6 +126,27 @@ def test_health_says_whether_answers_can_come_and_metrics_are_there() -> None:
     assert "asked_total 1.0" in get(client, "/metrics")[1]
 
 
+def test_requests_are_counted_by_their_status_and_names_that_callers_make_up_are_not() -> None:
+    async def use(session: aiohttp.ClientSession) -> str:
+        for url, body in ((URL, PAYMENT), (URL, {}), ("/v1/made-up/events", PAYMENT)):
+            async with session.post(url, data=json.dumps(body)):
+                pass
+        async with session.get("/metrics") as response:
+            return await response.text()
+
+    text = serve(Asks(), use)
+    assert 'penstock_gateway_requests_total{pipeline="fraud",status="200"} 1.0' in text
+    assert 'penstock_gateway_requests_total{pipeline="fraud",status="422"} 1.0' in text
+    assert "made-up" not in text
+
+
+def test_the_screen_of_a_run_finds_it_among_the_pages_of_services() -> None:
+    client = Asks()
+    assert lags_on(get(client, "/metrics")[1], "fraud") == {"gateway": None}
+    client.is_alive = False
+    assert 'penstock_service_healthy{part="gateway",pipeline="fraud"} 0.0' in get(client, "/metrics")[1]
+
+
 def test_who_waits_when_it_is_stopped_is_still_answered() -> None:
     client = Asks()
     client.wait_s = 0.3
@@ -140,7 +166,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
     async def use(session: aiohttp.ClientSession) -> None:
         url = session._base_url
         assert url is not None
-        taken = HttpGateway({"fraud": Asks()}, deadline_ms=1, most_deadline_ms=1, registry=CollectorRegistry())
+        taken = HttpGateway({"fraud": Asks()}, Deadlines(1, 1), GatewayMetrics(CollectorRegistry()))
         with pytest.raises(PenstockError, match="cannot be answered"):
             await taken.serve("127.0.0.1", url.port or 0, asyncio.Event(), lambda *_: None)
 

@@ -11,11 +11,14 @@ from typing import Any
 import grpc
 import pytest
 from grpc_tools import protoc
+from prometheus_client import CollectorRegistry
 
 from examples.fraud.pipeline import pipeline as fraud
 from penstock.client.answers import Answer, EventConflict, EventRefused, Refusal, TooBusy
 from penstock.errors import PenstockError
 from penstock.gateway import gateway_pb2
+from penstock.gateway.asking import Deadlines
+from penstock.gateway.gateway_metrics import GatewayMetrics
 from penstock.gateway.gateway_pb2 import AskRequest, LookupRequest
 from penstock.gateway.rpc import SERVICE, RpcGateway
 from penstock.paths import ROOT
@@ -26,12 +29,17 @@ from tests.penstock.gateway.answers import Asks
 PROTO = "penstock/gateway/gateway.proto"
 
 
-def serve(client: Asks, use: Callable[[grpc.aio.Channel], Any], stop: asyncio.Event | None = None) -> Any:
+def serve(
+    client: Asks,
+    use: Callable[[grpc.aio.Channel], Any],
+    stop: asyncio.Event | None = None,
+    counts: GatewayMetrics | None = None,
+) -> Any:
     """The result of using a gateway that runs for it."""
 
     async def run() -> Any:
         stopped, ready = stop or asyncio.Event(), asyncio.get_running_loop().create_future()
-        gateway = RpcGateway({"fraud": client}, deadline_ms=200, most_deadline_ms=1_000)
+        gateway = RpcGateway({"fraud": client}, Deadlines(200, 1_000), counts or GatewayMetrics(CollectorRegistry()))
         serving = asyncio.create_task(
             gateway.serve("127.0.0.1", 0, stopped, lambda host, port: ready.set_result(f"{host}:{port}"))
         )
@@ -152,6 +160,23 @@ def test_an_event_can_be_looked_up_by_its_id() -> None:
     assert (known.answer.decision, known.HasField("prediction"), code) == ("decline", False, grpc.StatusCode.NOT_FOUND)
 
 
+def test_calls_are_counted_by_the_status_that_they_would_have_by_http() -> None:
+    counts, client = GatewayMetrics(CollectorRegistry()), Asks()
+
+    async def use(channel: grpc.aio.Channel) -> None:
+        await call(channel, "Ask", payment())
+        for request in (payment(event=b""), payment(pipeline="other")):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call(channel, "Ask", request)
+        client.does = lambda: TooBusy("too many", "topic")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(channel, "Ask", payment())
+
+    serve(client, use, counts=counts)
+    found = {one.labels["status"]: one.value for one in counts.requests.collect()[0].samples if "total" in one.name}
+    assert found == {"200": 1, "422": 1, "503": 1}
+
+
 def test_who_waits_when_it_is_stopped_is_still_answered() -> None:
     client = Asks()
     client.wait_s = 0.3
@@ -169,7 +194,7 @@ def test_who_waits_when_it_is_stopped_is_still_answered() -> None:
 def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
     async def run() -> None:
         taken, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
-        gateway = RpcGateway({"fraud": Asks()}, deadline_ms=1, most_deadline_ms=1)
+        gateway = RpcGateway({"fraud": Asks()}, Deadlines(1, 1), GatewayMetrics(CollectorRegistry()))
         first = asyncio.create_task(gateway.serve("127.0.0.1", 0, stop, lambda _, port: taken.set_result(port)))
         with pytest.raises(PenstockError, match="cannot be answered"):
             await gateway.serve("127.0.0.1", await taken, asyncio.Event(), lambda *_: None)

@@ -20,6 +20,14 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
     assert same.per_second is None
 
 
+def test_a_shorter_window_forgets_sooner_and_the_latest_reading_is_told() -> None:
+    meter = Meter(3.0)
+    assert meter.latest == 0
+    for second in range(20):
+        meter.set(min(second, 10) * 100, float(second))
+    assert (meter.latest, meter.per_second) == (1_000, 0.0)
+
+
 @pytest.mark.parametrize(
     ("records", "changing", "expected"), [(100, -20.0, 5.0), (100, 0.0, None), (100, None, None), (0, 3.0, 0.0)]
 )

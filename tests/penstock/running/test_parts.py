@@ -8,10 +8,11 @@ import pytest
 
 from deploy.local.prometheus_config import OPTIONAL_PORTS
 from penstock.errors import PenstockError
-from penstock.running.parts import groups_of, parts_of
+from penstock.running.parts import Asking, groups_of, parts_of
 from streams.definitions.loading import load_pipeline
 from streams.definitions.monitors import DataQuality
 from streams.definitions.pipeline import Pipeline
+from streams.definitions.sources import Source
 from tests.deploy.commands import parse
 from tests.loop.taps import define
 
@@ -37,6 +38,22 @@ def test_raw_events_are_watched_if_the_definition_says_so(taps: Pipeline) -> Non
     assert part.name in groups_of(watched)
     assert part.name in OPTIONAL_PORTS
     parse([*part.arguments(19_110)])
+
+
+def test_a_gateway_is_a_part_where_it_is_asked_for_and_stops_before_the_scorer(taps: Pipeline) -> None:
+    parts = {part.name: part for part in parts_of(taps, "taps", asking=Asking("ask", 8_701))}
+    gateway = parts["gateway"]
+    assert gateway.command == ("gateway", "run", "taps", "--fallback", "ask", "--port", "8701")
+    assert gateway.needs is None  # until there is a model, it gives the fallback
+    assert gateway.stage < parts["scorer"].stage
+    assert gateway.name in OPTIONAL_PORTS
+    parse([*gateway.arguments(19_111)])
+
+
+def test_a_gateway_for_events_without_ids_is_refused(taps: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Source, "event_id", None)
+    with pytest.raises(PenstockError, match="has no event id"):
+        parts_of(taps, "taps", asking=Asking("ask", 8_700))
 
 
 def test_without_monitors_and_horizon_nothing_watches_for_drift_or_counts_quality(taps: Pipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,13 @@ from streams.drift.data_quality.partition_counts import PartitionState
 from streams.drift.data_quality.quality_alerts import QualityAlertBuilder
 from streams.drift.data_quality.quality_reference import (
     QualityReference,
+    TopicReference,
     UnreadableReferenceError,
+    Volume,
     read_quality_reference,
 )
 from streams.drift.data_quality.quality_watch import QualityAlert, QualityIncident, QualityState, QualityWatch
+from streams.drift.data_quality.raw_events import RawEvent
 from streams.drift.data_quality.topic_watch import TopicState
 from tests.streams.drift.data_quality.quality_worlds import (
     AMOUNT,
@@ -119,3 +123,30 @@ def test_a_state_that_does_not_fit_is_refused(reference):
         watch_of(reference).restore(
             QualityState(reference=reference.hash, topics={TOPIC.topic: TopicState()}), {TOPIC.topic: {number: unfit}}
         )
+
+
+def test_of_several_sources_of_labels_the_one_that_stops_is_named() -> None:
+    names, minute = ("labels.bank", "labels.support"), 60_000
+    of_topic = TopicReference(
+        topic="",
+        events=1_000,
+        from_ms=0,
+        until_ms=0,
+        start={},
+        ranges={},
+        categories={},
+        late_ms=0,
+        limits=(),
+        volume=Volume(expected=(60.0,), silence=30.0),
+        refused=(),
+    )
+    known = tuple(of_topic.model_copy(update={"topic": name}) for name in names)
+    reference = QualityReference(pipeline="x", window=100, false_alarm_every=10_000, topics=known)
+    watch = QualityWatch([replace(TOPIC, topic=name, is_labels=True) for name in names], reference, 1)
+    found: list[QualityAlert] = []
+    for number in range(120):
+        at = BEGIN_MS + number * minute
+        for name in names if number < 60 else names[:1]:
+            watch.observe(name, RawEvent(0, number, at + 1_000, at, "", None, ()))
+        found += watch.advance(dict.fromkeys(names, (0,)), at + 2_000)
+    assert [(alert.finding.topic, alert.finding.kind) for alert in found] == [("labels.support", "silence")]
