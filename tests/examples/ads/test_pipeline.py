@@ -145,8 +145,9 @@ def test_users_are_hashed_and_no_record_has_their_id(lived: Lived) -> None:
             assert campaign == outcome.columns["campaign_id"]
 
 
-def test_the_bandit_is_a_policy_of_the_pipeline() -> None:
-    file = ROOT / "examples" / "ads" / "bandit.yaml"
+@pytest.mark.parametrize(("name", "mode"), [("bandit.yaml", "bandit"), ("rollout.yaml", "canary")])
+def test_its_policies_are_policies_of_the_pipeline(name: str, mode: str) -> None:
+    file = ROOT / "examples" / "ads" / name
     policy = read_policy(file)
-    assert policy.mode == "bandit"
+    assert policy.mode == mode
     check_declared(policy, pipeline, str(file))
