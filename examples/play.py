@@ -40,11 +40,20 @@ _MESSAGES: dict[str, Callable[[int], Iterator[Message]]] = {
 @click.option(
     "--per-second", type=click.FloatRange(0, min_open=True), help="Messages per second (default: as fast as possible)."
 )
+@click.option(
+    "--skip",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Leave out so many of the first messages, which were sent before.",
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of the generated data.")
-def play(pipeline: str, messages: int, per_second: float | None, seed: int) -> None:
+def play(pipeline: str, messages: int, per_second: float | None, skip: int, seed: int) -> None:
     """Produce the events and labels of an example to its topics; the same seed gives the same messages."""
     producer = DemoProducer(Settings().kafka.access)
-    producer.produce(itertools.islice(_MESSAGES[pipeline](seed), messages), per_second=per_second, tick=lambda: None)
+    producer.produce(
+        itertools.islice(_MESSAGES[pipeline](seed), skip, skip + messages), per_second=per_second, tick=lambda: None
+    )
     click.echo(", ".join(f"{count:,} {kind}" for kind, count in sorted(producer.counts.items())))
 
 

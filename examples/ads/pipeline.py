@@ -19,6 +19,7 @@ from penstock import (
     Contract,
     Derived,
     Entity,
+    Guardrail,
     Labels,
     Model,
     Monitors,
@@ -180,9 +181,9 @@ campaign_delivery = View(
     ),
     derived={
         "click_rate_7d": click_rate("7d"),
-        # 1: as the budget wants. The last hour, times 24, beside a whole day's budget.
-        "pace_1h": Derived(sql="24 * cost_sum_1h / budget_24h", type="double"),
-        "spent_24h": Derived(sql="cost_sum_24h / budget_24h", type="double"),
+        # 1: as the budget wants. The last hour, times 24, beside a whole day's budget. Nothing spent is a pace of 0.
+        "pace_1h": Derived(sql="24 * COALESCE(cost_sum_1h, 0e0) / budget_24h", type="double"),
+        "spent_24h": Derived(sql="COALESCE(cost_sum_24h, 0e0) / budget_24h", type="double"),
     },
 )
 
@@ -253,6 +254,15 @@ pipeline = Pipeline(
         window=2_000,
         false_alarm_every=100_000,
     ),
-    # A user is alike within a session, and not much from one session to the next.
-    rollout=Rollout(loss="log", entity_again="1h"),
+    rollout=Rollout(
+        guardrails=(
+            Guardrail(measure="errors", absolute=(0, 0.05), awaited=True),
+            Guardrail(measure="latency", relative=(0, 3)),
+        ),
+        loss="log",
+        # A user is alike within a session, and not much from one session to the next.
+        entity_again="1h",
+        # A played day lasts for seconds: not only one call in each of them counts.
+        together="20ms",
+    ),
 )

@@ -17,6 +17,8 @@ _CSV_CELL = 32 * 1024 * 1024
 # What the csv module says at the end of a file within quotes.
 _CSV_UNENDED = "unexpected end of data"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What some programs write in place of commas.
+_NO_COMMAS = {";": "semicolons", "\t": "tabs", "|": "|"}
 
 
 class Row(NamedTuple):
@@ -45,8 +47,18 @@ def read_rows(path: Path) -> Iterator[Row]:
         yield from read(path)
     except (OSError, ValueError, EOFError) as error:  # ValueError: also of pyarrow, and of a damaged Avro file
         raise PenstockError(
-            f"the file cannot be read: {type(error).__name__}: {error}", where=str(path), safe="nothing was sent"
+            f"the file cannot be read: {_what(error)}",
+            where=str(path),
+            safe="nothing was sent",
+            next="correct the file, or write it anew; then the same command",
         ) from error
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8, as iconv -f CHARSET -t UTF-8 makes it of another character set"
+    # Said by this module, in its words.
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 def has_lines(path: Path) -> bool:
@@ -83,8 +95,10 @@ def _csv(path: Path) -> Iterator[Row]:
         names = next(lines, None)
         if names is None:
             return
-        if len(set(names)) < len(names):
-            raise ValueError("two columns have the same name")
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two columns have the same name, {twice}")
+        if len(names) == 1 and (found := next((mark for mark in _NO_COMMAS if mark in names[0]), None)):
+            raise ValueError(f"its cells seem to be separated by {_NO_COMMAS[found]}, and must be by commas")
         while True:
             begins = lines.line_num + 1
             try:

@@ -63,6 +63,7 @@ class Observed:
         values: The first few different texts.
         forms: How many values were times, in each form.
         zoneless: How many texts were times without a zone.
+        naive: How many times of Parquet or Avro were without a zone.
         empty: How many texts were empty.
         times_ms: The first and the last time, by form.
         personal: What its texts looked like, of the first ``looked_at``.
@@ -77,6 +78,7 @@ class Observed:
     values: dict[str, None] = field(default_factory=dict)
     forms: Counter[TimeForm] = field(default_factory=Counter)
     zoneless: int = 0
+    naive: int = 0
     empty: int = 0
     times_ms: dict[TimeForm, tuple[int, int]] = field(default_factory=dict)
     personal: list[Personal] = field(default_factory=list)
@@ -100,6 +102,7 @@ class Observed:
         if kind == "integer":
             self._see_integer(int(value))
         elif kind == "time":
+            self.naive += value.tzinfo is None
             self._see_time("milliseconds", epoch_ms(value))
         elif kind == "decimal":
             self.scale = max(self.scale, -int(value.as_tuple().exponent))

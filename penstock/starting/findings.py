@@ -122,6 +122,10 @@ def findings_of(table: Table, origin: Origin) -> Findings:
             left_out[".".join(place)] = found
             continue
         columns.append(found)
+        if observed.naive:
+            notes.append(
+                f"{found.path}: its times have no zone and are taken for UTC; if they are not, correct the file"
+            )
         if found.bad:
             first = f"{table.unit} {observed.first_row['not a number']}"
             instead = "an empty cell" if table.is_text else "null"

@@ -108,13 +108,14 @@ def top(pipeline: str, addresses: tuple[str, ...], *, as_json: bool) -> None:
             if as_json:
                 click.echo(json.dumps(_figures_object(project.name, figures), indent=2))
             else:
-                console.print(panel(view_of("", figures), figures.at_ms))
+                console.print(panel(view_of("", figures), figures.at_ms, console.width))
             return
         stop = stop_event()
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while not stop.is_set():
                 figures = measuring.measure()
-                live.update(panel(view_of("Ctrl-C leaves; the pipeline goes on", figures), figures.at_ms), refresh=True)
+                view = view_of("Ctrl-C leaves; the pipeline goes on", figures)
+                live.update(panel(view, figures.at_ms, console.width), refresh=True)
                 stop.wait(EVERY_S)
     finally:
         measuring.close()

@@ -131,7 +131,8 @@ class _Display:
                 parts=supervisor.records(),
                 figures=watch.latest,
             )
-            self._live.update(panel(view, time.time_ns() // 1_000_000), refresh=True)
+            shown = panel(view, time.time_ns() // 1_000_000, self._console.width)
+            self._live.update(shown, refresh=True)
         except Exception as error:  # noqa: BLE001 - the parts go on, whatever their screen does
             if not self._has_failed and not isinstance(error, OSError):  # OSError: the terminal is closed
                 self.say(f"the screen cannot be drawn: {type(error).__name__}: {error}; everything runs on")

@@ -26,6 +26,8 @@ _SAID = {
     "stopped": "stopped, ",
 }
 _WIDTH = 110
+# With less, tables have shorter titles, and what is not needed to see how a pipeline is doing is left out.
+_WIDE = 104
 # What waits for less is on its way.
 _OLD_S = 2.0
 # Older predictions say nothing about now.
@@ -51,22 +53,24 @@ class View:
     figures: Figures | None = None
 
 
-def panel(view: View, now_ms: int) -> RenderableType:
-    """The screen at a time (epoch ms)."""
+def panel(view: View, now_ms: int, width: int = _WIDTH) -> RenderableType:
+    """The screen at a time (epoch ms), on a terminal of so many columns."""
     figures = view.figures or Figures(at_ms=now_ms)
-    blocks: list[RenderableType] = [_flow(figures, now_ms), Text(), _parts(view, figures)]
+    is_wide = width >= _WIDE
+    blocks: list[RenderableType] = [_flow(figures, now_ms), Text(), _parts(view, figures, is_wide=is_wide)]
     if reasons := [*_reasons(view.parts), *_stuck(figures)]:
         blocks += [Text(), *reasons]
     if figures.rollout is not None:
         blocks += [Text(), *_rollout(figures.rollout)]
     if figures.alerts:
-        blocks += [Text(), _alerts(figures)]
+        blocks += [Text(), _alerts(figures, is_wide=is_wide)]
     if figures.letters:
-        blocks += [Text(), _letters(figures)]
+        blocks += [Text(), *_letters(figures)]
     if view.figures is None:
         blocks += [Text("measuring for the first time", style="dim")]
     blocks += [Text(f"not measured: {printable(problem)}", style="yellow") for problem in figures.problems]
-    return Panel(Group(*blocks), title=Text(view.title), subtitle=Text(view.footer), padding=(1, 2), width=_WIDTH)
+    title, subtitle = Text(view.title), Text(view.footer)
+    return Panel(Group(*blocks), title=title, subtitle=subtitle, padding=(1, 2), width=min(_WIDTH, width))
 
 
 def seconds(value: float | None) -> str:
@@ -111,8 +115,9 @@ def _flowing(figures: Figures) -> Iterator[tuple[str, Backlog]]:
             yield label, figures.backlogs[part]
 
 
-def _parts(view: View, figures: Figures) -> Table:
-    table = _table("part", "state", "restarts", "behind", "oldest waits", "clears in", "per second", "metrics")
+def _parts(view: View, figures: Figures, *, is_wide: bool) -> Table:
+    waits, rate, *rest = ("oldest waits", "per second", "metrics") if is_wide else ("waits", "per s")
+    table = _table("part", "state", "restarts", "behind", waits, "clears in", rate, *rest, is_wide=is_wide)
     table.columns[1].justify = "left"
     known = {part.name: part for part in view.parts}
     for name in view.names:
@@ -121,7 +126,7 @@ def _parts(view: View, figures: Figures) -> Table:
         row.append("" if part is None or not part.restarts else str(part.restarts))
         row += ["", "", "", ""] if backlog is None else _backlog(backlog)
         row.append("" if part is None or part.port is None else f":{part.port}")
-        table.add_row(*row)
+        table.add_row(*row[: len(table.columns)])
     return table
 
 
@@ -180,34 +185,31 @@ def _rollout(shown: RolloutState) -> Iterator[RenderableType]:
     yield Text(printable(shown.reason), style="dim", no_wrap=True, overflow="ellipsis")
 
 
-def _alerts(figures: Figures) -> Table:
-    table = _table("newest drift alerts", "expected", "now", "detector", "event time")
+def _alerts(figures: Figures, *, is_wide: bool) -> Table:
+    table = _table("newest drift alerts", "expected", "now", "detector", "event time", is_wide=is_wide)
+    # Of a long name, the end is on a line of its own.
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for alert in figures.alerts:
         current = Text(f"{alert.current:.3g}", style="yellow")
-        when = readable(alert.time_ms, "seconds", zone="")
+        when = readable(alert.time_ms, "seconds" if is_wide else "minutes", zone="")
         names = [Text(printable(name)) for name in (alert.monitor, alert.detector)]
         table.add_row(names[0], f"{alert.expected:.3g}", current, names[1], when)
     return table
 
 
-def _letters(figures: Figures) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("newest dead letters", no_wrap=True)
-    table.add_column("reason", no_wrap=True)
-    table.add_column("", no_wrap=True, overflow="ellipsis")
+def _letters(figures: Figures) -> Iterator[Text]:
+    """Each on two lines: what ``penstock dlq`` calls it, and why it is one."""
+    yield Text("newest dead letters", style="dim")
     for letter in figures.letters:
-        reason = f"{letter.component}: {letter.reason.rpartition('.')[2]}"
-        table.add_row(
-            Text(printable(letter.place)),
-            Text(printable(reason), style="yellow"),
-            Text(printable(letter.message), style="dim"),
-        )
-    return table
+        reason = f"{letter.component}: {letter.reason}".replace("penstock.", "")
+        place = Text(printable(letter.place), no_wrap=True, overflow="ellipsis")
+        yield place.append(f"   {printable(reason)}", style="yellow")
+        yield Text(f"  {printable(letter.message)}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
-def _table(*titles: str) -> Table:
+def _table(*titles: str, is_wide: bool = True) -> Table:
     """A table without lines; the first column holds names, the others numbers."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3 if is_wide else 2, 0, 0))
     for number, title in enumerate(titles):
         table.add_column(title, justify="right" if number else "left", no_wrap=True)
     return table

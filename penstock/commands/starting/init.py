@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, get_args
 import click
 
 from penstock.commands.errors import warn
+from penstock.commands.options import json_option
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.settings import Settings
@@ -25,6 +27,7 @@ from penstock.starting.samples import (
     sample_of_topic,
     unreadable_note,
 )
+from penstock.starting.summary import as_object, inferred
 from penstock.starting.texts import decisions, next_commands
 from penstock.starting.times import TimeForm
 
@@ -62,6 +65,7 @@ class _Personal(click.ParamType):
     "--sample", type=click.IntRange(min=1), default=100_000, show_default=True, help="Look at so many rows at most."
 )
 @click.option("--yes", is_flag=True, help="Ask nothing: take what is safe, and say so.")
+@json_option
 def init(
     name: str,
     file: Path | None,
@@ -71,23 +75,33 @@ def init(
     sample: int,
     *,
     yes: bool,
+    as_json: bool,
     **answers: Any,
 ) -> None:
     """Write a project NAME for events of your own: contract, first views, schemas, a test, a README.
 
     What columns are for is inferred from a file, a topic, an Avro schema or a subject of the registry. What is not
-    certain is asked on a terminal; otherwise options answer it, or --yes takes what is safe.
+    certain is asked on a terminal; otherwise, and with --json, options answer it, or --yes takes what is safe.
     """
     if sum(given is not None for given in (file, topic, schema, subject)) != 1:
         raise click.UsageError("give one of --file, --topic, --schema and --subject")
     require_free(name, Path.cwd())
     found = _sample(file, topic, schema, subject, sample)
-    settling = _Settling(yes=yes, is_terminal=sys.stdin.isatty() and sys.stdout.isatty())
+    settling = _Settling(yes=yes, is_terminal=not as_json and sys.stdin.isatty() and sys.stdout.isatty())
     draft = decide(found.findings, name, _answers(answers), settling.settle)
+    facts = inferred(draft, found) if as_json else {}
+    if as_json and settling.is_open:
+        click.echo(json.dumps(as_object(name, facts, settling.asked, (), (), (), found.unreadable), indent=2))
     settling.require_answers()
     of_topic = topic or (subject.removesuffix("-value") if subject else f"events.{name}")
     typed = shlex.join(["penstock", *sys.argv[1:]])
     written = write_project(draft, found, name, of_topic, Path.cwd(), typed)
+    following = next_commands(draft, name, str(file) if file else None)
+    if as_json:
+        files = sorted(str(one.relative_to(Path.cwd())) for one in written.folder.rglob("*") if one.is_file())
+        content = as_object(name, facts, settling.asked, files, following, written.refused, found.unreadable)
+        click.echo(json.dumps(content, indent=2))
+        return
     for line in decisions(draft):
         click.echo(f"  {line}")
     for text in settling.taken:
@@ -101,7 +115,7 @@ def init(
             f"edit the contract in {name}/pipeline.py, or what writes such events",
         )
     click.echo(f"wrote {name}/: pipeline.py, test_features.py, schemas/, README.md. Next:")
-    for command in next_commands(draft, name, str(file) if file else None):
+    for command in following:
         click.echo(f"  {command}")
 
 
@@ -137,17 +151,30 @@ class _Settling:
         is_terminal: bool,
         ask: Callable[..., str] = click.prompt,
     ) -> None:
-        self.taken: list[str] = []
-        self._open: list[Question] = []
+        self.asked: list[tuple[Question, str | None]] = []
+        """Each question with its answer; None while nobody has answered."""
         self._yes, self._is_terminal, self._ask = yes, is_terminal, ask
 
+    @property
+    def taken(self) -> list[str]:
+        """What was taken without asking."""
+        return [f"{question.column or question.about}: {answer}" for question, answer in self.asked if self._yes]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a question has no answer."""
+        return any(answer is None for _, answer in self.asked)
+
     def settle(self, question: Question) -> str:
+        answer = self._answer(question)
+        self.asked.append((question, answer))
+        return question.safe if answer is None else answer
+
+    def _answer(self, question: Question) -> str | None:
         if self._yes:
-            self.taken.append(f"{question.column or question.about}: {question.safe}")
             return question.safe
         if not self._is_terminal:
-            self._open.append(question)
-            return question.safe
+            return None
         if question.about == "entities":
             listed = ", ".join(question.options)
             return self._ask(
@@ -161,11 +188,12 @@ class _Settling:
         Raises:
             PenstockError: if something is; it has the options that answer it.
         """
-        if not self._open:
+        left = [question for question, answer in self.asked if answer is None]
+        if not left:
             return
-        asked = "\n         ".join(f"{one.text} [{', '.join(one.options)}]: {one.option}" for one in self._open)
+        asked = "\n         ".join(f"{one.text} [{', '.join(one.options)}]: {one.option}" for one in left)
         raise PenstockError(
-            f"{counted(len(self._open), 'question')} to answer",
+            f"{counted(len(left), 'question')} to answer",
             where=asked,
             safe="nothing was written",
             next="the same command with these options, on a terminal, or with --yes, which takes what is safe",

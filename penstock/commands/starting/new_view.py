@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shlex
 import shutil
@@ -13,13 +14,14 @@ from pathlib import Path
 import click
 
 from penstock.commands.errors import pipeline_argument
-from penstock.commands.options import DurationType
+from penstock.commands.options import DurationType, json_option
 from penstock.errors import PenstockError
 from penstock.paths import as_typed
 from penstock.starting.code import view_code
 from penstock.starting.new_view import NewView, with_view
 from streams.definitions.loading import load_pipeline, pipeline_file
 from streams.definitions.pipeline import Pipeline
+from streams.definitions.windows import duration_text
 from streams.plan.project import open_project
 
 
@@ -33,6 +35,7 @@ from streams.plan.project import open_project
 )
 @click.option("--print", "is_print", is_flag=True, help="Print the view's code, and write nothing.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
+@json_option
 def new_view(
     pipeline: str,
     entity: str | None,
@@ -42,33 +45,41 @@ def new_view(
     *,
     is_print: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Add a view to the file of PIPELINE: counts and means of an entity's events, and the time since the previous one.
 
     The change is shown, and compiled with the rest of the pipeline before it is written. The model's inputs stay
-    as they are: a new version of the model takes the new features once you name them.
+    as they are: a new version of the model takes the new features once you name them. With --json nothing is asked:
+    give --yes or --print.
     """
     definition = load_pipeline(pipeline)
     of = _entity(definition, entity)
     view = NewView(_name(definition, of, name), of, _means(definition, means), tuple(dict.fromkeys(windows)))
-    if is_print:
-        click.echo(view_code(view.name, view.entity, view.means, sorted(view.over_ms)))
-        return
+    code = view_code(view.name, view.entity, view.means, sorted(view.over_ms))
     file = pipeline_file(pipeline)
+    if is_print:
+        click.echo(_as_json(definition, view, code, file, "", ()) if as_json else code)
+        return
     before = file.read_bytes()
     after = with_view(before.decode("utf-8-sig"), view, as_typed(file)).encode()
-    diff = difflib.unified_diff(
-        before.decode().splitlines(keepends=True),
-        after.decode().splitlines(keepends=True),
-        as_typed(file),
-        "with the view",
+    diff = "".join(
+        difflib.unified_diff(
+            before.decode().splitlines(keepends=True),
+            after.decode().splitlines(keepends=True),
+            as_typed(file),
+            "with the view",
+        )
     )
-    click.echo("".join(diff), nl=False)
+    if not as_json:
+        click.echo(diff, nl=False)
     _require_compiles(file, after, view.name)
     if not yes:
-        if not sys.stdin.isatty():
+        if as_json or not sys.stdin.isatty():
             raise PenstockError(
-                "there is no terminal on which to ask whether to write this",
+                "nobody is asked with --json whether to write this"
+                if as_json
+                else "there is no terminal on which to ask whether to write this",
                 where=as_typed(file),
                 safe="it was not changed",
                 next="the same command with --yes; or with --print, which prints the code alone",
@@ -76,8 +87,28 @@ def new_view(
         click.confirm("Write it?", abort=True)
     _replace(file, before, after)
     named = shlex.quote(pipeline)
+    following = (f"penstock schemas export {named}", f"penstock job upgrade {named} --empty  # if its job runs")
+    if as_json:
+        click.echo(_as_json(definition, view, code, file, diff, following))
+        return
     click.echo(f"{as_typed(file)} has the view {view.name}. Next:")
-    click.echo(f"  penstock schemas export {named}\n  penstock job upgrade {named} --empty  # if its job runs")
+    for command in following:
+        click.echo(f"  {command}")
+
+
+def _as_json(definition: Pipeline, view: NewView, code: str, file: Path, diff: str, following: tuple[str, ...]) -> str:
+    content = {
+        "pipeline": definition.name,
+        "view": view.name,
+        "entity": view.entity,
+        "means": list(view.means),
+        "over": [duration_text(ms) for ms in sorted(view.over_ms)],
+        "code": code,
+        "diff": diff,
+        "files": [as_typed(file)] if diff else [],
+        "next": list(following),
+    }
+    return json.dumps(content, indent=2)
 
 
 def _entity(definition: Pipeline, given: str | None) -> str:

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from examples.ads.delivery import messages
 from examples.ads.pipeline import ClickLabel, pipeline
-from examples.ads.simulation import WorldConfig
+from examples.ads.simulation import DAY_MS, START_MS, World, WorldConfig
 from examples.messages import Message
 from penstock.paths import ROOT
 from penstock.testing import Event, Outcome, features_of
@@ -86,6 +86,37 @@ def test_slots_are_clicked_less_the_lower_they_are_and_windows_know_it(lived: Li
     assert means == sorted(means, reverse=True)
 
 
+def test_a_campaign_has_spent_no_more_of_its_budget_than_has_passed_of_the_day(lived: Lived) -> None:
+    """On the first day, whose windows have no other one: but for the price of one impression."""
+    newest, dearest, spent = START_MS, 0.0, []
+    for outcome in filter(lambda one: one.emitted, lived.outcomes):
+        newest = max(newest, int(outcome.columns["event_time"]))  # type: ignore[arg-type]
+        if newest >= START_MS + DAY_MS:
+            break
+        of = outcome.views["campaign_delivery"]
+        assert of is not None
+        share, budget = of.values["spent_24h"], of.values["budget_24h"]
+        spent.append((float(share), (newest - START_MS) / DAY_MS, float(budget)))  # type: ignore[arg-type]
+        dearest = max(dearest, float(outcome.columns["cost"]))  # type: ignore[arg-type]
+    assert len(spent) > 1_000
+    assert all(share <= passed + dearest / budget for share, passed, budget in spent)
+    assert max(share for share, *_ in spent) > 0.9
+
+
+def test_a_bandit_over_what_the_windows_know_draws_better_creatives_than_chance(lived: Lived) -> None:
+    """As the ad server does; the world knows how good each creative is."""
+    world = World(SEED, WorldConfig())
+    rng, counts = np.random.default_rng(1), np.zeros((2, *world.creative_quality.shape))
+    for outcome in lived.outcomes:
+        if outcome.emitted and (view := outcome.views["creative_clicks"]) is not None:
+            campaign, creative = int(view.entity[1:4]), int(view.entity[5:])
+            counts[:, campaign, creative] = view.values["shown_7d"], view.values["clicks_7d"]
+    shown, clicks = counts
+    drawn = rng.beta(1 + clicks, 1 + np.maximum(shown - clicks, 0), (200, *shown.shape)).argmax(axis=2)
+    served = np.take_along_axis(world.creative_quality, drawn.T, axis=1)
+    assert served.mean() > 1.15 * world.creative_quality.mean()
+
+
 def test_windows_help_to_tell_what_will_be_clicked(lived: Lived) -> None:
     windows = later_auc(lived, range(len(pipeline.model.inputs)))
     alone = later_auc(lived, [n for n, name in enumerate(pipeline.model.inputs) if name.startswith("event.")])
@@ -114,8 +145,9 @@ def test_users_are_hashed_and_no_record_has_their_id(lived: Lived) -> None:
             assert campaign == outcome.columns["campaign_id"]
 
 
-def test_the_bandit_is_a_policy_of_the_pipeline() -> None:
-    file = ROOT / "examples" / "ads" / "bandit.yaml"
+@pytest.mark.parametrize(("name", "mode"), [("bandit.yaml", "bandit"), ("rollout.yaml", "canary")])
+def test_its_policies_are_policies_of_the_pipeline(name: str, mode: str) -> None:
+    file = ROOT / "examples" / "ads" / name
     policy = read_policy(file)
-    assert policy.mode == "bandit"
+    assert policy.mode == mode
     check_declared(policy, pipeline, str(file))

@@ -146,6 +146,13 @@ def test_no_two_columns_have_a_name_or_a_name_in_avro() -> None:
     assert findings.left_out == {"a.b": "in Avro it would have the same name as a-b", "": "it has no name"}
 
 
+def test_times_without_a_zone_of_a_file_that_has_types_are_said_to_be_taken_for_utc() -> None:
+    times = [datetime(2026, 3, 1, 12), datetime(2026, 3, 1, 13)]  # noqa: DTZ001 - as pandas writes them
+    (note,) = found([{"t": time} for time in times], "parquet").notes
+    assert note.startswith("t: its times have no zone and are taken for UTC")
+    assert found([{"t": time.replace(tzinfo=UTC)} for time in times], "parquet").notes == ()
+
+
 def test_values_that_are_no_numbers_are_told_with_their_row() -> None:
     (note,) = found([{"x": 1.5}, {"x": float("inf")}]).notes
     assert note.startswith("x: 1 value of the sample, first in row 2, cannot be read as a number")

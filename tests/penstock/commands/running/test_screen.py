@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from penstock.commands.running.screen import View, panel
@@ -56,10 +57,41 @@ def test_the_screen_has_everything_that_was_measured() -> None:
         "event.amount",
         "31.5",
         "events.dlq[1]@3",
-        "penstock.job: InvalidField",
+        "job: InvalidField",
         "amount: too \\x1b[31mlow",
     ):
         assert expected in text, (expected, text)
+
+
+@pytest.mark.parametrize("width", [80, 104, 120])
+def test_on_a_narrow_terminal_nothing_that_counts_is_cut(width: int) -> None:
+    names = ("features", "sink-cassandra", "scorer")
+    figures = Figures(
+        at_ms=0,
+        backlogs={"sink-cassandra": Backlog(123_456, 90.0, -100.0, 12_345.0)},
+        job="RUNNING",
+        alerts=(Alert(1_768_918_575_609, "campaign_delivery.pace_1h", "page_hinkley", 0.0123, 0.0456),),
+        letters=(Letter(0, "events.impressions.dlq[2]@1234", "penstock.job", "penstock.UnknownSchema", "no schema"),),
+    )
+    out = io.StringIO()
+    view = View("", "", names, [part(name, port=19_103, restarts=2) for name in names], figures)
+    Console(file=out, width=width, color_system=None).print(panel(view, 0, width))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) == min(width, 110)
+    text = out.getvalue()
+    assert "…" not in text.partition("newest")[2], text
+    for expected in (
+        "sink-cassandra",
+        "123,456",
+        "1m30s",
+        "20m35s",
+        "12,345",
+        "page_hinkley",
+        "0.0123",
+        "@1234   job: Unk",
+    ):
+        assert expected in text, (expected, text)
+    assert ("restarts" in text, ":19103" in text) == (True, width >= 104)
 
 
 def test_names_and_places_are_shown_as_they_are_although_they_look_like_markup() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -86,15 +87,17 @@ def test_on_a_terminal_the_safe_answer_is_the_default_and_another_is_checked() -
         ("a.jsonl", "[1]\nx\n", "there is no line with an event: line 1: not a JSON object"),
         ("a.csv", "", "there is no line with an event"),
         ("a.csv", "order_id,at,card_id\n", "there is no line with an event"),
-        ("a.csv", "at,card_id,at\n1772366400000,c,2\n", "two columns have the same name"),
+        ("a.csv", "at,card_id,at\n1772366400000,c,2\n", "two columns have the same name, at"),
+        ("a.csv", "order_id;at;card_id\n1;1772366400000;c\n", "separated by semicolons, and must be by commas"),
+        ("a.csv", b"order_id,at,card_id\n1,1772366400000,J\xfcrgen\n", "it is not UTF-8"),
         ("a.parquet", "x", "the file cannot be read"),
         ("a.xlsx", "x", "says no format"),
     ],
 )
 def test_a_file_without_events_is_refused(
-    name: str, text: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, text: str | bytes, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(PenstockError, match=what) as refused:
         run(tmp_path, monkeypatch, "shop_empty", "--file", name, "--yes")
     assert refused.value.safe == "nothing was written"
@@ -117,3 +120,27 @@ def test_no_more_rows_are_looked_at_than_the_sample_has(tmp_path: Path, monkeypa
 def test_one_source_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(cli, ["init", "shop"]).exit_code == 2
+
+
+def test_json_has_what_was_inferred_asked_and_written_and_asks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "orders.jsonl")
+    monkeypatch.chdir(tmp_path)
+    init = ["init", "shop_json", "--file", "orders.jsonl", "--json"]
+    asked = CliRunner(mix_stderr=False).invoke(cli, init)
+    assert isinstance(asked.exception, PenstockError)
+    open_ = json.loads(asked.stdout)
+    assert ([one["answer"] for one in open_["asked"]], open_["files"]) == ([None] * 3, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["orders.jsonl"]
+    done = CliRunner(mix_stderr=False).invoke(cli, [*init, "--yes"])
+    assert done.exit_code == 0, done.stderr
+    written = json.loads(done.stdout)
+    assert [one["answer"] for one in written["asked"]] == [one["safe"] for one in written["asked"]]
+    assert written["personal"]["customer_e_mail"] == {"what": "e-mail addresses", "treatment": "hash"}
+    assert {*written["files"]} == {
+        str(path.relative_to(tmp_path)) for path in (tmp_path / "shop_json").rglob("*") if path.is_file()
+    }
+    same = ("project", "event_time", "event_id", "entities", "columns", "left_out", "means")
+    assert {name: open_[name] for name in same} == {name: written[name] for name in same}
+    assert written["event_time"] == {"column": "ordered_at", "unit": "iso8601"}

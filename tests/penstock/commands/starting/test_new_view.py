@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,17 @@ def test_a_file_that_somebody_else_has_changed_meanwhile_is_left(file: Path) -> 
     with pytest.raises(PenstockError, match="changed meanwhile"):
         module._replace(file, b"as it was read", b"with the view")
     assert file.read_bytes() != b"with the view"
+
+
+def test_json_has_the_view_and_the_change_and_asks_nothing(file: Path) -> None:
+    before = file.read_text()
+    assert "nobody is asked with --json" in str(run(file, "--json").exception)
+    printed = json.loads(run(file, "--json", "--print").stdout)
+    assert (printed["files"], printed["diff"], file.read_text()) == ([], "", before)
+    result = run(file, "--json", "--yes", "--over", "2h")
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)
+    assert (written["view"], written["entity"], written["over"]) == ("customer_view", "customer", ["2h"])
+    assert "+customer_view = View(" in written["diff"]
+    assert written["code"] in file.read_text()
+    assert Path(written["files"][0]).name == "pipeline.py"
