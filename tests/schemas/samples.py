@@ -78,6 +78,25 @@ class Foreign(Contract, name="foreign", version=1):
     local: Annotated[int | None, ISO8601] = None
 
 
+class Basket(Contract, name="basket", version=1):
+    """Lists of each kind. The third part of decode_cases.json tests this contract."""
+
+    event_id: Annotated[str, EVENT_ID]
+    event_time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    tags: Annotated[list[str], Field(max_length=4)]
+    codes: list[Annotated[str, Field(min_length=2, max_length=3, pattern="^[A-Z]")]] | None = None
+    skus: Annotated[list[str], At("order.items[].sku")]
+    prices: Annotated[list[Annotated[float, Field(ge=0)]], At("order.items[].price.amount"), AsDecimal(scale=2)]
+    gifts: Annotated[list[bool | None], At("order.items[].gift")]
+    times: Annotated[list[int | None] | None, At("order.items[].at"), ISO8601] = None
+    widths: Annotated[list[Annotated[int | None, Field(gt=0)]] | None, At("imp[].banner.w")] = None
+    scores: Annotated[list[float] | None, At("user.scores[]")]
+    kinds: Annotated[list[Literal["a", "b"]] | None, Otherwise("b")] = None
+    mails: Annotated[list[str] | None, PII_HASH] = None
+    notes: Annotated[list[str] | None, PII_DROP, At("user.@notes")] = None
+
+
 _TYPES: dict[str, Any] = {"string": str, "long": int, "double": float, "boolean": bool}
 
 

@@ -174,7 +174,7 @@ def test_the_error_for_an_unsupported_field_type_names_the_field() -> None:
 
         class Listed(Contract, name="listed", version=1):
             time: Annotated[int, EVENT_TIME, Field(ge=0)]
-            tags: list[str]
+            tags: dict[str, str]
 
 
 def test_personal_data_that_is_dropped_is_never_carried() -> None:
