@@ -173,7 +173,7 @@ def check_places(contract: str, places: dict[str, tuple[str, ...]]) -> None:
             common = next((n for n, (a, b) in enumerate(zip(found_at, other_place, strict=False)) if a != b), None)
             if common is None:
                 raise TypeError(
-                    f"contract {contract}: {field} is at {'.'.join(place)}, and so is {other}; "
+                    f"contract {contract}: {field} is at {'.'.join(place).replace('.[]', ARRAY)}, and so is {other}; "
                     "a place in the event is one field's, and no object is a field itself"
                 )
             if ARRAY in (found_at[common], other_place[common]):

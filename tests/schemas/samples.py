@@ -101,7 +101,8 @@ _TYPES: dict[str, Any] = {"string": str, "long": int, "double": float, "boolean"
 
 
 def _markers(field: ContractField) -> list[Any]:
-    markers: list[Any] = [At(field.at)] if field.at else []
+    way = (*field.place[:-1], f"{field.place[-1]}[]", *(field.each or ())) if field.is_list else field.at
+    markers: list[Any] = [At(way)] if field.at and way else []
     if field.written == "decimal":
         assert field.scale is not None
         assert field.precision is not None
@@ -117,7 +118,7 @@ def contract_of(
     """A contract with an event time ``t`` and the given fields: the inverse of ``contract_fields``."""
     definitions: dict[str, Any] = {"t": (Annotated[int, EVENT_TIME, Field(ge=0)], ...)}
     for field in fields:
-        kind = Literal[field.enum] if field.enum else _TYPES[field.type]
+        kind = Literal[field.enum] if field.enum else _TYPES[field.value_type]
         info = Field(
             **{
                 "gt" if field.minimum_exclusive else "ge": field.minimum,
@@ -128,6 +129,9 @@ def contract_of(
             pattern=field.pattern,
             description=field.description,
         )
+        if field.is_list:
+            element: Any = Annotated[kind | None if field.nullable_elements else kind, info]
+            kind, info = list[element], Field(max_length=field.max_elements)
         annotation = Annotated[kind | None if field.nullable else kind, info, *field.roles, *_markers(field)]
         definitions[field.name] = (annotation, ... if field.required else field.default)
     return create_model(
