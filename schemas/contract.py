@@ -29,7 +29,7 @@ import re
 from dataclasses import fields as dataclass_fields
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -325,7 +325,7 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
     written = settings_of(where, kind, settings.get("enum"), default, markers)
     return ContractField(
         name=name,
-        type=kind,
+        type=cast("ColumnType | ListType", kind),
         nullable=nullable,
         required=info.is_required(),
         default=default,

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import MaxLen
 from pydantic.fields import FieldInfo
 
 from schemas.constraints import constraints_of
 
-if TYPE_CHECKING:
-    from schemas.contract import ColumnType, ListType
-
 MAX_ELEMENTS = 100
 """The most elements of a list without ``max_length``: an event updates windows once for each."""
 _GREATEST_MAX_ELEMENTS = 10_000
-_TYPES: dict[Any, ColumnType] = {str: "string", int: "long", float: "double", bool: "boolean"}
+_TYPES: dict[Any, str] = {str: "string", int: "long", float: "double", bool: "boolean"}
 
 
 class Elements(Enum):
@@ -36,7 +33,7 @@ class FieldType(NamedTuple):
             ``nullable_elements``.
     """
 
-    type: ColumnType | ListType
+    type: str
     nullable: bool
     settings: dict[str, Any]
 
@@ -77,7 +74,7 @@ def field_type(where: str, info: FieldInfo, constraints: list[Any]) -> FieldType
         raise TypeError(f"{where}: max_length of a list is from 1 to {_GREATEST_MAX_ELEMENTS}")
     settings |= {"max_elements": most}
     settings |= {"nullable_elements": True} if Elements.NULLABLE in info.metadata else {}
-    return FieldType(cast("ListType", f"{kind}[]"), nullable, settings)
+    return FieldType(f"{kind}[]", nullable, settings)
 
 
 def _rules(info: FieldInfo) -> list[Any]:
@@ -99,7 +96,7 @@ def _without_null(where: str, annotation: Any) -> tuple[Any, bool]:
     return members[0], len(members) < len(get_args(annotation))
 
 
-def _scalar(where: str, annotation: Any, place: str = "") -> tuple[ColumnType, tuple[str, ...] | None]:
+def _scalar(where: str, annotation: Any, place: str = "") -> tuple[str, tuple[str, ...] | None]:
     if get_origin(annotation) is Annotated:
         raise TypeError(f"{where}: write Annotated around the whole type, as in Annotated[str | None, ...]")
     if get_origin(annotation) is Literal and all(type(a) is str for a in get_args(annotation)):
