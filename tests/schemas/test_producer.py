@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
+from penstock import EVENT_TIME, At
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
@@ -13,7 +14,7 @@ from schemas.codec import Decoder, decode_event
 from schemas.contract import Contract
 from schemas.producer import EventProducer, InvalidEvent, serializer, validated
 from tests.schemas.fake_registry import fake_registry
-from tests.schemas.samples import SAMPLE_EVENT, Basket, Foreign, Sample
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Basket, Foreign, Sample
 
 SHARED = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
 CASES, FOREIGN, LISTS = SHARED["cases"], SHARED["foreign"], SHARED["lists"]
@@ -112,6 +113,25 @@ def test_what_is_sent_is_read_as_the_event_that_it_was(
     value = serializer(of, "events.any", encoding, None)(event)
     writers = Decoder(contract_schema(of))
     assert event == decode_event(value, of, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
+
+
+class Uneven(Contract, name="uneven", version=1):
+    """Two lists of one array, one of them within objects."""
+
+    t: Annotated[int, EVENT_TIME]
+    a: Annotated[list[str], At("items[].a")]
+    b: Annotated[list[float | None], At("items[].inner.b")]
+
+
+@pytest.mark.parametrize("encoding", ["json", "avro"])
+def test_lists_of_one_array_may_have_different_lengths_if_elements_may_lack_a_value(encoding: str) -> None:
+    event = validated(Uneven(t=NOW_MS, a=["x", "y"], b=[1.5]), Uneven, "events.any")
+    value = serializer(Uneven, "events.any", encoding, None)(event)
+    writers = Decoder(contract_schema(Uneven))
+    assert event == decode_event(value, Uneven, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
+    with pytest.raises(InvalidEvent, match="value in every element") as error:
+        validated(Uneven(t=NOW_MS, a=["x"], b=[1.5, 2.5]), Uneven, "events.any")
+    assert error.value.where == "field items[].a"
 
 
 @pytest.mark.parametrize(
