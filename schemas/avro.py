@@ -15,7 +15,7 @@ from fastavro.schema import fingerprint as _fastavro_fingerprint
 from fastavro.schema import parse_schema, to_parsing_canonical_form
 
 from schemas.contract import Contract, ContractField, Role, contract_fields
-from schemas.written import avro_name
+from schemas.written import ARRAY, avro_name
 
 NAMESPACE = "penstock.events"
 
@@ -29,6 +29,7 @@ _CONSTRAINTS = (
     "pattern",
     "enum",
     "otherwise",
+    "max_elements",
 )
 _TYPES_OF_FORMS: dict[str, Any] = {
     "iso8601": "string",
@@ -46,7 +47,8 @@ def contract_schema(contract: type[Contract]) -> dict[str, Any]:
 
     Only a field with a default has an Avro default. Producers must write every other field, even a nullable one. Equal
     contracts give equal schemas, key order included, so committed files can be compared as text. Fields within objects
-    are in records; ``penstock.columns`` then has the order of the contract's fields.
+    are in records, those of lists in records within an array; ``penstock.columns`` then has the order of the contract's
+    fields.
     """
     fields = contract_fields(contract)
     return {
@@ -153,57 +155,82 @@ def _avro_fields(fields: Sequence[ContractField], namespace: str, depth: int = 0
     """The fields of the record that those of a contract have ``depth`` names in common."""
     found: dict[str, list[ContractField]] = {}
     for field in fields:
-        found.setdefault(avro_name(field.place[depth]), []).append(field)
-    return [
-        _avro_field(inner[0], name)
-        if len(inner[0].place) == depth + 1
-        else {
-            "name": name,
-            "type": {
-                "type": "record",
-                "name": name,
-                "namespace": namespace,
-                "fields": _avro_fields(inner, f"{namespace}.{name}", depth + 1),
-            },
-        }
-        for name, inner in found.items()
-    ]
+        found.setdefault(avro_name(field.way[depth]), []).append(field)
+    return [_avro_part(inner, name, namespace, depth + 1) for name, inner in found.items()]
+
+
+def _avro_part(inner: list[ContractField], name: str, namespace: str, depth: int) -> dict[str, Any]:
+    """The field called ``name`` with these in it: one of them, a record, or an array of records."""
+    first = inner[0]
+    is_array = first.way[depth : depth + 1] == (ARRAY,)
+    depth += is_array
+    if len(first.way) == depth:
+        return _avro_field(first, name)
+    fields = _avro_fields(inner, f"{namespace}.{name}", depth)
+    record: Any = {"type": "record", "name": name, "namespace": namespace, "fields": fields}
+    if not is_array:
+        return {"name": name, "type": record}
+    array = {"type": "array", "items": record}
+    if not all(field.nullable for field in inner):
+        return {"name": name, "type": array}
+    is_optional = not any(field.required for field in inner)
+    return {"name": name, "type": ["null", array], **({"default": None} if is_optional else {})}
 
 
 def _contract_fields(schema: dict[str, Any]) -> Iterator[ContractField]:
     for field in schema["fields"]:
-        if isinstance(field["type"], dict) and field["type"]["type"] == "record":
-            yield from _contract_fields(field["type"])
+        kind = next(branch for branch in _branches(field["type"]) if branch != "null")
+        inner = kind["items"] if isinstance(kind, dict) and kind["type"] == "array" else kind
+        if isinstance(inner, dict) and inner["type"] == "record":
+            yield from _contract_fields(inner)
         else:
             yield _contract_field(field)
 
 
 def _avro_field(field: ContractField, name: str) -> dict[str, Any]:
-    kind: Any = field.type
-    if field.written == "decimal":
-        kind = {"type": "bytes", "logicalType": "decimal", "precision": field.precision, "scale": field.scale}
-    elif field.written is not None:
-        kind = _TYPES_OF_FORMS[field.written]
-    elif Role.EVENT_TIME in field.roles:
-        kind = {"type": "long", "logicalType": "timestamp-millis"}
-    has_default = not field.required
+    kind = _avro_type(field)
+    # Of what is within an array, it is the array that may be null or missing.
+    is_inner = field.each is not None
+    has_default = not field.required and not is_inner
     avro: dict[str, Any] = {"name": name, "type": kind}
-    if field.nullable:
+    if field.nullable and not is_inner:
         # An Avro default must fit the first branch of its union.
         avro["type"] = [kind, "null"] if has_default and field.default is not None else ["null", kind]
     if field.description:
         avro["doc"] = field.description
     if has_default:
         avro["default"] = field.default
+    return avro | _attributes(field)
+
+
+def _avro_type(field: ContractField) -> Any:
+    """The type of a value as it is written; of a list without objects, of its array."""
+    kind: Any = field.value_type
+    if field.written == "decimal":
+        kind = {"type": "bytes", "logicalType": "decimal", "precision": field.precision, "scale": field.scale}
+    elif field.written is not None:
+        kind = _TYPES_OF_FORMS[field.written]
+    elif Role.EVENT_TIME in field.roles:
+        kind = {"type": "long", "logicalType": "timestamp-millis"}
+    if field.nullable_elements:
+        kind = ["null", kind]
+    return {"type": "array", "items": kind} if field.is_list and field.each is None else kind
+
+
+def _attributes(field: ContractField) -> dict[str, Any]:
+    """What Avro cannot express."""
+    avro: dict[str, Any] = {}
     if field.roles:
         avro["penstock.roles"] = [role.value for role in field.roles]
     if field.pii:
         avro["penstock.pii"] = field.pii.value
     if field.at is not None:
         avro |= {"penstock.column": field.name, "penstock.at": list(field.at)}
+    if field.each is not None:
+        avro["penstock.each"] = {"way": list(field.each), "nullable": field.nullable, "required": field.required}
     if field.written is not None:
         # The type of the column does not follow from that of the value.
-        avro["penstock.written"] = {"form": field.written, "type": field.type}
+        avro["penstock.written"] = {"form": field.written, "type": field.value_type}
     constraints = field.model_dump(mode="json", include=set(_CONSTRAINTS), exclude_defaults=True)
     if constraints:
         avro["penstock.constraints"] = {name: constraints[name] for name in _CONSTRAINTS if name in constraints}
@@ -211,24 +238,36 @@ def _avro_field(field: ContractField, name: str) -> dict[str, Any]:
 
 
 def _contract_field(avro: dict[str, Any]) -> ContractField:
-    branches = avro["type"] if isinstance(avro["type"], list) else [avro["type"]]
+    each = avro.get("penstock.each")
+    branches = _branches(avro["type"])
     kind = next(branch for branch in branches if branch != "null")
+    is_array = isinstance(kind, dict) and kind["type"] == "array"
+    elements = _branches(kind["items"]) if is_array else branches
+    kind = next(branch for branch in elements if branch != "null")
     written = avro.get("penstock.written", {})
     of_decimal = {name: kind[name] for name in ("scale", "precision")} if written.get("form") == "decimal" else {}
+    value_type = written.get("type") or (kind["type"] if isinstance(kind, dict) else kind)
+    is_list = is_array or each is not None
     return ContractField(
         name=avro.get("penstock.column", avro["name"]),
         at=avro.get("penstock.at"),
+        each=each and each["way"],
         written=written.get("form"),
         **of_decimal,
-        type=written.get("type") or (kind["type"] if isinstance(kind, dict) else kind),
-        nullable="null" in branches,
-        required="default" not in avro,
+        type=f"{value_type}{ARRAY if is_list else ''}",
+        nullable="null" in branches if each is None else each["nullable"],
+        required="default" not in avro if each is None else each["required"],
+        nullable_elements=True if is_list and "null" in elements else None,
         default=avro.get("default"),
         roles=avro.get("penstock.roles", ()),
         pii=avro.get("penstock.pii"),
         description=avro.get("doc"),
         **avro.get("penstock.constraints", {}),
     )
+
+
+def _branches(kind: Any) -> list[Any]:
+    return kind if isinstance(kind, list) else [kind]
 
 
 _RENAMED = {"logicalType": "penstock.logicalType"}

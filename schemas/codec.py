@@ -208,10 +208,17 @@ def event_row(event: Contract, contract: type[Contract], pii_key: bytes) -> dict
         value = getattr(event, field.name)
         if field.pii is Pii.DROP:
             value = None
-        elif field.pii is Pii.HASH and value is not None:
-            value = pii_hash(pii_key, value)
+        elif field.pii is Pii.HASH:
+            value = hashed(value, pii_key)
         row[field.name] = value
     return row
+
+
+def hashed(value: Any, pii_key: bytes) -> Any:
+    """A personal text as its hash, of a list each element; null stays null."""
+    if isinstance(value, list):
+        return [pii_hash(pii_key, element) for element in value]
+    return None if value is None else pii_hash(pii_key, value)
 
 
 _logical: dict[tuple[int, type[Contract], tuple[str, ...]], tuple[Any, dict[str, LogicalType]]] = {}
@@ -409,7 +416,7 @@ _JSON = json.JSONDecoder(parse_int=_parse_integer, parse_float=_parse_float, par
 def first_problem(error: ValidationError, contract: type[Contract], row: Mapping[str, Any]) -> str:
     """Return the path of the first invalid field and its rule, without the input.
 
-    Errors of model validators name their field themselves.
+    Errors of model validators name their field themselves; an element of a list has no path of its own.
     """
     first = error.errors(include_url=False, include_input=False)[0]
     message = first["msg"].removeprefix("Value error, ")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from schemas.contract import Compatibility, ContractField, Role
 from schemas.event_time import EARLIEST_MS
+from schemas.written import ARRAY
 
 Fields = Sequence[ContractField]
 
@@ -47,12 +48,12 @@ def breaks(compatibility: Compatibility, *, old: Fields, new: Fields) -> list[Br
 
 def reader_breaks(*, reader: Fields, writer: Fields) -> list[Break]:
     """Return every reason why ``reader`` may refuse an event that is valid for ``writer``."""
-    written = {field.place: field for field in writer}
+    written = {field.way: field for field in writer}
     found: list[Break] = []
     for field in reader:
-        if field.place in written:
-            found += _field_breaks(field, written[field.place])
-        elif other := next((place for place in written if _is_within(place, field.place)), None):
+        if field.way in written:
+            found += _field_breaks(field, written[field.way])
+        elif other := next((way for way in written if _is_within(way, field.way)), None):
             found.append(Break(field.path, f"written as an object or within one that is a field ({'.'.join(other)})"))
         elif field.required:
             found.append(Break(field.path, "required by readers, never written: give it a default"))
@@ -78,13 +79,17 @@ def optional_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator
 
 def _field_breaks(reader: ContractField, writer: ContractField) -> Iterator[Break]:
     was, now = (_form(field) for field in (writer, reader))
-    if was != now and (was, now) != ("long", "double"):
+    if was != now and (was, now) not in (("long", "double"), ("long[]", "double[]")):
         yield Break(reader.path, f"written as {was}, read as {now}")
         return
     if writer.nullable and not reader.nullable:
         yield Break(reader.path, "may be written as null, which readers refuse")
     if not writer.required and reader.required:
         yield Break(reader.path, "may be left out by writers, required by readers")
+    if writer.nullable_elements and not reader.nullable_elements:
+        yield Break(reader.path, "elements may be written as null, which readers refuse")
+    if (reader.max_elements or 0) < (writer.max_elements or 0):
+        yield Break(reader.path, f"readers require at most {reader.max_elements} elements, writers may write more")
     yield from _number_breaks(reader, writer)
     yield from _text_breaks(reader, writer)
 
@@ -135,7 +140,8 @@ def _form(field: ContractField) -> str:
     """What a field's value is, as it is written."""
     if field.written is None:
         return field.type
-    return field.written if field.scale is None else f"decimal({field.precision}, {field.scale})"
+    form = field.written if field.scale is None else f"decimal({field.precision}, {field.scale})"
+    return form + (ARRAY if field.is_list else "")
 
 
 def _lengths(field: ContractField) -> tuple[int, int | None]:
@@ -158,7 +164,7 @@ def _moved_roles(old: Fields, new: Fields) -> Iterator[Break]:
 def _lost_protection(old: Fields, new: Fields) -> Iterator[Break]:
     for field in old:
         # What is written elsewhere now may still be what the column holds, and the other way round.
-        for after in (one.pii for one in new if one.place == field.place or one.name == field.name):
+        for after in (one.pii for one in new if one.way == field.way or one.name == field.name):
             if field.pii is not None and after is not field.pii:
                 what = "and is no longer" if after is None else f"and is now {after.value}"
                 yield Break(field.path, f"was protected as personal data ({field.pii.value}), {what}")

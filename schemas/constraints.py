@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,12 +14,21 @@ from pydantic import AllowInfNan, Field, Strict
 from schemas.patterns import check_pattern
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Java's greatest length of a text.
 _GREATEST_LENGTH = 2**31 - 1
 _GENERAL = type(Field(pattern="").metadata[0])  # pydantic's class for constraints without a class of their own
 _FOR_NUMBERS = {"minimum", "minimum_exclusive", "maximum", "maximum_exclusive"}
 _FOR_TEXT = {"min_length", "max_length", "pattern"}
-_CONSTRAINTS_OF = {"long": _FOR_NUMBERS, "double": _FOR_NUMBERS, "string": _FOR_TEXT, "boolean": set(), "enum": set()}
+_CONSTRAINTS_OF = {
+    "long": _FOR_NUMBERS,
+    "double": _FOR_NUMBERS,
+    "string": _FOR_TEXT,
+    "boolean": set(),
+    "enum": set(),
+    "list": {"max_length"},
+}
+_HINTS = {"list": "; a list has max_length, and its elements' rules stand in its brackets: list[Annotated[...]]"}
 
 
 def constraints_of(where: str, kind: str, metadata: Iterable[Any]) -> dict[str, Any]:
@@ -26,7 +36,7 @@ def constraints_of(where: str, kind: str, metadata: Iterable[Any]) -> dict[str, 
 
     Args:
         where: The field, for errors.
-        kind: Its type, or ``enum``.
+        kind: Its type, ``enum``, or ``list`` for a list as a whole.
         metadata: What its ``Annotated`` and ``Field`` have, without roles and personal data.
 
     Raises:
@@ -38,12 +48,23 @@ def constraints_of(where: str, kind: str, metadata: Iterable[Any]) -> dict[str, 
         if twice := constraint.keys() & found.keys():
             raise TypeError(f"{where}: {min(twice)} is given twice")
         if constraint.keys() - _CONSTRAINTS_OF[kind]:
-            raise TypeError(f"{where}: {item!r} does not fit the field's type")
+            raise TypeError(f"{where}: {item!r} does not fit the field's type{_HINTS.get(kind, '')}")
         found |= constraint
     for bound in ("minimum", "maximum"):
         if bound in found:
             _check_bound(where, kind, found[bound])
     return found
+
+
+def value_problem(value: Any) -> str | None:
+    """Why no record can hold a value, although pydantic takes it; of a list, one of its elements."""
+    if isinstance(value, list):
+        return next(filter(None, map(value_problem, value)), None)
+    if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
+        return "integer does not fit 64 bits"
+    if type(value) is str and _SURROGATE.search(value):
+        return "unpaired surrogate"
+    return None
 
 
 def has_values(kind: str, low: float | None, low_exclusive: bool, high: float | None, high_exclusive: bool) -> bool:

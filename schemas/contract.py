@@ -10,10 +10,11 @@ plan, the table in the docs) is derived from it::
         amount: Annotated[float, Field(ge=0)]
         merchant_city: str | None = None
 
-Field types are ``str``, ``int`` (64 bit), ``float`` (finite), ``bool`` and ``Literal`` of strings, each optionally
-``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so producers may add fields first.
-A field's type is that of its column. :mod:`schemas.written` has what says that producers write it elsewhere in the
-event, or in another form: ``At("payload.amount")``, ``ISO8601``. An instance has the values of the columns.
+Field types are ``str``, ``int`` (64 bit), ``float`` (finite), ``bool``, ``Literal`` of strings, and ``list`` of one of
+these, each optionally ``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so producers
+may add fields first. A field's type is that of its column. :mod:`schemas.written` has what says that producers write it
+elsewhere in the event, or in another form: ``At("payload.amount")``, ``ISO8601``. An instance has the values of the
+columns.
 
 The job's kernel reads events by the same rules, without pydantic. So a contract may use only what the kernel has, too:
 ``Field`` with bounds, lengths and a pattern. Anything else of pydantic's is refused when the class is created.
@@ -27,8 +28,7 @@ import inspect
 import re
 from dataclasses import fields as dataclass_fields
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -43,8 +43,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, SchemaError
 
-from schemas.constraints import INT64_MAX, INT64_MIN, constraints_of, has_values
+from schemas.constraints import has_values, value_problem
 from schemas.event_time import EARLIEST_MS, looks_like
+from schemas.field_types import Elements, field_type, settle_list
 from schemas.imported.entry import FromSchemas
 from schemas.kinds import (
     ENTITY,
@@ -54,10 +55,11 @@ from schemas.kinds import (
     PII_HASH,
     ColumnType,
     Compatibility,
+    ListType,
     Pii,
     Role,
 )
-from schemas.written import MARKERS, At, Form, check_places, settings_of
+from schemas.written import ARRAY, MARKERS, At, Form, check_places, settings_of
 
 __all__ = [
     "ENTITY",
@@ -69,14 +71,13 @@ __all__ = [
     "Compatibility",
     "Contract",
     "ContractField",
+    "ListType",
     "Pii",
     "Role",
     "contract_fields",
     "field_with_role",
     "pii_hash",
 ]
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _CONTRACT_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
@@ -89,12 +90,16 @@ class ContractField(BaseModel):
 
     ``at`` is the way to the value in the event, if it is not the field of the same name. ``written`` is the form of the
     value there, with ``scale`` and ``precision`` of a decimal. ``otherwise`` replaces a text that is not in ``enum``.
+
+    Of a list, ``at`` is the way to the array, ``each`` that to the value within an element, and constraints and form
+    are of each value. ``max_elements`` limits the array. Elements without a value are refused, or left out if
+    ``nullable_elements``.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    type: ColumnType
+    type: ColumnType | ListType
     nullable: bool = False
     required: bool = True
     default: str | int | float | bool | None = None
@@ -114,21 +119,39 @@ class ContractField(BaseModel):
     scale: int | None = None
     precision: int | None = None
     otherwise: str | None = None
+    each: tuple[str, ...] | None = None
+    max_elements: int | None = None
+    nullable_elements: bool | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the column is a list."""
+        return self.type.endswith(ARRAY)
+
+    @property
+    def value_type(self) -> str:
+        """The type of the column, or of a list's elements."""
+        return self.type.removesuffix(ARRAY)
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The way to the value in the event."""
+        """The way to the value in the event; of a list, to the array."""
         return (self.name,) if self.at is None else self.at
 
     @property
+    def way(self) -> tuple[str, ...]:
+        """The way to the value, through the array of a list."""
+        return (*self.place, ARRAY, *(self.each or ())) if self.is_list else self.place
+
+    @property
     def path(self) -> str:
-        """:attr:`place` as text, as refusals name the field."""
-        return ".".join(self.place)
+        """:attr:`way` as text, as refusals name the field: ``items[].sku``."""
+        return ".".join(self.place) + (f"{ARRAY}.{'.'.join(self.each)}" if self.each else "")
 
     @property
     def is_plain(self) -> bool:
-        """Whether the event has the column's value, under the column's name."""
-        return self.at is None and self.written is None and self.otherwise is None
+        """Whether the event has the column's value, under the column's name; an array can have what a list has not."""
+        return self.at is None and self.written is None and self.otherwise is None and not self.is_list
 
     @model_serializer(mode="wrap")
     def _without_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -137,7 +160,7 @@ class ContractField(BaseModel):
         return {name: value for name, value in data.items() if value is not None or name not in _LATER}
 
 
-_LATER = {"at", "written", "scale", "precision", "otherwise"}
+_LATER = {"at", "written", "scale", "precision", "otherwise", "each", "max_elements", "nullable_elements"}
 
 
 class Contract(FromSchemas, BaseModel):
@@ -176,8 +199,9 @@ class Contract(FromSchemas, BaseModel):
         _check_arguments(cls.__name__, name, version, compatibility)
         cls.contract_name, cls.contract_version, cls.compatibility = name, version, compatibility
         _check_class(cls)
-        for info in cls.model_fields.values():
+        for field_name, info in cls.model_fields.items():
             _place_by_alias(info)
+            settle_list(f"{cls.__name__}.{field_name}", info)
         fields = contract_fields(cls)
         times = [f.name for f in fields if Role.EVENT_TIME in f.roles]
         ids = [f.name for f in fields if Role.EVENT_ID in f.roles]
@@ -187,7 +211,7 @@ class Contract(FromSchemas, BaseModel):
             raise TypeError(f"contract {name}: at most one field may be EVENT_ID, found {ids}")
         for field in fields:
             _check_field(name, field)
-        check_places(name, {field.name: field.place for field in fields})
+        check_places(name, {field.name: field.way for field in fields})
         cls.model_rebuild(force=True)
 
     @model_validator(mode="after")
@@ -196,7 +220,7 @@ class Contract(FromSchemas, BaseModel):
         contract = type(self)
         fields = contract_fields(contract)
         for field in fields:
-            if problem := _value_problem(getattr(self, field.name)):
+            if problem := value_problem(getattr(self, field.name)):
                 raise ValueError(f"{field.path}: {problem}")
         for field in fields:
             if Role.EVENT_ID in field.roles and not getattr(self, field.name):
@@ -291,9 +315,8 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
             continue
         advice = _INSTEAD.get(setting, "leave it out")
         raise TypeError(f"{where}: {setting}= is not supported in a contract; {advice}")
-    kind, nullable, enum = _column_type(where, info.annotation)
-    constraints = constraints_of(
-        where, "enum" if enum else kind, (item for item in info.metadata if not isinstance(item, (Role, Pii, *MARKERS)))
+    kind, nullable, settings = field_type(
+        where, info, [item for item in info.metadata if not isinstance(item, (Role, Pii, Elements, *MARKERS))]
     )
     roles = tuple(item for item in info.metadata if isinstance(item, Role))
     pii = [item for item in info.metadata if isinstance(item, Pii)]
@@ -304,40 +327,24 @@ def _field(contract: type[Contract], name: str, info: FieldInfo) -> ContractFiel
         raise TypeError(f"{where}: give either PII_HASH or PII_DROP, once, not {found}")
     adapter = _adapter(where, info)
     default = None if info.default is PydanticUndefined else info.default
+    if kind.endswith(ARRAY) and default is not None:
+        raise TypeError(f"{where}: a list can only have the default None, with | None as its type")
     if not info.is_required() and not (default is None and nullable):
         _check_default(where, info, adapter)
-    written = settings_of(where, kind, enum, default, [item for item in info.metadata if isinstance(item, MARKERS)])
+    markers = [item for item in info.metadata if isinstance(item, MARKERS)]
+    written = settings_of(where, kind, settings.get("enum"), default, markers)
     return ContractField(
         name=name,
-        type=kind,
+        type=cast("ColumnType | ListType", kind),
         nullable=nullable,
         required=info.is_required(),
         default=default,
-        enum=enum,
         roles=roles,
         pii=next(iter(pii), None),
         description=info.description,
-        **constraints,
+        **settings,
         **written,
     )
-
-
-def _column_type(where: str, annotation: Any) -> tuple[ColumnType, bool, tuple[str, ...] | None]:
-    nullable = False
-    if get_origin(annotation) in (Union, UnionType):
-        members = [a for a in get_args(annotation) if a is not NoneType]
-        nullable = len(members) < len(get_args(annotation))
-        if len(members) != 1:
-            raise TypeError(f"{where}: a field is one type, or one type | None, not {annotation}")
-        annotation = members[0]
-    if get_origin(annotation) is Annotated:
-        raise TypeError(f"{where}: write Annotated around the whole type, as in Annotated[str | None, ...]")
-    if get_origin(annotation) is Literal and all(type(a) is str for a in get_args(annotation)):
-        return "string", nullable, get_args(annotation)
-    types: dict[Any, ColumnType] = {str: "string", int: "long", float: "double", bool: "boolean"}
-    if annotation not in types:
-        raise TypeError(f"{where}: type {annotation} is not supported; use str, int, float, bool or Literal of strings")
-    return types[annotation], nullable, None
 
 
 def _adapter(where: str, info: FieldInfo) -> TypeAdapter[Any]:
@@ -357,17 +364,8 @@ def _check_default(where: str, info: FieldInfo, adapter: TypeAdapter[Any]) -> No
         raise TypeError(
             f"{where}: the default {info.default!r} breaks the field's rules: {error.errors()[0]['msg']}"
         ) from None
-    if problem := _value_problem(info.default):
+    if problem := value_problem(info.default):
         raise TypeError(f"{where}: the default: {problem}")
-
-
-def _value_problem(value: Any) -> str | None:
-    """What no record can hold, although pydantic takes it."""
-    if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
-        return "integer does not fit 64 bits"
-    if type(value) is str and _SURROGATE.search(value):
-        return "unpaired surrogate"
-    return None
 
 
 def _check_arguments(cls: str, name: object, version: object, compatibility: object) -> None:
@@ -386,7 +384,7 @@ def _check_field(contract: str, field: ContractField) -> None:
         raise TypeError(f"contract {contract}: min_length of {field.name} is greater than its max_length")
     earliest = EARLIEST_MS if Role.EVENT_TIME in field.roles else None
     low, high = earliest if field.minimum is None else field.minimum, field.maximum
-    if not has_values(field.type, low, field.minimum_exclusive, high, field.maximum_exclusive):
+    if not has_values(field.value_type, low, field.minimum_exclusive, high, field.maximum_exclusive):
         raise TypeError(f"contract {contract}: no value of {field.name} is within its bounds ({low} to {high})")
     if Role.EVENT_TIME in field.roles and (field.type != "long" or field.nullable):
         raise TypeError(f"contract {contract}: event time {field.name} must be int (epoch milliseconds), not null")
@@ -394,7 +392,9 @@ def _check_field(contract: str, field: ContractField) -> None:
         raise TypeError(f"contract {contract}: event id {field.name} must be str, not null")
     if Role.EVENT_ID in field.roles and (field.max_length == 0 or field.enum == ("",)):
         raise TypeError(f"contract {contract}: event id {field.name} can only be empty, and an event id must not be")
-    if field.pii and field.type != "string":
+    if field.is_list and Role.ENTITY in field.roles:
+        raise TypeError(f"contract {contract}: list {field.name} cannot be an entity: an event has one of each")
+    if field.pii and field.value_type != "string":
         raise TypeError(f"contract {contract}: only str fields can be PII, {field.name} is {field.type}")
     if field.pii and (Role.EVENT_TIME in field.roles or Role.EVENT_ID in field.roles):
         raise TypeError(f"contract {contract}: {field.name} cannot be both PII and event id or event time")

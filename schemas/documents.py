@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.contract import Contract, ContractField, Role, contract_fields
 from schemas.conversions import TIMESTAMPS, LogicalType, Unreadable, column_value, written_value
-from schemas.written import TIME_FORMS, avro_name
+from schemas.written import ARRAY, TIME_FORMS, avro_name
 
 _ABSENT = object()
 _NO_OBJECT = object()
@@ -42,30 +42,62 @@ def row_of(
         if value is _NO_OBJECT and field.required:
             value = None
         if value is not _ABSENT and value is not _NO_OBJECT:
-            row[field.name] = _column_value(value, field, (avro or {}).get(field.name))
+            if field.is_list:
+                value = _list_value(value, field, avro)
+            else:
+                value = _column_value(value, field, (avro or {}).get(field.name))
+            row[field.name] = value
     return row
 
 
 def document_of(values: Mapping[str, Any], fields: Iterable[ContractField], *, avro: bool = False) -> dict[str, Any]:
     """The event with these values of columns, as JSON or for the contract's Avro schema.
 
+    Lists of one array are written side by side, and a shorter one ends with nulls.
+
     Raises:
         ValueError: if a value does not fit its form, as a date that does not exist; begins with the field's path.
     """
     document: dict[str, Any] = {}
-    for field in fields:
-        if field.name in values:
-            try:
-                value = written_value(values[field.name], field.written, field.scale, avro=avro)
-            except (ValueError, OverflowError):
-                raise ValueError(f"{field.path}: cannot be written as {field.written}") from None
-            place(document, field, value, avro=avro)
+    written = [field for field in fields if field.name in values]
+    lengths: dict[tuple[str, ...], int] = {}
+    for field in written:
+        if field.each is not None and (elements := values[field.name]) is not None:
+            lengths[field.place] = max(len(elements), lengths.get(field.place, 0))
+    for field in written:
+        value = values[field.name]
+        try:
+            if field.is_list and value is not None:
+                value = [written_value(element, field.written, field.scale, avro=avro) for element in value]
+            else:
+                value = written_value(value, field.written, field.scale, avro=avro)
+        except (ValueError, OverflowError):
+            raise ValueError(f"{field.path}: cannot be written as {field.written}") from None
+        if field.place in lengths:
+            value = [*(value or []), *[None] * (lengths[field.place] - len(value or []))]
+        place(document, field, value, avro=avro)
     return document
 
 
 def place(document: dict[str, Any], field: ContractField, value: Any, *, avro: bool = False) -> None:
-    """Put a written value where the field is."""
-    *way, last = [avro_name(name) for name in field.place] if avro else field.place
+    """Put a written value where the field is; values of a list, one by one, into the elements of the array there."""
+    if field.each is None:
+        _put(document, field.place, value, avro=avro)
+        return
+    array = _value_at(document, field, is_avro=avro)
+    if not isinstance(value, list):
+        if not isinstance(array, list):
+            _put(document, field.place, value, avro=avro)
+        return
+    array = array if isinstance(array, list) else []
+    array += [{} for _ in value[len(array) :]]
+    for element, one in zip(array, value, strict=False):
+        _put(element, field.each, one, avro=avro)
+    _put(document, field.place, array, avro=avro)
+
+
+def _put(document: dict[str, Any], place: Iterable[str], value: Any, *, avro: bool) -> None:
+    *way, last = [avro_name(name) for name in place] if avro else place
     for name in way:
         document = document.setdefault(name, {})
     document[last] = value
@@ -74,7 +106,7 @@ def place(document: dict[str, Any], field: ContractField, value: Any, *, avro: b
 def logical_types(
     parsed: Any,
     contract: type[Contract],
-    place_of: Callable[[ContractField], tuple[str, ...]] = lambda field: field.place,
+    place_of: Callable[[ContractField], tuple[str, ...]] = lambda field: field.way,
 ) -> dict[str, LogicalType]:
     """The logical types that matter in a writer's schema (from :func:`schemas.avro.parse_avro`), by column.
 
@@ -100,6 +132,39 @@ def logical_types(
     return found
 
 
+def _list_value(value: Any, field: ContractField, avro: Mapping[str, LogicalType] | None) -> Any:
+    """The values of an array's elements, in order; what breaks a rule of lists is :class:`Unreadable`."""
+    if value is None or isinstance(value, Unreadable):
+        return value
+    if not isinstance(value, list):
+        return Unreadable("must be an array")
+    if field.max_elements is not None and len(value) > field.max_elements:
+        return Unreadable(f"must have at most {field.max_elements} elements")
+    logical = (avro or {}).get(field.name)
+    found = []
+    for element in value:
+        one = _column_value(_within(element, field, is_avro=avro is not None), field, logical)
+        if isinstance(one, Unreadable):
+            return one
+        if one is not None:
+            found.append(one)
+        elif not field.nullable_elements:
+            return Unreadable("must have a value in every element")
+    return found
+
+
+def _within(element: Any, field: ContractField, *, is_avro: bool) -> Any:
+    """A list's value in one element of the array; None if the way to it ends early."""
+    node = element
+    for name in field.each or ():
+        if node is None:
+            return None
+        if not isinstance(node, dict):
+            return Unreadable("must be within objects in every element")
+        node = node.get(name if name in node or not is_avro else avro_name(name))
+    return node
+
+
 def _column_value(value: Any, field: ContractField, avro: LogicalType | None) -> Any:
     if isinstance(value, Unreadable):
         return value
@@ -108,7 +173,7 @@ def _column_value(value: Any, field: ContractField, avro: LogicalType | None) ->
         return value if value in field.enum else field.otherwise
     if field.written is None and Role.EVENT_TIME not in field.roles:
         return value
-    return column_value(value, field.written, field.type, field.scale, field.precision, avro)
+    return column_value(value, field.written, field.value_type, field.scale, field.precision, avro)
 
 
 def _value_at(document: Mapping[str, Any], field: ContractField, *, is_avro: bool) -> Any:
@@ -151,6 +216,11 @@ def _branches_at(schema: Any, place: tuple[str, ...], records: Mapping[str, Any]
     branches = _branches(schema, records)
     for name in place:
         for branch in branches:
+            if name == ARRAY:
+                if branch["type"] == "array":
+                    branches = _branches(branch["items"], records)
+                    break
+                continue
             if branch["type"] == "map":
                 branches = _branches(branch["values"], records)
                 break

@@ -122,8 +122,8 @@ class Opened(NamedTuple):
     def place(self, field: ContractField) -> tuple[str, ...]:
         """Where a field's value is in what ``schema`` describes; nowhere, if it is in no value."""
         if field.place[0] != ENVELOPE:
-            return (*self.way, *field.place)
-        return (*self.way[:-1], *field.place[1:]) if self.way else field.place
+            return (*self.way, *field.way)
+        return (*self.way[:-1], *field.way[1:]) if self.way else field.way
 
 
 def may_lack_value(envelope: Debezium | CloudEvents | None, headers: Headers) -> bool:
@@ -307,6 +307,8 @@ def _check_attribute(field: ContractField) -> None:
             f"{field.name}: no CloudEvent has the attribute {name!r}; a name has only letters a to z and digits, and "
             "what is in the data needs no InEnvelope"
         )
+    if field.is_list:
+        raise ValueError(f"{field.name}: an attribute of a CloudEvent is text, never an array")
     if field.written not in _TEXT_FORMS and (field.written is not None or field.type != "string"):
         raise ValueError(
             f"{field.name}: an attribute of a CloudEvent is text; make the column a str or, with ISO8601 or AsDecimal, "
@@ -334,4 +336,4 @@ def _check_rows(fields: Iterable[ContractField], around: Iterable[ContractField]
 
 
 def _form(field: ContractField) -> tuple[Any, ...]:
-    return field.written, Role.EVENT_TIME in field.roles
+    return field.written, Role.EVENT_TIME in field.roles, field.each, field.is_list

@@ -1,15 +1,14 @@
-"""The types of features and of their values: column types, and lists of them such as ``string[]``.
+"""The types of columns, of features and of their values: column types, and lists of them such as ``string[]``.
 
 List elements are never null. A list feature of an empty window is null, except that a histogram has zeros.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from schemas.contract import ColumnType
+from schemas.contract import ColumnType, ListType
 
-ListType = Literal["string[]", "long[]", "double[]", "boolean[]"]
 FeatureType = ColumnType | ListType
 Value: TypeAlias = str | int | float | bool | None
 """The value of a column in one row."""

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Literal
 
 ColumnType = Literal["string", "long", "double", "boolean"]
+ListType = Literal["string[]", "long[]", "double[]", "boolean[]"]
 Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
 
 

@@ -7,6 +7,11 @@ A field's annotation is the type of its column, which views use. What stands her
     exact: Annotated[str, At("fee"), AsDecimal(scale=2)]          # the same without rounding: "12.50"
 
 A field without any is written under its own name, in the form of its column.
+
+The way to a list goes through one array, and what is said of the form holds for each element::
+
+    skus: Annotated[list[str], At("order.items[].sku")]           # one value for each item
+    tags: Annotated[list[str], At("order.tags")]                  # an array of texts
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+ARRAY = "[]"
+"""At the end of a name on the way to a list: the array there, of which each element is taken."""
 Form = Literal["iso8601", "seconds", "microseconds", "nanoseconds", "date", "uuid", "bytes", "decimal"]
 TIME_FORMS: tuple[Form, ...] = ("iso8601", "seconds", "microseconds", "nanoseconds")
 
@@ -75,7 +82,8 @@ class AsDecimal:
 class At:
     """Where the value is: ``At("payload.card.number")`` goes into objects (JSON), records and maps (Avro).
 
-    If one of the objects on the way is missing or null, the field has its default, or else is null.
+    If one of the objects on the way is missing or null, the field has its default, or else is null. The way to a list
+    goes through one array: ``At("items[].sku")`` takes the ``sku`` of each item, ``At("tags")`` the elements.
 
     Args:
         path: Names joined by dots, or a tuple of names if one of them has a dot itself.
@@ -118,7 +126,7 @@ def settings_of(
     for marker in markers:
         match marker:
             case At():
-                setting: dict[str, Any] = {"at": _names(where, marker)}
+                setting: dict[str, Any] = _way(where, marker, is_list=kind.endswith(ARRAY))
             case Otherwise(value=value):
                 if enum is None or value not in enum:
                     raise TypeError(f"{where}: {marker!r} is for a Literal that has this value")
@@ -135,7 +143,7 @@ def settings_of(
             raise TypeError(f"{where}: two markers say {'where it is' if 'at' in setting else 'how it is written'}")
         found |= setting
     if (form := found.get("written")) is not None:
-        _check_form(where, form, kind, enum, default)
+        _check_form(where, form, kind.removesuffix(ARRAY), enum, default)
     return found
 
 
@@ -152,20 +160,43 @@ def avro_name(name: str) -> str:
 def check_places(contract: str, places: dict[str, tuple[str, ...]]) -> None:
     """Check that no two fields have the same place, and that none lies within another, in JSON as in Avro.
 
+    Args:
+        contract: The contract, for errors.
+        places: The way to each field; through an array it has :data:`ARRAY` after the array's name.
+
     Raises:
         TypeError: names the fields.
     """
     found: dict[tuple[str, ...], str] = {}
     for field, place in places.items():
-        found_at = tuple(map(avro_name, place))
+        found_at = tuple(name if name == ARRAY else avro_name(name) for name in place)
         for other_place, other in found.items():
-            shorter = min(len(found_at), len(other_place))
-            if found_at[:shorter] == other_place[:shorter]:
+            common = next((n for n, (a, b) in enumerate(zip(found_at, other_place, strict=False)) if a != b), None)
+            if common is None:
                 raise TypeError(
-                    f"contract {contract}: {field} is at {'.'.join(place)}, and so is {other}; "
+                    f"contract {contract}: {field} is at {'.'.join(place).replace('.[]', ARRAY)}, and so is {other}; "
                     "a place in the event is one field's, and no object is a field itself"
                 )
+            if ARRAY in (found_at[common], other_place[common]):
+                raise TypeError(
+                    f"contract {contract}: {'.'.join(place[:common])} is an object for one of {field} and {other}, and "
+                    "an array for the other"
+                )
         found[found_at] = field
+
+
+def _way(where: str, at: At, *, is_list: bool) -> dict[str, Any]:
+    names = _names(where, at)
+    if not is_list:
+        return {"at": names}
+    arrays = [depth for depth, name in enumerate(names) if name.endswith(ARRAY) and name != ARRAY]
+    if len(arrays) > 1:
+        raise TypeError(f"{where}: {at!r} goes through {len(arrays)} arrays; the way to a list goes through one")
+    if not arrays:
+        return {"at": names}
+    (depth,) = arrays
+    way = (*names[:depth], names[depth].removesuffix(ARRAY))
+    return {"at": way, **({"each": names[depth + 1 :]} if names[depth + 1 :] else {})}
 
 
 def _names(where: str, at: At) -> tuple[str, ...]:

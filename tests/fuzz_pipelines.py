@@ -162,6 +162,20 @@ def _fields(rng: random.Random) -> list[str]:
             ]
         ),
         rng.choice(["    secret: Annotated[str | None, PII_DROP] = None", "    value: float | None = None"]),
+        rng.choice(
+            [
+                "    ss: list[str] | None = None",
+                '    ss: Annotated[list[str | None], At("items[].s"), Field(max_length=3)]',
+                '    ss: Annotated[list[str] | None, At("payload.ss"), PII_HASH] = None',
+            ]
+        ),
+        rng.choice(
+            [
+                "    xs: list[float | None] | None = None",
+                '    xs: Annotated[list[float | None] | None, At("items[].x.amount"), AsDecimal(scale=3)] = None',
+                '    xs: Annotated[list[Annotated[float, Field(ge=-1)]] | None, At("payload.xs[].x")] = None',
+            ]
+        ),
     ]
 
 
@@ -174,6 +188,8 @@ def _definition(name: str, version: int, fields: list[str], rng: random.Random, 
         '"or_some": Derived(sql="COALESCE(s, \'some\')", type="string")',
     ]
     columns |= {"twice": "double", "or_some": "string"}
+    derived.append('"some": Derived(sql="CARDINALITY(xs)", type="long")')
+    columns["some"] = "long"
     if python:
         derived.append(f'"odd": PythonColumn(function=odd, columns=("s", "x"), type="{column_type}")')
         columns["odd"] = column_type
@@ -237,7 +253,9 @@ def _aggregate(name: str, columns: dict[str, str], rng: random.Random) -> str:
     spec = rng.choice(list(SPECS.values()))
     numeric = [column for column, kind in columns.items() if kind in ("double", "long")]
     arguments = []
-    if spec.numeric:
+    if not spec.depends_on_event and rng.random() < 0.25:
+        arguments.append(f'each="{"xs" if spec.numeric else rng.choice(["ss", "xs"])}"')
+    elif spec.numeric:
         arguments.append(f'"{rng.choice(numeric)}"')
     elif spec.needs_column:
         arguments.append(f'"{rng.choice(list(columns))}"')
@@ -254,7 +272,9 @@ def _aggregate(name: str, columns: dict[str, str], rng: random.Random) -> str:
     }
     arguments += [f"{parameter}={parameters[parameter]}" for parameter in spec.parameters if parameter in parameters]
     if rng.random() < 0.3:
-        arguments.append(f'where="{rng.choice(["x > 1", "n < 5", "s IS NOT NULL", "b"])}"')
+        arguments.append(
+            f'where="{rng.choice(["x > 1", "n < 5", "s IS NOT NULL", "b", "s = ANY(ss)", "CARDINALITY(xs) > 1"])}"'
+        )
     return f"{spec.public_name}({', '.join(arguments)})"
 
 
@@ -319,15 +339,27 @@ def _event(fields: tuple[ContractField, ...], number: int, clock: int, rng: rand
     return event
 
 
+def _text(rng: random.Random) -> str:
+    if rng.random() < 0.02:
+        return rng.choice(_CHARACTERS) * rng.choice([300, 20_000, 60_000])
+    return "".join(rng.choices(_CHARACTERS, k=rng.randint(1, 6))) if rng.random() < 0.7 else rng.choice(_TEXTS)
+
+
+def _list(field: ContractField, rng: random.Random) -> list[Any]:
+    element = field.model_copy(update={"type": field.value_type})
+    elements = [_field_value(element, rng) for _ in range(rng.choice([0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 7, 101]))]
+    return [*elements, None] if rng.random() < (0.3 if field.nullable_elements else 0.02) else elements
+
+
 def _field_value(field: ContractField, rng: random.Random) -> Any:
+    if field.is_list:
+        return _list(field, rng)
     values = _WRITTEN.get(field.written or "", field.enum)
     if values is not None:
         return rng.choice([*values, "no"] if field.otherwise else values)
     match field.type:
         case "string":
-            if rng.random() < 0.02:
-                return rng.choice(_CHARACTERS) * rng.choice([300, 20_000, 60_000])
-            return "".join(rng.choices(_CHARACTERS, k=rng.randint(1, 6))) if rng.random() < 0.7 else rng.choice(_TEXTS)
+            return _text(rng)
         case "long":
             return rng.randint(0, 20) if rng.random() < 0.7 else rng.choice(_LONGS)
         case "double":

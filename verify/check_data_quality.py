@@ -102,7 +102,11 @@ def _topics(project: Project, run: RunData) -> Iterable[tuple[str, RawTopic, Seq
     header = None if quality is None else quality.producer_header
     for source, records in zip(pipeline.sources, run.sources, strict=True):
         writers = Decoder(*writer_schemas(source.contract, project.schemas))
-        yield source.topic, RawTopic(source.contract, writers, source.max_future, False, header), records
+        yield (
+            source.topic,
+            RawTopic(source.contract, writers, source.max_future, False, header, source.envelope),
+            records,
+        )
     labels = () if pipeline.labels is None else pipeline.labels.sources
     for label, records in zip(labels, run.labels, strict=False):
         writers = Decoder(*writer_schemas(label.contract, project.schemas))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from penstock.kafka.reading import Record
 from schemas.codec import Decoder, Registry, Undecodable, UnknownSchema, decode_row
 from schemas.contract import Contract, Role, contract_fields
+from schemas.envelopes import CloudEvents, Debezium, Ignored
 from schemas.event_time import EARLIEST_MS, latest_possible
 
 _LOOKS = 10
@@ -49,6 +50,7 @@ class RawTopic(NamedTuple):
     max_future_ms: int
     is_labels: bool
     header: str | None
+    envelope: Debezium | CloudEvents | None = None
 
 
 def read_raw(of: RawTopic, records: Iterable[Record], read_at_ms: int, registry: Registry | None) -> list[Raw]:
@@ -62,9 +64,11 @@ def read_raw(of: RawTopic, records: Iterable[Record], read_at_ms: int, registry:
         written = [value for name, value in record.headers if name == of.header and of.header is not None]
         producer = "" if not written or written[-1] is None else short(written[-1].decode("utf-8", "replace"))
         try:
-            row = decode_row(record.value or b"", of.contract, of.writers, registry)
+            row = decode_row(record.value, of.contract, of.writers, registry, of.envelope, record.headers)
         except (Undecodable, UnknownSchema):
             found.append(Raw(record.offset, record.timestamp, None, producer, None, None, frozenset()))
+            continue
+        if isinstance(row, Ignored):
             continue
         time, latest = row.get(time_field), latest_possible(of.max_future_ms, read_at_ms, record.timestamp)
         is_possible = type(time) is int and latest is not None and EARLIEST_MS <= time <= latest

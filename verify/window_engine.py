@@ -21,7 +21,7 @@ from schemas.feature_types import FeatureValue
 from streams.definitions.aggregates.distinct_values import sketch_error
 from streams.definitions.aggregates.rounding import ROUNDING, TINY
 from streams.definitions.aggregates.window_contents import WindowContents
-from streams.oracle.reference import Timed, in_window, value_of
+from streams.oracle.reference import Timed, in_window, values_of
 from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan, ViewPlan
 
@@ -149,7 +149,7 @@ class ChainValues:
             as_of=as_of,
             matching=matching,
             others=matching[:-1] if is_own else matching,
-            current=value_of(feature, self._events[index].row),
+            current=next(iter(values_of(feature, self._events[index].row)), None),
         )
 
 
@@ -164,10 +164,10 @@ class _Column(NamedTuple):
 
     @classmethod
     def of(cls, feature: FeaturePlan, events: Sequence[Timed]) -> _Column:
-        matching = [(row, event.time, value_of(feature, event.row)) for row, event in enumerate(events)]
-        kept = [item for item in matching if item[2] is not None]
+        # Of a list, each element counts.
+        kept = [(row, e.time, value) for row, e in enumerate(events) for value in values_of(feature, e.row)]
         rows, times, values = [r for r, _, _ in kept], [t for _, t, _ in kept], [v for _, _, v in kept]
-        is_numeric = feature.column_type in ("long", "double")
+        is_numeric = feature.value_type in ("long", "double")
         numbers = np.array(values, dtype=np.float64) if is_numeric else np.zeros(len(kept))
         sizes = np.abs(numbers[numbers != 0.0])
         can_be_summed = bool(np.all((sizes >= _LEAST_NUMBER) & (sizes <= _GREATEST_NUMBER)))

@@ -126,7 +126,7 @@ def json_schema(contract: type[Contract]) -> dict[str, Any]:
             schema["minLength"] = max(1, field.min_length or 0)
         if Role.EVENT_TIME in field.roles and field.minimum is None:
             schema["minimum"] = EARLIEST_MS
-        _bound_integers(schema)
+        _bound_integers(_of_values(schema) if field.is_list else schema)
     if any(field.at for field in contract_fields(contract)):
         nest(document, contract_fields(contract))
     return {
@@ -134,6 +134,13 @@ def json_schema(contract: type[Contract]) -> dict[str, Any]:
         "$id": f"urn:penstock:{contract.contract_name}:{contract.contract_version}",
         **document,
     }
+
+
+def _of_values(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list's elements."""
+    array = next(branch for branch in [schema, *schema.get("anyOf", ())] if branch.get("type") == "array")
+    items: dict[str, Any] = array["items"]
+    return items
 
 
 def _bound_integers(schema: dict[str, Any]) -> None:
@@ -213,6 +220,9 @@ def constraint_text(field: ContractField) -> str:
         parts.append("one of " + ", ".join(value or '""' for value in field.enum))
     if field.otherwise is not None:
         parts.append(f"any other text is {field.otherwise}")
+    if field.is_list:
+        parts = [f"each {part}" for part in parts] + [f"at most {field.max_elements} elements"]
+        parts += ["elements without a value are left out"] if field.nullable_elements else []
     if not field.required:
         parts.append(
             "optional" if field.default is None else f"default {json.dumps(field.default, ensure_ascii=False)}"

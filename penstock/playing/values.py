@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -34,14 +35,15 @@ def as_event(row: Mapping[str, Any], contract: type[Contract], *, is_text: bool)
         row: The row.
         contract: The contract.
         is_text: Whether all values are texts. An empty one is then no value, unless the field must have a text. A field
-            within objects is the cell whose header is its path, as in ``payload.amount``.
+            within objects is the cell whose header is its path, as in ``payload.amount`` or ``items[].sku``. A list is
+            a JSON array.
     """
     event: dict[str, Any] = {}
     for field in contract_fields(contract):
         if not is_text:
             _copy(row, event, field)
         elif field.path in row and not _is_absent(value := row[field.path], field):
-            place(event, field, _of_text(value, field))
+            place(event, field, _of_list(value) if field.is_list else _of_text(value, field))
     return event
 
 
@@ -70,6 +72,14 @@ def _key(node: Mapping[str, Any], name: str) -> str | None:
 
 def _is_absent(value: str, field: ContractField) -> bool:
     return value == "" and (field.type != "string" or field.nullable or not field.required)
+
+
+def _of_list(value: str) -> object:
+    """The list in a cell, as JSON; what is none is for the contract to refuse."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _of_text(value: str, field: ContractField) -> object:

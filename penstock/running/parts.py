@@ -72,8 +72,7 @@ def parts_of(
     if pipeline.monitors is not None:
         parts.append(Part("drift", ("drift", "run", reference), _JUDGES, needs="model"))
         if pipeline.monitors.data_quality is not None:
-            command = ("data-quality", "run", reference)
-            parts.append(Part("data-quality", command, _JUDGES, needs="profile"))
+            parts.append(Part("data-quality", ("data-quality", "run", reference), _JUDGES, needs="profile"))
     labels = pipeline.labels
     if labels is not None and labels.horizon is not None and labels.task != "regression":
         parts.append(Part("quality", ("quality", "run", reference), _JUDGES, needs="model"))

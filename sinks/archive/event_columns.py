@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from penstock.kafka.reading import Record
-from schemas.codec import Decoder, Registry, Rejection, decode_event, decode_label
+from schemas.codec import Decoder, Registry, Rejection, decode_event, decode_label, hashed
 from schemas.committed import writer_schemas
-from schemas.contract import Contract, Pii, contract_fields, pii_hash
+from schemas.contract import Contract, ContractField, Pii, contract_fields
 from schemas.envelopes import CloudEvents, Debezium, Ignored
 from sinks.archive.columns import IGNORED, column_name, fitting
 
@@ -49,7 +49,7 @@ class EventColumns:
         self._key = pii_key
         self._fields = contract_fields(contract)
         self.id = f"{contract.contract_name}@{contract.contract_version}"
-        self.schema = pa.schema([(column_name(field.name), _TYPES[field.type]) for field in self._fields])
+        self.schema = pa.schema([(column_name(field.name), _type(field)) for field in self._fields])
 
     def decode(self, records: Sequence[Record]) -> tuple[list[pa.Array], list[str | None]]:
         """As :meth:`sinks.archive.columns.ValueColumns.decode`."""
@@ -82,9 +82,14 @@ class EventColumns:
             if field.pii is Pii.DROP:
                 values = [None] * len(events)
             elif field.pii is Pii.HASH:
-                values = [None if value is None else pii_hash(self._key, value) for value in values]
+                values = [hashed(value, self._key) for value in values]
             columns.append(values)
         return columns
+
+
+def _type(field: ContractField) -> pa.DataType:
+    kind = _TYPES[field.value_type]
+    return pa.list_(kind) if field.is_list else kind
 
 
 def has_hashed_fields(contract: type[Contract]) -> bool:

@@ -34,8 +34,8 @@ class Derived(Definition):
 class PythonColumn(Definition):
     """A column computed from one row by a Python function; slower than SQL by an order of magnitude.
 
-    ``function`` must be importable (module level) and pure. It gets the ``columns`` as positional arguments, null as
-    None. It runs in the TaskManager's Python (the docs have the measured cost).
+    ``function`` must be importable (module level) and pure. It gets the ``columns``, none of them a list, as positional
+    arguments, null as None. It runs in the TaskManager's Python (the docs have the measured cost).
     """
 
     function: Callable[..., Any]

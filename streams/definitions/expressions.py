@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType, element_of
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.sources import Source
 from streams.definitions.sql.parser import parse
@@ -19,7 +20,7 @@ def columns_of(sql: str) -> list[str]:
 
 
 def check_expressions(
-    fields: Mapping[str, ColumnType],
+    fields: Mapping[str, FeatureType],
     derived: Mapping[str, Derived | PythonColumn],
     sources: Sequence[Source],
     views: Sequence[View],
@@ -37,6 +38,11 @@ def check_expressions(
             for used in column.columns:
                 if used not in types:
                     raise ValueError(f"derived column {name}: no column {used!r}; there are {', '.join(types)}")
+                if element_of(types[used]) is not None:
+                    raise ValueError(
+                        f"derived column {name}: {used} is a list, which a Python column does not take; "
+                        f"derive a value from it by SQL, such as CARDINALITY({used})"
+                    )
         types[name] = column.type
     for source in sources:
         if source.filter is not None:
@@ -47,7 +53,7 @@ def check_expressions(
                 _check(f"view {view.name}, where of {aggregate.name}", aggregate.where, types, "boolean")
 
 
-def _check(where: str, sql: str, types: Mapping[str, ColumnType], kind: ColumnType) -> None:
+def _check(where: str, sql: str, types: Mapping[str, FeatureType], kind: ColumnType) -> None:
     try:
         typed(sql, types, kind)
     except SqlError as error:

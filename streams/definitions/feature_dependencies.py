@@ -13,7 +13,7 @@ from streams.definitions.sql.tree import SqlError
 from streams.definitions.views import View
 
 
-def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], dropped: Iterable[str]) -> None:
+def check_references(views: Sequence[View], columns: Mapping[str, FeatureType], dropped: Iterable[str]) -> None:
     """Check the references of derived features to other views and to the event; ``dropped`` columns are not readable.
 
     Raises:
@@ -31,8 +31,12 @@ def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], d
                 if used not in names:
                     what = f"the event has no column {used!r}" if scope == EVENT else f"no feature {reference!r}"
                     raise ValueError(f"view {view.name}, {name}: {what}; there are {', '.join(sorted(names))}")
-                if scope != EVENT and element_of(types[scope][used]) is not None:
-                    raise ValueError(f"view {view.name}, {name}: {reference!r} is a list, which SQL cannot use")
+                kind = columns[used] if scope == EVENT else types[scope][used]
+                if element_of(kind) is not None:
+                    instead = f"; derive a column of the event, such as CARDINALITY({used})" if scope == EVENT else ""
+                    raise ValueError(
+                        f"view {view.name}, {name}: {reference!r} is a list, which SQL here cannot use{instead}"
+                    )
             _check_types(view, name, columns, types)
     try:
         TopologicalSorter({view.name: views_used(view) for view in views}).prepare()
@@ -44,7 +48,7 @@ def check_references(views: Sequence[View], columns: Mapping[str, ColumnType], d
 
 
 def _check_types(
-    view: View, name: str, columns: Mapping[str, ColumnType], types: Mapping[str, Mapping[str, FeatureType]]
+    view: View, name: str, columns: Mapping[str, FeatureType], types: Mapping[str, Mapping[str, FeatureType]]
 ) -> None:
     found: dict[str, FeatureType] = {f"{EVENT}.{column}": kind for column, kind in columns.items()}
     found |= {f"{scope}.{feature}": kind for scope, kinds in types.items() for feature, kind in kinds.items()}
@@ -55,7 +59,7 @@ def _check_types(
         raise ValueError(f"view {view.name}, {name}: {error}") from None
 
 
-def feature_types(view: View, columns: Mapping[str, ColumnType]) -> dict[str, FeatureType]:
+def feature_types(view: View, columns: Mapping[str, FeatureType]) -> dict[str, FeatureType]:
     """The types of all features of a view, in record order."""
     types: dict[str, FeatureType] = {name: a.type(columns) for a in view.aggregates for name in a.feature_names()}
     return types | {name: feature.type for name, feature in view.derived.items()}

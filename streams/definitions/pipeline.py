@@ -13,7 +13,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from penstock.kafka.names import dead_letters_of
-from schemas.contract import ColumnType, Contract, Pii, contract_fields
+from schemas.contract import Contract, Pii, contract_fields
 from schemas.feature_types import FeatureType, element_of
 from schemas.records import ENVELOPE_NAMES
 from streams.definitions.aggregates.spec import SPECS, Aggregate
@@ -199,9 +199,11 @@ class Pipeline(Definition):
         named = self.model.categories
         return tuple(name for name in self.model.inputs if name in named or types.get(name) == "string")
 
-    def column_types(self) -> dict[str, ColumnType]:
+    def column_types(self) -> dict[str, FeatureType]:
         """The types of all columns of a row: the fields of all contracts, ``event__type``, then the derived columns."""
-        types = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
+        types: dict[str, FeatureType] = {
+            f.name: f.type for source in self.sources for f in contract_fields(source.contract)
+        }
         types |= {EVENT_TYPE: "string"} if self.additional_sources else {}
         return types | {name: column.type for name, column in self.derived.items()}
 
@@ -297,22 +299,24 @@ class Pipeline(Definition):
         columns = self.column_types()
         for entity in self.entities:
             for name in entity.columns:
-                if _require_column(columns, name, f"entity {entity.name}") == "double":
+                if _require_value(columns, name, f"entity {entity.name}") == "double":
                     raise ValueError(
                         f"entity {entity.name}: a double cannot be a key; derive a string or long from {name}"
                     )
             if len(set(entity.columns)) < len(entity.columns):
                 raise ValueError(f"entity {entity.name}: a column is named twice in {entity.columns}")
         if self.source.key is not None:
-            _require_column(columns, self.source.key, "source key")
+            _require_value(columns, self.source.key, "source key")
         for name in self.passthrough:
-            _require_column(columns, name, "passthrough")
+            _require_value(columns, name, "passthrough")
         for view in self.views:
             if view.entity not in self.entities:
                 raise ValueError(f"view {view.name}: entity {view.entity.name} is not among the pipeline's entities")
             for aggregate in view.aggregates:
                 _check_aggregate(columns, view, aggregate)
-        fields = {f.name: f.type for source in self.sources for f in contract_fields(source.contract)}
+        fields: dict[str, FeatureType] = {
+            f.name: f.type for source in self.sources for f in contract_fields(source.contract)
+        }
         fields |= {EVENT_TYPE: "string"} if self.additional_sources else {}
         check_expressions(fields, self.derived, self.sources, self.views)
         dropped = [f.name for s in self.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP]
@@ -374,16 +378,33 @@ class Pipeline(Definition):
         return types
 
 
-def _check_aggregate(columns: dict[str, ColumnType], view: View, aggregate: Aggregate) -> None:
+def _check_aggregate(columns: dict[str, FeatureType], view: View, aggregate: Aggregate) -> None:
     if aggregate.column is None:
         return
     kind = _require_column(columns, aggregate.column, f"view {view.name}, {aggregate.name}")
-    if SPECS[aggregate.operation].numeric and kind not in ("long", "double"):
+    spec, element = SPECS[aggregate.operation], element_of(kind)
+    if element is not None and not aggregate.each:
+        instead = f"give {spec.public_name}(each={aggregate.column!r}), of its elements, or derive a column"
+        raise ValueError(f"view {view.name}, {aggregate.name}: {aggregate.column} is a list ({kind}); {instead}")
+    if element is None and aggregate.each:
+        raise ValueError(
+            f"view {view.name}, {aggregate.name}: {aggregate.column} is a {kind} and no list; "
+            f"give {spec.public_name}({aggregate.column!r})"
+        )
+    kind = element or kind
+    if spec.numeric and kind not in ("long", "double"):
         call = f"{aggregate.operation}({aggregate.column})"
         raise ValueError(f"view {view.name}: {call} needs a number, not {kind}")
 
 
-def _require_column(columns: dict[str, ColumnType], name: str, where: str) -> ColumnType:
+def _require_value(columns: dict[str, FeatureType], name: str, where: str) -> FeatureType:
+    kind = _require_column(columns, name, where)
+    if element_of(kind) is not None:
+        raise ValueError(f"{where}: {name} is a list ({kind}); derive a single value, such as CARDINALITY({name})")
+    return kind
+
+
+def _require_column(columns: dict[str, FeatureType], name: str, where: str) -> FeatureType:
     if name not in columns:
         raise ValueError(f"{where}: no column {name!r}; there are {', '.join(columns)}")
     return columns[name]

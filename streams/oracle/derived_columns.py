@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType
 from streams.definitions.sql.functions import DUCKDB_MACROS
 from streams.definitions.sql.generate import to_duckdb
 from streams.definitions.sql.typed import typed
@@ -24,7 +24,8 @@ from streams.plan.derivation import python_function
 from streams.plan.entity_text import composite_text
 from streams.plan.model import ColumnPlan, PipelinePlan
 
-ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
+_VALUES = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
+ARROW = _VALUES | {f"{kind}[]": pa.list_(arrow) for kind, arrow in _VALUES.items()}
 
 
 def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
@@ -62,7 +63,7 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 
 def _by_sql(
-    connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Iterable[ColumnPlan], types: dict[str, ColumnType]
+    connection: duckdb.DuckDBPyConnection, table: pa.Table, columns: Iterable[ColumnPlan], types: dict[str, FeatureType]
 ) -> pa.Table:
     connection.register("event", table)
     query = "SELECT * FROM event"

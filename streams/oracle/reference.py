@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from schemas.feature_types import FeatureValue, Value
 from streams.definitions.aggregates.window_contents import WindowContents
@@ -18,7 +18,8 @@ from streams.definitions.windows import LIFETIME_MS
 from streams.oracle.values import allowed_error, reference_value
 from streams.plan.model import FeaturePlan, SourcePlan, ViewPlan
 
-Row: TypeAlias = Mapping[str, Value]
+Row: TypeAlias = Mapping[str, Any]
+"""The values of a row's columns: each a :data:`~schemas.feature_types.Value`, or a list of them without nulls."""
 
 
 @dataclass(frozen=True)
@@ -159,24 +160,27 @@ def agrees(engine: FeatureValue, oracle: FeatureValue, allowed: float) -> bool:
 
 
 def _window_contents(feature: FeaturePlan, history: Sequence[Timed], as_of: int) -> WindowContents:
-    matching = [
-        (timed.time, value_of(feature, timed.row))
-        for timed in history
-        if in_window(timed.time, as_of, feature.window_ms, feature.hop_ms)
-    ]
+    inside = [timed for timed in history if in_window(timed.time, as_of, feature.window_ms, feature.hop_ms)]
     newest = history[-1]
-    before = matching[:-1] if in_window(newest.time, as_of, feature.window_ms, feature.hop_ms) else matching
+    before = inside[:-1] if in_window(newest.time, as_of, feature.window_ms, feature.hop_ms) else inside
     return WindowContents(
         feature=feature,
         as_of=as_of,
-        matching=tuple((time, value) for time, value in matching if value is not None),
-        others=tuple((time, value) for time, value in before if value is not None),
-        current=value_of(feature, newest.row),
+        matching=tuple((timed.time, value) for timed in inside for value in values_of(feature, timed.row)),
+        others=tuple((timed.time, value) for timed in before for value in values_of(feature, timed.row)),
+        # An aggregate over elements does not depend on the event's own value.
+        current=next(iter(values_of(feature, newest.row)), None),
     )
 
 
-def value_of(feature: FeaturePlan, row: Row) -> Value:
-    """A row's value for a feature: the column's value, True without a column, or None if the row does not match."""
+def values_of(feature: FeaturePlan, row: Row) -> Sequence[str | int | float | bool]:
+    """A row's values for a feature: none if it does not match or is null, else one, or the elements of a list in order.
+
+    Without a column, the value is True.
+    """
     if feature.where is not None and row[feature.where] is not True:
-        return None
-    return True if feature.column is None else row[feature.column]
+        return ()
+    value = True if feature.column is None else row[feature.column]
+    if isinstance(value, list):
+        return value
+    return () if value is None else (value,)

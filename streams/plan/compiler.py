@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from schemas.contract import ColumnType, contract_fields
+from schemas.feature_types import FeatureType
 from streams.definitions.columns import Derived
 from streams.definitions.feature_dependencies import windows_used
 from streams.definitions.feature_sql import references
@@ -48,7 +51,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
             for entity in pipeline.entities
             if len(entity.columns) > 1
         ),
-        passthrough=tuple((name, columns[name]) for name in pipeline.kept_columns),
+        passthrough=tuple((name, _value_type(columns[name])) for name in pipeline.kept_columns),
         features_topic=pipeline.features_topic,
     )
 
@@ -58,8 +61,13 @@ def _key(entity: Entity) -> str:
     return entity.key if isinstance(entity.key, str) else f"key__{entity.name}"
 
 
-def _key_type(entity: Entity, columns: dict[str, ColumnType]) -> ColumnType:
-    return columns[entity.key] if isinstance(entity.key, str) else "string"
+def _key_type(entity: Entity, columns: dict[str, FeatureType]) -> ColumnType:
+    return _value_type(columns[entity.key]) if isinstance(entity.key, str) else "string"
+
+
+def _value_type(kind: FeatureType) -> ColumnType:
+    """The type of a column that is no list, as the definition has checked."""
+    return cast("ColumnType", kind)
 
 
 def _source(source: Source, filters: dict[str, str]) -> SourcePlan:
@@ -110,7 +118,7 @@ def _filters(pipeline: Pipeline) -> dict[str, str]:
     return {sql: f"where__{number}" for number, sql in enumerate(dict.fromkeys(conditions))}
 
 
-def _view(pipeline: Pipeline, view: View, columns: dict[str, ColumnType], filters: dict[str, str]) -> ViewPlan:
+def _view(pipeline: Pipeline, view: View, columns: dict[str, FeatureType], filters: dict[str, str]) -> ViewPlan:
     views = {other.name: other for other in pipeline.views}
     return ViewPlan(
         name=view.name,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType
 from streams.definitions.feature_sql import typed_feature
 from streams.definitions.sql.generate import to_flink
 from streams.definitions.sql.typed import typed
@@ -97,7 +98,7 @@ def function_name(column: ColumnPlan) -> str:
     return f"python__{column.name}"
 
 
-def _column_value(column: ColumnPlan, types: Mapping[str, ColumnType]) -> str:
+def _column_value(column: ColumnPlan, types: Mapping[str, FeatureType]) -> str:
     if column.python is None:
         assert column.sql is not None
         return to_flink(typed(column.sql, types, column.type))

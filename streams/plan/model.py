@@ -27,12 +27,15 @@ class _Plan(BaseModel):
 
 
 class FeaturePlan(_Plan):
-    """One feature: an aggregate over one window. ``where`` is the name of a boolean column of the row."""
+    """One feature: an aggregate over one window. ``where`` is the name of a boolean column of the row.
+
+    If ``column_type`` is a list, each element of the column counts as a value.
+    """
 
     name: str
     operation: Operation
     column: str | None
-    column_type: ColumnType | None
+    column_type: FeatureType | None
     where: str | None
     window_ms: int
     hop_ms: int
@@ -43,6 +46,13 @@ class FeaturePlan(_Plan):
     q: float | None = None
     bound: int | None = None
     gap_ms: int | None = None
+
+    @property
+    def value_type(self) -> ColumnType | None:
+        """The type of the values that count."""
+        return (
+            None if self.column_type is None else element_of(self.column_type) or cast("ColumnType", self.column_type)
+        )
 
     @property
     def depends_on_event(self) -> bool:
@@ -69,7 +79,8 @@ class FeaturePlan(_Plan):
         parameters = {"k": self.k, "q": self.q, "bound": self.bound, "buckets": listed}
         parameters |= {name: ms and duration_text(ms) for name, ms in durations.items()}
         given = [f"{name}={value}" for name, value in parameters.items() if value is not None]
-        return f"{self.operation}({', '.join([*filter(None, [self.column]), *given])})"
+        column = f"each={self.column}" if self.value_type != self.column_type else self.column
+        return f"{self.operation}({', '.join([*filter(None, [column]), *given])})"
 
 
 class DerivedFeaturePlan(_Plan):
@@ -240,9 +251,9 @@ class PipelinePlan(_Plan):
         return next(i for i, one in enumerate(self.sources) if one.triggers and one.contract == source.contract)
 
     @property
-    def contract_columns(self) -> dict[str, ColumnType]:
+    def contract_columns(self) -> dict[str, FeatureType]:
         """The columns of a row without derived ones: all contract fields and, with several sources, ``event__type``."""
-        columns = {field.name: field.type for source in self.sources for field in source.fields}
+        columns: dict[str, FeatureType] = {f.name: f.type for source in self.sources for f in source.fields}
         return columns | ({EVENT_TYPE: "string"} if self.additional_sources else {})
 
     @property

@@ -12,8 +12,8 @@ from schemas.conversions import TIMESTAMPS
 from schemas.dead_letters import NAMES, PREFIX
 from tests.docs.pages import Snippet, blocks, page
 
-DEFINITION, OF_OTHERS = blocks(page("concepts/contracts.md"), "python")
-(WRITTEN,) = blocks(page("concepts/contracts.md"), "json")
+DEFINITION, OF_OTHERS, OF_LISTS = blocks(page("concepts/contracts.md"), "python")
+WRITTEN, WITH_ARRAYS = blocks(page("concepts/contracts.md"), "json")
 (PRODUCING,) = blocks(page("guides/producing-events.md"), "python")
 DEAD_LETTERS = page("reference/dead-letters.md").read_text(encoding="utf-8")
 
@@ -54,6 +54,21 @@ def test_the_event_that_others_write_has_the_columns_that_the_page_says() -> Non
         cryptogram="AAE=",
     )
     assert all(f"`{name}`" in page("concepts/contracts.md").read_text(encoding="utf-8") for name in TIMESTAMPS)
+
+
+def test_the_event_with_arrays_has_the_columns_that_the_page_says() -> None:
+    contract = contract_on_the_page(OF_LISTS, "Order")
+    event = decode_event(
+        WITH_ARRAYS.text.encode(), contract, Decoder(), kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=10_000
+    )
+    assert event == contract(
+        ordered_at=1772368200000,
+        customer="c7",
+        skus=["a1", "b2"],
+        prices=[12.5, 3.0],
+        discounts=[0.1],
+        country="FR",
+    )
 
 
 def test_every_reason_and_every_header_is_on_the_page() -> None:

@@ -95,11 +95,31 @@ class Framed(Contract, name="framed", version=1):
     points: int = 7
 
 
+class Basket(Contract, name="basket", version=1):
+    """Lists of each kind. The third part of decode_cases.json tests this contract."""
+
+    event_id: Annotated[str, EVENT_ID]
+    event_time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    tags: Annotated[list[str], Field(max_length=4)]
+    codes: list[Annotated[str, Field(min_length=2, max_length=3, pattern="^[A-Z]")]] | None = None
+    skus: Annotated[list[str], At("order.items[].sku")]
+    prices: Annotated[list[Annotated[float, Field(ge=0)]], At("order.items[].price.amount"), AsDecimal(scale=2)]
+    gifts: Annotated[list[bool | None], At("order.items[].gift")]
+    times: Annotated[list[int | None] | None, At("order.items[].at"), ISO8601] = None
+    widths: Annotated[list[Annotated[int | None, Field(gt=0)]] | None, At("imp[].banner.w")] = None
+    scores: Annotated[list[float] | None, At("user.scores[]")]
+    kinds: Annotated[list[Literal["a", "b"]] | None, Otherwise("b")] = None
+    mails: Annotated[list[str] | None, PII_HASH] = None
+    notes: Annotated[list[str] | None, PII_DROP, At("user.@notes")] = None
+
+
 _TYPES: dict[str, Any] = {"string": str, "long": int, "double": float, "boolean": bool}
 
 
 def _markers(field: ContractField) -> list[Any]:
-    markers: list[Any] = [At(field.at)] if field.at else []
+    way = (*field.place[:-1], f"{field.place[-1]}[]", *(field.each or ())) if field.is_list else field.at
+    markers: list[Any] = [At(way)] if field.at and way else []
     if field.written == "decimal":
         assert field.scale is not None
         assert field.precision is not None
@@ -115,7 +135,7 @@ def contract_of(
     """A contract with an event time ``t`` and the given fields: the inverse of ``contract_fields``."""
     definitions: dict[str, Any] = {"t": (Annotated[int, EVENT_TIME, Field(ge=0)], ...)}
     for field in fields:
-        kind = Literal[field.enum] if field.enum else _TYPES[field.type]
+        kind = Literal[field.enum] if field.enum else _TYPES[field.value_type]
         info = Field(
             **{
                 "gt" if field.minimum_exclusive else "ge": field.minimum,
@@ -126,6 +146,9 @@ def contract_of(
             pattern=field.pattern,
             description=field.description,
         )
+        if field.is_list:
+            element: Any = Annotated[kind | None if field.nullable_elements else kind, info]
+            kind, info = list[element], Field(max_length=field.max_elements)
         annotation = Annotated[kind | None if field.nullable else kind, info, *field.roles, *_markers(field)]
         definitions[field.name] = (annotation, ... if field.required else field.default)
     return create_model(

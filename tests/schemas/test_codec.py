@@ -17,7 +17,7 @@ from schemas.documents import place
 from schemas.event_time import EARLIEST_MS
 from schemas.registry import RegistrySchemas
 from tests.schemas.fake_registry import fake_registry
-from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Foreign, Framed, Sample
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Basket, Foreign, Framed, Sample
 
 CASES = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
 SCHEMA = contract_schema(Sample)
@@ -65,13 +65,17 @@ def test_each_shared_case_decodes_as_it_states(case: dict[str, Any]) -> None:
         assert result.model_dump() == case["event"]
 
 
-FOREIGN = CASES["foreign"]
+FOREIGN, LISTS = CASES["foreign"], CASES["lists"]
+SECTIONS: list[tuple[dict[str, Any], type[Contract]]] = [(FOREIGN, Foreign), (LISTS, Basket)]
+NESTED = [pytest.param(section, of, case, id=case["name"]) for section, of in SECTIONS for case in section["cases"]]
 
 
-@pytest.mark.parametrize("case", FOREIGN["cases"], ids=[case["name"] for case in FOREIGN["cases"]])
-def test_what_others_write_decodes_as_each_shared_case_states(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("section", "of", "case"), NESTED)
+def test_what_others_write_decodes_as_each_shared_case_states(
+    section: dict[str, Any], of: type[Contract], case: dict[str, Any]
+) -> None:
     value = case["text"].encode() if "text" in case else bytes.fromhex(case["hex"])
-    result = decode(value, *FOREIGN["writer_schemas"], of=Foreign)
+    result = decode(value, *section["writer_schemas"], of=of)
     if "reason" in case:
         assert isinstance(result, Rejection)
         assert result.reason == case["reason"]
@@ -79,7 +83,7 @@ def test_what_others_write_decodes_as_each_shared_case_states(case: dict[str, An
         assert case.get("says", "") in result.message
     else:
         assert not isinstance(result, Rejection), result.message
-        assert result.model_dump() == FOREIGN["event"] | case["event"]
+        assert result.model_dump() == section["event"] | case["event"]
 
 
 FRAMED = json.loads(Path(__file__).with_name("framed_cases.json").read_text(encoding="utf-8"))
@@ -107,11 +111,14 @@ def test_what_confluent_frames_decodes_as_each_shared_case_states(
         assert result.model_dump() == FRAMED["event"] | case["event"]
 
 
-def test_the_foreign_cases_have_the_fields_and_the_schema_of_their_contract() -> None:
-    fields = contract_fields(Foreign)
-    assert FOREIGN["fields"] == [field.model_dump(mode="json", exclude_defaults=True) for field in fields]
-    assert FOREIGN["writer_schemas"][0] == contract_schema(Foreign)
-    assert fields_of(FOREIGN["writer_schemas"][0]) == fields
+@pytest.mark.parametrize(("section", "of"), SECTIONS, ids=["foreign", "lists"])
+def test_the_cases_of_others_have_the_fields_and_the_schema_of_their_contract(
+    section: dict[str, Any], of: type[Contract]
+) -> None:
+    fields = contract_fields(of)
+    assert section["fields"] == [field.model_dump(mode="json", exclude_defaults=True) for field in fields]
+    assert section["writer_schemas"][0] == contract_schema(of)
+    assert fields_of(section["writer_schemas"][0]) == fields
 
 
 def test_the_shared_cases_have_the_fields_of_the_sample_contract() -> None:

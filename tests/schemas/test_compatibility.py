@@ -14,14 +14,14 @@ from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event
 from schemas.compatibility import Break, breaks, reader_breaks
 from schemas.constraints import has_values
-from schemas.contract import ColumnType, Compatibility, Contract, ContractField, Pii, contract_fields
+from schemas.contract import ColumnType, Compatibility, Contract, ContractField, ListType, Pii, contract_fields
 from schemas.event_time import EARLIEST_MS
 from tests.schemas.samples import contract_of
 
 FOUND_BY_HYPOTHESIS = settings(derandomize=True, deadline=None, max_examples=150)
 
 
-def field(kind: ColumnType, **constraints: Any) -> ContractField:
+def field(kind: ColumnType | ListType, **constraints: Any) -> ContractField:
     return ContractField(name="x", type=kind, **constraints)
 
 
@@ -124,6 +124,43 @@ BREAKING: dict[str, tuple[ContractField | None, ContractField | None, dict[str, 
         {"x": "1.255"},
         "written as decimal(9, 3), read as decimal(9, 2)",
     ),
+    "a value becomes a list": (field("long"), field("long[]", max_elements=9), {"x": 1}, "within one that is a field"),
+    "a list becomes a value": (
+        field("long[]", max_elements=9),
+        field("long"),
+        {"x": [1]},
+        "within one that is a field",
+    ),
+    "a list gets other elements": (
+        field("long[]", max_elements=9),
+        field("string[]", max_elements=9),
+        {"x": [1]},
+        "written as long[], read as string[]",
+    ),
+    "a list gets shorter": (
+        field("long[]", max_elements=2),
+        field("long[]", max_elements=1),
+        {"x": [1, 2]},
+        "at most 1 elements",
+    ),
+    "elements must have a value": (
+        field("long[]", max_elements=9, nullable_elements=True),
+        field("long[]", max_elements=9),
+        {"x": [1, None]},
+        "elements may be written as null",
+    ),
+    "elements get a bound": (
+        field("long[]", max_elements=9),
+        field("long[]", max_elements=9, minimum=0),
+        {"x": [0, -1]},
+        ">= 0",
+    ),
+    "elements are read elsewhere": (
+        field("long[]", max_elements=9, at=("i",), each=("x",)),
+        field("long[]", max_elements=9, at=("i",), each=("y",)),
+        {"i": [{"x": 1}]},
+        "never written",
+    ),
     "an allowed value is too long": (
         field("string", enum=("a", "bcd")),
         field("string", max_length=2),
@@ -156,6 +193,10 @@ COMPATIBLE: dict[str, tuple[ContractField | None, ContractField | None]] = {
     "a decimal becomes a number": (
         field("string", written="decimal", scale=2, precision=9),
         field("double", written="decimal", scale=2, precision=9),
+    ),
+    "a list may be longer and have elements without a value": (
+        field("long[]", max_elements=2, at=("i",), each=("x",)),
+        field("double[]", max_elements=3, at=("i",), each=("x",), nullable_elements=True),
     ),
     "a few values become any text": (field("string", enum=("a",)), field("string")),
     "a few short values become short text": (field("string", enum=("a",)), field("string", max_length=1, min_length=1)),

@@ -193,6 +193,31 @@ def test_an_alias_is_a_place_and_the_instance_has_the_columns_name() -> None:
         (Annotated[int, Field(ge=0.5)], ..., "Made.x: the bound of an int is a whole number of 64 bits, not 0.5"),
         (Annotated[int, Field(le=2**63)], ..., "Made.x: the bound of an int is a whole number of 64 bits"),
         (Annotated[float, Field(ge=10**400)], ..., "Made.x: the bound of a float must fit a double"),
+        (list, ..., "Made.x: type <class 'list'> is not supported; use str, int, float, bool or Literal of strings"),
+        (dict[str, str], ..., "Made.x: type dict[str, str] is not supported"),
+        (list[bytes], ..., "is not supported as an element of a list; use str, int, float, bool or Literal"),
+        (list[list[str]], ..., "Made.x: type list[str] is not supported as an element of a list"),
+        (list[str | int], ..., "Made.x: a field is one type, or one type | None"),
+        (list[Annotated[str, Field(description="y")]], ..., "Made.x: description= belongs beside the list"),
+        (list[Annotated[str, Field(ge=1)]], ..., "does not fit the field's type"),
+        (list[Annotated[str, At("y")]], ..., "is not supported in a contract; use ge"),
+        (
+            Annotated[list[int], Field(ge=1)],
+            ...,
+            "does not fit the field's type; a list has max_length, and its elements'",
+        ),
+        (Annotated[list[str], Field(min_length=1)], ..., "does not fit the field's type; a list has max_length"),
+        (Annotated[list[str], Field(max_length=0)], ..., "Made.x: max_length of a list is from 1 to 10000"),
+        (Annotated[list[str], Field(max_length=10_001)], ..., "Made.x: max_length of a list is from 1 to 10000"),
+        (Annotated[list[int], PII_HASH], ..., "only str fields can be PII"),
+        (Annotated[list[str], ENTITY], ..., "contract made: list x cannot be an entity"),
+        (Annotated[list[str], EVENT_ID], ..., "contract made: event id x must be str"),
+        (list[str], [], "Made.x: a list can only have the default None, with | None as its type"),
+        (list[str], None, "the default None breaks the field's rules"),
+        (list[Annotated[int, Field(ge=5, le=3)]], ..., "contract made: no value of x is within its bounds (5 to 3)"),
+        (Annotated[list[str], At("a[].b[].c")], ..., "goes through 2 arrays; the way to a list goes through one"),
+        (Annotated[list[str], At("t[].c")], ..., "contract made: x is at t[].c, and so is t; a place in"),
+        (Annotated[list[str], ISO8601], ..., "iso8601 is int: the column has epoch milliseconds"),
     ],
     ids=str,
 )
@@ -201,6 +226,37 @@ def test_what_the_readers_would_not_treat_alike_is_refused_when_the_class_is_cre
 ) -> None:
     with pytest.raises(TypeError, match=re.escape(message)):
         define(annotation, default)
+
+
+def test_a_place_is_not_an_array_for_one_field_and_an_object_for_another() -> None:
+    with pytest.raises(TypeError, match="contract both: o is an object for one of y and x, and an array for the other"):
+
+        class Both(Contract, name="both", version=1):
+            t: Annotated[int, EVENT_TIME]
+            x: Annotated[list[str], At("o[].x")]
+            y: Annotated[str, At("o.y")]
+
+
+def test_elements_that_may_be_null_are_written_within_their_rules_or_beside_them() -> None:
+    wanted = ContractField(
+        name="x", type="string[]", max_length=3, max_elements=100, nullable_elements=True, nullable=True
+    )
+    assert field_of(list[Annotated[str | None, Field(max_length=3)]] | None) == wanted
+    assert field_of(list[Annotated[str, Field(max_length=3)] | None] | None) == wanted
+
+
+def test_a_list_of_a_contract_that_inherits_it_is_the_same() -> None:
+    class Base(Contract, name="base", version=1):
+        t: Annotated[int, EVENT_TIME]
+        x: Annotated[list[str | None], At("items[].x")]
+
+    class Made(Base, name="made", version=1):
+        y: int
+
+    assert contract_fields(Made)[1] == contract_fields(Base)[1]
+    assert contract_fields(Base)[1].nullable_elements
+    with pytest.raises(ValidationError, match="valid string"):
+        Base(t=EARLIEST_MS, x=["a", None])
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
+from penstock import EVENT_TIME, At
 from penstock.errors import PenstockError
 from penstock.kafka.access import KafkaAccess
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, decode_event
+from schemas.contract import Contract
 from schemas.producer import EventProducer, InvalidEvent, serializer, validated
 from tests.schemas.fake_registry import fake_registry
-from tests.schemas.samples import SAMPLE_EVENT, Foreign, Sample
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Basket, Foreign, Sample
 
 SHARED = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
-CASES, FOREIGN = SHARED["cases"], SHARED["foreign"]
+CASES, FOREIGN, LISTS = SHARED["cases"], SHARED["foreign"], SHARED["lists"]
 INVALID = [case for case in CASES if case.get("reason") == "penstock.InvalidField" and "text" in case]
 VALID = [case for case in CASES if "event" in case]
 # The producer sends JSON as it is given, and has no clock guard.
-SENT = [case for case in FOREIGN["cases"] if "text" in case and case.get("reason") != "penstock.FutureEvent"]
-EVENTS = [case for case in FOREIGN["cases"] if "event" in case and case["name"] != "the greatest times"]
+NOT_SENT = ("penstock.FutureEvent", "penstock.Undecodable")
+NESTED = [(of, section, case) for of, section in ((Foreign, FOREIGN), (Basket, LISTS)) for case in section["cases"]]
+SENT = [
+    pytest.param(of, section["event"], case, id=case["name"])
+    for of, section, case in NESTED
+    if "text" in case and case.get("reason") not in NOT_SENT
+]
+EVENTS = [
+    pytest.param(of, section["event"] | case["event"], id=case["name"])
+    for of, section, case in NESTED
+    if "event" in case and case["name"] != "the greatest times"
+]
 
 
 @pytest.mark.parametrize(
@@ -78,25 +90,48 @@ def test_what_the_job_accepts_is_sent(case: dict[str, Any]) -> None:
     assert validated(case["event"], Sample, "events.any").model_dump() == case["event"]
 
 
-@pytest.mark.parametrize("case", SENT, ids=lambda case: case["name"])
-def test_what_is_written_nested_and_in_other_forms_is_judged_as_by_the_job(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("of", "base", "case"), SENT)
+def test_what_is_written_nested_and_in_other_forms_is_judged_as_by_the_job(
+    of: type[Contract], base: dict[str, Any], case: dict[str, Any]
+) -> None:
     if "reason" in case:
         with pytest.raises(InvalidEvent) as error:
-            validated(json.loads(case["text"]), Foreign, "events.any")
+            validated(json.loads(case["text"]), of, "events.any")
         assert case["field"] in str(error.value)
         assert case.get("says", "") in str(error.value)
     else:
-        event = validated(json.loads(case["text"]), Foreign, "events.any")
-        assert event.model_dump() == FOREIGN["event"] | case["event"]
+        event = validated(json.loads(case["text"]), of, "events.any")
+        assert event.model_dump() == base | case["event"]
 
 
-@pytest.mark.parametrize("case", EVENTS, ids=lambda case: case["name"])
+@pytest.mark.parametrize(("of", "columns"), EVENTS)
 @pytest.mark.parametrize("encoding", ["json", "avro"])
-def test_what_is_sent_is_read_as_the_event_that_it_was(case: dict[str, Any], encoding: str) -> None:
-    event = validated(Foreign(**FOREIGN["event"] | case["event"]), Foreign, "events.any")
-    value = serializer(Foreign, "events.any", encoding, None)(event)
-    writers = Decoder(contract_schema(Foreign))
-    assert event == decode_event(value, Foreign, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
+def test_what_is_sent_is_read_as_the_event_that_it_was(
+    of: type[Contract], columns: dict[str, Any], encoding: str
+) -> None:
+    event = validated(of(**columns), of, "events.any")
+    value = serializer(of, "events.any", encoding, None)(event)
+    writers = Decoder(contract_schema(of))
+    assert event == decode_event(value, of, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
+
+
+class Uneven(Contract, name="uneven", version=1):
+    """Two lists of one array, one of them within objects."""
+
+    t: Annotated[int, EVENT_TIME]
+    a: Annotated[list[str], At("items[].a")]
+    b: Annotated[list[float | None], At("items[].inner.b")]
+
+
+@pytest.mark.parametrize("encoding", ["json", "avro"])
+def test_lists_of_one_array_may_have_different_lengths_if_elements_may_lack_a_value(encoding: str) -> None:
+    event = validated(Uneven(t=NOW_MS, a=["x", "y"], b=[1.5]), Uneven, "events.any")
+    value = serializer(Uneven, "events.any", encoding, None)(event)
+    writers = Decoder(contract_schema(Uneven))
+    assert event == decode_event(value, Uneven, writers, kafka_timestamp_ms=-1, max_future_ms=0, max_bytes=1 << 20)
+    with pytest.raises(InvalidEvent, match="value in every element") as error:
+        validated(Uneven(t=NOW_MS, a=["x"], b=[1.5, 2.5]), Uneven, "events.any")
+    assert error.value.where == "field items[].a"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from schemas.contract import ColumnType
+from schemas.feature_types import FeatureValue
 from streams.inprocess.kernel import Kernel
 from streams.plan.entity_text import composite_text
 from streams.plan.model import PipelinePlan, StagePlan
@@ -104,7 +104,8 @@ def _state(plan: PipelinePlan, constant: Sequence[str], times: Sequence[int], ke
     return cast("dict[str, Any]", kernel.request({"states": {"plan": plan.model_dump(mode="json"), "rows": rows}}))
 
 
-def _value(kind: ColumnType, number: int) -> str | int | float | bool:
+def _value(kind: str, number: int) -> FeatureValue:
+    """A value of that type; a list has one element."""
     match kind:
         case "string":
             return f"{number:0{TEXT_LENGTH}}"
@@ -114,3 +115,5 @@ def _value(kind: ColumnType, number: int) -> str | int | float | bool:
             return number + 0.5
         case "boolean":
             return number % 2 == 0
+        case _:
+            return [_value(kind.removesuffix("[]"), number)]

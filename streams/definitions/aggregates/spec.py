@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from types import FunctionType
-from typing import Annotated, Any, Generic, Literal, ParamSpec, Self
+from typing import Annotated, Any, Generic, Literal, ParamSpec, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from schemas.contract import ColumnType
-from schemas.feature_types import FeatureType, FeatureValue, list_of
-from streams.definitions.aggregates.signatures import Call
+from schemas.feature_types import FeatureType, FeatureValue, element_of, list_of
+from streams.definitions.aggregates.signatures import REQUIRED, Call
 from streams.definitions.aggregates.window_contents import WindowContents
 from streams.definitions.base import Definition, Name, Sql
 from streams.definitions.windows import LIFETIME_MS, Duration, Window
@@ -64,11 +64,13 @@ _PARAMETERS = ("half_life", "k", "buckets", "q", "bound", "gap")
 class Aggregate(Definition):
     """One aggregate over one or more windows; each window gives one feature, ``<name>_<window>``.
 
-    ``where`` is a SQL condition on the row (null counts as false). Call an :class:`AggregateSpec` to create one.
+    ``where`` is a SQL condition on the row (null counts as false). With ``each``, the column has lists, and each
+    element counts as a value. Call an :class:`AggregateSpec` to create one.
     """
 
     operation: Operation
     column: Name | None
+    each: bool = False
     windows: Annotated[tuple[Window, ...], BeforeValidator(_parse_windows), Field(min_length=1)]
     where: Sql | None = None
     name: Name
@@ -80,6 +82,15 @@ class Aggregate(Definition):
     gap: Duration | None = None
 
     @model_validator(mode="after")
+    def _check_each(self) -> Self:
+        if self.each and SPECS[self.operation].depends_on_event:
+            raise ValueError(
+                f"{self.name}: {self.operation}(each=...) does not exist: it is about the one value of this event, and "
+                "a list has several"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_lifetime(self) -> Self:
         reason = SPECS[self.operation].no_lifetime
         if reason is not None and any(window.size == LIFETIME_MS for window in self.windows):
@@ -89,14 +100,17 @@ class Aggregate(Definition):
     @model_serializer(mode="wrap")
     def _without_unset_parameters(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = serialize(self)
-        return {name: value for name, value in fields.items() if value is not None or name not in _PARAMETERS}
+        unset = {name for name in _PARAMETERS if fields[name] is None} | (set() if self.each else {"each"})
+        return {name: value for name, value in fields.items() if name not in unset}
 
-    def type(self, columns: Mapping[str, ColumnType]) -> FeatureType:
+    def type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
         """The type of its features, given the types of the row's columns."""
         kind = SPECS[self.operation].type
-        if kind == "column":
-            return columns[self.column or ""]
-        return list_of(columns[self.column or ""]) if kind == "column[]" else kind
+        if kind not in ("column", "column[]"):
+            return cast("FeatureType", kind)
+        found = columns[self.column or ""]
+        value = cast("ColumnType", element_of(found) or found)
+        return list_of(value) if kind == "column[]" else value
 
     def feature_names(self) -> tuple[str, ...]:
         """The names of its features, one per window."""
@@ -154,15 +168,22 @@ class AggregateSpec(Generic[P]):
         """Define one feature for each window.
 
         Raises:
-            ValueError: if an argument is not valid, or ``where`` is given without ``name``.
+            TypeError: if it needs a column, and there is neither one nor ``each``.
+            ValueError: if an argument is not valid, there are a column and ``each``, or ``where`` is given without
+                ``name``.
         """
-        column, over, where, name, parameters, suffix = self.signature(*args, **kwargs)
+        column, each, over, where, name, parameters, suffix = self.signature(*args, **kwargs)
+        if column and each:
+            raise ValueError(f"{self.name}({column!r}, each={each!r}): give a column, or a list as each=")
+        if each is None and column == REQUIRED:
+            raise TypeError(f"{self.public_name}() missing 1 required positional argument: 'column' (or each=)")
+        column = each or column
         if name is None and where is not None:
             raise ValueError(f"{self.name}({column or ''}) with where={where!r} needs a name of its own: name=...")
         suffix = suffix or self.name
         default = suffix if column is None else f"{column}_{suffix}"
         # The model's validators convert these arguments into the fields' types.
-        fields: dict[str, Any] = {"windows": over, **parameters}
+        fields: dict[str, Any] = {"windows": over, "each": each is not None, **parameters}
         return Aggregate(operation=self.name, column=column, where=where, name=name or default, **fields)
 
     def __repr__(self) -> str:
@@ -176,12 +197,12 @@ class AggregateSpec(Generic[P]):
     @property
     def needs_column(self) -> bool:
         """Whether a column is required; otherwise it can aggregate rows."""
-        return inspect.signature(self.signature).parameters["column"].default is inspect.Parameter.empty
+        return bool(inspect.signature(self.signature).parameters["column"].default == REQUIRED)
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The parameters that not all aggregates have."""
-        common = ("column", "over", "where", "name")
+        common = ("column", "each", "over", "where", "name")
         return {name: p for name, p in inspect.signature(self.signature).parameters.items() if name not in common}
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.paths import ROOT
-from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType
 from streams.definitions.sql.functions import FUNCTIONS, OPERATORS, Function
 
 COMMAND = "python -m streams.definitions.sql"
 DOCS = ROOT / "docs" / "reference" / "sql.md"
 _BEGIN, _END = "<!-- Generated: {}. -->\n", "<!-- End of {}. -->\n"
-_WORDS: dict[ColumnType, str] = {"long": "whole", "double": "double", "string": "text", "boolean": "boolean"}
+_WORDS: dict[FeatureType, str] = {"long": "whole", "double": "double", "string": "text", "boolean": "boolean"}
 
 
 def generated_files() -> dict[Path, str]:
@@ -38,7 +38,7 @@ def _table(functions: Mapping[str, Function]) -> str:
 
 
 def _types(function: Function) -> str:
-    forms = dict.fromkeys(f"{_WORDS[form.takes[0]]} → {_WORDS[form.gives]}" for form in function.forms)
+    forms = dict.fromkeys(f"{_WORDS.get(form.takes[0], 'list')} → {_WORDS[form.gives]}" for form in function.forms)
     if len(forms) < len(_WORDS):
         return "; ".join(forms)
     gives = {form.gives for form in function.forms}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType, list_of
 from streams.definitions.sql.tree import Literal, Node
 
 TYPES: dict[str, ColumnType] = {
@@ -26,6 +27,7 @@ TYPES: dict[str, ColumnType] = {
 }
 """The names of the types in CAST."""
 _ALL_TYPES: tuple[ColumnType, ...] = ("long", "double", "string", "boolean")
+_LISTS: tuple[FeatureType, ...] = tuple(map(list_of, _ALL_TYPES))
 # Texts have no order here: Flink compares some by UTF-16, others by UTF-8.
 _ORDERED: tuple[ColumnType, ...] = ("long", "double")
 
@@ -34,12 +36,12 @@ _ORDERED: tuple[ColumnType, ...] = ("long", "double")
 class Form:
     """One form of a function: the types that it takes (the last one repeats if there are more operands) and gives."""
 
-    takes: tuple[ColumnType, ...]
+    takes: tuple[FeatureType, ...]
     gives: ColumnType
     flink: str
     duckdb: str
 
-    def type_of(self, position: int) -> ColumnType:
+    def type_of(self, position: int) -> FeatureType:
         """The type of an operand."""
         return self.takes[min(position, len(self.takes) - 1)]
 
@@ -79,6 +81,11 @@ def _same(
 ) -> tuple[Form, ...]:
     """The forms of a function whose operands have one type; its result has it too, unless ``gives`` is another."""
     return tuple(Form((kind,), gives or kind, flink, duckdb or flink) for kind in types)
+
+
+def _of_lists(flink: str, duckdb: str, *, gives: ColumnType) -> tuple[Form, ...]:
+    """The forms of a function of a list and, if it has a second operand, of an element."""
+    return tuple(Form((list_of(kind), kind), gives, flink, duckdb) for kind in _ALL_TYPES)
 
 
 def _by_type(of_longs: str, of_doubles: str) -> tuple[Form, ...]:
@@ -140,7 +147,11 @@ OPERATORS: dict[str, Function] = {
     "OR": Function("x OR y", "true if one is, else null if one is", _comparison("OR", ["boolean"]), 2, 2),
     "NOT": Function("NOT x", "null if x is null", _same(["boolean"], "(NOT {0})"), 1, 1),
     "IS NULL": Function(
-        "x IS NULL or x IS NOT NULL", "never null", _same(_ALL_TYPES, "({0} IS NULL)", gives="boolean"), 1, 1
+        "x IS NULL or x IS NOT NULL",
+        "never null",
+        (*_same(_ALL_TYPES, "({0} IS NULL)", gives="boolean"), *_of_lists(*["({0} IS NULL)"] * 2, gives="boolean")),
+        1,
+        1,
     ),
     "||": Function("x || y", "texts joined; null if one is null", _same(["string"], "({0} || {1})"), 2, 2),
     "LIKE": Function(
@@ -220,13 +231,27 @@ FUNCTIONS: dict[str, Function] = {
         3,
         _constants_of_replace,
     ),
+    "CARDINALITY": Function(
+        "CARDINALITY(x)",
+        "number of elements of a list",
+        _of_lists("CAST(CARDINALITY({0}) AS BIGINT)", "CAST(len({0}) AS BIGINT)", gives="long"),
+        1,
+        1,
+    ),
+    "ARRAY_CONTAINS": Function(
+        "ARRAY_CONTAINS(x, y) or y = ANY(x)",
+        "whether y is an element of the list x; false if y is null, null if x is",
+        _of_lists("ARRAY_CONTAINS({0}, {1})", "penstock_contains({0}, {1})", gives="boolean"),
+        2,
+        2,
+    ),
 }
 """The functions, by name."""
 
 _WHOLE_NUMBER = r"'^ *([+-]?[0-9]+) *\z'"
 _NUMBER = r"'^ *([+-]?(?:[0-9]+(?:[.][0-9]*)?|[.][0-9]+)(?:[eE][+-]?[0-9]+)?) *\z'"
 
-CASTS: dict[tuple[ColumnType, ColumnType], Form] = {
+CASTS: dict[tuple[FeatureType, ColumnType], Form] = {
     (form.takes[0], form.gives): form
     for form in (
         Form(("long",), "double", "CAST({0} AS DOUBLE)", "CAST({0} AS DOUBLE)"),
@@ -262,6 +287,7 @@ DUCKDB_MACROS: dict[str, str] = {
     "penstock_divide(x, y)": "TRY(x // y)",
     "penstock_mod(x, y)": "TRY(x % y)",
     "penstock_abs(x)": "TRY(abs(x))",
+    "penstock_contains(x, y)": "(len(list_filter(x, lambda v: v = y)) > 0)",
 }
 """The kernel's functions as macros. Each names its operands once: what DuckDB puts there may be long."""
 
@@ -269,7 +295,12 @@ INSTEAD: dict[str, str] = {
     ":": ": write CAST(x AS BIGINT)",
     "$": ": write a number or a text itself",
     "?": ": write a number or a text itself",
-    "[": ": lists cannot be used",
+    "[": ": write ARRAY_CONTAINS(x, y) or CARDINALITY(x) of a list",
+    "ANY": ": write ARRAY_CONTAINS(x, y), or y = ANY(x)",
+    "ALL": ": write NOT ARRAY_CONTAINS(x, y)",
+    "SIZE": ": write CARDINALITY(x)",
+    "ARRAY_LENGTH": ": write CARDINALITY(x)",
+    "LIST_CONTAINS": ": write ARRAY_CONTAINS(x, y)",
     "^": ": write POWER(x, y)",
     "OVER": ": an expression sees one row; windows are aggregates with over=",
     "SELECT": ": an expression sees one row, and no tables",
@@ -317,7 +348,7 @@ INSTEAD: dict[str, str] = {
     "RTRIM": ": write TRIM(x)",
     "BTRIM": ": write TRIM(x)",
     "POSITION": ": write x LIKE '%part%'",
-    "CONTAINS": ": write x LIKE '%part%'",
+    "CONTAINS": ": write x LIKE '%part%', of a list ARRAY_CONTAINS(x, y)",
     "STARTS_WITH": ": write x LIKE 'start%'",
     "STARTSWITH": ": write x LIKE 'start%'",
     "REGEXP_REPLACE": ": write REPLACE(x, 'OLD', 'NEW'); engines read regular expressions differently",

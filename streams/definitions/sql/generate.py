@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType
 from streams.definitions.sql.functions import CASTS, Form
 from streams.definitions.sql.tree import Call, Cast, Literal, Name, Node
 from streams.definitions.sql.typed import form_of
 
-_FLINK_TYPES: dict[ColumnType, str] = {"string": "STRING", "long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
-_DUCKDB_TYPES = _FLINK_TYPES | {"string": "VARCHAR"}
+_FLINK_TYPES: dict[FeatureType, str] = {
+    "string": "STRING",
+    "long": "BIGINT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "string[]": "ARRAY<STRING>",
+    "long[]": "ARRAY<BIGINT>",
+    "double[]": "ARRAY<DOUBLE>",
+    "boolean[]": "ARRAY<BOOLEAN>",
+}
+_DUCKDB_TYPES = _FLINK_TYPES | {
+    "string": "VARCHAR",
+    "string[]": "VARCHAR[]",
+    "long[]": "BIGINT[]",
+    "double[]": "DOUBLE[]",
+    "boolean[]": "BOOLEAN[]",
+}
 
 
 def to_flink(node: Node, column: Callable[[str], str] = str) -> str:
@@ -25,7 +40,7 @@ def to_duckdb(node: Node, column: Callable[[str], str] = str) -> str:
 
 class _Generator:
     def __init__(
-        self, name: Callable[[str], str], types: dict[ColumnType, str], template: Callable[[Form], str]
+        self, name: Callable[[str], str], types: dict[FeatureType, str], template: Callable[[Form], str]
     ) -> None:
         self._name = name
         self._types = types

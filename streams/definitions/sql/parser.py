@@ -148,6 +148,9 @@ class _Parser:
         left = self._sum()
         while True:
             if token := self._take(*_COMPARISONS):
+                if token.word == "=" and self._token.word == "ANY" and self._tokens[self._next + 1].word == "(":
+                    left = self._any(left)
+                    continue
                 left = Call(_COMPARISONS[token.word], (left, self._sum()), at=token.at)
             elif token := self._take("IS"):
                 negated = self._take("NOT")
@@ -157,6 +160,14 @@ class _Parser:
                 left = self._condition(left)
             else:
                 return left
+
+    def _any(self, left: Node) -> Node:
+        """``= ANY(x)`` is ``ARRAY_CONTAINS(x, ...)``."""
+        token = self._token
+        self._next += 2
+        node = Call("ARRAY_CONTAINS", (self._expression(), left), at=token.at)
+        self._require(")")
+        return node
 
     def _condition(self, left: Node) -> Node:
         """``[NOT] IN``, ``[NOT] BETWEEN`` or ``[NOT] LIKE``."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType
 
 MAX_DEPTH = 100
 """How deep a tree may be; engines generate code from it, and that has limits."""
@@ -26,7 +27,7 @@ class Literal:
     """A constant. The type of a null is known only once the tree is typed."""
 
     value: str | int | float | bool | None
-    type: ColumnType | None
+    type: FeatureType | None
     at: int = field(default=0, compare=False)
 
 
@@ -35,7 +36,7 @@ class Name:
     """A reference, such as ``amount`` or ``card.count_1h``."""
 
     name: str
-    type: ColumnType | None = None
+    type: FeatureType | None = None
     at: int = field(default=0, compare=False)
 
 

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType, element_of
 from streams.definitions.sql.functions import CASTS, FUNCTIONS, OPERATORS, Form
 from streams.definitions.sql.parser import parse
 from streams.definitions.sql.tree import Call, Cast, Literal, Name, Node, SqlError
 
-_KINDS: dict[ColumnType | None, str] = {
+_KINDS: dict[FeatureType | None, str] = {
     "long": "a whole number",
     "double": "a double",
     "string": "a text",
     "boolean": "a boolean",
+    "long[]": "a list of whole numbers",
+    "double[]": "a list of doubles",
+    "string[]": "a list of texts",
+    "boolean[]": "a list of booleans",
     None: "null",
 }
-_NO_CAST: dict[tuple[ColumnType, ColumnType], str] = {
+_INSTEAD_OF_LIST = "write ARRAY_CONTAINS(x, y) or CARDINALITY(x)"
+_NO_CAST: dict[tuple[FeatureType, ColumnType], str] = {
     ("double", "string"): "a double has no single text; write CAST(CAST(x AS BIGINT) AS STRING)",
     ("double", "boolean"): "write x <> 0",
     ("long", "boolean"): "write x <> 0",
 }
 
 
-def typed(sql: str, types: Mapping[str, ColumnType], result: ColumnType, *, long_names_as_double: bool = False) -> Node:
+def typed(
+    sql: str, types: Mapping[str, FeatureType], result: ColumnType, *, long_names_as_double: bool = False
+) -> Node:
     """The tree of an expression over names of these types, converted to the type of the result.
 
     Args:
@@ -40,7 +49,7 @@ def typed(sql: str, types: Mapping[str, ColumnType], result: ColumnType, *, long
 
 
 class _Typing:
-    def __init__(self, sql: str, types: Mapping[str, ColumnType], long_names_as_double: bool) -> None:
+    def __init__(self, sql: str, types: Mapping[str, FeatureType], long_names_as_double: bool) -> None:
         self._sql = sql
         self._types = types
         self._long_names_as_double = long_names_as_double
@@ -82,7 +91,10 @@ class _Typing:
         for condition in conditions:
             if condition.type not in ("boolean", None):
                 raise SqlError(f"WHEN takes a boolean, and not {_KINDS[condition.type]}", self._sql, condition.at)
-        kinds = [value.type for value in values if value.type is not None]
+        for value in values:
+            if value.type is not None and element_of(value.type) is not None:
+                raise SqlError(f"CASE gives {_KINDS[value.type]}; {_INSTEAD_OF_LIST}", self._sql, value.at)
+        kinds = [cast("ColumnType", value.type) for value in values if value.type is not None]
         common = "double" if set(kinds) == {"long", "double"} else next(iter(kinds), None)
         if common is None:
             raise SqlError("CASE gives only null", self._sql, node.at)
@@ -98,13 +110,16 @@ class _Typing:
     def _cast(self, node: Node, kind: ColumnType, at: int) -> Node:
         if node.type is None or node.type == kind:
             return _fitted(node, kind)
+        if element_of(node.type) is not None:
+            what = f"{_KINDS[node.type]} does not become {_KINDS[kind]}: {_INSTEAD_OF_LIST}"
+            raise SqlError(what, self._sql, at)
         if (node.type, kind) not in CASTS:
             what = f"{_KINDS[node.type]} does not become {_KINDS[kind]}: {_NO_CAST[node.type, kind]}"
             raise SqlError(what, self._sql, at)
         return Cast(node, kind, at)
 
 
-def form_of(operator: str, types: list[ColumnType | None]) -> Form | None:
+def form_of(operator: str, types: list[FeatureType | None]) -> Form | None:
     """The form of an operator or a function that takes operands of these types; None is the type of a null."""
     function = OPERATORS.get(operator) or FUNCTIONS[operator]
     for form in function.forms:
@@ -114,7 +129,7 @@ def form_of(operator: str, types: list[ColumnType | None]) -> Form | None:
     return None
 
 
-def _fitted(node: Node, kind: ColumnType) -> Node:
+def _fitted(node: Node, kind: FeatureType) -> Node:
     """An operand as the type that is taken: a null of that type, a long as a double, else itself."""
     if node.type == kind:
         return node
@@ -123,7 +138,8 @@ def _fitted(node: Node, kind: ColumnType) -> Node:
     if isinstance(node, Literal) and kind == "double":
         assert isinstance(node.value, int)
         return replace(node, value=float(node.value), type=kind)
-    return Cast(node, kind, node.at)
+    # No operand becomes a list.
+    return Cast(node, cast("ColumnType", kind), node.at)
 
 
 def _remainder_hint(operator: str) -> str:

@@ -25,7 +25,7 @@ class Column(NamedTuple):
     """A column that is watched.
 
     ``is_number``: its range is watched; ``may_be_category``: its values may be few, and none of them is personal;
-    ``is_varied``: how many different values it has is watched.
+    ``is_varied``: how many different values it has is watched. Of a list, only nulls and invalid values are watched.
     """
 
     name: str
@@ -91,7 +91,7 @@ class WatchedTopic:
                 field.name,
                 is_number=field.type in ("long", "double") and Role.EVENT_TIME not in field.roles,
                 may_be_category=field.type == "string" and field.pii is None and not field.roles,
-                is_varied=Role.EVENT_TIME not in field.roles,
+                is_varied=Role.EVENT_TIME not in field.roles and not field.is_list,
             )
             for field in contract_fields(self.contract)
         )

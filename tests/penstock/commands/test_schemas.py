@@ -14,10 +14,10 @@ from penstock.errors import PenstockError
 from schemas.contract import ContractField, contract_fields
 from schemas.documents import document_of
 from streams.definitions.loading import pipeline_file
-from tests.schemas.samples import SAMPLE_EVENT, Foreign, Sample, contract_of
+from tests.schemas.samples import SAMPLE_EVENT, Basket, Foreign, Sample, contract_of
 
 CASES = Path(__file__).parents[2] / "schemas" / "decode_cases.json"
-FOREIGN = json.loads(CASES.read_text(encoding="utf-8"))["foreign"]
+FOREIGN, LISTS = (json.loads(CASES.read_text(encoding="utf-8"))[name] for name in ("foreign", "lists"))
 PIPELINE = '''
 from typing import Annotated
 from pydantic import Field
@@ -149,6 +149,25 @@ def test_json_schema_accepts_what_the_contract_accepts() -> None:
     jsonschema.validate({**SAMPLE_EVENT, "items": None, "new": 1}, schema)
 
 
+def test_json_schema_of_lists_takes_the_arrays_that_readers_take_and_refuses_others() -> None:
+    schema = json_schema(Basket)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    judged = 0
+    for case in (case for case in LISTS["cases"] if "text" in case and case.get("reason") != "penstock.Undecodable"):
+        event = json.loads(case["text"])
+        # JSON Schema says nothing of columns' rules, and does not know that an object may be null.
+        if "reason" not in case and "object is null" not in case["name"]:
+            jsonschema.validate(event, schema)
+            judged += 1
+        elif (
+            case.get("says", "").endswith(("elements", "array", "objects in every element")) or "bound" in case["name"]
+        ):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(event, schema)
+            judged += 1
+    assert judged > 30
+
+
 def test_json_schema_of_nested_and_converted_fields_is_that_of_the_written_event() -> None:
     schema = json_schema(Foreign)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -163,6 +182,10 @@ def test_a_table_says_where_and_how_others_write_a_field() -> None:
     field = ContractField(name="x", type="string", at=("a", "b"), written="decimal", scale=2, precision=9)
     assert notes_text(field) == "at a.b; written as decimal(9, 2)"
     assert notes_text(ContractField(name="x", type="long", written="iso8601")) == "written as iso8601"
+    (sku,) = (field for field in contract_fields(Basket) if field.name == "skus")
+    (width,) = (field for field in contract_fields(Basket) if field.name == "widths")
+    assert (notes_text(sku), constraint_text(sku)) == ("at order.items[].sku", "at most 100 elements")
+    assert constraint_text(width) == "each > 0, at most 100 elements, elements without a value are left out, optional"
 
 
 @pytest.mark.parametrize(

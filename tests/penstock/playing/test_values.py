@@ -51,6 +51,22 @@ def test_typed_values_and_nested_ones_become_what_producers_write() -> None:
     }
 
 
+class Cart(Contract, name="cart", version=1):
+    at: Annotated[int, EVENT_TIME]
+    tags: list[str] | None = None
+    skus: Annotated[list[str], At("items[].sku")]
+    prices: Annotated[list[float | None], At("items[].price")]
+
+
+def test_a_list_of_a_csv_is_an_array_in_a_cell_and_one_of_other_files_stays() -> None:
+    row = {"at": "1772366400000", "tags": '["a"]', "items[].sku": '["x", "y"]', "items[].price": "[1.5]"}
+    event = {"at": 1_772_366_400_000, "tags": ["a"], "items": [{"sku": "x", "price": 1.5}, {"sku": "y"}]}
+    assert as_event(row, Cart, is_text=True) == as_event(event, Cart, is_text=False) == event
+    instance = Cart(at=1_772_366_400_000, tags=["a"], skus=["x", "y"], prices=[1.5])
+    assert validated(event, Cart, "") == validated(instance, Cart, "") == instance
+    assert as_event(row | {"tags": "a"}, Cart, is_text=True)["tags"] == "a"
+
+
 def test_a_cell_of_a_csv_is_within_objects_by_the_path_in_its_header() -> None:
     row = {
         "meta.time": "2026-03-01T12:00:00Z",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 from backfill.row_columns import row_schema
 from penstock import CloudEvents, Debezium
 from penstock.kafka.reading import Record
+from penstock.paths import ROOT
 from schemas.codec import Encoder
 from schemas.columns import FEWEST
 from schemas.contract import pii_hash
 from schemas.records import PREDICTION_SCHEMA
 from sinks.archive.batch import OpenBatch
-from sinks.archive.columns import IGNORED, RECORD_SCHEMA, column_name
+from sinks.archive.columns import IGNORED, RECORD_SCHEMA, TopicColumns, column_name
+from sinks.archive.event_columns import EventColumns
 from streams.plan.feature_records import features_schema
+from tests.schemas.samples import Basket
 from tests.sinks.archive.archive_helpers import (
     KEY,
     event_columns,
@@ -52,6 +56,18 @@ def test_a_row_has_its_place_its_bytes_and_the_fields_of_its_contract() -> None:
         "shop": "s",
         "amount": 0.25,
     }
+
+
+def test_lists_are_lists_and_personal_elements_are_hashed() -> None:
+    lists = json.loads((ROOT / "tests" / "schemas" / "decode_cases.json").read_text(encoding="utf-8"))["lists"]
+    case = next(case for case in lists["cases"] if case["name"] == "personal data in elements")
+    columns = TopicColumns(EventColumns(Basket, ROOT, None, KEY, None))
+    found = columns.batch([record(1, value=case["text"].encode()), record(2, value=b"{}")])
+    assert found.schema.field("prices").type == pa.list_(pa.float64())
+    row, refused = rows_of(found)
+    hashes = [pii_hash(KEY, mail) for mail in case["event"]["mails"]]
+    assert (row["skus"], row["prices"], row["mails"], row["notes"]) == (["x", "y"], [1.5, 2.0], hashes, None)
+    assert (refused["skus"], refused["_error"][:21]) == (None, "penstock.InvalidField")
 
 
 @pytest.mark.parametrize(

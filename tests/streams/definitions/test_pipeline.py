@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -22,9 +23,11 @@ from penstock import (
     Model,
     Monitors,
     Pipeline,
+    PythonColumn,
     Source,
     View,
     Window,
+    changed,
     count,
     first_k,
     histogram,
@@ -169,12 +172,100 @@ def test_a_contract_needs_exactly_one_event_time() -> None:
             x: int
 
 
+class Basket(Contract, name="basket", version=1):
+    """An event with lists."""
+
+    time: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    skus: list[str]
+    prices: list[float]
+
+
+def of_lists(view: dict[str, Any] | None = None, source: dict[str, Any] | None = None, **changes: Any) -> Pipeline:
+    whole = {"name": "v", "version": 1, "entity": CARD, "aggregates": (count(over="1h"),)} | (view or {})
+    arguments = {
+        "name": "p",
+        "source": Source(topic="events", contract=Basket, **(source or {})),
+        "entities": (CARD,),
+        "views": (View(**whole),),
+        "model": Model(name="m", inputs=("v.count_1h",), threshold=0.5, positive="p", negative="n"),
+    }
+    return Pipeline(**(arguments | changes))
+
+
+def text_of(skus: Any) -> str:
+    return str(skus)
+
+
+def model_of(**changes: Any) -> Model:
+    arguments = {"name": "m", "inputs": ("v.count_1h",), "threshold": 0.5, "positive": "p", "negative": "n"}
+    return Model(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("define", "says"),
+    [
+        (lambda: of_lists(entities=(CARD, Entity(name="e", key="skus"))), "entity e: skus is a list (string[])"),
+        (lambda: of_lists(source={"key": "skus"}), "source key: skus is a list"),
+        (lambda: of_lists(passthrough=("skus",)), "passthrough: skus is a list"),
+        (lambda: of_lists(model=model_of(inputs=("event.skus",))), "input event.skus is a list"),
+        (lambda: of_lists(model=model_of(groups=("event.skus",))), "group event.skus is a list"),
+        (
+            lambda: of_lists({"aggregates": (last("skus", over="1h"),)}),
+            "skus_last: skus is a list (string[]); give last(each='skus'), of its elements",
+        ),
+        (
+            lambda: of_lists({"aggregates": (last(each="card", over="1h"),)}),
+            "card is a string and no list; give last('ca",
+        ),
+        (lambda: of_lists({"aggregates": (mean(each="skus", over="1h"),)}), "mean(skus) needs a number, not string"),
+        (lambda: changed(each="skus", over="1h"), "skus_changed: changed(each=...) does not exist"),
+        (lambda: count("card", each="skus", over="1h"), "give a column, or a list as each="),
+        (lambda: count(each="skus", over="1h", where="TRUE"), "needs a name of its own"),
+        (
+            lambda: of_lists({"derived": {"d": Derived(sql="CARDINALITY(event.skus)", type="long")}}),
+            "'event.skus' is a list, which SQL here cannot use; derive a column of the event, such as CARDINALITY",
+        ),
+        (
+            lambda: of_lists(derived={"d": PythonColumn(function=text_of, columns=("skus",), type="string")}),
+            "derived column d: skus is a list, which a Python column does not take",
+        ),
+        (lambda: of_lists(derived={"d": Derived(sql="skus", type="string")}), "a list of texts does not become a text"),
+        (
+            lambda: of_lists(derived={"d": Derived(sql="CASE WHEN TRUE THEN skus END", type="string")}),
+            "CASE gives a list of texts; write ARRAY_CONTAINS(x, y) or CARDINALITY(x)",
+        ),
+        (
+            lambda: of_lists(derived={"d": Derived(sql="1 = ANY(skus)", type="boolean")}),
+            "takes a list of whole numbers or a list of doubles or a list of texts",
+        ),
+    ],
+)
+def test_a_list_where_a_single_value_belongs_is_refused_with_what_to_write_instead(
+    define: Callable[[], Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        define()
+
+
+def test_the_aggregates_of_elements_are_in_the_plan_by_the_type_of_their_column() -> None:
+    aggregates = (count(each="skus", over="1h"), top_k(each="prices", k=2, over="1h"), last(each="skus", over="1h"))
+    plan = compile_plan(of_lists({"aggregates": (count(over="1h"), *aggregates)}))
+    found = [(f.name, f.column_type, f.type, f.call) for f in plan.view("v").features[1:]]
+    assert found == [
+        ("skus_count_1h", "string[]", "long", "count(each=skus)"),
+        ("prices_top_k_1h", "double[]", "double[]", "top_k(each=prices, k=2)"),
+        ("skus_last_1h", "string[]", "string", "last(each=skus)"),
+    ]
+    assert "each" not in view_definition(of_lists(), of_lists().views[0])["view"]["aggregates"][0]
+
+
 def test_the_error_for_an_unsupported_field_type_names_the_field() -> None:
     with pytest.raises(TypeError, match=r"Listed\.tags"):
 
         class Listed(Contract, name="listed", version=1):
             time: Annotated[int, EVENT_TIME, Field(ge=0)]
-            tags: list[str]
+            tags: dict[str, str]
 
 
 def test_personal_data_that_is_dropped_is_never_carried() -> None:

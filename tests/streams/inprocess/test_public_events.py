@@ -24,6 +24,7 @@ from penstock import (
     CloudEvents,
     Contract,
     Debezium,
+    Derived,
     Entity,
     InEnvelope,
     Model,
@@ -32,7 +33,11 @@ from penstock import (
     Source,
     View,
     count,
+    distinct,
+    max_,
+    most_frequent,
     sum_,
+    top_k,
 )
 from penstock.testing import Event, features_of
 from schemas.contract import Role, field_with_role, pii_hash
@@ -61,6 +66,11 @@ class BidRequest(Contract, name="bid_request", version=1):
     publisher: Annotated[str | None, At("site.publisher.id")]
     latitude: Annotated[float | None, At("device.geo.lat"), Field(ge=-90, le=90)] = None
     do_not_track: Annotated[int, At("device.dnt")] = 0
+    # Impressions of video have no banner.
+    widths: Annotated[list[int | None], At("imp[].banner.w"), Field(max_length=20)]
+    floors: Annotated[list[Annotated[float, Field(ge=0)]], At("imp[].bidfloor"), Field(max_length=20)]
+    categories: Annotated[list[str] | None, At("site.cat")] = None
+    country: Annotated[str | None, At("device.geo.country")] = None
 
 
 class Track(Contract, name="track", version=1):
@@ -73,6 +83,8 @@ class Track(Contract, name="track", version=1):
     value: Annotated[float | None, At("properties.revenue")]
     campaign: Annotated[str, At("context.campaign.name")] = "none"
     ip: Annotated[str | None, PII_DROP, At("context.ip")] = None
+    products: Annotated[list[str] | None, At("properties.products[].sku")] = None
+    quantities: Annotated[list[int | None] | None, At("properties.products[].quantity")] = None
 
 
 class Charge(Contract, name="charge", version=1):
@@ -117,14 +129,20 @@ EVENTS: dict[type[Contract], dict[str, Any]] = {
         "meta": {"received_at": "2026-03-01T13:30:00+01:00"},
     },
     BidRequest: {
-        "id": "80ce30c5", "at": 2, "imp": [{"id": "1", "bidfloor": 0.03, "banner": {"w": 300, "h": 250}}],
-        "site": {"page": "https://example.org/", "publisher": {"id": "8953"}},
+        "id": "80ce30c5", "at": 2,
+        "imp": [
+            {"id": "1", "bidfloor": 0.03, "banner": {"w": 300, "h": 250}},
+            {"id": "2", "bidfloor": 0.5, "video": {"mimes": ["video/mp4"]}},
+            {"id": "3", "bidfloor": 0.1, "banner": {"w": 728, "h": 90}},
+        ],
+        "site": {"page": "https://example.org/", "cat": ["IAB1", "IAB2-3"], "publisher": {"id": "8953"}},
         "device": {"ifa": "AA000DFE", "geo": {"lat": 48.8, "country": "FRA"}, "dnt": 0},
         "ext": {"timestamp": T, "floor": 12.5},
     },
     Track: {
         "type": "track", "event": "Order Completed", "messageId": "ajs-1", "userId": "u1",
-        "timestamp": "2026-03-01T12:30:00.000Z", "properties": {"revenue": 12.5, "products": [{"sku": "1"}]},
+        "timestamp": "2026-03-01T12:30:00.000Z",
+        "properties": {"revenue": 12.5, "products": [{"sku": "a1", "quantity": 2}, {"sku": "b2"}, {"sku": "a1"}]},
         "context": {"ip": "192.0.2.1", "library": {"name": "analytics.js"}},
     },
     Charge: {
@@ -157,12 +175,14 @@ ENVELOPES = {Row: Debezium(operations=("insert", "update")), Paid: CloudEvents()
 
 
 def outcomes(
-    contract: type[Contract], *events: dict[str, Any] | Event, envelope: Debezium | CloudEvents | None = None
+    contract: type[Contract],
+    *events: dict[str, Any] | Event,
+    envelope: Debezium | CloudEvents | None = None,
+    **more: Any,
 ) -> list[Any]:
     entity = Entity(name="entity", key="entity")
-    view = View(
-        name="v", version=1, entity=entity, aggregates=(count(over="1h"), sum_("value", over="1h", name="value_sum"))
-    )
+    aggregates = (count(over="1h"), sum_("value", over="1h", name="value_sum"), *more.pop("aggregates", ()))
+    view = View(name="v", version=1, entity=entity, aggregates=aggregates)
     pipeline = Pipeline(
         name="public",
         source=Source(
@@ -170,7 +190,8 @@ def outcomes(
         ),
         entities=(entity,),
         views=(view,),
-        model=Model(name="m", inputs=view.inputs(), threshold=0.5, positive="p", negative="n"),
+        model=Model(name="m", inputs=view.inputs()[:2], threshold=0.5, positive="p", negative="n"),
+        **more,
     )
     sent = [event if isinstance(event, Event) else Event(json.dumps(event)) for event in events]
     return features_of(pipeline, sent)
@@ -224,3 +245,28 @@ def test_a_test_gives_an_event_in_an_envelope_by_its_columns(contract: type[Cont
     first, second = outcomes(contract, Event(columns), Event(columns))
     assert (first["v.count_1h"], second["v.count_1h"]) == (1, 2)
     assert first.views["v"].as_of == T
+
+
+def test_arrays_of_public_schemas_feed_aggregates_and_conditions() -> None:
+    first = EVENTS[BidRequest]
+    second = first | {"id": "81", "imp": [{"bidfloor": 1, "banner": {"w": 300}}], "site": {"publisher": {"id": "8953"}}}
+    _, bid = outcomes(
+        BidRequest,
+        first,
+        second,
+        aggregates=(
+            count(each="widths", over="1h"),
+            distinct(each="widths", over="1h"),
+            max_(each="floors", over="1h"),
+            top_k(each="floors", k=2, over="1h"),
+            distinct(each="categories", over="1h"),
+            count(over="1h", where="'IAB1' = ANY(categories)", name="arts"),
+        ),
+        derived={"slots": Derived(sql="CARDINALITY(floors)", type="long")},
+    )
+    names = ["widths_count", "widths_distinct", "floors_max", "floors_top_k", "categories_distinct", "arts"]
+    assert [bid[f"v.{name}_1h"] for name in names] == [3, 2, 1.0, [1.0, 0.5], 2, 1]
+    assert (bid["event.slots"], bid["event.widths"], bid["event.country"]) == (1, [300], "FRA")
+    bought = (most_frequent(each="products", k=1, over="1h"), sum_(each="quantities", over="1h"))
+    (track,) = outcomes(Track, EVENTS[Track], aggregates=bought)
+    assert (track["v.products_most_frequent_1h"], track["v.quantities_sum_1h"]) == (["a1"], 2.0)

@@ -22,6 +22,7 @@ from streams.plan.model import PipelinePlan, ViewPlan
 from tests.plans import make_plan, view_of
 
 COLUMNS = {"x": "double", "n": "long", "s": "string", "b": "boolean"}
+LISTS = {f"{name}s": f"{kind}[]" for name, kind in COLUMNS.items()}
 EDGES = tuple(i / 10 for i in range(-50, 50))
 LIFETIME = Window.of("lifetime")
 CASES = settings(
@@ -41,6 +42,9 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
         column = draw(st.sampled_from(list(COLUMNS)))
     else:
         column = draw(st.sampled_from([None, *COLUMNS]))
+    value_type = COLUMNS[column] if column else None
+    if column and not spec.depends_on_event and draw(st.integers(0, 3)) == 0:
+        column = f"{column}s"
     hop = draw(st.sampled_from([1, 7, 10, 60, 100, 1_000]))
     window = hop * draw(st.integers(1, 12)) + draw(st.sampled_from([0, 0, 3]))
     if draw(st.integers(0, 7)) == 0:
@@ -58,9 +62,9 @@ def features(draw: st.DrawFn, name: str, before: list[dict[str, Any]]) -> dict[s
         "name": name,
         "operation": spec.name,
         "column": column,
-        "column_type": COLUMNS[column] if column else None,
+        "column_type": (COLUMNS | LISTS)[column] if column else None,
         **window,
-        "type": spec.type.replace("column", COLUMNS[column]) if column else spec.type,
+        "type": spec.type.replace("column", value_type) if value_type else spec.type,
         "half_life_ms": draw(st.sampled_from([1, 40, 1_000])) if "half_life" in spec.parameters else None,
         "k": draw(st.sampled_from([1, 2, 3, 100])) if "k" in spec.parameters else None,
         "buckets": draw(st.sampled_from([(0.0,), (-0.0, 1.0, 5.0), EDGES])) if "buckets" in spec.parameters else None,
@@ -75,6 +79,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "time", "type": "long", "roles": ["event_time"]},
     *({"name": name, "type": "string", "nullable": True} for name in ("k", "j")),
     *({"name": name, "type": kind, "nullable": True} for name, kind in COLUMNS.items()),
+    *({"name": name, "type": kind, "nullable": True, "max_elements": 100} for name, kind in LISTS.items()),
 ]
 CLICKS = {
     "topic": "clicks",
@@ -151,6 +156,11 @@ def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
             "w0": draw(st.sampled_from([None, True, True, False])),
             "w1": draw(st.booleans()),
         }
+        # A list has the latest values of its column, so that their number is all there is to draw.
+        length = draw(st.sampled_from([None, 0, 1, 2, 5]))
+        for name in COLUMNS:
+            latest = [r[name] for r in [*found, row] if r[name] is not None]
+            row[f"{name}s"] = None if length is None else latest[max(0, len(latest) - length) :]
         found.append(with_composites(row))
     return found
 

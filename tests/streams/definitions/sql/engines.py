@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 
 from penstock.paths import KERNEL_JAR, ROOT, java_home, venv_python
-from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType
 from streams.oracle.derived_columns import ARROW, duckdb_connection
 
 Rows = Sequence[Sequence[Any]]
 
 
-def flink_values(columns: Mapping[str, ColumnType], rows: Rows, expressions: Sequence[str], folder: Path) -> Rows:
+def flink_values(columns: Mapping[str, FeatureType], rows: Rows, expressions: Sequence[str], folder: Path) -> Rows:
     """The values in Flink, row by row: a cluster of one process, with the kernel's functions."""
     request = {"jar": KERNEL_JAR.as_uri(), "columns": dict(columns), "rows": rows, "expressions": expressions}
     asked, answered = folder / "request.json", folder / "values.json"
@@ -38,7 +38,7 @@ def flink_values(columns: Mapping[str, ColumnType], rows: Rows, expressions: Seq
     return values
 
 
-def duckdb_values(columns: Mapping[str, ColumnType], rows: Rows, expressions: Sequence[str]) -> Rows:
+def duckdb_values(columns: Mapping[str, FeatureType], rows: Rows, expressions: Sequence[str]) -> Rows:
     """The values in DuckDB, row by row, with the oracle's macros."""
     arrays = {
         name: pa.array([row[number] for row in rows], ARROW[kind])

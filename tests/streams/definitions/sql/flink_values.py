@@ -21,6 +21,7 @@ _TYPES = {
     "double": DataTypes.DOUBLE(),
     "boolean": DataTypes.BOOLEAN(),
 }
+_TYPES |= {f"{name}[]": DataTypes.ARRAY(kind) for name, kind in _TYPES.items()}
 # Flink generates one class for a query; more columns than this make it slow to compile.
 _AT_ONCE = 100
 

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from schemas.contract import ColumnType
+from schemas.feature_types import FeatureType, element_of
 from streams.definitions.sql.functions import CASTS, FUNCTIONS, OPERATORS, Form, Function
 from streams.definitions.sql.generate import to_duckdb, to_flink
 from streams.definitions.sql.typed import typed
 from tests.streams.definitions.sql.engines import duckdb_values, flink_values, same
 
-COLUMNS: dict[str, ColumnType] = {
+COLUMNS: dict[str, FeatureType] = {
     # Reserved words of one engine or the other.
     "value": "double",
     "order": "double",
@@ -30,6 +31,10 @@ COLUMNS: dict[str, ColumnType] = {
     "method": "string",
     "date": "boolean",
     "end_": "boolean",
+    "values": "double[]",
+    "rows": "long[]",
+    "array": "string[]",
+    "any": "boolean[]",
 }
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 _LARGEST_DOUBLE = 1.7976931348623157e308
@@ -38,7 +43,7 @@ _NUMBERS_OR_NOT = (
     "9223372036854775808;-9223372036854775808;12\n;1d;٣;true;TRUE;false;t;1 2;\u00a012;--5;e5;1e"
 )
 _TEXTS = ";; ;a;aa;abc;ABC;abcbc;Gießen;ÉCOLE;straße;😀;a😀b;ﬀ;İı;a\nb;\tx ;%_;a_c;it's;\uffff;\U00010000"
-VALUES: dict[ColumnType, list[Any]] = {
+VALUES: dict[FeatureType, list[Any]] = {
     "double": [
         *(0.0, -0.0, 0.5, -0.5, 1.0, -1.5, 2.5, 2.7, 0.1, 1e16, 1e300, 1e-320, 5e-324),
         *(_LARGEST_DOUBLE, -_LARGEST_DOUBLE, 9.223372036854775e18, 9.223372036854776e18, -9.223372036854776e18, None),
@@ -48,8 +53,13 @@ VALUES: dict[ColumnType, list[Any]] = {
     ],
     "string": [*_NUMBERS_OR_NOT.split(";"), *_TEXTS.split(";"), "abc" * 3_000, "7" * 400, None],
     "boolean": [True, False, None],
+    "double[]": [[], [0.0], [-0.0, 1.5], [0.1, 2.5, 2.5, 1.0], [5e-324, _LARGEST_DOUBLE], None],
+    "long[]": [[], [0], [1, 7, 1], [2**53 + 1, SMALLEST, LARGEST], None],
+    "string[]": [[], [""], ["a", "abc", "a"], ["Gießen😀", "it's", " 12 ", "\uffff"], None],
+    "boolean[]": [[], [True], [False, False], [True, False], None],
 }
-CONSTANTS: dict[ColumnType, list[str]] = {
+CONSTANTS: dict[FeatureType, list[str]] = {
+    **{kind: [] for kind in COLUMNS.values()},
     "double": ["0.5", "1.5e-3", "0e0", "-2.25", "1e308", "5e-324", "NULL"],
     "long": ["0", "1", "-1", "7", "9223372036854775807", "NULL"],
     "string": ["''", "'a'", "'abc'", "'it''s'", "'Gießen😀'", "'a\\n'", "' 12 '", "NULL"],
@@ -71,7 +81,7 @@ def rows(dice: random.Random, count: int) -> list[list[Any]]:
     return some
 
 
-def columns(kind: ColumnType) -> list[str]:
+def columns(kind: FeatureType) -> list[str]:
     return [name for name, of in COLUMNS.items() if of == kind]
 
 
@@ -99,8 +109,10 @@ def calls(name: str, form: Form, operand: Any, dice: random.Random) -> str:
     return written(name, [operand(form.type_of(number)) for number in range(count)] + fixed)
 
 
-def expression(kind: ColumnType, depth: int, dice: random.Random) -> str:
+def expression(kind: FeatureType, depth: int, dice: random.Random) -> str:
     """A random expression of a type."""
+    if element_of(kind) is not None:
+        return dice.choice(columns(kind))
     if depth == 0:
         return dice.choice(columns(kind) * 2 + CONSTANTS[kind][:-1])
     choice = dice.random()
@@ -136,6 +148,9 @@ def every_form(dice: random.Random) -> Iterator[tuple[str, ColumnType]]:
     yield "user" + " || 'a'" * 98, "string"
     yield "NULLIF(" * 8 + "position" + ", 1)" * 8, "long"
     yield "CASE " + "WHEN position = 1 THEN 2 " * 99 + "END", "long"
+    yield "user = ANY(array) OR NOT position = ANY(rows)", "boolean"
+    yield "ARRAY_CONTAINS(values, position) AND 1 = ANY(values)", "boolean"
+    yield "ARRAY_CONTAINS(array, 'a' || 'bc')", "boolean"
     yield "7 / 2", "long"
     yield "1.0 / 0", "double"
     yield "9223372036854775807 + 1", "long"

@@ -27,6 +27,7 @@ import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.stage.EntityKeySelector;
 import penstock.kernel.stage.SeenIds;
@@ -143,7 +144,9 @@ public final class Cli {
         List<Object> values = new ArrayList<>();
         for (JsonNode row : request.get("rows")) {
           Object value = value(row.get(feature.column()), feature.columnType());
-          if (value != null) {
+          if (value instanceof List<?> elements) {
+            values.addAll(elements);
+          } else if (value != null) {
             values.add(value);
           }
         }
@@ -256,10 +259,19 @@ public final class Cli {
     return event;
   }
 
-  private static Object value(JsonNode value, ColumnType type) {
+  private static Object value(JsonNode value, FeatureType type) {
     if (value == null || value.isNull()) {
       return null;
     }
+    if (!type.isList()) {
+      return value(value, type.element());
+    }
+    List<Object> elements = new ArrayList<>();
+    value.forEach(element -> elements.add(value(element, type.element())));
+    return elements;
+  }
+
+  private static Object value(JsonNode value, ColumnType type) {
     return switch (type) {
       case STRING -> value.textValue();
       case LONG -> value.longValue();

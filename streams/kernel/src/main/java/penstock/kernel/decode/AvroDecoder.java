@@ -3,6 +3,8 @@ package penstock.kernel.decode;
 import java.io.EOFException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import org.apache.avro.AvroRuntimeException;
@@ -16,6 +18,7 @@ import org.apache.avro.io.Decoder;
 import org.apache.avro.io.DecoderFactory;
 import org.apache.avro.util.Utf8;
 import penstock.kernel.decode.InvalidEventException.Reason;
+import penstock.kernel.decode.SpecialValue.Unreadable;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -75,10 +78,15 @@ final class AvroDecoder implements ValueDecoder {
     }
     Object[] fields = new Object[logical.length];
     object(record, tree, fields);
+    for (int i = 0; i < fields.length; i++) {
+      if (logical[i] != null) {
+        fields[i] = withLogicalType(fields[i], logical[i]);
+      }
+    }
     return fields;
   }
 
-  private void object(Object value, FieldTree node, Object[] fields) {
+  private static void object(Object value, FieldTree node, Object[] fields) {
     node.begin(fields);
     for (Map.Entry<String, FieldTree> entry : node.inner.entrySet()) {
       FieldTree child = entry.getValue();
@@ -88,13 +96,23 @@ final class AvroDecoder implements ValueDecoder {
       }
       Object found =
           value instanceof GenericRecord record ? record.get(name) : ((Map<?, ?>) value).get(name);
-      if (child.isField()) {
-        fields[child.index()] = raw(found, logical[child.index()]);
-      } else if (found instanceof GenericRecord || found instanceof Map) {
-        object(found, child, fields);
-      } else {
-        child.replaced(fields, found == null);
+      value(found, child, fields);
+    }
+  }
+
+  private static void value(Object found, FieldTree node, Object[] fields) {
+    if (node.isField()) {
+      fields[node.index()] = raw(found);
+    } else if (node.isArray() && found instanceof Collection<?> array) {
+      FieldTree.Elements elements = node.elements(fields);
+      for (Object element : array) {
+        value(element, elements.tree(), elements.element);
+        elements.take();
       }
+    } else if (!node.isArray() && (found instanceof GenericRecord || found instanceof Map)) {
+      object(found, node, fields);
+    } else {
+      node.replaced(fields, found == null);
     }
   }
 
@@ -141,17 +159,22 @@ final class AvroDecoder implements ValueDecoder {
     }
   }
 
-  private static Object raw(Object value, Schema logical) {
-    if (value == null) {
-      return SpecialValue.NULL;
+  /** A written value, or of a list each of them, with its logical type. */
+  private static Object withLogicalType(Object value, Schema logical) {
+    if (value instanceof List<?> elements) {
+      List<Object> found = new ArrayList<>(elements.size());
+      elements.forEach(element -> found.add(withLogicalType(element, logical)));
+      return found;
     }
-    Object raw = raw(value);
-    return logical == null
-        ? raw
-        : new SpecialValue.Logical(raw, LogicalTypes.name(logical), LogicalTypes.scale(logical));
+    return value == null || value instanceof SpecialValue || value instanceof Unreadable
+        ? value
+        : new SpecialValue.Logical(value, LogicalTypes.name(logical), LogicalTypes.scale(logical));
   }
 
   private static Object raw(Object value) {
+    if (value == null) {
+      return SpecialValue.NULL;
+    }
     if (value instanceof ByteBuffer buffer) {
       byte[] bytes = new byte[buffer.remaining()];
       buffer.duplicate().get(bytes);

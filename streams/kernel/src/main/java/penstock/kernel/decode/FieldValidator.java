@@ -2,6 +2,8 @@ package penstock.kernel.decode;
 
 import com.google.re2j.Pattern;
 import java.math.BigDecimal;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Set;
 import penstock.kernel.decode.InvalidEventException.Reason;
 import penstock.kernel.plan.Plan;
@@ -47,7 +49,35 @@ final class FieldValidator {
       }
       return null;
     }
-    return switch (field.type()) {
+    return field.type().isList() ? list(raw) : value(raw);
+  }
+
+  /** The elements' values, without those that are null if elements may be. */
+  private List<Object> list(Object raw) throws InvalidEventException {
+    if (!(raw instanceof List<?> elements)) {
+      throw invalid("must be an array");
+    }
+    if (elements.size() > field.maxElements()) {
+      throw invalid("must have at most " + field.maxElements() + " elements");
+    }
+    List<Object> values = new ArrayList<>(elements.size());
+    for (Object element : elements) {
+      if (element instanceof SpecialValue.Unreadable unreadable) {
+        throw invalid(unreadable.problem());
+      }
+      boolean isNull =
+          element == null || element == SpecialValue.NULL || element == SpecialValue.NO_OBJECT;
+      if (!isNull) {
+        values.add(value(element));
+      } else if (!field.nullableElements()) {
+        throw invalid("must have a value in every element");
+      }
+    }
+    return values;
+  }
+
+  private Object value(Object raw) throws InvalidEventException {
+    return switch (field.type().element()) {
       case STRING -> text(raw);
       case LONG -> integer(raw);
       case DOUBLE -> number(raw);
@@ -157,7 +187,7 @@ final class FieldValidator {
     if (field.fallback() == null || field.fallback().isNull()) {
       return null;
     }
-    return switch (field.type()) {
+    return switch (field.type().element()) {
       case STRING -> field.fallback().textValue();
       case LONG -> field.fallback().longValue();
       case DOUBLE -> field.fallback().doubleValue();

@@ -80,15 +80,30 @@ final class JsonDecoder implements ValueDecoder {
       JsonToken token = parser.nextToken();
       if (child == null) {
         parser.skipChildren();
-      } else if (child.isField()) {
-        fields[child.index()] = field(parser, token);
-        parser.skipChildren();
-      } else if (token == JsonToken.START_OBJECT) {
-        object(parser, child, fields);
       } else {
-        child.replaced(fields, token == JsonToken.VALUE_NULL);
-        parser.skipChildren();
+        value(parser, token, child, fields);
       }
+    }
+  }
+
+  private static void value(JsonParser parser, JsonToken token, FieldTree node, Object[] fields)
+      throws IOException {
+    if (node.isField()) {
+      fields[node.index()] = field(parser, token);
+      parser.skipChildren();
+    } else if (node.isArray() && token == JsonToken.START_ARRAY) {
+      FieldTree.Elements elements = node.elements(fields);
+      for (JsonToken at = parser.nextToken();
+          at != JsonToken.END_ARRAY;
+          at = parser.nextToken()) {
+        value(parser, at, elements.tree(), elements.element);
+        elements.take();
+      }
+    } else if (!node.isArray() && token == JsonToken.START_OBJECT) {
+      object(parser, node, fields);
+    } else {
+      node.replaced(fields, token == JsonToken.VALUE_NULL);
+      parser.skipChildren();
     }
   }
 

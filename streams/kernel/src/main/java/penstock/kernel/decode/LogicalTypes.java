@@ -30,6 +30,12 @@ final class LogicalTypes {
     for (String name : field.place()) {
       branches = inner(branches, name);
     }
+    if (field.type().isList()) {
+      branches = elements(branches);
+      for (String name : field.each()) {
+        branches = inner(branches, name);
+      }
+    }
     return branches.stream()
         .filter(each -> types.contains(each.getType()) && name(each) != null)
         .filter(each -> names.contains(name(each)))
@@ -44,6 +50,14 @@ final class LogicalTypes {
 
   static int scale(Schema schema) {
     return schema.getObjectProp("scale") instanceof Number scale ? scale.intValue() : 0;
+  }
+
+  private static List<Schema> elements(List<Schema> branches) {
+    return branches.stream()
+        .filter(each -> each.getType() == Type.ARRAY)
+        .findFirst()
+        .map(array -> branches(array.getElementType()))
+        .orElse(List.of());
   }
 
   private static List<Schema> inner(List<Schema> branches, String name) {

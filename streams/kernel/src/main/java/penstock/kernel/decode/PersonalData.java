@@ -46,7 +46,10 @@ final class PersonalData {
       if (dropped[i]) {
         fields[i] = null;
       } else if (hashed[i] && fields[i] != null) {
-        fields[i] = hash((String) fields[i]);
+        fields[i] =
+            fields[i] instanceof List<?> elements
+                ? elements.stream().map(element -> hash((String) element)).toList()
+                : hash((String) fields[i]);
       }
     }
   }

@@ -2,7 +2,8 @@ package penstock.kernel.decode;
 
 /**
  * Decoded values that have no Java type of their own. A decoder gives null for a missing field, one
- * of these, or the written {@link String}, {@link Long}, {@link Double}, {@link Boolean} or bytes.
+ * of these, or the written {@link String}, {@link Long}, {@link Double}, {@link Boolean} or bytes;
+ * for a list, a {@link java.util.List} with one of all these for each element.
  */
 enum SpecialValue {
   /** The field is present, and null. */

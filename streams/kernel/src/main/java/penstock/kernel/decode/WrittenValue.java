@@ -5,7 +5,9 @@ import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.time.DateTimeException;
 import java.time.LocalDate;
+import java.util.ArrayList;
 import java.util.Base64;
+import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 import java.util.UUID;
@@ -51,6 +53,11 @@ final class WrittenValue {
 
   /** The value for {@link FieldValidator} to check; an {@link Unreadable} it refuses. */
   static Object column(Plan.Field field, boolean isEventTime, Object raw) {
+    if (raw instanceof List<?> elements) {
+      List<Object> found = new ArrayList<>(elements.size());
+      elements.forEach(element -> found.add(column(field, isEventTime, element)));
+      return found;
+    }
     if (field.isPlain() && !(raw instanceof Logical)) {
       return raw;
     }
@@ -72,7 +79,7 @@ final class WrittenValue {
       return value;
     }
     return switch (field.written()) {
-      case "date" -> date(value, field.type() == ColumnType.LONG);
+      case "date" -> date(value, field.type().element() == ColumnType.LONG);
       case "uuid" -> uuid(value);
       case "bytes" -> bytes(value);
       case "decimal" -> decimal(field, value, logical);
@@ -227,7 +234,7 @@ final class WrittenValue {
       return tooLong;
     }
     String text = exact.toPlainString();
-    if (field.type() == ColumnType.DOUBLE) {
+    if (field.type().element() == ColumnType.DOUBLE) {
       return Double.valueOf(text);
     }
     return text;

@@ -77,9 +77,7 @@ public final class FeatureEncoder {
     this.passthroughIndexes = new int[event.size()];
     for (int i = 0; i < passthrough.length; i++) {
       passthroughIndexes[i] = layout.indexOf(event.get(i).name());
-      passthrough[i] =
-          FieldEncoding.of(
-              event.get(i), new FeatureType(layout.type(passthroughIndexes[i]), false));
+      passthrough[i] = FieldEncoding.of(event.get(i), layout.type(passthroughIndexes[i]));
     }
     this.views = new FieldEncoding[planned.size()][];
     this.presentBranch = new int[planned.size()];

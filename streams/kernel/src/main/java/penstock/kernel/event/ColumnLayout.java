@@ -5,7 +5,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -14,11 +14,11 @@ import penstock.kernel.plan.Plan;
  */
 public final class ColumnLayout {
   private final List<String> names;
-  private final ColumnType[] types;
+  private final FeatureType[] types;
 
-  private ColumnLayout(Map<String, ColumnType> columns) {
+  private ColumnLayout(Map<String, FeatureType> columns) {
     this.names = List.copyOf(columns.keySet());
-    this.types = columns.values().toArray(ColumnType[]::new);
+    this.types = columns.values().toArray(FeatureType[]::new);
   }
 
   /** The columns that the stages and the encoder read, in the order contract, derived, filters. */
@@ -36,9 +36,9 @@ public final class ColumnLayout {
         }
       }
     }
-    Map<String, ColumnType> columns = plan.contractColumns();
-    plan.derived().forEach(column -> columns.put(column.name(), column.type()));
-    plan.filters().forEach(column -> columns.put(column.name(), column.type()));
+    Map<String, FeatureType> columns = plan.contractColumns();
+    plan.derived().forEach(column -> columns.put(column.name(), FeatureType.of(column.type())));
+    plan.filters().forEach(column -> columns.put(column.name(), FeatureType.of(column.type())));
     columns.keySet().retainAll(needed);
     return new ColumnLayout(columns);
   }
@@ -59,7 +59,7 @@ public final class ColumnLayout {
   }
 
   /** Type of the column at that index. */
-  public ColumnType type(int index) {
+  public FeatureType type(int index) {
     return types[index];
   }
 

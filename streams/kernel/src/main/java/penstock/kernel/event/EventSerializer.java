@@ -8,7 +8,6 @@ import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import penstock.kernel.plan.Binary;
-import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
@@ -18,7 +17,7 @@ public final class EventSerializer extends BaseSerializer<Event> {
 
   private final String planJson;
   private final boolean allFields;
-  private transient ColumnType[] columns;
+  private transient FeatureType[] columns;
   private transient FeatureType[][] views;
   private transient boolean hasUpdates;
 
@@ -118,7 +117,7 @@ public final class EventSerializer extends BaseSerializer<Event> {
     Plan plan = Plan.parse(planJson);
     hasUpdates = plan.hasUpdates();
     ColumnLayout layout = allFields ? ColumnLayout.contract(plan) : ColumnLayout.needed(plan);
-    ColumnType[] types = new ColumnType[layout.size()];
+    FeatureType[] types = new FeatureType[layout.size()];
     for (int i = 0; i < types.length; i++) {
       types[i] = layout.type(i);
     }

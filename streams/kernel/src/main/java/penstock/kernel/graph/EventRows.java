@@ -4,9 +4,12 @@ import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichMapFunction;
+import org.apache.flink.table.data.ArrayData;
+import org.apache.flink.table.data.GenericArrayData;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.types.logical.ArrayType;
 import org.apache.flink.table.types.logical.BigIntType;
 import org.apache.flink.table.types.logical.BooleanType;
 import org.apache.flink.table.types.logical.DoubleType;
@@ -19,6 +22,7 @@ import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
 import penstock.kernel.plan.ColumnType;
+import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
 /**
@@ -41,6 +45,11 @@ final class EventRows {
     fields.add(new RowType.RowField("__id", new VarCharType(VarCharType.MAX_LENGTH)));
     fields.add(new RowType.RowField("__time", new BigIntType()));
     return new RowType(fields);
+  }
+
+  static LogicalType sqlType(FeatureType type) {
+    LogicalType element = sqlType(type.element());
+    return type.isList() ? new ArrayType(element) : element;
   }
 
   static LogicalType sqlType(ColumnType type) {
@@ -69,6 +78,34 @@ final class EventRows {
     };
   }
 
+  private static Object value(RowData row, int index, FeatureType type) {
+    if (!type.isList()) {
+      return value(row, index, type.element());
+    }
+    if (row.isNullAt(index)) {
+      return null;
+    }
+    ArrayData array = row.getArray(index);
+    List<Object> elements = new ArrayList<>(array.size());
+    for (int i = 0; i < array.size(); i++) {
+      elements.add(
+          switch (type.element()) {
+            case STRING -> array.getString(i).toString();
+            case LONG -> array.getLong(i);
+            case DOUBLE -> array.getDouble(i);
+            case BOOLEAN -> array.getBoolean(i);
+          });
+    }
+    return elements;
+  }
+
+  private static Object sqlValue(Object value) {
+    if (value instanceof List<?> elements) {
+      return new GenericArrayData(elements.stream().map(EventRows::sqlValue).toArray());
+    }
+    return value instanceof String text ? StringData.fromString(text) : value;
+  }
+
   /** Events with all fields of the contract to rows. */
   static final class EventToRow extends RichMapFunction<Event, RowData> {
     private static final long serialVersionUID = 1;
@@ -89,8 +126,7 @@ final class EventRows {
     public RowData map(Event event) {
       GenericRowData row = new GenericRowData(width + 7);
       for (int i = 0; i < width; i++) {
-        Object value = event.columns[i];
-        row.setField(i, value instanceof String text ? StringData.fromString(text) : value);
+        row.setField(i, sqlValue(event.columns[i]));
       }
       row.setField(width, event.key);
       row.setField(width + 1, event.source);

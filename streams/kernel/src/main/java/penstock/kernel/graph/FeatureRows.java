@@ -80,7 +80,7 @@ final class FeatureRows {
       ColumnLayout layout = ColumnLayout.needed(plan);
       for (int i = 0; i < layout.size(); i++) {
         String name = "event." + layout.names().get(i);
-        places.put(name, new Input(columnOf(name), -1, i, layout.type(i)));
+        places.put(name, new Input(columnOf(name), -1, i, layout.type(i).element()));
       }
       List<Plan.View> views = plan.views();
       for (int i = 0; i < views.size(); i++) {

@@ -6,7 +6,6 @@ import java.util.stream.IntStream;
 import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
-import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
 
@@ -20,7 +19,7 @@ import penstock.kernel.plan.Plan;
  */
 record EventSchema(
     List<String> columns,
-    List<ColumnType> types,
+    List<FeatureType> types,
     List<String> views,
     List<List<FeatureType>> features) {
   static EventSchema of(Plan plan) {

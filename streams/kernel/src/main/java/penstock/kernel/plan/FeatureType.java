@@ -8,7 +8,7 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * The type of a feature: a column's type, or a list of it. In memory, a list is a {@link List}
+ * The type of a column or a feature: a simple type, or a list of it. In memory, a list is a {@link List}
  * without nulls; both may be null.
  */
 public record FeatureType(ColumnType element, boolean isList) {
@@ -20,6 +20,11 @@ public record FeatureType(ColumnType element, boolean isList) {
     boolean isList = name.endsWith(LIST);
     String element = isList ? name.substring(0, name.length() - LIST.length()) : name;
     return new FeatureType(ColumnType.of(element), isList);
+  }
+
+  /** The type of single values. */
+  public static FeatureType of(ColumnType type) {
+    return new FeatureType(type, false);
   }
 
   /** Writes a value of this type, which may be null. */

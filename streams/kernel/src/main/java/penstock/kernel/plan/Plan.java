@@ -54,13 +54,13 @@ public record Plan(
   }
 
   /** The columns before any is derived: the fields of all contracts, and the event type. */
-  public Map<String, ColumnType> contractColumns() {
-    Map<String, ColumnType> columns = new LinkedHashMap<>();
+  public Map<String, FeatureType> contractColumns() {
+    Map<String, FeatureType> columns = new LinkedHashMap<>();
     for (Source each : sources()) {
       each.fields().forEach(field -> columns.put(field.name(), field.type()));
     }
     if (!additionalSources.isEmpty()) {
-      columns.put(EVENT_TYPE, ColumnType.STRING);
+      columns.put(EVENT_TYPE, FeatureType.of(ColumnType.STRING));
     }
     return columns;
   }
@@ -175,11 +175,13 @@ public record Plan(
   /**
    * A field of the contract with its rules. Bounds are inclusive unless the flag says otherwise.
    * {@code at} is the way to the value if it is not the event's field of that name, {@code written}
-   * the form of the value there, {@code otherwise} what replaces an unknown text.
+   * the form of the value there, {@code otherwise} what replaces an unknown text. Of a list, all of
+   * these hold for each element, {@code at} is the way to the array and {@code each} the way from an
+   * element to its value.
    */
   public record Field(
       String name,
-      ColumnType type,
+      FeatureType type,
       boolean nullable,
       boolean required,
       @JsonProperty("default") JsonNode fallback,
@@ -196,7 +198,15 @@ public record Plan(
       String written,
       Integer scale,
       Integer precision,
-      String otherwise) {
+      String otherwise,
+      List<String> each,
+      Integer maxElements,
+      boolean nullableElements) {
+
+    /** Of a field that is no list, or whose elements are the values themselves, it is empty. */
+    public Field {
+      each = each == null ? List.of() : each;
+    }
 
     /** The way to the value in the event. */
     public List<String> place() {
@@ -207,7 +217,7 @@ public record Plan(
     public static Field text(String name) {
       return new Field(
           name,
-          ColumnType.STRING,
+          FeatureType.of(ColumnType.STRING),
           true,
           false,
           null,
@@ -224,7 +234,10 @@ public record Plan(
           null,
           null,
           null,
-          null);
+          null,
+          null,
+          null,
+          false);
     }
 
     /** The same field with its value elsewhere. */
@@ -248,12 +261,16 @@ public record Plan(
           written,
           scale,
           precision,
-          otherwise);
+          otherwise,
+          each,
+          maxElements,
+          nullableElements);
     }
 
     /** The way as text, as refusals name the field. */
     public String path() {
-      return String.join(".", place());
+      String path = String.join(".", place());
+      return each.isEmpty() ? path : path + "[]." + String.join(".", each);
     }
 
     /** Whether the event has the column's value in the column's form. */
@@ -317,12 +334,12 @@ public record Plan(
     }
   }
 
-  /** One aggregate over one window. */
+  /** One aggregate over one window. Each element of a list column counts as a value. */
   public record Feature(
       String name,
       Operation operation,
       String column,
-      ColumnType columnType,
+      FeatureType columnType,
       String where,
       long windowMs,
       long hopMs,
@@ -333,6 +350,11 @@ public record Plan(
       Double q,
       Integer bound,
       Long gapMs) {
+
+    /** The type of the values that count; null if rows do. */
+    public ColumnType valueType() {
+      return columnType == null ? null : columnType.element();
+    }
 
     /** Whether both aggregate the same column on the same condition. */
     public boolean hasSameInput(Feature other) {

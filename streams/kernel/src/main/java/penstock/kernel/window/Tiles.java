@@ -121,7 +121,8 @@ final class Tiles {
   /**
    * Adds an event to its tile, which must not have expired.
    *
-   * @param values per aggregate of the window its value; null if the event does not count for it
+   * @param values per aggregate of the window its value, or a list of which each element counts;
+   *     null if the event does not count for it
    */
   void add(Object[] values, long time) {
     int position = size - 1;
@@ -182,7 +183,14 @@ final class Tiles {
     for (int i = 0; i < spec.accumulators.length; i++) {
       Aggregate aggregate = spec.accumulators[i];
       Object value = values[spec.accumulating[i]];
-      if (value != null && (!onlyRunning || aggregate.keepsRunningTotal())) {
+      if (value == null || onlyRunning && !aggregate.keepsRunningTotal()) {
+        continue;
+      }
+      if (value instanceof List<?> elements) {
+        for (Object element : elements) {
+          aggregate.add(rows, row, element, time);
+        }
+      } else {
         aggregate.add(rows, row, value, time);
       }
     }

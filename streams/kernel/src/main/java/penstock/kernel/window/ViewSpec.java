@@ -42,7 +42,7 @@ public final class ViewSpec {
                         .formatted(
                             feature.name(),
                             feature.operation(),
-                            feature.columnType(),
+                            feature.valueType(),
                             feature.type()))
             .toList();
     List<Plan.Feature> features = view.features();
@@ -165,6 +165,9 @@ public final class ViewSpec {
         found[i] = null;
       } else {
         found[i] = column < 0 ? Boolean.TRUE : event[column];
+        if (found[i] instanceof List<?> elements && elements.isEmpty()) {
+          found[i] = null;
+        }
       }
       any |= found[i] != null;
     }
