@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,53 @@ def test_uv_and_what_builds_the_project_are_installed_by_their_hashes(
     assert of_uv[-3:] == ["--require-hashes", "--requirement", str(bootstrap.LOCKS / "tools.txt")]
     assert "--require-hashes" in of_lock
     assert of_project[of_project.index("--build-constraint") + 1] == str(bootstrap.LOCKS / "build.txt")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set-up as of an installed Penstock with a kernel in its package; returns where set-up puts the kernel."""
+    packaged, jar = tmp_path / "packaged.jar", tmp_path / "set-up" / "jars" / "kernel.jar"
+    packaged.write_text("the kernel", encoding="utf-8")
+    monkeypatch.setattr(bootstrap, "IS_CHECKOUT", False)
+    monkeypatch.setattr(bootstrap, "VENVS", tmp_path / "set-up" / "environments")
+    monkeypatch.setattr(bootstrap, "PACKAGED_KERNEL", packaged)
+    monkeypatch.setattr(bootstrap, "KERNEL_JAR", jar)
+    monkeypatch.setattr(bootstrap, "_class_archive", lambda: None)
+    return jar
+
+
+def test_an_installed_penstock_sets_up_all_but_what_developers_need(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in bootstrap._SETUP:
+        monkeypatch.setitem(bootstrap._SETUP, name, lambda name=name: done.append(name))
+    bootstrap.set_up()
+    assert done == ["system", "jobs", "triton", "jars", "kernel"]
+
+
+def test_an_installed_penstock_takes_the_kernel_out_of_its_wheel(installed: Path) -> None:
+    bootstrap.kernel()
+    assert installed.read_text(encoding="utf-8") == "the kernel"
+    bootstrap.PACKAGED_KERNEL.write_text("another", encoding="utf-8")
+    bootstrap.kernel()
+    assert installed.read_text(encoding="utf-8") == "another"
+
+
+def test_a_wheel_that_was_built_without_the_kernel_says_so(installed: Path) -> None:
+    bootstrap.PACKAGED_KERNEL.unlink()
+    with pytest.raises(bootstrap.SetupError, match=r"built without the kernel\n  next: .*make wheel"):
+        bootstrap.kernel()
+
+
+def test_an_installed_penstock_installs_what_the_lock_names_with_its_own_interpreter_and_not_itself(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "venv_python", lambda name: bootstrap.VENVS / name / "bin" / "python")
+    monkeypatch.setattr(bootstrap, "_run", commands.append)
+    monkeypatch.setattr(bootstrap, "tools", lambda: "uv")
+    bootstrap.environment("jobs")
+    made, synced = commands
+    assert made[made.index("--python") + 1] == sys.executable
+    assert synced[-1] == str(bootstrap.LOCKS / "jobs.txt")
