@@ -26,6 +26,7 @@ from penstock.paths import (
     JAVA_MAJOR,
     KERNEL_ARCHIVE,
     KERNEL_JAR,
+    PACKAGED_KERNEL,
     ROOT,
     SETUP_COMMAND,
     VENVS,
@@ -41,8 +42,6 @@ JARS_LOCK = LOCKS / "jars.txt"
 POM = ROOT / "deploy" / "java" / "pom.xml"
 CHECK_JARS = ROOT / "deploy" / "java" / "check-jars.sh"
 KERNEL = ROOT / "streams" / "kernel"
-# Where hatch_build.py puts the kernel into the wheel.
-PACKAGED_KERNEL = ROOT / "streams" / "inprocess" / KERNEL_JAR.name
 
 # Environments into which the project itself is installed, editable. Triton's environment does not run its code.
 WITH_PROJECT = ("services", "jobs", "mlflow")
@@ -167,20 +166,23 @@ def jars() -> None:
 def kernel() -> None:
     """Builds the window kernel from its sources (`make test` runs its tests), and the archive of its classes.
 
-    An installed Penstock takes the kernel out of its wheel.
+    An installed Penstock has the kernel in its wheel.
     """
     if IS_CHECKOUT:
-        sources = sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())
-        sources = [JARS_LOCK, KERNEL / "pom.xml", *sources]
-        built = KERNEL / "target" / KERNEL_JAR.name
-    else:
-        sources, built = [PACKAGED_KERNEL], PACKAGED_KERNEL
-        if not built.exists():
-            raise SetupError("this wheel was built without the kernel\n  next: in a checkout, make wheel; install that")
+        _build_kernel()
+    elif not PACKAGED_KERNEL.exists():
+        raise SetupError("this wheel was built without the kernel\n  next: in a checkout: make wheel; install that one")
+    _class_archive()
+
+
+def _build_kernel() -> None:
+    if not (KERNEL / "pom.xml").exists():
+        return
+    sources = [JARS_LOCK, KERNEL / "pom.xml", *sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())]
 
     def build() -> None:
-        if IS_CHECKOUT:
-            _run_maven_on_kernel("package", "-DskipTests")
+        _run_maven_on_kernel("package", "-DskipTests")
+        built = KERNEL / "target" / KERNEL_JAR.name
         if not built.exists():
             raise SetupError(f"the build of the kernel did not create {built}")
         KERNEL_JAR.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +195,6 @@ def kernel() -> None:
     _step(
         "kernel", KERNEL_JAR.with_suffix(".stamp"), digest if KERNEL_JAR.exists() else "absent", build, recorded=digest
     )
-    _class_archive()
 
 
 def _class_archive() -> None:
@@ -206,7 +207,8 @@ def _class_archive() -> None:
         return
     # Java takes an archive only for the very files and the version that it was written with.
     files = [KERNEL_JAR, *flink, home / "lib" / "modules"]
-    digest = _digest([KERNEL_JAR.with_suffix(".stamp")], *(f"{file} {file.stat().st_mtime_ns}" for file in files))
+    kernel_of = KERNEL_JAR.with_suffix(".stamp") if IS_CHECKOUT else KERNEL_JAR
+    digest = _digest([kernel_of], *(f"{file} {file.stat().st_mtime_ns}" for file in files))
     _step(
         "classes of the kernel",
         KERNEL_ARCHIVE.with_suffix(".jsa.stamp"),
@@ -390,9 +392,7 @@ def _run(command: list[str]) -> None:
 def _digest(paths: Iterable[Path], *more: str) -> str:
     total = hashlib.sha256()
     for path in paths:
-        # What an installed Penstock has set up is elsewhere.
-        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        total.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
+        total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     for text in more:
         total.update(text.encode() + b"\0")
     return total.hexdigest()

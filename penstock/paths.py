@@ -6,6 +6,7 @@ to: `penstock setup` writes into the folder that PENSTOCK_SETUP names, by defaul
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -26,8 +27,10 @@ VENVS = ROOT / ".venv" if IS_CHECKOUT else _SETUP / "environments"
 BUILD = ROOT / "build" if IS_CHECKOUT else _SETUP
 JARS = BUILD / "jars"
 DEFAULT_HOME = BUILD / "stack"
-KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
-KERNEL_ARCHIVE = KERNEL_JAR.with_suffix(".jsa")
+# hatch_build.py puts the kernel into the wheel, so that it is of one version with the Python code.
+PACKAGED_KERNEL = ROOT / "streams" / "inprocess" / "penstock-kernel.jar"
+KERNEL_JAR = PACKAGED_KERNEL if PACKAGED_KERNEL.is_file() else JARS / "kernel" / PACKAGED_KERNEL.name
+KERNEL_ARCHIVE = JARS / "kernel" / "penstock-kernel.jsa"
 
 # Behind the reference of a pipeline: the strong model of its cascade in the place of the fast one.
 STRONG = ":strong"
@@ -62,9 +65,8 @@ def code_folder() -> Path:
     folder = _SETUP / "code" / hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
     folder.mkdir(parents=True, exist_ok=True)
     for package in {file.parts[0] for file in importlib.metadata.files("penstock") or () if file.suffix == ".py"}:
-        link = folder / package
-        if not link.exists():
-            link.symlink_to(ROOT / package)
+        with contextlib.suppress(FileExistsError):
+            (folder / package).symlink_to(ROOT / package)
     return folder
 
 

@@ -6,7 +6,7 @@ import click
 
 from deploy import bootstrap
 from penstock.errors import PenstockError
-from penstock.paths import BUILD, IS_CHECKOUT, SETUP_COMMAND
+from penstock.paths import BUILD, IS_CHECKOUT, SETUP_COMMAND, SETUP_VARIABLE
 
 
 @click.command()
@@ -27,5 +27,12 @@ def setup() -> None:
             where=str(folder),
             safe="what was set up before is kept, and is not done again",
             next=advice or SETUP_COMMAND,
+        ) from error
+    except OSError as error:
+        raise PenstockError(
+            f"set-up stopped: {error}",
+            where=str(folder),
+            safe="what was set up before is kept, and is not done again",
+            next=f"{SETUP_COMMAND}, once it can be written there; {SETUP_VARIABLE} names another folder",
         ) from error
     click.echo("all is there; next: penstock up")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
-from penstock.paths import SETUP_COMMAND, code_folder, java_home, jobs_python
+from penstock.paths import PACKAGED_KERNEL, SETUP_COMMAND, code_folder, java_home, jobs_python
 from penstock.processes import end_with_parent
 from penstock.settings import Settings
 from schemas.avro import fingerprint
@@ -217,7 +217,7 @@ def _build_and_submit(
 
 
 def _jars(settings: Settings) -> tuple[str, ...]:
-    kernel = settings.jars / "kernel" / "penstock-kernel.jar"
+    kernel = PACKAGED_KERNEL if PACKAGED_KERNEL.is_file() else settings.jars / "kernel" / PACKAGED_KERNEL.name
     connectors = sorted((settings.jars / "flink").glob("*.jar"))
     if not kernel.is_file():
         raise PenstockError("the kernel is not built", where=str(kernel), next=SETUP_COMMAND)

@@ -186,20 +186,14 @@ def test_uv_and_what_builds_the_project_are_installed_by_their_hashes(
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set-up as of an installed Penstock with a kernel in its package; returns where set-up puts the kernel."""
-    packaged, jar = tmp_path / "packaged.jar", tmp_path / "set-up" / "jars" / "kernel.jar"
-    packaged.write_text("the kernel", encoding="utf-8")
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set-up as of an installed Penstock."""
     monkeypatch.setattr(bootstrap, "IS_CHECKOUT", False)
     monkeypatch.setattr(bootstrap, "VENVS", tmp_path / "set-up" / "environments")
-    monkeypatch.setattr(bootstrap, "PACKAGED_KERNEL", packaged)
-    monkeypatch.setattr(bootstrap, "KERNEL_JAR", jar)
-    monkeypatch.setattr(bootstrap, "_class_archive", lambda: None)
-    return jar
 
 
 def test_an_installed_penstock_sets_up_all_but_what_developers_need(
-    installed: Path, monkeypatch: pytest.MonkeyPatch
+    installed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     for name in bootstrap._SETUP:
@@ -208,22 +202,16 @@ def test_an_installed_penstock_sets_up_all_but_what_developers_need(
     assert done == ["system", "jobs", "triton", "jars", "kernel"]
 
 
-def test_an_installed_penstock_takes_the_kernel_out_of_its_wheel(installed: Path) -> None:
-    bootstrap.kernel()
-    assert installed.read_text(encoding="utf-8") == "the kernel"
-    bootstrap.PACKAGED_KERNEL.write_text("another", encoding="utf-8")
-    bootstrap.kernel()
-    assert installed.read_text(encoding="utf-8") == "another"
-
-
-def test_a_wheel_that_was_built_without_the_kernel_says_so(installed: Path) -> None:
-    bootstrap.PACKAGED_KERNEL.unlink()
+def test_a_wheel_that_was_built_without_the_kernel_says_so(
+    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "PACKAGED_KERNEL", tmp_path / "kernel.jar")
     with pytest.raises(bootstrap.SetupError, match=r"built without the kernel\n  next: .*make wheel"):
         bootstrap.kernel()
 
 
 def test_an_installed_penstock_installs_what_the_lock_names_with_its_own_interpreter_and_not_itself(
-    installed: Path, monkeypatch: pytest.MonkeyPatch
+    installed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(bootstrap, "venv_python", lambda name: bootstrap.VENVS / name / "bin" / "python")

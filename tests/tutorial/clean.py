@@ -51,8 +51,8 @@ class CleanShell:
 
     def run(self, command: str, *, timeout_s: float = 900) -> Ran:
         """Run a command line, as it is on the page."""
-        state = shlex.quote(str(self._state))
-        script = f"set -eu; [ ! -f {state} ] || . {state}; set +u; {command}\nexport -p > {state}"
+        state, folder = shlex.quote(str(self._state)), shlex.quote(str(self.folder))
+        script = f"set -e; [ ! -f {state} ] || . {state}; cd {folder}; {command}\nexport -p > {state}"
         started = time.monotonic()
         done = subprocess.run(
             ["bash", "-c", script],
