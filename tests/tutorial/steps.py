@@ -45,11 +45,6 @@ def missing(shown: str, printed: str) -> list[str]:
     """The lines that a page shows and a program did not print, in their order.
 
     ``...`` stands for anything. Numbers with a fraction need not be the same, and white space does not count.
-
-    >>> missing("AUC 0.9637\\n4 files\\nat ... s", "made\\nAUC  0.9\\n4 files\\nat 17 s")
-    []
-    >>> missing("4 files\\nwritten", "written\\n4 files")
-    ['written']
     """
     lines = iter(_plain(printed).splitlines())
     return [line for line in _plain(shown).splitlines() if line != _GAP and not any(_fits(line, one) for one in lines)]
