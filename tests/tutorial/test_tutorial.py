@@ -1,7 +1,7 @@
 """Every command of the tutorial runs from the wheel, outside the repository, and prints what the page shows.
 
 `make tutorial` runs all of it, with nothing installed before (PENSTOCK_TUTORIAL=1): it downloads some 600 MB and takes
-six minutes. Otherwise, what needs no server is run, beside the packages of the checkout.
+four to seven minutes. Otherwise, what needs no server is run, beside the packages of the checkout.
 """
 
 from __future__ import annotations
