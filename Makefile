@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift bench-gateway lint format lock protocol clean
+.PHONY: help setup up down status demo test test-unit test-kernel mutants proof rollout-trials fuzz bench-engine bench-scoring bench-pipeline bench-backfill bench-causes bench-drift bench-gateway wheel tutorial lint format lock protocol clean
 
 PYTHON ?= python3
 BIN := .venv/services/bin
@@ -78,6 +78,12 @@ bench-drift: setup ## False incidents and delays of drift and data quality, besi
 
 bench-gateway: setup ## What it costs to wait for a prediction, from Python and by HTTP: build/bench/gateway.json (QUICK=1)
 	@$(BIN)/python -m tests.bench.gateway $(if $(QUICK),--quick) $(ARGS)
+
+wheel: setup ## Build the wheel, with the kernel in it, into dist/
+	@$(BIN)/python -m hatchling build -t wheel -d dist
+
+tutorial: setup ## Run docs/start/tutorial.md from the wheel, in an empty home: build/tutorial.json
+	@PENSTOCK_TUTORIAL=1 $(BIN)/python -m pytest -q -s tests/tutorial $(ARGS)
 
 lint: ## Check style, types, layers and the compatibility of contracts
 	@$(BOOTSTRAP) system services

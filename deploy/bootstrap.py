@@ -1,7 +1,8 @@
 """Sets up a machine: system packages, locked environments, jars, the kernel. Fast when there is nothing to do.
 
-Run as `python3 -m deploy.bootstrap [PART ...]` (see `make setup`). Standard library only, in syntax that an older
-`python3` than that of the environments can run.
+In a checkout run as `python3 -m deploy.bootstrap [PART ...]` (see `make setup`), and by an installed Penstock as
+`penstock setup`, which leaves out what only developers need. Standard library only, in syntax that an older `python3`
+than that of the environments can run.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from penstock.paths import (
     BUILD,
+    IS_CHECKOUT,
     JARS,
     JAVA_MAJOR,
     KERNEL_ARCHIVE,
     KERNEL_JAR,
+    PACKAGED_KERNEL,
     ROOT,
+    SETUP_COMMAND,
     VENVS,
     java_home,
     site_packages,
@@ -59,6 +63,8 @@ JAR_PROFILES = ("kafka", "cassandra", "flink")
 IMAGE_JAR_PROFILES = ("flink-s3",)  # of the image of jobs only
 # Set up only when named on the command line.
 EXTRA_PARTS = ("peers", "bench-feast", "bench-polars", "mlflow")
+# An installed Penstock runs in an environment of the user's.
+INSTALLED_PARTS = ("system", "jobs", "triton", "jars", "kernel")
 
 
 class SetupError(Exception):
@@ -82,11 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.kernel_test:
             _timed("tests of the kernel", lambda: _run_maven_on_kernel("test"))
         else:
-            VENVS.mkdir(exist_ok=True)
-            with (VENVS / ".lock").open("w", encoding="utf-8") as lock_file:
-                fcntl.flock(lock_file, fcntl.LOCK_EX)  # `make lint` and `make test` may run at the same time
-                for part in options.parts or [name for name in _SETUP if name not in EXTRA_PARTS]:
-                    _SETUP[part]()
+            set_up(options.parts)
     except SetupError as error:
         print(f"setup stopped: {error}", file=sys.stderr)
         return 1
@@ -95,8 +97,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def set_up(parts: Sequence[str] = ()) -> None:
+    """Sets up some parts, or all that this Penstock runs with.
+
+    Raises:
+        SetupError: a person has to do something first.
+    """
+    usual = [name for name in _SETUP if name not in EXTRA_PARTS] if IS_CHECKOUT else INSTALLED_PARTS
+    VENVS.mkdir(parents=True, exist_ok=True)
+    with (VENVS / ".lock").open("w", encoding="utf-8") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)  # `make lint` and `make test` may run at the same time
+        for part in parts or usual:
+            _SETUP[part]()
+
+
 def system() -> None:
-    """Installs the system packages: JDK 17, Maven, Redis, venv."""
+    """Installs the system packages: Java 17, Maven, Redis, venv."""
     missing = _missing_packages()
     if missing:
         _apt_install(missing)
@@ -109,24 +125,27 @@ def environment(name: str) -> None:
     """Installs exactly what the lock of one environment lists."""
     lock_file = LOCKS / f"{name}.txt"
     sources = [lock_file, TOOLS_LOCK]
-    sources += [ROOT / "pyproject.toml", LOCKS / "build.txt"] if name in WITH_PROJECT else []
+    with_project = IS_CHECKOUT and name in WITH_PROJECT
+    sources += [ROOT / "pyproject.toml", LOCKS / "build.txt"] if with_project else []
 
     def install() -> None:
         uv = tools()
         python = venv_python(name)
         if not python.exists():
-            _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON_RANGE, str(VENVS / name)])
+            # The interpreter of an installed Penstock is in the range, and there may be no other.
+            version = PYTHON_RANGE if IS_CHECKOUT else sys.executable
+            _run([uv, "venv", "--quiet", "--clear", "--python", version, str(VENVS / name)])
         # Compile once here. If bytecode caches are off, every process would else compile all that it imports.
         sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
         _run([*sync, "--python", str(python), str(lock_file)])
-        if name in WITH_PROJECT:
+        if with_project:
             # uv checks the hashes of the constraints: nothing but the locked hatchling builds the project.
             build = [uv, "pip", "install", "--quiet", "--no-deps", "--build-constraint", str(LOCKS / "build.txt")]
             _run([*build, "--python", str(python), "--editable", str(ROOT)])
         if name == "triton":
             _require_libpython(python)
 
-    _step(f"environment {name}", VENVS / name / ".stamp", _digest(sources, str(ROOT)), install)
+    _step(f"environment {name}", VENVS / name / ".stamp", _digest(sources, str(VENVS)), install)
 
 
 def jars() -> None:
@@ -145,7 +164,18 @@ def jars() -> None:
 
 
 def kernel() -> None:
-    """Builds the window kernel from its sources (`make test` runs its tests), and the archive of its classes."""
+    """Builds the window kernel from its sources (`make test` runs its tests), and the archive of its classes.
+
+    An installed Penstock has the kernel in its wheel.
+    """
+    if IS_CHECKOUT:
+        _build_kernel()
+    elif not PACKAGED_KERNEL.exists():
+        raise SetupError("this wheel was built without the kernel\n  next: in a checkout: make wheel; install that one")
+    _class_archive()
+
+
+def _build_kernel() -> None:
     if not (KERNEL / "pom.xml").exists():
         return
     sources = [JARS_LOCK, KERNEL / "pom.xml", *sorted(path for path in (KERNEL / "src").rglob("*") if path.is_file())]
@@ -165,19 +195,20 @@ def kernel() -> None:
     _step(
         "kernel", KERNEL_JAR.with_suffix(".stamp"), digest if KERNEL_JAR.exists() else "absent", build, recorded=digest
     )
-    _class_archive()
 
 
 def _class_archive() -> None:
     """Writes the archive from which the kernel starts in half the time; without the environments there is none yet."""
-    python, packages = venv_python("services"), site_packages("jobs")
+    python = venv_python("services") if IS_CHECKOUT else Path(sys.executable)
+    packages = site_packages("jobs")
     flink = sorted((packages / "pyflink" / "lib").glob("flink-dist-*.jar")) if packages else []
     home = java_home()
     if not (python.exists() and flink and home and KERNEL_JAR.exists()):
         return
     # Java takes an archive only for the very files and the version that it was written with.
     files = [KERNEL_JAR, *flink, home / "lib" / "modules"]
-    digest = _digest([KERNEL_JAR.with_suffix(".stamp")], *(f"{file} {file.stat().st_mtime_ns}" for file in files))
+    kernel_of = KERNEL_JAR.with_suffix(".stamp") if IS_CHECKOUT else KERNEL_JAR
+    digest = _digest([kernel_of], *(f"{file} {file.stat().st_mtime_ns}" for file in files))
     _step(
         "classes of the kernel",
         KERNEL_ARCHIVE.with_suffix(".jsa.stamp"),
@@ -249,7 +280,7 @@ def _check_jars(group: str, folder: Path) -> None:
         raise SetupError(
             f"the jars of {group} are not those of {JARS_LOCK.relative_to(ROOT)}; they were not installed:\n"
             f"{check.stdout}{check.stderr}"
-            "  next: delete the named files from Maven's repository (~/.m2/repository), then: make setup\n"
+            f"  next: delete the named files from Maven's repository (~/.m2/repository), then: {SETUP_COMMAND}\n"
             "        after a change of a version in a pom.xml: make lock ARGS=jars, and review the difference"
         )
 
@@ -266,8 +297,10 @@ def _run_maven_on_kernel(*goals: str) -> None:
 def _missing_packages() -> list[str]:
     missing = []
     home = java_home()
-    if home is None or not (home / "bin" / "javac").exists():
-        missing.append(f"openjdk-{JAVA_MAJOR}-jdk-headless")
+    # The kernel is compiled in a checkout only.
+    program, package = ("javac", "jdk") if IS_CHECKOUT else ("java", "jre")
+    if home is None or not (home / "bin" / program).exists():
+        missing.append(f"openjdk-{JAVA_MAJOR}-{package}-headless")
     if shutil.which("mvn") is None:
         missing.append("maven")
     if shutil.which("redis-server") is None:
@@ -299,11 +332,11 @@ def _apt_install(packages: list[str]) -> None:
         allowed = sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0
         prefix = [sudo, "-n"] if sudo and allowed else []
         if not prefix:
-            raise SetupError(f"missing on this machine: {' '.join(packages)}\n  next: {by_hand} && make setup")
+            raise SetupError(f"missing on this machine: {' '.join(packages)}\n  next: {by_hand} && {SETUP_COMMAND}")
     if shutil.which("apt-get") is None:
         raise SetupError(
-            f"missing on this machine, which has no apt-get: a JDK {JAVA_MAJOR}, Maven, Redis or libpython\n"
-            f"  next: install the equivalents of the Debian packages {' '.join(packages)}, then: make setup"
+            f"missing on this machine, which has no apt-get: Java {JAVA_MAJOR}, Maven, Redis or libpython\n"
+            f"  next: install the equivalents of the Debian packages {' '.join(packages)}, then: {SETUP_COMMAND}"
         )
 
     def run() -> None:
@@ -312,7 +345,7 @@ def _apt_install(packages: list[str]) -> None:
             _run([*prefix, *quiet, "apt-get", "update", "-qq"])
             _run([*prefix, *quiet, *install])
         except SetupError as error:
-            raise SetupError(f"{error}\n  next: {by_hand} && make setup") from error
+            raise SetupError(f"{error}\n  next: {by_hand} && {SETUP_COMMAND}") from error
 
     _timed(f"system packages {' '.join(packages)}", run)
 

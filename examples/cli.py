@@ -34,7 +34,7 @@ from penstock.commands.exit_codes import ExitCode
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
 from penstock.kafka.access import KafkaAccess
-from penstock.paths import ROOT
+from penstock.paths import BUILD, ROOT
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
 from scoring.repository import ModelRepository
@@ -70,7 +70,7 @@ _FRAUD_CANDIDATES = (
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    default=ROOT / "build" / "demo",
+    default=BUILD / "demo",
     help="Folder of the stack, the logs and the report (default: build/demo).",
 )
 def demo(full: bool, only: str | None, seed: int, keep: bool, folder: Path) -> None:

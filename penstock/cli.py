@@ -15,6 +15,7 @@ _STACK, _PIPELINE, _CHECK = "Local stack", "Run a pipeline", "Look and verify"
 
 COMMANDS = {
     "demo": Entry("examples.cli:demo", "Run both example pipelines on a local stack and verify them.", _STACK),
+    "setup": Entry("penstock.commands.setup:setup", "Install what the local stack needs.", _STACK),
     "up": Entry("penstock.commands.stack:up", "Start the local stack and wait until it is healthy.", _STACK),
     "down": Entry("penstock.commands.stack:down", "Stop the local stack; data stays unless --wipe.", _STACK),
     "status": Entry("penstock.commands.stack:status", "Show every program's state, pid, ports and health.", _STACK),
@@ -75,9 +76,9 @@ published as predictions.
 
 \b
 First steps:
-  make demo           run both example pipelines
+  penstock setup      install what the local stack needs
   penstock up         start the local stack
-  penstock status     check its health
+  penstock init       begin a project with your own events
 """
 
 

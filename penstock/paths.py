@@ -1,7 +1,14 @@
-"""Folders of the set-up. Standard library only: `deploy.bootstrap` imports this before packages are installed."""
+"""Folders of the set-up. Standard library only: `deploy.bootstrap` imports this before packages are installed.
+
+In a checkout, `make setup` writes into the checkout. An installed Penstock has no folder of its own that it may write
+to: `penstock setup` writes into the folder that PENSTOCK_SETUP names, by default ``~/.penstock``.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -10,12 +17,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VENVS = ROOT / ".venv"
-BUILD = ROOT / "build"
+IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()
+SETUP_VARIABLE = "PENSTOCK_SETUP"
+# Not Path.home(), which fails for the user of a container that has no entry in /etc/passwd.
+_SETUP = Path(os.environ.get(SETUP_VARIABLE) or Path(os.environ.get("HOME", "/"), ".penstock")).absolute()
+SETUP_COMMAND = "make setup" if IS_CHECKOUT else "penstock setup"
+"""What installs something that is missing."""
+VENVS = ROOT / ".venv" if IS_CHECKOUT else _SETUP / "environments"
+BUILD = ROOT / "build" if IS_CHECKOUT else _SETUP
 JARS = BUILD / "jars"
 DEFAULT_HOME = BUILD / "stack"
-KERNEL_JAR = JARS / "kernel" / "penstock-kernel.jar"
-KERNEL_ARCHIVE = KERNEL_JAR.with_suffix(".jsa")
+# hatch_build.py puts the kernel into the wheel, so that it is of one version with the Python code.
+PACKAGED_KERNEL = ROOT / "streams" / "inprocess" / "penstock-kernel.jar"
+KERNEL_JAR = PACKAGED_KERNEL if PACKAGED_KERNEL.is_file() else JARS / "kernel" / PACKAGED_KERNEL.name
+KERNEL_ARCHIVE = JARS / "kernel" / "penstock-kernel.jsa"
 
 # Behind the reference of a pipeline: the strong model of its cascade in the place of the fast one.
 STRONG = ":strong"
@@ -37,6 +52,22 @@ def venv_python(name: str) -> Path:
 def jobs_python() -> Path:
     """The interpreter that submits jobs: this one if it has PyFlink (as in the image), else that of `jobs`."""
     return Path(sys.executable) if importlib.util.find_spec("pyflink") else venv_python("jobs")
+
+
+def code_folder() -> Path:
+    """The folder from which other environments import Penstock, and nothing else.
+
+    The site-packages of an installed Penstock also have what it depends on, of other versions than the environment of
+    jobs has. So a folder of links is made, one for each place where Penstock is installed.
+    """
+    if IS_CHECKOUT or jobs_python() == Path(sys.executable):
+        return ROOT
+    folder = _SETUP / "code" / hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in {file.parts[0] for file in importlib.metadata.files("penstock") or () if file.suffix == ".py"}:
+        with contextlib.suppress(FileExistsError):
+            (folder / package).symlink_to(ROOT / package)
+    return folder
 
 
 def site_packages(name: str) -> Path | None:

@@ -25,7 +25,8 @@ RUN pip install --no-cache-dir --require-hashes -r deploy/locks/tools.txt
 RUN uv venv /opt/venv \
     && uv pip sync --no-cache --require-hashes --compile-bytecode --python /opt/venv/bin/python deploy/locks/jobs.txt
 COPY . .
-RUN uv build --quiet --wheel --build-constraint deploy/locks/build.txt --require-hashes --out-dir /dist \
+# The kernel is not in the wheel here: an image that needs it has it from the stage above.
+RUN PENSTOCK_WHEEL_KERNEL=none uv build --quiet --wheel --build-constraint deploy/locks/build.txt --require-hashes --out-dir /dist \
     && uv pip install --no-cache --no-deps --no-index --compile-bytecode --python /opt/venv/bin/python /dist/*.whl
 
 FROM python:3.11.13-slim-bookworm

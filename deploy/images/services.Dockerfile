@@ -19,7 +19,8 @@ RUN pip install --no-cache-dir --require-hashes -r deploy/locks/tools.txt
 RUN uv venv /opt/venv \
     && uv pip sync --no-cache --require-hashes --compile-bytecode --python /opt/venv/bin/python deploy/locks/image.txt
 COPY . .
-RUN uv build --quiet --wheel --build-constraint deploy/locks/build.txt --require-hashes --out-dir /dist \
+# The kernel is not in the wheel here: an image that needs it has it from the stage above.
+RUN PENSTOCK_WHEEL_KERNEL=none uv build --quiet --wheel --build-constraint deploy/locks/build.txt --require-hashes --out-dir /dist \
     && uv pip install --no-cache --no-deps --no-index --compile-bytecode --python /opt/venv/bin/python /dist/*.whl
 
 FROM python:3.11.13-slim-bookworm AS installed
@@ -35,7 +36,8 @@ CMD ["--help"]
 FROM installed AS parity
 RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless \
     && rm -rf /var/lib/apt/lists/*
-COPY --from=kernel /jars /opt/venv/lib/python3.11/site-packages/build/jars
+COPY --from=kernel /jars /opt/penstock/jars
+ENV PENSTOCK_SETUP=/opt/penstock
 USER 10001:10001
 
 FROM installed AS services

@@ -23,16 +23,17 @@ from penstock.commands.exit_codes import ExitCode
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.home import HOME_VARIABLE
-from penstock.paths import DEFAULT_HOME
+from penstock.paths import DEFAULT_HOME, IS_CHECKOUT
 
 _STYLES = {"ready": "green", "starting": "yellow", "preparing": "dim", "waiting": "dim"}
 
+_USUAL = "build/stack" if IS_CHECKOUT else "~/.penstock/stack"
 _home_option = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_HOME,
     envvar=HOME_VARIABLE,
-    help=f"The folder of the stack; also {HOME_VARIABLE} (default: build/stack).",
+    help=f"The folder of the stack; also {HOME_VARIABLE} (default: {_USUAL}).",
 )
 
 

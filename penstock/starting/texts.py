@@ -113,6 +113,7 @@ def next_commands(draft: Draft, name: str, file: str | None) -> list[str]:
     reference = f"{name}/pipeline.py"
     played = shlex.quote(file) if file else "FILE"
     return [
+        "penstock setup  # once on a machine",
         f"python -m pytest {name}  # its features, without servers",
         f"penstock schemas check {reference}",
         *(_KEY if "hash" in draft.personal.values() else ()),

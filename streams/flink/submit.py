@@ -16,7 +16,7 @@ from pathlib import Path
 
 from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
-from penstock.paths import ROOT, java_home, jobs_python
+from penstock.paths import PACKAGED_KERNEL, SETUP_COMMAND, code_folder, java_home, jobs_python
 from penstock.processes import end_with_parent
 from penstock.settings import Settings
 from schemas.avro import fingerprint
@@ -217,13 +217,13 @@ def _build_and_submit(
 
 
 def _jars(settings: Settings) -> tuple[str, ...]:
-    kernel = settings.jars / "kernel" / "penstock-kernel.jar"
+    kernel = PACKAGED_KERNEL if PACKAGED_KERNEL.is_file() else settings.jars / "kernel" / PACKAGED_KERNEL.name
     connectors = sorted((settings.jars / "flink").glob("*.jar"))
     if not kernel.is_file():
-        raise PenstockError("the kernel is not built", where=str(kernel), next="make setup")
+        raise PenstockError("the kernel is not built", where=str(kernel), next=SETUP_COMMAND)
     if not connectors:
         raise PenstockError(
-            "Flink's Kafka connector jar is missing", where=str(settings.jars / "flink"), next="make setup"
+            "Flink's Kafka connector jar is missing", where=str(settings.jars / "flink"), next=SETUP_COMMAND
         )
     return tuple(path.resolve().as_uri() for path in (*connectors, kernel))
 
@@ -248,7 +248,7 @@ def _run_job_graph(submission: Submission, personal_key: str, settings: Settings
     python = jobs_python()
     home = java_home()
     if not python.exists() or home is None:
-        raise PenstockError("the jobs environment or Java is missing", where=str(python), next="make setup")
+        raise PenstockError("the jobs environment or Java is missing", where=str(python), next=SETUP_COMMAND)
     if not settings.flink.conf_dir.is_dir():
         # Without it Flink's client fails with a Java error that does not name the cause.
         raise PenstockError(
@@ -265,7 +265,7 @@ def _run_job_graph(submission: Submission, personal_key: str, settings: Settings
         "FLINK_CONF_DIR": str(settings.flink.conf_dir),
         "FLINK_LOG_DIR": str(logs),
         "JAVA_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(code_folder()),
         KAFKA_VARIABLE: json.dumps(settings.kafka.access.java()),
         PII_KEY_VARIABLE: personal_key,
     }

@@ -40,6 +40,7 @@ def main() -> int:
     source = Source(topic="payments", contract=Payment, key="card")
     model = Model(name="m", inputs=view.inputs()[:1], threshold=0.5, positive="block", negative="approve")
     pipeline = Pipeline(name="payments", source=source, entities=(card,), views=(view,), model=model)
+    KERNEL_ARCHIVE.parent.mkdir(parents=True, exist_ok=True)
     KERNEL_ARCHIVE.unlink(missing_ok=True)
     partial = KERNEL_ARCHIVE.with_suffix(".partial.jsa")
     with Kernel(options=(f"-XX:ArchiveClassesAtExit={partial}",)) as kernel:

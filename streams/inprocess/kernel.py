@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from penstock.errors import PenstockError
-from penstock.paths import KERNEL_ARCHIVE, KERNEL_JAR, java_home, site_packages
+from penstock.paths import KERNEL_ARCHIVE, KERNEL_JAR, SETUP_COMMAND, java_home, site_packages
 
 # Java goes without the archive if it is missing, or of other jars.
 # In an image with Java and without Flink's Python package.
@@ -152,13 +152,13 @@ class Kernel:
 def _java() -> Path:
     home = java_home()
     if home is None:
-        raise PenstockError("Java 17 is missing", next="make setup")
+        raise PenstockError("Java 17 is missing", next=SETUP_COMMAND)
     return home / "bin" / "java"
 
 
 def _require_jar(jar: Path) -> Path:
     if not jar.is_file():
-        raise PenstockError("the kernel is not built", where=str(jar), next="make setup")
+        raise PenstockError("the kernel is not built", where=str(jar), next=SETUP_COMMAND)
     return jar
 
 
@@ -168,6 +168,6 @@ def _flink() -> str:
         return f"{_FLINK}/*"
     packages = site_packages("jobs")
     if packages is None:
-        raise PenstockError("the jobs environment, which contains Flink, is missing", next="make setup")
+        raise PenstockError("the jobs environment, which contains Flink, is missing", next=SETUP_COMMAND)
     (jar,) = (packages / "pyflink" / "lib").glob("flink-dist-*.jar")
     return str(jar)

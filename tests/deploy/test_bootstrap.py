@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,41 @@ def test_uv_and_what_builds_the_project_are_installed_by_their_hashes(
     assert of_uv[-3:] == ["--require-hashes", "--requirement", str(bootstrap.LOCKS / "tools.txt")]
     assert "--require-hashes" in of_lock
     assert of_project[of_project.index("--build-constraint") + 1] == str(bootstrap.LOCKS / "build.txt")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set-up as of an installed Penstock."""
+    monkeypatch.setattr(bootstrap, "IS_CHECKOUT", False)
+    monkeypatch.setattr(bootstrap, "VENVS", tmp_path / "set-up" / "environments")
+
+
+def test_an_installed_penstock_sets_up_all_but_what_developers_need(
+    installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in bootstrap._SETUP:
+        monkeypatch.setitem(bootstrap._SETUP, name, lambda name=name: done.append(name))
+    bootstrap.set_up()
+    assert done == ["system", "jobs", "triton", "jars", "kernel"]
+
+
+def test_a_wheel_that_was_built_without_the_kernel_says_so(
+    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "PACKAGED_KERNEL", tmp_path / "kernel.jar")
+    with pytest.raises(bootstrap.SetupError, match=r"built without the kernel\n  next: .*make wheel"):
+        bootstrap.kernel()
+
+
+def test_an_installed_penstock_installs_what_the_lock_names_with_its_own_interpreter_and_not_itself(
+    installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "venv_python", lambda name: bootstrap.VENVS / name / "bin" / "python")
+    monkeypatch.setattr(bootstrap, "_run", commands.append)
+    monkeypatch.setattr(bootstrap, "tools", lambda: "uv")
+    bootstrap.environment("jobs")
+    made, synced = commands
+    assert made[made.index("--python") + 1] == sys.executable
+    assert synced[-1] == str(bootstrap.LOCKS / "jobs.txt")

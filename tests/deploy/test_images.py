@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -128,9 +129,16 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as images build it, with the same pinned tool."""
     out = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-    subprocess.run(build, cwd=context, check=True, capture_output=True)
+    done = _build_wheel(context, out, {"PENSTOCK_WHEEL_KERNEL": "none"})
+    assert done.returncode == 0, done.stderr
     return next(out.glob("*.whl"))
+
+
+def _build_wheel(context: Path, out: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    return subprocess.run(
+        build, cwd=context, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_build_context_has_all_that_dockerfiles_copy_and_no_secrets_or_build_outputs(context: Path) -> None:
@@ -148,6 +156,17 @@ def test_the_wheel_has_every_module_and_schema_and_no_java(wheel: Path) -> None:
     wanted = {name for name in listed if name.startswith(packages) and name.endswith((".py", ".avsc", "py.typed"))}
     assert wanted - held == set()
     assert not any(name.endswith((".java", "Dockerfile")) for name in held)
+
+
+def test_a_wheel_without_the_kernel_is_built_only_where_that_is_asked_for(context: Path, tmp_path: Path) -> None:
+    done = _build_wheel(context, tmp_path, {})
+    assert done.returncode != 0
+    assert "the kernel is not built" in done.stderr
+    assert "next: make wheel" in done.stderr
+    assert [*tmp_path.iterdir()] == []
+    builds = [rest for path in _OURS for word, rest in _instructions(path) if word == "RUN" and "uv build" in rest]
+    assert all(rest.startswith("PENSTOCK_WHEEL_KERNEL=none ") for rest in builds)
+    assert len(builds) == 2
 
 
 def test_an_installed_wheel_runs_without_the_repository(wheel: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from deploy.local.services.service import (
     write,
 )
 from penstock.errors import PenstockError
-from penstock.paths import JARS, KERNEL_JAR, ROOT, site_packages, venv_python
+from penstock.paths import JARS, KERNEL_JAR, SETUP_COMMAND, code_folder, site_packages, venv_python
 
 TASK_SLOTS = 8
 _REPORTER = "org.apache.flink.metrics.prometheus.AddressedPrometheusReporter"
@@ -59,7 +59,7 @@ def flink_home() -> Path:
     """
     folder = _installed()
     if folder is None:
-        raise PenstockError("the environment of Flink is missing", next="make setup")
+        raise PenstockError("the environment of Flink is missing", next=SETUP_COMMAND)
     return folder
 
 
@@ -177,7 +177,7 @@ def environment(layout: Layout) -> Mapping[str, str]:
         "JAVA_HOME": str(Path(java()).parents[1]),
         "PATH": f"{venv_python('jobs').parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         # Python workers import the pipelines from here.
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(code_folder()),
     }
 
 
@@ -189,7 +189,7 @@ def _command(program: str, metrics_port: int) -> list[str]:
 def _prepare_reporter(plugin: Path) -> None:
     """Creates the plugin folder of Flink's Prometheus reporter, with the kernel's reporter class in it."""
     if not KERNEL_JAR.exists():
-        raise PenstockError("the kernel is missing", where=str(KERNEL_JAR), next="make setup")
+        raise PenstockError("the kernel is missing", where=str(KERNEL_JAR), next=SETUP_COMMAND)
     plugin.mkdir(parents=True, exist_ok=True)
     # Copied, because a rebuilt kernel must not change under a running cluster.
     for jar in (*(flink_home() / "plugins" / plugin.name).glob("*.jar"), KERNEL_JAR):

@@ -8,6 +8,7 @@ import redis
 
 from deploy.local.services.service import HOST, Layout, Program, Service, StopPhase, printed_version, write
 from penstock.errors import PenstockError
+from penstock.paths import SETUP_COMMAND
 
 
 def redis_conf(layout: Layout) -> str:
@@ -37,7 +38,7 @@ def command(layout: Layout) -> list[str]:
     """The server."""
     server = shutil.which("redis-server")
     if server is None:
-        raise PenstockError("redis-server is missing", next="make setup")
+        raise PenstockError("redis-server is missing", next=SETUP_COMMAND)
     return [server, str(layout.data("redis") / "redis.conf")]
 
 

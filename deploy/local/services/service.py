@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.errors import PenstockError
-from penstock.paths import JARS, java_home, site_packages
+from penstock.paths import JARS, SETUP_COMMAND, java_home, site_packages
 
 HOST = "127.0.0.1"
 
@@ -128,7 +128,7 @@ def java() -> str:
     """
     home = java_home()
     if home is None:
-        raise PenstockError("Java 17 is missing", next="make setup")
+        raise PenstockError("Java 17 is missing", next=SETUP_COMMAND)
     return str(home / "bin" / "java")
 
 
@@ -144,7 +144,7 @@ def jars(folder: Path, title: str) -> str:
         PenstockError: set-up has not put any there.
     """
     if not any(folder.glob("*.jar")):
-        raise PenstockError(f"the jars of {title} are missing", where=str(folder), next="make setup")
+        raise PenstockError(f"the jars of {title} are missing", where=str(folder), next=SETUP_COMMAND)
     return f"{folder}/*"
 
 

@@ -11,7 +11,7 @@ import httpx
 
 from deploy.local.services.service import HOST, Layout, Program, Service, StopPhase, wheel_version
 from penstock.errors import PenstockError
-from penstock.paths import site_packages, venv_python
+from penstock.paths import SETUP_COMMAND, site_packages, venv_python
 
 
 def prepare(layout: Layout) -> None:
@@ -81,7 +81,7 @@ def _ready(layout: Layout) -> str:
 def _wheel() -> Path:
     folder = site_packages("triton")
     if folder is None or not (folder / "pytriton").exists():
-        raise PenstockError("the environment of Triton is missing", next="make setup")
+        raise PenstockError("the environment of Triton is missing", next=SETUP_COMMAND)
     return folder
 
 
