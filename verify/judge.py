@@ -21,6 +21,7 @@ from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source
 from verify.check_features import check_features
 from verify.check_gates import check_gates
+from verify.check_lookups import as_published, check_lookups, history_of
 from verify.check_loop import LoopFindings, check_loop
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
@@ -85,6 +86,7 @@ def judge(
     features = check_features(
         plan, judged.events, emitted, arrivals=judged.arrivals(), others=updating, without_value=without_value
     )
+    check_lookups(plan, history_of(project, run, pii_key, registry), judged.events, of_events, features)
     timers = check_timers(plan, judged.events, emitted, others=updating, without_value=without_value)
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
@@ -352,9 +354,13 @@ def judged_sources(
         published[0].add(record.position)
         for source, position in (place for places in record.updates.values() for place in places or ()):
             published.setdefault(source, set()).add(position)
+    history, names = history_of(project, run, pii_key, registry), [source.contract for source in project.plan.sources]
+    look_ups = [as_published(project.plan, history, run.features, name) if history else None for name in names]
     letters = run.dead_letters if live else ((),) * len(run.sources)
     return [
-        judge_source(project, number, records, pii_key, registry, published[number], of_source)
+        judge_source(
+            project, number, records, pii_key, registry, published[number], of_source, look_up=look_ups[number]
+        )
         for number, (records, of_source) in enumerate(zip(run.sources, letters, strict=True))
     ]
 
