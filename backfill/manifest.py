@@ -88,7 +88,7 @@ class BackfillManifest(BaseModel):
             "range": [replay.from_ms, replay.to_ms],
             "offsets": [
                 {str(number): [begin, source.end[number]] for number, begin in source.start.items()}
-                for source in replay.sources
+                for source in (*replay.sources, *replay.lookups)
             ],
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -107,7 +107,7 @@ class BackfillManifest(BaseModel):
     @property
     def events(self) -> int:
         """The number of offsets to replay, refused records and transaction markers included."""
-        return sum(offsets.records for offsets in self.replay.sources)
+        return sum(offsets.records for offsets in (*self.replay.sources, *self.replay.lookups))
 
     def save(self, folder: Path) -> None:
         """Write the manifest atomically.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +25,7 @@ from penstock.settings import Settings
 from streams.flink.bounded_jobs import start_backfill
 from streams.flink.recovery import await_listed
 from streams.flink.rest import Flink, Job
+from streams.flink.submission import Offsets
 from streams.plan.project import Project
 
 _POLL_S = 0.5
@@ -72,7 +74,10 @@ class ReplayJob:
         self._flink = flink
         self._progress = progress
         copies = [each.topic for each in manifest.replay.restored]
-        self._topics = copies or [source.topic for source in project.pipeline.sources]
+        self._topics = copies or [
+            *(source.topic for source in project.pipeline.sources),
+            *project.plan.reference_topics,
+        ]
         self._lag = Lag(settings.kafka.access)
         self._checkpoints, self._restarts = -1, 0
         self._detailed_at = self._grew_at = 0.0
@@ -243,12 +248,13 @@ class ReplayJob:
         self._topics = [copies.topic for copies in restored]
 
     def _require_retained(self) -> None:
-        for source, offsets in zip(self._project.pipeline.sources, self._manifest.replay.sources, strict=True):
-            first = first_offsets(self._settings.kafka.access, source.topic, offsets.start)
+        replay = self._manifest.replay
+        for topic, offsets in zip(self._topics, (*replay.sources, *replay.lookups), strict=True):
+            first = first_offsets(self._settings.kafka.access, topic, offsets.start)
             if any(first[partition] > start for partition, start in offsets.start.items()):
                 raise PenstockError(
                     "since this backfill was planned, retention has deleted records that it reads",
-                    where=source.topic,
+                    where=topic,
                     next=f"delete {self._folder} and run the command again: it names the possible range",
                 )
 
@@ -261,7 +267,8 @@ class ReplayJob:
         """How many records the job had read at its last checkpoint."""
         read = 0
         replay = self._manifest.replay
-        for topic, offsets in zip(self._topics, replay.restored or replay.sources, strict=True):
+        of_topics: Sequence[Offsets] = replay.restored or (*replay.sources, *replay.lookups)
+        for topic, offsets in zip(self._topics, of_topics, strict=True):
             committed = self._lag.committed_offsets(self._manifest.job_name, topic)
             for number, start in offsets.start.items():
                 read += max(0, min(committed.get(number, start), offsets.end[number]) - start)

@@ -27,6 +27,7 @@ from backfill.manifest import (
 from backfill.parts import PartsWriter
 from backfill.planning import plan_replay, replay_start_ms
 from backfill.progress_bar import ProgressBar
+from backfill.reference_data import reference_offsets, require_reference_in_kafka
 from backfill.replay_job import ReplayJob
 from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.retention import read_retained_topic
@@ -120,6 +121,7 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
         PenstockError: if the range is not possible, a view does not exist, or Kafka cannot be reached.
     """
     plan, run, from_ms = project.plan, uuid.uuid4().hex[:8], request.from_ms
+    require_reference_in_kafka(plan, request.archive)
     views = selected_views(plan, request.views, project.reference)
     start_ms = replay_start_ms(plan, from_ms)
     sources = project.pipeline.sources
@@ -138,7 +140,7 @@ def plan_backfill(project: Project, settings: Settings, request: BackfillRequest
         views=views,
         plan=plan_hash(plan),
         run=run,
-        replay=replay.model_copy(update=_pace(request)),
+        replay=replay.model_copy(update={**_pace(request), "lookups": reference_offsets(plan, settings.kafka.access)}),
         archive=None if request.archive is None else without_secrets(request.archive),
     )
 

@@ -29,7 +29,8 @@ def plan_again(project: Project, data: DataRecipe, folder: Path, archive: str | 
     Raises:
         PenstockError: if the pipeline has other sources or views now.
     """
-    topics = [source.topic for source in project.plan.sources]
+    plan = project.plan
+    topics = [*(source.topic for source in plan.sources), *plan.reference_topics]
     if topics != list(data.offsets):
         raise PenstockError(
             f"the pipeline reads {', '.join(topics)} now, and {', '.join(data.offsets)} when the version was made",
@@ -53,7 +54,8 @@ def plan_again(project: Project, data: DataRecipe, folder: Path, archive: str | 
             topic=scratch_topic(project.name, run),
             start=first.start,
             end=first.end,
-            additional_sources=tuple(others),
+            additional_sources=tuple(others[: len(plan.additional_sources)]),
+            lookups=tuple(others[len(plan.additional_sources) :]),
             from_ms=data.from_ms,
             to_ms=data.to_ms,
             max_ahead_ms=data.max_ahead_ms,

@@ -125,9 +125,11 @@ def require_labels(project: Project) -> Labels:
 
 def offsets_of(project: Project, backfill: Backfill) -> dict[str, dict[int, tuple[int, int]]]:
     """Which offsets of each topic a backfill has read, by partition: the first, and the end."""
+    replay, plan = backfill.manifest.replay, project.plan
+    topics = [*(source.topic for source in plan.sources), *plan.reference_topics]
     return {
-        source.topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
-        for source, of in zip(project.plan.sources, backfill.manifest.replay.sources, strict=True)
+        topic: {partition: (begin, of.end[partition]) for partition, begin in of.start.items()}
+        for topic, of in zip(topics, (*replay.sources, *replay.lookups), strict=True)
     }
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from streams.definitions.columns import PythonColumn as PythonColumn
     from streams.definitions.labels import Labels as Labels
     from streams.definitions.labels import LabelSource as LabelSource
+    from streams.definitions.lookups import Lookup as Lookup
     from streams.definitions.monitors import DataQuality as DataQuality
     from streams.definitions.monitors import Monitors as Monitors
     from streams.definitions.pipeline import Model as Model
@@ -63,6 +64,7 @@ else:
         **dict.fromkeys(["Labels", "LabelSource"], "streams.definitions.labels"),
         **dict.fromkeys(["DataQuality", "Monitors"], "streams.definitions.monitors"),
         "Labels": "streams.definitions.labels",
+        "Lookup": "streams.definitions.lookups",
         **dict.fromkeys(["Model", "Pipeline"], "streams.definitions.pipeline"),
         **dict.fromkeys(["Guardrail", "Rollout", "Step"], "streams.definitions.rollout"),
         "Source": "streams.definitions.sources",

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from streams.inprocess.cases import Case, read_cases
 from streams.inprocess.features_of import Event, Features, Outcome, features_of
+from streams.inprocess.references import Reference
 from streams.inprocess.verdicts import run_case
 
-__all__ = ["Case", "Event", "Features", "Outcome", "check_case", "features_of", "read_cases"]
+__all__ = ["Case", "Event", "Features", "Outcome", "Reference", "check_case", "features_of", "read_cases"]
 
 
 def check_case(case: Case) -> None:

@@ -326,7 +326,9 @@ def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | No
         event = contract.model_validate(row)
     except ValidationError as error:
         return Rejection("penstock.InvalidField", "validate", first_problem(error, contract, row))
-    field = next(field for field in contract_fields(contract) if Role.EVENT_TIME in field.roles)
+    field = next((field for field in contract_fields(contract) if Role.EVENT_TIME in field.roles), None)
+    if field is None:
+        return event
     time = getattr(event, field.name)
     if latest_ms is not None and time > latest_ms:
         message = f"{field.path}: further ahead of the record's Kafka timestamp or the clock than the source allows"

@@ -10,6 +10,8 @@ plan, the table in the docs) is derived from it::
         amount: Annotated[float, Field(ge=0)]
         merchant_city: str | None = None
 
+A contract of reference data (``reference=True``) has neither EVENT_TIME nor EVENT_ID: its records are no events.
+
 Field types are ``str``, ``int`` (64 bit), ``float`` (finite), ``bool``, ``Literal`` of strings, and ``list`` of one of
 these, each optionally ``| None``. Types are strict: ``"12"`` is not a number. Unknown fields are ignored, so producers
 may add fields first. A field's type is that of its column. :mod:`schemas.written` has what says that producers write it
@@ -177,6 +179,7 @@ class Contract(FromSchemas, BaseModel):
     contract_name: ClassVar[str]
     contract_version: ClassVar[int]
     compatibility: ClassVar[Compatibility]
+    is_reference_data: ClassVar[bool]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Pass the class arguments on to ``__pydantic_init_subclass__``, which runs once the fields are known."""
@@ -192,12 +195,19 @@ class Contract(FromSchemas, BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]
-        cls, *, name: str, version: int, compatibility: Compatibility = "BACKWARD", **kwargs: Any
+        cls,
+        *,
+        name: str,
+        version: int,
+        compatibility: Compatibility = "BACKWARD",
+        reference: bool = False,
+        **kwargs: Any,
     ) -> None:
         """Set the contract's name, version and compatibility, and refuse fields that the pipeline does not support."""
         super().__pydantic_init_subclass__(**kwargs)
         _check_arguments(cls.__name__, name, version, compatibility)
         cls.contract_name, cls.contract_version, cls.compatibility = name, version, compatibility
+        cls.is_reference_data = reference
         _check_class(cls)
         for field_name, info in cls.model_fields.items():
             _place_by_alias(info)
@@ -205,7 +215,12 @@ class Contract(FromSchemas, BaseModel):
         fields = contract_fields(cls)
         times = [f.name for f in fields if Role.EVENT_TIME in f.roles]
         ids = [f.name for f in fields if Role.EVENT_ID in f.roles]
-        if len(times) != 1:
+        if reference and times + ids:
+            raise TypeError(
+                f"contract {name}: reference data has no events, so {(times + ids)[0]} can be neither EVENT_TIME nor "
+                "EVENT_ID; leave the role out"
+            )
+        if not reference and len(times) != 1:
             raise TypeError(f"contract {name}: exactly one field must be EVENT_TIME, found {times or 'none'}")
         if len(ids) > 1:
             raise TypeError(f"contract {name}: at most one field may be EVENT_ID, found {ids}")
@@ -225,13 +240,14 @@ class Contract(FromSchemas, BaseModel):
         for field in fields:
             if Role.EVENT_ID in field.roles and not getattr(self, field.name):
                 raise ValueError(f"{field.path}: an event id must not be empty")
-        field = next(field for field in fields if Role.EVENT_TIME in field.roles)
-        time = getattr(self, field.name)
-        if field.minimum is None and time < EARLIEST_MS:
-            raise ValueError(
-                f"{field.path}: before 2000-01-01, the earliest event time of a contract without a bound of its own "
-                f"(Field(ge=...)){looks_like(time) if field.written is None else ''}"
-            )
+        for field in fields:
+            if Role.EVENT_TIME not in field.roles or field.minimum is not None:
+                continue
+            if (time := getattr(self, field.name)) < EARLIEST_MS:
+                raise ValueError(
+                    f"{field.path}: before 2000-01-01, the earliest event time of a contract without a bound of its "
+                    f"own (Field(ge=...)){looks_like(time) if field.written is None else ''}"
+                )
         return self
 
 
@@ -252,7 +268,7 @@ def pii_hash(key: bytes, value: str) -> str:
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-_OWN_NAMES = {"contract_name", "contract_version", "compatibility"}
+_OWN_NAMES = {"contract_name", "contract_version", "compatibility", "is_reference_data"}
 _ALLOWED_CONFIG = {"title", "json_schema_extra", "use_attribute_docstrings", "protected_namespaces"}
 _ALLOWED_OVERRIDES = {"__repr__", "__str__", "__eq__", "__hash__", "__signature__"}
 # What pydantic's Field may set. Everything else must be as in a plain Field.

@@ -69,6 +69,11 @@ def definition_of(project: Project) -> dict[str, str]:
             "columns": [
                 column.model_dump(mode="json", exclude_defaults=True) for column in (*plan.derived, *plan.filters)
             ],
+            **(
+                {"lookups": [lookup.model_dump(mode="json", exclude_defaults=True) for lookup in plan.lookups]}
+                if plan.lookups
+                else {}
+            ),
         },
         "labels": labels
         and {

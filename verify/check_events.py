@@ -21,7 +21,7 @@ from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, SourcePlan
 from streams.plan.project import Project
 from verify.dead_letters import ALWAYS_FITS, Letter, read_letter
-from verify.emissions import JudgedEvent
+from verify.emissions import JudgedEvent, LookUp
 from verify.findings import MAX_EXAMPLES
 from verify.published import Position, clocks
 from verify.replays import replay_in, without_replay
@@ -68,12 +68,22 @@ def judge_source(
     registry: Registry | None = None,
     published: Collection[Position] = (),
     letters: Iterable[Record] = (),
+    look_up: LookUp | None = None,
 ) -> Judged:
     """Judge the records of the pipeline's source with this number; see :func:`judge_events`."""
     contract, source = project.pipeline.sources[number].contract, project.plan.sources[number]
     writers = Decoder(*writer_schemas(contract, project.schemas))
     return judge_events(
-        project.plan, source, contract, records, writers, pii_key, registry, published=published, letters=letters
+        project.plan,
+        source,
+        contract,
+        records,
+        writers,
+        pii_key,
+        registry,
+        published=published,
+        letters=letters,
+        look_up=look_up,
     )
 
 
@@ -88,6 +98,7 @@ def judge_events(
     *,
     published: Collection[Position] = (),
     letters: Iterable[Record] = (),
+    look_up: LookUp | None = None,
 ) -> Judged:
     """Judge every raw record of a source by the reference semantics; records are in offset order per partition.
 
@@ -98,6 +109,8 @@ def judge_events(
     (``letters``) say which; such a refusal is right if the event is later than the broker received the letter. If the
     job failed after it and took the event when it read it again, the event counts. Without letters, the result is that
     of a replay, which goes by the raw records alone.
+
+    ``look_up`` gives events their columns from lookups, and a pipeline with lookups needs it.
 
     An event that was refused, and put back to its topic when its contract had changed, counts where it was put back.
     """
@@ -111,9 +124,11 @@ def judge_events(
     no_events: set[Position] = set()
     timestamps: dict[Position, int] = {}
     valid: list[tuple[Record, Row]] = []
+    clocks: dict[int, int] = {}
     for record in records:
         position = Position(record.partition, record.offset, number)
         timestamps[position] = record.timestamp
+        clocks[record.partition] = max(clocks.get(record.partition, record.timestamp), record.timestamp)
         decoded = decode_event(
             record.value,
             contract,
@@ -144,7 +159,10 @@ def judge_events(
             rejections[position] = decoded
             refused[position] = record
         else:
-            valid.append((record, event_row(decoded, contract, pii_key) | event_type))
+            row = event_row(decoded, contract, pii_key) | event_type
+            if look_up is not None:
+                row |= look_up(position, clocks[record.partition], row)
+            valid.append((record, row))
     rows = derive(plan, [row for _, row in valid])
     judged = [_event(plan, number, record, row) for (record, _), row in zip(valid, rows, strict=True)]
     taken = [event for event in judged if source.filter is None or event.row[source.filter] is True]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+from streams.oracle.lookups import LookedUp
 from streams.oracle.reference import Row
 from streams.plan.entity_text import entity_text
 from streams.plan.model import ViewPlan
 from verify.findings import Findings
 from verify.published import Position, Published, clocks
+
+LookUp: TypeAlias = Callable[[Position, int, Row], LookedUp]
+"""What an event is given by lookups: from its position, its clock in a replay (epoch ms) and its fields."""
 
 
 @dataclass(frozen=True, slots=True)

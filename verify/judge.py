@@ -24,6 +24,7 @@ from verify.check_drift import check_drift
 from verify.check_events import Judged, check_dead_letters, judge_source, with_shared_ids
 from verify.check_features import check_features
 from verify.check_gates import check_gates
+from verify.check_lookups import as_published, check_lookups, history_of
 from verify.check_loop import LoopFindings, check_loop
 from verify.check_other_views import check_other_views
 from verify.check_predictions import check_predictions, model_vectors, policy_version
@@ -94,6 +95,7 @@ def judge(
         others=[one.events for one in others],
         without_value=without_value,
     )
+    check_lookups(plan, history_of(project, run, pii_key, registry), events, of_events, features)
     timers = check_timers(plan, events, emitted, others=[one.events for one in others], without_value=without_value)
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
@@ -152,13 +154,9 @@ def judge(
     if run.backfills and any(of_source.refused_by_clock for of_source in sources):
         replayable = judged_sources(project, run, pii_key, registry, live=False)
     replayed = _check_backfills(project, run, replayable, of_events, events.keys(), too_large)
-    labels = pipeline.labels
-
-    def read_labels(records: Sequence[Sequence[Record]]) -> LabelHistory:
-        return LabelHistory({}) if labels is None else label_history(labels, records, project.schemas, registry)
-
+    read_labels = _label_reader(project, registry)
     trained = TrainingFindings()
-    if run.backfills and labels is not None:
+    if run.backfills and pipeline.labels is not None:
         folders = [run.models / name for name in pipeline.model.names]
         trained = check_training(plan, folders, run.backfills, run.labels, read_labels)
     built = check_built_sets(project, run, read_labels)
@@ -388,9 +386,11 @@ def judged_sources(
     for record in run.features:
         published.add(record.position)
         published |= {place for places in record.updates.values() for place in places or ()}
+    history = history_of(project, run, pii_key, registry)
+    look_up = as_published(project.plan, history, run.features) if history else None
     letters = run.dead_letters if live else ((),) * len(run.sources)
     judged = [
-        judge_source(project, number, records, pii_key, registry, published, of_source)
+        judge_source(project, number, records, pii_key, registry, published, of_source, look_up=look_up)
         for number, (records, of_source) in enumerate(zip(run.sources, letters, strict=True))
     ]
     return with_shared_ids(project.plan, judged, published)
@@ -400,6 +400,14 @@ def by_role(plan: PipelinePlan, judged: Sequence[Judged]) -> tuple[list[Judged],
     """Of the judged sources those whose events trigger records, and those that only update."""
     sources = list(zip(judged, plan.sources, strict=True))
     return [one for one, of in sources if of.triggers], [one for one, of in sources if not of.triggers]
+
+
+def _label_reader(project: Project, registry: Registry | None) -> Callable[[Sequence[Sequence[Record]]], LabelHistory]:
+    """Reads the records of the label topics; of a pipeline without labels there are none."""
+    labels = project.pipeline.labels
+    if labels is None:
+        return lambda _: LabelHistory({})
+    return lambda records: label_history(labels, records, project.schemas, registry)
 
 
 def _quality(

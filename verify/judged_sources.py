@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from penstock.kafka.reading import read_topic
 from penstock.settings import Settings
 from schemas.registry import registry_schemas
+from streams.oracle.lookups import LookedUp, read_history
+from streams.oracle.reference import Row
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 from verify.check_events import Judged, judge_source
+from verify.emissions import LookUp
+from verify.published import Position
 
 
 def judged_source(
@@ -29,14 +33,23 @@ def judged_source(
     Raises:
         PenstockError: if Kafka or the schema registry cannot be read.
     """
-    source = project.plan.sources[number]
+    source, key = project.plan.sources[number], pii_key(project.plan, settings)
+    registry = registry_schemas(settings.schema_registry_url)
+    look_up: LookUp | None = None
+    if project.plan.lookups:
+        history = read_history(project, lambda topic: read_topic(settings.kafka.access, topic), key, registry)
+
+        def look_up(_position: Position, clock: int, row: Row) -> LookedUp:
+            return history.columns(clock, row, triggers=source.triggers)
+
     return judge_source(
         project,
         number,
         read_topic(settings.kafka.access, source.topic, start=start),
-        pii_key(project.plan, settings),
-        registry_schemas(settings.schema_registry_url),
+        key,
+        registry,
         letters=read_topic(settings.kafka.access, source.dead_letter_topic) if with_letters else (),
+        look_up=look_up,
     )
 
 

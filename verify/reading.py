@@ -92,6 +92,7 @@ def read_run(
         return RunData(
             sources=tuple(records(source.topic) for source in plan.sources),
             dead_letters=tuple(records(source.dead_letter_topic) for source in plan.sources),
+            references={topic: records(topic) for topic in plan.reference_topics},
             features=features,
             predictions=predictions,
             unpublished=records(dead_letters_of(pipeline.features_topic)),
@@ -197,7 +198,7 @@ def _identity(manifest: Mapping[str, Any]) -> str:
     content["range"] = [replay["from_ms"], replay["to_ms"]]
     content["offsets"] = [
         {number: [begin, of["end"][number]] for number, begin in of["start"].items()}
-        for of in (replay, *replay["additional_sources"])
+        for of in (replay, *replay["additional_sources"], *replay.get("lookups", ()))
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -72,6 +72,7 @@ class RunData:
     Args:
         sources: The raw records of each source, in offset order within each partition.
         dead_letters: The records of each source's dead letter topic.
+        references: The records of each topic of reference data, by topic.
         unpublished: The records of the features topic's dead letter topic.
         unscored: Those of the predictions topic's.
         features: The features topic, decoded.
@@ -102,6 +103,7 @@ class RunData:
     dead_letters: tuple[Sequence[Record], ...]
     features: Sequence[Published]
     predictions: Sequence[Published]
+    references: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     unpublished: Sequence[Record] = ()
     unscored: Sequence[Record] = ()
     shadows: Sequence[Published] = ()

@@ -76,8 +76,17 @@ def require_fillable(plan: PipelinePlan) -> None:
     """Refuse a pipeline whose views cannot be filled.
 
     Raises:
-        PenstockError: if its views take events by event time.
+        PenstockError: if its views take events by event time, or it has lookups.
     """
+    if plan.lookups:
+        # The running job's windows hold what its events were given, which a replay by Kafka's timestamps does not know.
+        raise PenstockError(
+            "a pipeline with lookups cannot be filled: a replay may give events other reference data than they were "
+            "given",
+            where=f"lookup {plan.lookups[0].name} of topic {plan.lookups[0].topic}",
+            safe="nothing was changed",
+            next="penstock job upgrade PIPELINE --empty, which begins new views without history",
+        )
     if plan.source.order == "event_time":
         # Events of before the savepoint's positions wait in the running job, and a fill would count them twice.
         raise PenstockError(

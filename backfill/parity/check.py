@@ -17,6 +17,7 @@ from backfill.parity.recomputation import Recomputing
 from backfill.parity.rows import BackfillRows
 from backfill.parity.served import read_served
 from backfill.parity.sources import Range, Sources
+from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
 from streams.plan.project import Project
 
@@ -60,6 +61,13 @@ def check_parity(
             scored.
     """
     require_one_topic(project.plan, "penstock parity")
+    if backfill is not None and project.plan.lookups:
+        raise PenstockError(
+            "the rows of a backfill follow from reference data by Kafka's timestamps, not from what events were given",
+            where=str(backfill.backfill.folder),
+            safe="nothing was compared",
+            next="leave out the backfill: the kernel computes from what each event was given, and compares that too",
+        )
     plan, findings, chosen = project.plan, Findings(), wanted.sample.chosen()
     served = read_served(plan, project.features_decoder(), sources.read(plan.features_topic), chosen, wanted.has)
     predictions = read_predictions(

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from backfill.gaps import require_after_gaps
 from backfill.parity.sources import NOTHING_MISSING, Sources
 from backfill.planning import replay_start_ms
+from backfill.reference_data import require_reference_in_kafka
 from backfill.retention import event_times_of, read_retained_topic
 from backfill.topic_reading import Range, topics_of
 from penstock.errors import PenstockError
@@ -31,6 +32,7 @@ def kafka_sources(
         PenstockError: if Kafka or the archive cannot be reached, the raw or features topic is missing, there is no
             key of hashes, or the range lies before a gap between what the archive and Kafka have of raw events.
     """
+    require_reference_in_kafka(project.plan, archive)
     plan, pipeline, topics = project.plan, project.pipeline, topics_of(settings.kafka.access, archive)
     if to_ms is not None:
         for source in pipeline.sources:

@@ -17,6 +17,7 @@ from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from streams.definitions.base import EVENT_TYPE
 from streams.oracle.derived_columns import derive
+from streams.oracle.lookups import LookupHistory
 from streams.oracle.reference import Row, accept_events
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, SourcePlan
@@ -85,6 +86,7 @@ def read_source(
     *,
     pii_key: bytes,
     registry: Registry | None = None,
+    lookups: LookupHistory | None = None,
 ) -> None:
     """Add some events of one source to ``into``.
 
@@ -96,6 +98,7 @@ def read_source(
         into: Gets the events.
         pii_key: The key that hashes personal data.
         registry: Finds the schemas of a registry.
+        lookups: The reference data, if the pipeline has lookups: an event gets what was there at its clock.
     """
     plan, source = project.plan, project.plan.sources[number]
     contract = project.pipeline.sources[number].contract
@@ -126,6 +129,9 @@ def read_source(
                 continue
             columns = event_row(decoded, contract, pii_key) | event_type
             clocks.take(record, columns[source.event_time])
+            if lookups is not None:
+                clock, _ = clocks.of(Place(number, record.partition, record.offset))
+                columns |= lookups.columns(clock, columns, triggers=source.triggers)
             valid.append((record, columns))
         places = [Place(number, record.partition, record.offset) for record, _ in valid]
         for place, (record, _), row in zip(places, valid, derive(plan, [row for _, row in valid]), strict=True):

@@ -33,6 +33,9 @@ from backfill.parity.values import FEATURES, RECORD, Cause, Difference, Place, s
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.dead_letters import DeadLetter
+from streams.oracle.derived_columns import derive
+from streams.oracle.lookups import read_history
+from streams.oracle.reference import Row
 from streams.plan.entity_text import entity_text
 from streams.plan.model import PipelinePlan, StagePlan, ViewPlan
 from streams.plan.project import Project
@@ -60,6 +63,9 @@ class Recomputing:
         self._project, self._plan = project, project.plan
         self._sources, self._wanted, self._chosen = sources, wanted, chosen
         self._served, self._findings = served, findings
+        self._history = None
+        if self._plan.lookups:
+            self._history = read_history(project, sources.read, sources.pii_key, sources.registry)
         self._too_long = _too_long(self._plan, sources.read(dead_letters_of(self._plan.features_topic)))
 
     def by_kernel(self, kernel: FeatureKernel) -> Recomputation:
@@ -71,6 +77,7 @@ class Recomputing:
                 continue
             if place in self._served.first:
                 self._compare_columns(place, event.row)
+                self._compare_lookups(place, raw.events[place].row)
             elif self._without_record(place, event.timestamp) is Cause.IN_FLIGHT:
                 waiting.add(place)
         self._keep_only(counted)
@@ -144,14 +151,18 @@ class Recomputing:
             refused |= refused_places(self._sources.read(source.dead_letter_topic), self._plan, number)
             records, key = self._sources.read(source.topic), self._sources.pii_key
             keep = of_entities(self._plan, chosen)
-            read_source(self._project, number, records, keep, raw, pii_key=key, registry=self._sources.registry)
+            registry = self._sources.registry
+            read_source(
+                self._project, number, records, keep, raw, pii_key=key, registry=registry, lookups=self._history
+            )
         # The job refused them by its own clock, or by a contract that has changed since.
         taken = {
             place: event for place, event in raw.events.items() if place in self._served.seen or place not in refused
         }
         copies, twice = duplicates(self._plan, taken, self._served.seen, chosen)
         copies |= self._other_copies(taken, copies, chosen)
-        return raw, {place: self._as_served(event) for place, event in taken.items() if place not in copies}, twice
+        counted = self._with_served_lookups({p: event for p, event in taken.items() if p not in copies})
+        return raw, {place: self._as_served(event) for place, event in counted.items()}, twice
 
     def _other_copies(self, taken: Mapping[Place, RawEvent], copies: AbstractSet[Place], chosen: Chosen) -> set[Place]:
         """Copies of events that name other entities, and so are not in the sample.
@@ -185,9 +196,47 @@ class Recomputing:
             keep = of_keys(source, {key_of(source, taken[place].row) for place in passed_over})
             of_keys_only, key = RawEvents(), self._sources.pii_key
             records, registry = self._sources.read(source.topic), self._sources.registry
-            read_source(self._project, number, records, keep, of_keys_only, pii_key=key, registry=registry)
+            read_source(
+                self._project,
+                number,
+                records,
+                keep,
+                of_keys_only,
+                pii_key=key,
+                registry=registry,
+                lookups=self._history,
+            )
             found |= duplicates(self._plan, of_keys_only.events, self._served.seen, chosen)[0] & passed_over
         return found
+
+    def _with_served_lookups(self, events: dict[Place, RawEvent]) -> dict[Place, RawEvent]:
+        """The events with the reference data that they were given, and what follows from it in other columns.
+
+        So a row that changed is found once, at the event that was given it.
+        """
+        given = {place: self._served.looked_up[place] for place in events.keys() & self._served.looked_up.keys()}
+        other = {p: g for p, g in given.items() if any(not same(v, events[p].row[n]) for n, v in g.items())}
+        if not other:
+            return events
+        names = self._plan.contract_columns
+        rows: list[Row] = [{name: events[p].row.get(name) for name in names} | dict(g) for p, g in other.items()]
+        derived = derive(self._plan, rows)
+        return events | {p: with_columns(events[p], row) for p, row in zip(other, derived, strict=True)}
+
+    def _compare_lookups(self, place: Place, row: Row) -> None:
+        """Compare what an event was given from reference data with what the topics give it at its clock."""
+        given = self._served.looked_up.get(place)
+        if given is None or self._history is None:
+            return
+        self._findings.compared[FEATURES, _EVENT] += len(given)
+        wrong = [name for name, value in given.items() if not same(value, row[name])]
+        if not wrong:
+            return
+        cause = Cause.REFERENCE if self._history.explains(row, given) else Cause.UNEXPLAINED
+        at = self._served.first[place].at
+        self._findings.add(
+            Difference(FEATURES, _EVENT, name, cause, None, place, at, given[name], row[name], place) for name in wrong
+        )
 
     def _as_served(self, event: RawEvent) -> RawEvent:
         """The event with the bits that Flink gave its computed columns, where DuckDB's differ by rounding only."""
@@ -270,7 +319,10 @@ class Recomputing:
         """Compare the event's columns on its record; computed ones may be rounded otherwise."""
         record = self._served.first[place]
         computed = {column.name for column in self._plan.derived}
+        looked_up = self._served.looked_up.get(place, ())
         for name, _ in self._plan.passthrough:
+            if name in looked_up:
+                continue  # see _compare_lookups
             got, wanted = record.value["event"][name], columns[name]
             self._findings.compared[FEATURES, _EVENT] += 1
             if not same(got, wanted) and not (name in computed and same_in_sql(got, wanted)):

@@ -29,6 +29,7 @@ _MEANING = {
     Cause.IN_FLIGHT: "nothing had been served yet when it was compared",
     Cause.EXPIRED: "the vector of another pipeline had expired, and its default was served",
     Cause.VERSION: "another version of the view or the model served it, or a job without the earlier events",
+    Cause.REFERENCE: "the event was given another row of reference data, known before or after it, or deleted since",
     Cause.MISSING: "the vector was too long to publish, or the store had none and its default was served",
     Cause.UNEXPLAINED: "none of these: the pipeline did not serve what it should have",
 }

@@ -55,6 +55,7 @@ class Served:
         first: The first record of each event in the range: the one that is scored.
         seen: The events that have a record, in the range or not.
         computed: For each of them, the computed columns of type double that its record carries.
+        looked_up: For each of them, the columns that it was given from reference data.
         emissions: By view and entity, what it counted for events.
         begins: For each partition: offset and Kafka timestamp of the first record that was read.
         lacking: For each view and source partition, the greatest offset of an event whose record lacks the view.
@@ -65,6 +66,7 @@ class Served:
     first: dict[Place, ServedRecord] = field(default_factory=dict)
     seen: set[Place] = field(default_factory=set)
     computed: dict[Place, dict[str, float | None]] = field(default_factory=dict)
+    looked_up: dict[Place, dict[str, Any]] = field(default_factory=dict)
     emissions: dict[str, dict[str, list[Emission]]] = field(default_factory=lambda: defaultdict(dict))
     begins: dict[int, tuple[int, int]] = field(default_factory=dict)
     lacking: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
@@ -98,6 +100,7 @@ def read_served(
     """
     served = Served()
     carried = {name for name, _ in plan.passthrough}
+    looked_up = [column for lookup in plan.lookups for _, column in lookup.columns]
     doubles = [column.name for column in plan.derived if column.type == "double" and column.name in carried]
     topic = plan.features_topic
     for record in records:
@@ -130,6 +133,8 @@ def read_served(
             served.seen.add(place)
             if doubles and not any(f"event.{name}" in lacks for name in doubles):
                 served.computed[place] = {name: value["event"][name] for name in doubles}
+            if looked_up and not any(f"event.{name}" in lacks for name in looked_up):
+                served.looked_up[place] = {name: value["event"][name] for name in looked_up}
             if in_range(value["event_time"]):
                 served.first[place] = ServedRecord(
                     topic, record.partition, record.offset, record.timestamp, value, lacks

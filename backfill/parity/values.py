@@ -29,6 +29,8 @@ class Cause(StrEnum):
     """A vector of another pipeline had expired, and its declared default was served."""
     VERSION = "version"
     """Served by another version of the view or the model, or by a job that had begun without the earlier events."""
+    REFERENCE = "reference changed"
+    """Reference data: the event was given another row than the one that its Kafka timestamp gives it now."""
     MISSING = "missing vector"
     """The vector was not there: it was too long to publish, or a store had none and the default was served."""
     UNEXPLAINED = "unexplained"

@@ -45,6 +45,7 @@ def acls(pipeline: Pipeline) -> Iterator[Acl]:
     """Every permission of every part of the pipeline, in file order; a name in braces means each such topic."""
     topics = {
         "source": [source.topic for source in pipeline.sources],
+        "reference": [*dict.fromkeys(lookup.topic for lookup in pipeline.lookups)],
         "labels": [] if pipeline.labels is None else [*pipeline.labels.topics],
     }
     for part, resources in tomllib.loads(RULES.read_text(encoding="utf-8")).items():

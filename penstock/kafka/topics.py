@@ -71,14 +71,7 @@ def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int,
     Raises:
         PenstockError: if Kafka cannot be reached, a topic is missing or has another number of partitions.
     """
-    existing = partition_counts(admin_client(kafka), kafka)
-    missing = [name for name in names if name not in existing]
-    if missing:
-        raise PenstockError(
-            what=f"topics that do not exist: {', '.join(missing)}",
-            where=str(kafka),
-            next=f"penstock topics create {pipeline}",
-        )
+    existing = require_existing(names, kafka, pipeline)
     for name in names:
         if existing[name] != partitions:
             raise PenstockError(
@@ -86,6 +79,23 @@ def require_topics(names: Sequence[str], kafka: KafkaAccess, *, partitions: int,
                 where=str(kafka),
                 next="raw, feature and prediction topics need the same number: recreate the topic, or set partitions",
             )
+
+
+def require_existing(names: Sequence[str], kafka: KafkaAccess, pipeline: str) -> dict[str, int]:
+    """Check that topics exist, with any number of partitions; returns that of each topic there is.
+
+    Raises:
+        PenstockError: if Kafka cannot be reached, or a topic is missing.
+    """
+    existing = partition_counts(admin_client(kafka), kafka) if names else {}
+    missing = [name for name in names if name not in existing]
+    if missing:
+        raise PenstockError(
+            what=f"topics that do not exist: {', '.join(missing)}",
+            where=str(kafka),
+            next=f"penstock topics create {pipeline}",
+        )
+    return existing
 
 
 def topic_settings(names: Sequence[str], kafka: KafkaAccess) -> dict[str, dict[str, str]]:

@@ -24,6 +24,7 @@ from streams.definitions.expressions import check_expressions
 from streams.definitions.feature_dependencies import check_references, columns_used, feature_types
 from streams.definitions.feature_sql import EVENT
 from streams.definitions.labels import Labels
+from streams.definitions.lookups import Lookup, check_lookups, check_uses, lookup_columns
 from streams.definitions.monitors import Monitors
 from streams.definitions.other_inputs import Default, check_other_inputs, is_other
 from streams.definitions.rollout import Rollout
@@ -89,12 +90,15 @@ class Pipeline(Definition):
     null for columns that its own contract does not have, and ``event__type``: the name of its contract, for conditions,
     and as an input of the model.
 
-    Feature records keep the event columns that are model inputs, and those in ``passthrough``.
+    ``lookups`` are reference data whose columns its events get before derived columns are computed.
+
+    Feature records keep the event columns that are model inputs, those in ``passthrough``, and those of lookups.
     """
 
     name: Name
     source: Source
     additional_sources: tuple[Source, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
     entities: Annotated[tuple[Entity, ...], Field(min_length=1)]
     derived: dict[Name, Derived | PythonColumn] = Field(default_factory=dict)
     views: Annotated[tuple[View, ...], Field(min_length=1)]
@@ -186,8 +190,8 @@ class Pipeline(Definition):
 
     @property
     def contracts(self) -> tuple[type[Contract], ...]:
-        """The contracts that the pipeline reads: those of its sources and of its labels."""
-        contracts = [source.contract for source in self.sources]
+        """The contracts that the pipeline reads: those of its sources, of its lookups and of its labels."""
+        contracts = [source.contract for source in self.sources] + [lookup.contract for lookup in self.lookups]
         if self.labels is not None:
             contracts += [source.contract for source in self.labels.sources]
         return tuple(dict.fromkeys(contracts))
@@ -200,18 +204,19 @@ class Pipeline(Definition):
         return tuple(name for name in self.model.inputs if name in named or types.get(name) == "string")
 
     def column_types(self) -> dict[str, FeatureType]:
-        """The types of all columns of a row: the fields of all contracts, ``event__type``, then the derived columns."""
+        """The types of all columns of a row: contracts' fields, ``event__type``, lookups' columns, derived columns."""
         types: dict[str, FeatureType] = {
             f.name: f.type for source in self.sources for f in contract_fields(source.contract)
         }
         types |= {EVENT_TYPE: "string"} if self.additional_sources else {}
-        return types | {name: column.type for name, column in self.derived.items()}
+        return types | lookup_columns(self.lookups) | {name: column.type for name, column in self.derived.items()}
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
         """The event columns that feature records keep: what models and derived features take, and ``passthrough``."""
         kept = {name.partition(".")[2] for name in self.model.inputs if name.startswith(f"{EVENT}.")}
         kept |= {name for view in self.views for name in columns_used(view)} | {*self.passthrough}
+        kept |= lookup_columns(self.lookups).keys()
         kept -= {f.name for source in self.sources for f in contract_fields(source.contract) if f.pii is Pii.DROP}
         return tuple(name for name in self.column_types() if name in kept)
 
@@ -229,6 +234,8 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _sources_fit(self) -> Self:
         check_sources(self.source, self.additional_sources)
+        check_lookups(self.lookups, self.sources, self.derived)
+        check_uses(self.lookups, self.sources, self.entities, self.derived)
         return self
 
     @model_validator(mode="after")
@@ -266,6 +273,10 @@ class Pipeline(Definition):
     @model_validator(mode="after")
     def _topics_fit(self) -> Self:
         read = [source.topic for source in self.sources] + ([*self.labels.topics] if self.labels else [])
+        references = {lookup.topic for lookup in self.lookups}
+        if both := references.intersection(read):
+            raise ValueError(f"lookups: topic {min(both)} is one of events or labels, and cannot be reference data too")
+        read += references
         written = [source.dead_letter_topic for source in self.sources]
         for topic in (self.features_topic, self.predictions_topic):
             written += [topic, dead_letters_of(topic)]
@@ -318,6 +329,7 @@ class Pipeline(Definition):
             f.name: f.type for source in self.sources for f in contract_fields(source.contract)
         }
         fields |= {EVENT_TYPE: "string"} if self.additional_sources else {}
+        fields |= lookup_columns(self.lookups)
         check_expressions(fields, self.derived, self.sources, self.views)
         dropped = [f.name for s in self.sources for f in contract_fields(s.contract) if f.pii is Pii.DROP]
         check_references(self.views, columns, dropped)

@@ -58,6 +58,15 @@ class Source(Definition):
     envelope: Envelope | None = None
 
     @model_validator(mode="after")
+    def _has_events(self) -> Self:
+        if self.contract.is_reference_data:
+            raise ValueError(
+                f"source {self.topic}: {self.contract.contract_name} is a contract of reference data (reference=True), "
+                "which has no event time"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_key_protects(self) -> Self:
         personal = [field.name for field in contract_fields(self.contract) if field.pii is not None]
         if self.key is None and personal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.kafka.topics import largest_messages, require_topics
+from penstock.kafka.topics import largest_messages, require_existing, require_topics
 from penstock.settings import Settings
 from schemas.committed import require_unchanged
 from streams.flink.submission import Fill, Limits, Options, Replay
@@ -31,6 +31,7 @@ def start_backfill(
         PenstockError: as :func:`streams.flink.lifecycle.start`.
     """
     require_unchanged(project.forms, project.schemas)
+    require_existing(project.plan.reference_topics, settings.kafka.access, project.reference)
     require_topics(
         [project.pipeline.source.topic, replay.topic],
         settings.kafka.access,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of, group_of
-from penstock.kafka.topics import largest_messages, require_room, require_topics
+from penstock.kafka.topics import largest_messages, require_existing, require_room, require_topics
 from penstock.settings import Settings
 from schemas.committed import require_unchanged
 from streams.flink.rest import Flink, Job
@@ -202,6 +202,7 @@ def require_ready(project: Project, settings: Settings) -> Limits:
     topics = [topic for source in plan.sources for topic in (source.topic, source.dead_letter_topic)]
     topics += [plan.features_topic, unpublished]
     require_topics(topics, kafka, partitions=plan.source.partitions, pipeline=project.reference)
+    require_existing(plan.reference_topics, kafka, project.reference)
     largest = largest_messages(topics, kafka)
     require_room(room_of_job(project.pipeline, largest), largest, kafka)
     return Limits(

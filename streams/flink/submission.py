@@ -130,6 +130,7 @@ class Replay(Offsets):
         start: As in :class:`Offsets`, for the first source, whose events give rows.
         end: As in :class:`Offsets`, for the first source.
         additional_sources: The offsets of each further source, in the plan's order.
+        lookups: The offsets of each topic of reference data, in the plan's order.
         from_ms: Rows are published from this event time on.
         to_ms: Rows are published before this event time.
         max_ahead_ms: How far a partition may be read ahead of the others, by Kafka's timestamps.
@@ -141,6 +142,7 @@ class Replay(Offsets):
 
     topic: str
     additional_sources: tuple[Offsets, ...] = ()
+    lookups: tuple[Offsets, ...] = ()
     from_ms: int
     to_ms: int
     max_ahead_ms: int
@@ -219,9 +221,9 @@ class SourceStart(BaseModel):
 class KernelRequest(BaseModel):
     """The kernel's part: plan and schemas as JSON texts, and the job's consumer group.
 
-    ``writers`` are, for each source, the schemas that its producers may have used, ``starts`` where a live job begins.
-    With ``skip_deleted`` it goes on where Kafka deleted records before it read them. ``unpublished_topic`` is for the
-    letters of feature records that are too long for their topic.
+    ``writers`` are, for each source and then each lookup, the schemas that its producers may have used, ``starts``
+    where a live job begins. With ``skip_deleted`` it goes on where Kafka deleted records before it read them.
+    ``unpublished_topic`` is for the letters of feature records that are too long for their topic.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -21,6 +21,7 @@ from penstock.processes import end_with_parent
 from penstock.settings import Settings
 from schemas.avro import fingerprint
 from schemas.committed import writer_schemas
+from schemas.contract import Contract
 from streams.definitions.columns import PythonColumn
 from streams.definitions.importing import source_files
 from streams.definitions.pipeline import Pipeline
@@ -186,8 +187,8 @@ def _build_and_submit(
         plan=plan.model_dump_json(),
         features_schema=json.dumps(features_schema(plan)),
         writers=tuple(
-            tuple(json.dumps(schema) for schema in writer_schemas(source.contract, project.schemas))
-            for source in project.pipeline.sources
+            tuple(json.dumps(schema) for schema in writer_schemas(contract, project.schemas))
+            for contract in _contracts_read(project.pipeline)
         ),
         registry_url=settings.schema_registry_url,
         group=group,
@@ -214,6 +215,11 @@ def _build_and_submit(
             dry_run=dry_run,
         )
         return _run_job_graph(submission, personal_key, settings)
+
+
+def _contracts_read(pipeline: Pipeline) -> list[type[Contract]]:
+    """The contracts of the sources, then those of the lookups."""
+    return [*(source.contract for source in pipeline.sources), *(lookup.contract for lookup in pipeline.lookups)]
 
 
 def _jars(settings: Settings) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from schemas.contract import contract_fields
 from streams.definitions.loading import load_pipeline
 from streams.definitions.pipeline import Pipeline
 from streams.inprocess.features_of import Event, require_known_fields, time_ms
+from streams.inprocess.references import Reference
 
 _REASONS = tuple(reason.removeprefix("penstock.") for reason in Reason.__args__)  # type: ignore[attr-defined]
 # The fields of a view's outcome besides its features.
@@ -27,8 +28,11 @@ class _StrictModel(BaseModel):
 
 
 class Step(_StrictModel):
-    """One event and its expected outcome."""
+    """One event and its expected outcome; or, with ``lookup``, a record of its reference data: a row or a deletion."""
 
+    lookup: str | None = None
+    row: dict[str, JsonValue] | None = None
+    delete: dict[str, JsonValue] | None = None
     event: dict[str, JsonValue] | None = None
     raw: str | None = None
     received: int | str | None = None
@@ -41,12 +45,25 @@ class Step(_StrictModel):
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
+        if self.lookup is not None:
+            return self._check_reference()
+        if self.row is not None or self.delete is not None:
+            raise ValueError("a row, or the key of a deleted one, is of a lookup: name it with lookup")
         if (self.event is None) == (self.raw is None):
             raise ValueError("give either event (its fields) or raw (the text of a message)")
         if (self.expect is not None) + (self.refused is not None) + self.duplicate + self.ignored > 1:
             raise ValueError("give only one of expect, refused, duplicate and ignored")
         if self.message is not None and self.refused is None:
             raise ValueError("message is part of the message of a refusal: give it together with refused")
+        if self.refused is not None and self.reason not in Reason.__args__:  # type: ignore[attr-defined]
+            raise ValueError(f"refused must be one of {', '.join(_REASONS)}")
+        return self
+
+    def _check_reference(self) -> Self:
+        if sum(value is not None for value in (self.row, self.delete, self.raw)) != 1:
+            raise ValueError("give one of row (its fields), delete (its key) and raw (the text of a message)")
+        if self.event is not None or self.expect is not None or self.duplicate or self.ignored:
+            raise ValueError("reference data has no outcome of its own but refused: expect it of a later event")
         if self.refused is not None and self.reason not in Reason.__args__:  # type: ignore[attr-defined]
             raise ValueError(f"refused must be one of {', '.join(_REASONS)}")
         return self
@@ -98,7 +115,7 @@ class Case:
     name: str
     pipeline: Pipeline
     steps: tuple[Step, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event | Reference, ...]
     tolerance: float
 
     def __str__(self) -> str:
@@ -144,8 +161,13 @@ def read_cases(path: str | Path) -> list[Case]:
     return cases
 
 
-def _event(step: Step, defaults: Mapping[str, Any], fields: Mapping[str, list[str]], where: str) -> Event:
+def _event(step: Step, defaults: Mapping[str, Any], fields: Mapping[str, list[str]], where: str) -> Event | Reference:
     """The event of a step with the defaults that its contract has; ``fields`` are those of each contract, in order."""
+    if step.lookup is not None:
+        deleted = step.delete is not None
+        value = step.delete if deleted else step.raw if step.row is None else step.row
+        assert value is not None
+        return Reference(step.lookup, value, deleted)
     received = time_ms(step.received) if isinstance(step.received, str) else step.received
     if isinstance(received, str):
         raise PenstockError(f"received must be epoch milliseconds or ISO 8601, not {received!r}")
@@ -161,6 +183,11 @@ def _event(step: Step, defaults: Mapping[str, Any], fields: Mapping[str, list[st
 
 def _require_known_names(pipeline: Pipeline, reference: str, step: Step, where: str) -> None:
     """Refuse unknown views, features and columns: otherwise a misspelt name would never be compared."""
+    lookups = [lookup.name for lookup in pipeline.lookups]
+    if step.lookup is not None and step.lookup not in lookups:
+        raise PenstockError(
+            f"the pipeline has no lookup {step.lookup!r}; it has {', '.join(lookups) or 'none'}", where=where
+        )
     known = {view.name: {*view.feature_names(), *ENVELOPE} for view in pipeline.views}
     known["event"] = set(pipeline.column_types())
     for view, expected in (step.expect or {}).items():

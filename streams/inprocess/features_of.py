@@ -22,7 +22,9 @@ from schemas.sealing import DEFAULT_SOURCE, headers_around, sealed
 from streams.definitions.base import EVENT_TYPE
 from streams.definitions.pipeline import Pipeline
 from streams.inprocess.kernel import Kernel
+from streams.inprocess.references import Reference, decode_references, looked_up
 from streams.oracle.event_time_order import Arrival, order_by_event_time
+from streams.oracle.lookups import Change
 from streams.oracle.reference import Row, accept_rows
 from streams.plan.compiler import compile_plan
 from streams.plan.entity_text import composite_text
@@ -79,6 +81,7 @@ class Outcome:
         duplicate: Whether an earlier event had its key and id.
         ignored: Whether it is valid, but the filter of its source does not accept it, or no event in its envelope.
         updates: Whether it changed the windows without a record, because its source is not the trigger.
+        reference: Whether it is reference data, which changes what later events get from lookups.
     """
 
     views: Mapping[str, Features | None] = field(default_factory=dict)
@@ -88,15 +91,18 @@ class Outcome:
     duplicate: bool = False
     ignored: bool = False
     updates: bool = False
+    reference: bool = False
 
     @property
     def emitted(self) -> bool:
         """Whether a feature record is emitted for it."""
-        return self.refused is None and not (self.duplicate or self.ignored or self.updates)
+        return self.refused is None and not (self.duplicate or self.ignored or self.updates or self.reference)
 
     def __getitem__(self, name: str) -> FeatureValue:
         if not self.emitted:
             reason = "is a duplicate" if self.duplicate else "is ignored" if self.ignored else "only updates windows"
+            if self.reference:
+                reason = "is reference data"
             if self.refused:
                 reason = f"was refused: {self.refused}, {self.message}"
             raise KeyError(f"{name}: this event {reason}")
@@ -114,9 +120,11 @@ class Outcome:
 
 
 def features_of(
-    pipeline: Pipeline, events: Iterable[Event | Mapping[str, Any]], *, kernel: Kernel | None = None
+    pipeline: Pipeline, events: Iterable[Event | Reference | Mapping[str, Any]], *, kernel: Kernel | None = None
 ) -> list[Outcome]:
     """The outcome of each event, from empty windows on; the given order is the arrival order.
+
+    A :class:`~streams.inprocess.references.Reference` among them is a record of reference data. Lookups begin empty.
 
     If the source's order is event time, duplicates are still dropped in the order of arrival, and the windows see the
     others in event-time order, within the source's disorder.
@@ -132,10 +140,15 @@ def features_of(
     """
     kernel = kernel or shared_kernel()  # a new one starts while this process does the rest
     plan = compile_plan(pipeline)
-    events_sent = [event if isinstance(event, Event) else Event(event) for event in events]
+    sent = [event if isinstance(event, Event | Reference) else Event(event) for event in events]
+    events_sent = [event for event in sent if isinstance(event, Event)]
+    references = [event for event in sent if isinstance(event, Reference)]
     derive = _derivation(plan)
     decoded = _decode(pipeline, plan, events_sent, kernel)
+    changes = decode_references(pipeline, plan, references, kernel, PII_KEY, require_known_fields)
     numbers = [_source_number(plan, event) for event in events_sent]
+    if plan.lookups:
+        _add_lookups(plan, sent, decoded, numbers, changes)
     valid = [index for index, answer in enumerate(decoded) if "columns" in answer]
     rows = dict(zip(valid, derive(plan, [decoded[index]["columns"] for index in valid]), strict=True))
     filters = [source.filter for source in plan.sources]
@@ -153,14 +166,44 @@ def features_of(
     if plan.derived_features:
         _add_derived_features(plan, [rows[index] for index in accepted], computed)
     answers |= dict(zip(accepted, computed, strict=True))
-    return [
+    outcomes = iter(
         Outcome(refused=answer["reason"], message=answer["message"])
         if "reason" in answer
         else Outcome(ignored=True)
         if index not in answers
         else _outcome(rows[index], answers[index], plan.sources[numbers[index]].triggers)
         for index, answer in enumerate(decoded)
-    ]
+    )
+    others = map(_of_reference, changes)
+    return [next(outcomes) if isinstance(event, Event) else next(others) for event in sent]
+
+
+def _of_reference(change: Change | Mapping[str, Any]) -> Outcome:
+    if isinstance(change, Change):
+        return Outcome(reference=True)
+    return Outcome(refused=change["reason"], message=change["message"])
+
+
+def _add_lookups(
+    plan: PipelinePlan,
+    sent: Sequence[Event | Reference],
+    decoded: Sequence[dict[str, Any]],
+    numbers: Sequence[int],
+    changes: Sequence[Change | Mapping[str, Any]],
+) -> None:
+    """Add to the columns of each valid event, in place, what it gets from the reference data before it."""
+    events = iter(zip(decoded, numbers, strict=True))
+    records = iter(changes)
+    steps: list[Any] = []
+    for each in sent:
+        if isinstance(each, Reference):
+            steps.append(change if isinstance(change := next(records), Change) else None)
+        else:
+            answer, number = next(events)
+            steps.append((answer["columns"], plan.sources[number].triggers) if "columns" in answer else None)
+    for step, columns in zip(steps, looked_up(plan, steps), strict=True):
+        if columns is not None:
+            step[0].update(columns)
 
 
 def _derivation(plan: PipelinePlan) -> Callable[[PipelinePlan, list[Row]], list[Row]]:
@@ -221,7 +264,7 @@ def shared_kernel() -> Kernel:
 
 def _decode(
     pipeline: Pipeline, plan: PipelinePlan, events: Sequence[Event], kernel: Kernel
-) -> Sequence[Mapping[str, Any]]:
+) -> Sequence[dict[str, Any]]:
     encoded: dict[int, list[dict[str, Any]]] = {}
     for number, event in enumerate(events, 1):
         value, timestamp = record_of(plan, number, event)

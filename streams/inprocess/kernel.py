@@ -78,6 +78,7 @@ class Kernel:
         source: int = 0,
         registry: str | None = None,
         clock: int | None = None,
+        lookup: int | None = None,
     ) -> list[dict[str, Any]]:
         """The columns of each record, the reason for its refusal, or that it is ``ignored``.
 
@@ -90,9 +91,12 @@ class Kernel:
             source: The number of the records' source in the plan.
             registry: The URL of a schema registry.
             clock: The job's clock, epoch ms; None as in a replay.
+            lookup: The number of the lookup of whose topic the records are, in place of a source; their columns are
+                then the fields of its contract.
         """
         request = {"plan": plan, "writers": writers, "key": key, "records": records, "source": source}
         request |= {"registry": registry} | ({} if clock is None else {"clock": clock})
+        request |= {} if lookup is None else {"lookup": lookup}
         return cast("list[dict[str, Any]]", self.request({"decode": request}))
 
     def request(self, message: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from penstock.counts import counted
 from streams.inprocess.features_of import Event
+from streams.inprocess.references import Reference
 from streams.inprocess.verdicts import CaseVerdict, FailedEvent
 
 _MAX_EVENT = 400
@@ -41,7 +42,7 @@ def failure_text(verdict: CaseVerdict) -> str:
     return text.getvalue()
 
 
-def _print_failed_event(console: Console, failed_event: FailedEvent, event: Event) -> None:
+def _print_failed_event(console: Console, failed_event: FailedEvent, event: Event | Reference) -> None:
     value = event.value
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     shown = shown if len(shown) <= _MAX_EVENT else shown[:_MAX_EVENT] + " ..."

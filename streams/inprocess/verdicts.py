@@ -115,6 +115,7 @@ class _PlainText(str):
 
 def _actual_result(outcome: Outcome) -> str:
     results = {"duplicate": outcome.duplicate, "ignored": outcome.ignored, "updates": outcome.updates}
+    results["reference data"] = outcome.reference
     return next((result for result, is_so in results.items() if is_so), outcome.refused or "emitted")
 
 
@@ -122,6 +123,8 @@ def _expected_result(step: Step, outcome: Outcome) -> str:
     if step.duplicate or step.ignored:
         return "duplicate" if step.duplicate else "ignored"
     # An event of a source that is not the trigger gives no record: then "updates" is the normal result.
+    if step.lookup is not None:
+        return step.reason or "reference data"
     return step.reason or ("updates" if outcome.updates and step.expect is None else "emitted")
 
 

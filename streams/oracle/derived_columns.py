@@ -29,8 +29,15 @@ ARROW = _VALUES | {f"{kind}[]": pa.list_(arrow) for kind, arrow in _VALUES.items
 
 
 def derive(plan: PipelinePlan, rows: list[Row]) -> list[Row]:
-    """The rows with the plan's derived columns, filters and composite keys added, in the same order."""
+    """The rows with the plan's derived columns, filters and composite keys added, in the same order.
+
+    Raises:
+        ValueError: if rows lack the columns of the plan's lookups, which would be taken for null.
+    """
     types = plan.contract_columns
+    looked_up = {column for lookup in plan.lookups for _, column in lookup.columns}
+    if any(not looked_up <= row.keys() for row in rows):
+        raise ValueError(f"rows of pipeline {plan.pipeline} without the columns of its lookups")
     schema = pa.schema([(name, ARROW[kind]) for name, kind in types.items()])
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with duckdb_connection() as connection:

@@ -9,6 +9,7 @@ from schemas.feature_types import FeatureType
 from streams.definitions.columns import Derived
 from streams.definitions.feature_dependencies import windows_used
 from streams.definitions.feature_sql import references
+from streams.definitions.lookups import Lookup
 from streams.definitions.pipeline import Pipeline
 from streams.definitions.sources import Source
 from streams.definitions.views import Entity, View
@@ -18,6 +19,7 @@ from streams.plan.model import (
     CompositePlan,
     DerivedFeaturePlan,
     FeaturePlan,
+    LookupPlan,
     PipelinePlan,
     SourcePlan,
     StagePlan,
@@ -43,6 +45,7 @@ def compile_plan(pipeline: Pipeline) -> PipelinePlan:
         pipeline=pipeline.name,
         source=_source(pipeline.source, filters),
         additional_sources=tuple(_source(source, filters) for source in pipeline.additional_sources),
+        lookups=tuple(_lookup(lookup) for lookup in pipeline.lookups),
         derived=tuple(_derived(pipeline)),
         filters=tuple(ColumnPlan(name=name, type="boolean", sql=sql) for sql, name in filters.items()),
         stages=stages,
@@ -90,6 +93,21 @@ def _source(source: Source, filters: dict[str, str]) -> SourcePlan:
         triggers=source.triggers,
         filter=None if source.filter is None else filters[source.filter],
         envelope=source.envelope,
+    )
+
+
+def _lookup(lookup: Lookup) -> LookupPlan:
+    return LookupPlan(
+        name=lookup.name,
+        topic=lookup.topic,
+        contract=lookup.contract.contract_name,
+        contract_version=lookup.contract.contract_version,
+        fields=contract_fields(lookup.contract),
+        on=lookup.on_columns,
+        key=lookup.key_fields,
+        columns=tuple((field.name, column) for column, field in lookup.fields.items()),
+        max_rows=lookup.max_rows,
+        max_bytes=lookup.max_bytes,
     )
 
 

@@ -21,19 +21,21 @@ from streams.definitions.views import View
 
 
 def view_definition(pipeline: Pipeline, view: View) -> dict[str, Any]:
-    """The view's meaning as plain data: itself, its derived columns, and the rules of the sources.
+    """The view's meaning as plain data: itself, its derived columns, its lookups, and the rules of the sources.
 
     Other views whose features it uses are in it by version and hash.
     """
     others = [pipeline.view(name) for name in views_used(view)]
     used = {other.name: f"{other.version}:{view_hash(pipeline, other)}" for other in others}
     derived, names = _derived_columns_of(pipeline, view)
+    lookups = _lookups_of(pipeline, names)
     additional = [_source_rules(source, names) for source in pipeline.additional_sources]
     definition = {
         "view": view.model_dump(mode="json", exclude={"refresh"}),
         "derived": {name: _column_definition(pipeline.derived[name]) for name in derived},
         "source": _source_rules(pipeline.source, names),
         **({"additional_sources": additional} if additional else {}),
+        **({"lookups": lookups} if lookups else {}),
     }
     return definition | ({"views": used} if used else {})
 
@@ -66,10 +68,7 @@ def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
     rules: dict[str, Any] = {
         "topic": source.topic,
         "contract": source.contract.contract_name,
-        "fields": {
-            field.name: field.model_dump(mode="json", exclude={"name", "description"}, exclude_defaults=True)
-            for field in fields
-        },
+        "fields": {field.name: _field_rules(field) for field in fields},
         "key": source.key,
         "dedup_horizon_ms": source.dedup_horizon,
         "max_future_ms": source.max_future,
@@ -81,6 +80,28 @@ def _source_rules(source: Source, names: set[str]) -> dict[str, Any]:
     if source.envelope is not None:
         rules |= {"envelope": source.envelope.model_dump(mode="json")}
     return rules if source.filter is None else rules | {"filter": source.filter}
+
+
+def _lookups_of(pipeline: Pipeline, names: set[str]) -> dict[str, Any]:
+    """The lookups of the columns ``names``, and of those on which these join; adds the columns that they join on."""
+    found = {}
+    for lookup in reversed(pipeline.lookups):
+        used = {column: field for column, field in lookup.fields.items() if column in names}
+        if used:
+            names |= set(lookup.on_columns)
+            fields = {field.name: field for field in contract_fields(lookup.contract)}
+            found[lookup.name] = {
+                "topic": lookup.topic,
+                "contract": lookup.contract.contract_name,
+                "on": list(lookup.on_columns),
+                "key": {name: _field_rules(fields[name]) for name in lookup.key_fields},
+                "columns": {column: {"field": field.name} | _field_rules(field) for column, field in used.items()},
+            }
+    return found
+
+
+def _field_rules(field: ContractField) -> dict[str, Any]:
+    return field.model_dump(mode="json", exclude={"name", "description"}, exclude_defaults=True)
 
 
 def _decides_validity(field: ContractField) -> bool:

@@ -211,18 +211,52 @@ class SourcePlan(_Plan):
         return {name: value for name, value in data.items() if name != "envelope" or value is not None}
 
 
+class LookupPlan(_Plan):
+    """A topic of reference data, and the columns that an event gets from it.
+
+    ``on`` are the event's columns that name a row, ``key`` the contract's fields that they equal. ``columns`` are pairs
+    of a field and the column that it becomes.
+    """
+
+    name: str
+    topic: str
+    contract: str
+    contract_version: int
+    fields: tuple[ContractField, ...]
+    on: tuple[str, ...]
+    key: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    max_rows: int
+    max_bytes: int
+
+    @property
+    def column_fields(self) -> dict[str, ContractField]:
+        """The field behind each column, by the column's name."""
+        fields = {field.name: field for field in self.fields}
+        return {column: fields[name] for name, column in self.columns}
+
+
 class PipelinePlan(_Plan):
     """The plan of a pipeline. ``passthrough`` are the event columns on the feature record."""
 
     pipeline: str
     source: SourcePlan
     additional_sources: tuple[SourcePlan, ...] = ()
+    lookups: tuple[LookupPlan, ...] = ()
     derived: tuple[ColumnPlan, ...]
     filters: tuple[ColumnPlan, ...]
     stages: tuple[StagePlan, ...]
     composites: tuple[CompositePlan, ...] = ()
     passthrough: tuple[tuple[str, ColumnType], ...]
     features_topic: str
+
+    @model_serializer(mode="wrap")
+    def _without_unused_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before lookups existed, unless there are some: plans have hashes."""
+        parts: dict[str, Any] = serialize(self)
+        if not self.lookups:
+            del parts["lookups"]
+        return parts
 
     @property
     def sources(self) -> tuple[SourcePlan, ...]:
@@ -252,9 +286,18 @@ class PipelinePlan(_Plan):
 
     @property
     def contract_columns(self) -> dict[str, FeatureType]:
-        """The columns of a row without derived ones: all contract fields and, with several sources, ``event__type``."""
+        """The columns of a row without derived ones: all contract fields, ``event__type``, those of lookups.
+
+        Only rows of several sources have ``event__type``.
+        """
         columns: dict[str, FeatureType] = {f.name: f.type for source in self.sources for f in source.fields}
-        return columns | ({EVENT_TYPE: "string"} if self.additional_sources else {})
+        columns |= {EVENT_TYPE: "string"} if self.additional_sources else {}
+        return columns | {name: f.type for lookup in self.lookups for name, f in lookup.column_fields.items()}
+
+    @property
+    def reference_topics(self) -> tuple[str, ...]:
+        """The topics of the lookups, each once."""
+        return tuple(dict.fromkeys(lookup.topic for lookup in self.lookups))
 
     @property
     def views(self) -> tuple[ViewPlan, ...]:
@@ -302,5 +345,7 @@ class PipelinePlan(_Plan):
 
     @property
     def hashed_fields(self) -> frozenset[str]:
-        """The fields of all sources that are personal data, of which only the hash is kept."""
-        return frozenset(field.name for source in self.sources for field in source.fields if field.pii is Pii.HASH)
+        """The columns from sources and lookups that are personal data, of which only the hash is kept."""
+        columns = [(field.name, field) for source in self.sources for field in source.fields]
+        columns += [item for lookup in self.lookups for item in lookup.column_fields.items()]
+        return frozenset(name for name, field in columns if field.pii is Pii.HASH)

@@ -48,6 +48,8 @@ def pipeline_topics(pipeline: Pipeline) -> list[Topic]:
     topics = []
     for source in pipeline.sources:
         topics += [Topic(source.topic, partitions), Topic(source.dead_letter_topic, partitions, dead_letters)]
+    references = {lookup.topic: lookup.partitions for lookup in reversed(pipeline.lookups)}
+    topics += [Topic(topic, of, {"cleanup.policy": "compact"}) for topic, of in references.items()]
     features_bytes = max(_FEATURES_MAX_BYTES, _EVENTS_PER_RECORD * _longest_event(pipeline))
     for published, most in (
         (pipeline.features_topic, features_bytes),

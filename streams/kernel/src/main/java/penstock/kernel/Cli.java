@@ -26,6 +26,7 @@ import penstock.kernel.event.ColumnLayout;
 import penstock.kernel.event.EntityKey;
 import penstock.kernel.event.Event;
 import penstock.kernel.event.ViewValues;
+import penstock.kernel.lookup.LookupTables;
 import penstock.kernel.plan.ColumnType;
 import penstock.kernel.plan.FeatureType;
 import penstock.kernel.plan.Plan;
@@ -53,7 +54,11 @@ import penstock.kernel.window.StateReport;
  *       aggregate over that tile alone. Also the size of the de-duplication state.
  *   <li>{@code {"decode": {"plan": …, "writers": […], "key": base64, "records": [{"value": base64,
  *       "timestamp": ms, "headers": [name or [name, base64]]}], "registry": url, "clock": ms}}}:
- *       for each record its columns, why it is invalid, or that it is ignored.
+ *       for each record its columns, why it is invalid, or that it is ignored. With {@code
+ *       "lookup": n}, the records are those of its topic.
+ *   <li>{@code {"lookups": {"plan": …, "writers": [[…]], "key": base64, "steps": [{"topic": n,
+ *       "key": base64, "value": base64} or {"row": {column: value}}]}}}: for each row the columns
+ *       that lookups give it, after the records before it.
  *   <li>{@code {"sketches": {"plan": …, "rows": [{column: value}]}}}: for each feature of the plan
  *       the sketch (base64) of its column's values in these rows, or null if it keeps none.
  * </ul>
@@ -83,7 +88,9 @@ public final class Cli {
                   ? states(request.get("states"))
                   : request.has("sketches")
                       ? sketches(request.get("sketches"))
-                      : decode(request.get("decode"));
+                      : request.has("lookups")
+                          ? lookups(request.get("lookups"))
+                          : decode(request.get("decode"));
       out.println(MAPPER.writeValueAsString(answer));
       out.flush();
     }
@@ -313,16 +320,20 @@ public final class Cli {
     byte[] key = request.hasNonNull("key") ? request.get("key").binaryValue() : null;
     ColumnLayout layout = ColumnLayout.contract(plan);
     int source = request.path("source").asInt(0);
+    EventDecoder.DecoderSettings settings =
+        new EventDecoder.DecoderSettings(
+            Collections.nCopies(plan.sources().size() + plan.lookups().size(), writers),
+            request.path("registry").textValue(),
+            key);
+    if (request.hasNonNull("lookup")) {
+      return decodeRows(
+          request,
+          plan.lookups().get(request.get("lookup").intValue()),
+          EventDecoder.ofLookup(plan, request.get("lookup").intValue(), settings));
+    }
     EventDecoder decoder =
         new EventDecoder(
-            plan,
-            source,
-            layout,
-            new EventDecoder.DecoderSettings(
-                Collections.nCopies(plan.sources().size(), writers),
-                request.path("registry").textValue(),
-                key),
-            () -> request.path("clock").asLong(Long.MAX_VALUE));
+            plan, source, layout, settings, () -> request.path("clock").asLong(Long.MAX_VALUE));
     ArrayNode answer = MAPPER.createArrayNode();
     for (JsonNode record : request.get("records")) {
       byte[] value = record.hasNonNull("value") ? record.get("value").binaryValue() : null;
@@ -355,6 +366,62 @@ public final class Cli {
         }
       } catch (InvalidEventException invalid) {
         result.put("reason", invalid.reason.label).put("message", invalid.getMessage());
+      }
+    }
+    return answer;
+  }
+
+  private static ArrayNode decodeRows(JsonNode request, Plan.Lookup lookup, EventDecoder decoder)
+      throws Exception {
+    ArrayNode answer = MAPPER.createArrayNode();
+    for (JsonNode record : request.get("records")) {
+      ObjectNode result = answer.addObject();
+      try {
+        Object[] row =
+            decoder.row(
+                new RawRecord(-1, 0, 0, -1, null, record.get("value").binaryValue(), List.of()));
+        ObjectNode columns = result.putObject("columns");
+        for (int i = 0; i < row.length; i++) {
+          columns.set(lookup.fields().get(i).name(), MAPPER.valueToTree(row[i]));
+        }
+      } catch (InvalidEventException invalid) {
+        result.put("reason", invalid.reason.label).put("message", invalid.getMessage());
+      }
+    }
+    return answer;
+  }
+
+  private static ArrayNode lookups(JsonNode request) throws Exception {
+    Plan plan = Plan.parse(MAPPER.writeValueAsString(request.get("plan")));
+    List<List<String>> writers = new ArrayList<>();
+    for (JsonNode of : request.get("writers")) {
+      List<String> texts = new ArrayList<>();
+      of.forEach(text -> texts.add(text.textValue()));
+      writers.add(texts);
+    }
+    byte[] key = request.hasNonNull("key") ? request.get("key").binaryValue() : null;
+    ColumnLayout layout = ColumnLayout.contract(plan);
+    LookupTables tables =
+        new LookupTables(plan, layout, new EventDecoder.DecoderSettings(writers, null, key));
+    ArrayNode answer = MAPPER.createArrayNode();
+    int number = 0;
+    for (JsonNode step : request.get("steps")) {
+      if (step.has("row")) {
+        Event event = event(plan, layout, step.get("row"), number++);
+        tables.join(event);
+        ObjectNode columns = answer.addObject();
+        for (Plan.Lookup lookup : plan.lookups()) {
+          for (List<String> pair : lookup.columns()) {
+            columns.set(
+                pair.get(1), MAPPER.valueToTree(event.columns[layout.indexOf(pair.get(1))]));
+          }
+        }
+      } else {
+        byte[] recordKey = step.hasNonNull("key") ? step.get("key").binaryValue() : null;
+        byte[] value = step.hasNonNull("value") ? step.get("value").binaryValue() : null;
+        int topic = step.get("topic").intValue();
+        tables.apply(
+            topic, new RawRecord(-1 - topic, 0, number++, -1, recordKey, value, List.of()));
       }
     }
     return answer;

@@ -2,6 +2,7 @@ package penstock.kernel;
 
 import org.apache.flink.api.common.functions.RuntimeContext;
 import org.apache.flink.metrics.Counter;
+import org.apache.flink.metrics.Gauge;
 import org.apache.flink.metrics.MetricGroup;
 
 /**
@@ -24,5 +25,10 @@ public final class Counters {
   /** A counter with a label. In the metric's name, the label's name comes before {@code name}. */
   public Counter counter(String label, String value, String name) {
     return group.addGroup(label, value).counter(name);
+  }
+
+  /** A number that is asked for when it is shown, with a label as of a counter. */
+  public void gauge(String label, String value, String name, Gauge<Long> gauge) {
+    group.addGroup(label, value).gauge(name, gauge);
   }
 }

@@ -53,8 +53,8 @@ public final class EventDecoder {
   /**
    * What the decoder needs beside the plan.
    *
-   * @param writers per source, the Avro schemas that its producers may write with: all committed
-   *     versions of its contract
+   * @param writers per source, then per lookup, the Avro schemas that its producers may write with:
+   *     all committed versions of its contract
    * @param registryUrl of a Confluent schema registry; null if there is none
    * @param personalKey key of the keyed hash; null if the contract hashes nothing
    */
@@ -76,9 +76,39 @@ public final class EventDecoder {
    */
   public EventDecoder(
       Plan plan, int number, ColumnLayout layout, DecoderSettings settings, LongSupplier clock) {
+    this(
+        plan,
+        plan.sources().get(number),
+        number,
+        settings.writers().get(number),
+        layout,
+        settings,
+        clock);
+  }
+
+  /** For the records of lookup {@code lookup} of the plan, which {@link #row} decodes. */
+  public static EventDecoder ofLookup(Plan plan, int lookup, DecoderSettings settings) {
+    return new EventDecoder(
+        plan,
+        plan.lookups().get(lookup).source(),
+        0,
+        settings.writers().get(plan.sources().size() + lookup),
+        ColumnLayout.contract(plan),
+        settings,
+        NO_CLOCK);
+  }
+
+  private EventDecoder(
+      Plan plan,
+      Plan.Source source,
+      int number,
+      List<String> writers,
+      ColumnLayout layout,
+      DecoderSettings settings,
+      LongSupplier clock) {
     this.number = number;
     this.clock = clock;
-    this.source = plan.sources().get(number);
+    this.source = source;
     List<Plan.Field> fields = source.fields();
     this.validators = new FieldValidator[fields.size()];
     this.targets = new int[fields.size()];
@@ -92,15 +122,15 @@ public final class EventDecoder {
     this.read = envelope.read();
     this.tree = FieldTree.of(read);
     this.json = new JsonDecoder(tree, read.size());
-    for (String text : settings.writers().get(number)) {
+    for (String text : writers) {
       Schema schema = new Schema.Parser().parse(text);
       byFingerprint.put(SchemaNormalization.parsingFingerprint64(schema), avro(schema));
     }
     this.registry =
         settings.registryUrl() == null ? null : new SchemaRegistry(settings.registryUrl());
     this.personal = new PersonalData(plan, source, settings.personalKey());
-    this.timeIndex = indexes.get(source.eventTime());
-    boolean bounded = fields.get(timeIndex).minimum() != null;
+    this.timeIndex = source.eventTime() == null ? -1 : indexes.get(source.eventTime());
+    boolean bounded = timeIndex >= 0 && fields.get(timeIndex).minimum() != null;
     this.earliest = bounded ? Long.MIN_VALUE : EventTimes.EARLIEST_MS;
     this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
     this.idPrefix = plan.idPrefix(number);
@@ -116,6 +146,41 @@ public final class EventDecoder {
    * @throws IOException if the schema registry does not answer; the event may be valid
    */
   public Event decode(RawRecord record)
+      throws InvalidEventException, IOException, InterruptedException {
+    Object[] fields = valid(record);
+    if (fields == null) {
+      return null;
+    }
+    if (idIndex >= 0 && ((String) fields[idIndex]).isEmpty()) {
+      throw new InvalidEventException(
+          Reason.INVALID_FIELD, path(idIndex) + ": an event id must not be empty");
+    }
+    long time = (Long) fields[timeIndex];
+    checkTime(record, time);
+    personal.protect(fields);
+    return event(record, fields, time);
+  }
+
+  /**
+   * Decodes and validates a record of reference data: the fields of its contract, in their order.
+   *
+   * @throws InvalidEventException if it is invalid, or a tombstone
+   * @throws IOException if the schema registry does not answer; the record may be valid
+   */
+  public Object[] row(RawRecord record)
+      throws InvalidEventException, IOException, InterruptedException {
+    Object[] fields = valid(record);
+    personal.protect(fields);
+    return fields;
+  }
+
+  /** A personal value, here of a record's key, as its field would have it. */
+  public String hash(String value) {
+    return personal.hash(value);
+  }
+
+  /** The fields of a record; null if it is no event in the source's envelope. */
+  private Object[] valid(RawRecord record)
       throws InvalidEventException, IOException, InterruptedException {
     if (record.value() == null && !envelope.mayLackValue(record)) {
       throw new InvalidEventException(Reason.TOMBSTONE, "the record has no value");
@@ -139,11 +204,10 @@ public final class EventDecoder {
       Object value = WrittenValue.column(source.fields().get(i), i == timeIndex, fields[i]);
       fields[i] = validators[i].validate(value);
     }
-    if (idIndex >= 0 && ((String) fields[idIndex]).isEmpty()) {
-      throw new InvalidEventException(
-          Reason.INVALID_FIELD, path(idIndex) + ": an event id must not be empty");
-    }
-    long time = (Long) fields[timeIndex];
+    return fields;
+  }
+
+  private void checkTime(RawRecord record, long time) throws InvalidEventException {
     if (time < earliest) {
       throw new InvalidEventException(
           Reason.INVALID_FIELD,
@@ -164,8 +228,6 @@ public final class EventDecoder {
               + " than the source allows"
               + hint(time));
     }
-    personal.protect(fields);
-    return event(record, fields, time);
   }
 
   private AvroDecoder avro(Schema writer) {

@@ -70,7 +70,7 @@ final class PersonalData {
     return fields[index] == null ? null : fields[index].toString().getBytes(StandardCharsets.UTF_8);
   }
 
-  private String hash(String value) {
+  String hash(String value) {
     byte[] digest = mac.doFinal(value.getBytes(StandardCharsets.UTF_8));
     return HexFormat.of().formatHex(digest, 0, HASH_BYTES);
   }

@@ -20,22 +20,28 @@ public final class RawRecordSchema implements KafkaRecordDeserializationSchema<R
   private static final long serialVersionUID = 1;
 
   private final List<String> topics;
+  private final List<String> references;
   private final boolean restored;
 
   /**
    * For records of these topics, in the order of the plan's sources.
    *
+   * @param references the topics of reference data among them, in the plan's order
    * @param restored whether they are copies
    */
-  public RawRecordSchema(List<String> topics, boolean restored) {
+  public RawRecordSchema(List<String> topics, List<String> references, boolean restored) {
     this.topics = List.copyOf(topics);
+    this.references = List.copyOf(references);
     this.restored = restored;
   }
 
   @Override
   public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<RawRecord> out) {
     int source = topics.indexOf(record.topic());
-    if (source < 0) {
+    int reference = references.indexOf(record.topic());
+    if (reference >= 0) {
+      source = -1 - reference;
+    } else if (source < 0) {
       // A restored reader may still have partitions of a source that was removed from the pipeline.
       return;
     }
@@ -48,7 +54,7 @@ public final class RawRecordSchema implements KafkaRecordDeserializationSchema<R
     }
     long offset = record.offset();
     long timestamp = record.timestamp();
-    if (restored) {
+    if (restored && reference < 0) {
       ByteBuffer position = ByteBuffer.wrap(headers.remove(0).value());
       offset = position.getLong();
       timestamp = position.getLong();

@@ -27,6 +27,7 @@ public final class ColumnLayout {
     plan.passthrough().forEach(column -> needed.add(column.get(0)));
     needed.add(plan.source().key());
     plan.sources().forEach(source -> needed.add(source.filter()));
+    plan.lookups().forEach(lookup -> needed.addAll(lookup.on()));
     for (Plan.Stage stage : plan.stages()) {
       needed.addAll(plan.keyColumns(stage.key()));
       for (Plan.View view : stage.views()) {

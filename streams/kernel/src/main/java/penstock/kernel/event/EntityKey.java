@@ -25,18 +25,28 @@ public final class EntityKey implements Serializable {
     return new EntityKey(columns.stream().mapToInt(layout::indexOf).toArray());
   }
 
+  /** For the values at these places. */
+  public static EntityKey at(int... indexes) {
+    return new EntityKey(indexes.clone());
+  }
+
   /** The entity of an event; null if it has none. */
   public String text(Event event) {
+    return text(event.columns);
+  }
+
+  /** The entity in these values; null if it has none. */
+  public String text(Object[] values) {
     if (indexes.length == 1) {
-      Object value = event.columns[indexes[0]];
+      Object value = values[indexes[0]];
       return value == null ? null : value.toString();
     }
     for (int index : indexes) {
-      if (event.columns[index] == null) {
+      if (values[index] == null) {
         return null;
       }
     }
-    return indexes.length == 0 ? null : joined(event.columns);
+    return indexes.length == 0 ? null : joined(values);
   }
 
   private String joined(Object[] columns) {

@@ -34,6 +34,7 @@ import penstock.kernel.event.SerializerTypeInfo;
 import penstock.kernel.fill.Fill;
 import penstock.kernel.fill.HoldOpen;
 import penstock.kernel.fill.JoinFunction;
+import penstock.kernel.lookup.LookupTables;
 import penstock.kernel.plan.Plan;
 import penstock.kernel.replay.ReplaySorter;
 import penstock.kernel.replay.ReplaySource;
@@ -72,7 +73,12 @@ public final class JobGraph {
     for (int i = 0; i < plan.sources().size(); i++) {
       new EventDecoder(plan, i, layout, decoding, EventDecoder.NO_CLOCK);
     }
+    new LookupTables(plan, layout, decoding);
     new FeatureEncoder(plan, request.featuresSchema());
+    if (request.replay() != null
+        && request.replay().lookups().size() != plan.referenceTopics().size()) {
+      throw new IllegalArgumentException("the replay does not say which reference data it reads");
+    }
   }
 
   /**
@@ -89,7 +95,8 @@ public final class JobGraph {
                     allFields,
                     decoding,
                     request.limits().deadLetters(),
-                    request.replay() != null))
+                    request.replay() != null,
+                    kafka))
             .returns(eventType(allFields))
             .name("decode and validate")
             .uid("decode");

@@ -65,6 +65,7 @@ final class KafkaConnectors {
         restored
             ? request.replay().restored().stream().map(Replay.Restored::topic).toList()
             : plan.sources().stream().map(Plan.Source::topic).toList(),
+        request.replay() == null ? List.of() : plan.referenceTopics(),
         restored);
   }
 
@@ -115,6 +116,12 @@ final class KafkaConnectors {
       read.start().forEach((n, at) -> start.put(new TopicPartition(read.topic(), n), at));
       read.end().forEach((n, at) -> end.put(new TopicPartition(read.topic(), n), at));
     }
+    for (int i = 0; i < replay.lookups().size(); i++) {
+      String topic = plan.referenceTopics().get(i);
+      Replay.Offsets read = replay.lookups().get(i);
+      read.start().forEach((n, at) -> start.put(new TopicPartition(topic, n), at));
+      read.end().forEach((n, at) -> end.put(new TopicPartition(topic, n), at));
+    }
     return KafkaSource.<RawRecord>builder()
         .setPartitions(new HashSet<>(start.keySet()))
         .setStartingOffsets(OffsetsInitializer.offsets(start, OffsetResetStrategy.NONE))
@@ -147,7 +154,8 @@ final class KafkaConnectors {
     Properties properties = new Properties();
     properties.putAll(kafka);
     properties.setProperty("acks", "all");
-    // A record waits for others, and for the request before it, so requests grow with the load. Each
+    // A record waits for others, and for the request before it, so requests grow with the load.
+    // Each
     // request is also an answer to every consumer of the topic: they cost more than the records.
     properties.setProperty("linger.ms", "3");
     properties.setProperty("max.in.flight.requests.per.connection", "1");

@@ -17,6 +17,7 @@ public record Plan(
     String pipeline,
     Source source,
     List<Source> additionalSources,
+    List<Lookup> lookups,
     List<Column> derived,
     List<Column> filters,
     List<Stage> stages,
@@ -42,6 +43,7 @@ public record Plan(
   /** A plan of an earlier release may lack parts; they are empty. */
   public Plan {
     additionalSources = additionalSources == null ? List.of() : additionalSources;
+    lookups = lookups == null ? List.of() : lookups;
     composites = composites == null ? List.of() : composites;
   }
 
@@ -53,7 +55,10 @@ public record Plan(
     return sources;
   }
 
-  /** The columns before any is derived: the fields of all contracts, and the event type. */
+  /**
+   * The columns before any is derived: the fields of all contracts, the event type, and those of
+   * lookups.
+   */
   public Map<String, FeatureType> contractColumns() {
     Map<String, FeatureType> columns = new LinkedHashMap<>();
     for (Source each : sources()) {
@@ -61,6 +66,11 @@ public record Plan(
     }
     if (!additionalSources.isEmpty()) {
       columns.put(EVENT_TYPE, FeatureType.of(ColumnType.STRING));
+    }
+    for (Lookup lookup : lookups) {
+      lookup
+          .columns()
+          .forEach(pair -> columns.put(pair.get(1), lookup.source().field(pair.get(0)).type()));
     }
     return columns;
   }
@@ -112,6 +122,13 @@ public record Plan(
     return number;
   }
 
+  /**
+   * The topics of the lookups, each once. In a replay, number {@code -1 - i} is that of topic i.
+   */
+  public List<String> referenceTopics() {
+    return lookups.stream().map(Lookup::topic).distinct().toList();
+  }
+
   /** All views, in record order. */
   public List<View> views() {
     List<View> views = new ArrayList<>();
@@ -158,6 +175,46 @@ public record Plan(
     /** The contract's field of that name, or null. */
     public Field field(String name) {
       return fields.stream().filter(field -> field.name().equals(name)).findFirst().orElse(null);
+    }
+  }
+
+  /**
+   * Reference data that is joined to events. {@code on} are the event's columns that equal the
+   * fields {@code key}; {@code columns} are pairs of a field and the column that it becomes.
+   */
+  public record Lookup(
+      String name,
+      String topic,
+      String contract,
+      int contractVersion,
+      List<Field> fields,
+      List<String> on,
+      List<String> key,
+      List<List<String>> columns,
+      int maxRows,
+      int maxBytes) {
+
+    /** Its topic as the decoder reads it: without id and time. */
+    public Source source() {
+      return new Source(
+          topic,
+          null,
+          0,
+          contract,
+          contractVersion,
+          fields,
+          null,
+          null,
+          null,
+          0,
+          0,
+          maxBytes,
+          Order.ARRIVAL,
+          0,
+          0,
+          false,
+          null,
+          null);
     }
   }
 

@@ -18,6 +18,7 @@ import java.util.Map;
  * @param maxAheadMs how far, by Kafka timestamps, a partition may be read ahead of the others
  * @param maxPerS how many records to replay in a second at most; 0: as many as possible
  * @param parallelism the number of tasks of each stage; a single one puts the events in order
+ * @param lookups the offsets of each topic of reference data, in the plan's order
  * @param restored per source, in the plan's order, the topic that has copies of the records to
  *     read; empty: they are read from the sources' own topics
  */
@@ -26,6 +27,7 @@ public record Replay(
     Map<Integer, Long> start,
     Map<Integer, Long> end,
     List<Offsets> additionalSources,
+    List<Offsets> lookups,
     long fromMs,
     long toMs,
     long maxAheadMs,
@@ -33,6 +35,11 @@ public record Replay(
     int parallelism,
     List<Restored> restored)
     implements Serializable {
+
+  /** A request may lack lookups; there are none then. */
+  public Replay {
+    lookups = lookups == null ? List.of() : lookups;
+  }
 
   /**
    * A bounded part of a topic.

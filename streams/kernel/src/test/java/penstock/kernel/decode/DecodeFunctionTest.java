@@ -33,7 +33,8 @@ class DecodeFunctionTest {
             false,
             new EventDecoder.DecoderSettings(List.of(List.of()), null, null),
             List.of(10_000L),
-            true);
+            true,
+            null);
     try (OneInputStreamOperatorTestHarness<RawRecord, Event> harness =
         new OneInputStreamOperatorTestHarness<>(new ProcessOperator<>(function))) {
       harness.open();

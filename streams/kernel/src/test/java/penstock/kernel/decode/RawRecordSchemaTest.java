@@ -13,7 +13,8 @@ import org.junit.jupiter.api.Test;
 
 class RawRecordSchemaTest {
   private static ConsumerRecord<byte[], byte[]> record(long... position) {
-    var record = new ConsumerRecord<>("events", 1, 5L, "k".getBytes(StandardCharsets.UTF_8), new byte[] {7});
+    var record =
+        new ConsumerRecord<>("events", 1, 5L, "k".getBytes(StandardCharsets.UTF_8), new byte[] {7});
     if (position.length > 0) {
       byte[] value = ByteBuffer.allocate(16).putLong(position[0]).putLong(position[1]).array();
       record.headers().add(new RecordHeader("__penstock.position", value));
@@ -24,7 +25,7 @@ class RawRecordSchemaTest {
 
   private static RawRecord read(boolean restored, ConsumerRecord<byte[], byte[]> record) {
     List<RawRecord> found = new ArrayList<>();
-    new RawRecordSchema(List.of("others", "events"), restored)
+    new RawRecordSchema(List.of("others", "events"), List.of(), restored)
         .deserialize(record, new ListCollector<>(found));
     return found.get(0);
   }

@@ -23,7 +23,7 @@ class RetainedSourceTest {
         KafkaSource.<RawRecord>builder()
             .setBootstrapServers("unused:1")
             .setTopics("events")
-            .setDeserializer(new RawRecordSchema(List.of("events"), false))
+            .setDeserializer(new RawRecordSchema(List.of("events"), List.of(), false))
             .build();
     SimpleVersionedSerializer<KafkaPartitionSplit> serializer =
         new RetainedSource(source, Map.of(PARTITION, 10L), skip).getSplitSerializer();

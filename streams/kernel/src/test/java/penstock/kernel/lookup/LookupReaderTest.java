@@ -1,0 +1,199 @@
+package penstock.kernel.lookup;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.MockConsumer;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.PartitionInfo;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.streaming.api.operators.ProcessOperator;
+import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import penstock.kernel.Plans;
+import penstock.kernel.decode.DecodeFunction;
+import penstock.kernel.decode.EventDecoder;
+import penstock.kernel.decode.RawRecord;
+import penstock.kernel.event.ColumnLayout;
+import penstock.kernel.event.Event;
+import penstock.kernel.event.EventSerializer;
+import penstock.kernel.event.SerializerTypeInfo;
+import penstock.kernel.plan.Plan;
+
+/** The rows of a task follow their topic, from before the first event on. */
+class LookupReaderTest {
+  private static final String TOPIC = "rows";
+  private static final String PLAN = plan();
+  private static final EventDecoder.DecoderSettings SETTINGS =
+      new EventDecoder.DecoderSettings(List.of(List.of(), List.of()), null, null);
+
+  private final Topic topic = new Topic();
+  private final LookupTables tables =
+      new LookupTables(Plan.parse(PLAN), ColumnLayout.contract(Plan.parse(PLAN)), SETTINGS);
+  private final LookupReader reader = new LookupReader(tables, new Properties(), any -> topic);
+
+  private static String plan() {
+    String lookup =
+        """
+        "lookups": [{"name": "l", "topic": "rows", "contract": "r", "contract_version": 1,
+          "fields": [{"name": "k", "type": "string", "required": true},
+            {"name": "y", "type": "double", "required": true}],
+          "on": ["k"], "key": ["k"], "columns": [["y", "l_y"]], "max_rows": 10, "max_bytes": 100}],
+        """;
+    String plan = Plans.plan(Plans.view("v", "h", Plans.feature("n", "count", null, 100, 10)));
+    return plan.replace("\"stages\":", lookup + "\"stages\":");
+  }
+
+  /** A topic with one partition, as a consumer sees it. */
+  private static final class Topic extends MockConsumer<byte[], byte[]> {
+    private static final TopicPartition PARTITION = new TopicPartition(TOPIC, 0);
+    private long end;
+
+    Topic() {
+      super("earliest");
+      updatePartitions(TOPIC, List.of(new PartitionInfo(TOPIC, 0, null, null, null)));
+      updateBeginningOffsets(new HashMap<>(Map.of(PARTITION, 0L)));
+      updateEndOffsets(new HashMap<>(Map.of(PARTITION, 0L)));
+    }
+
+    /** Delivers a row, or a tombstone, with the next poll. */
+    synchronized void row(String key, Double y, long offset) {
+      byte[] value =
+          y == null
+              ? null
+              : "{\"k\": \"%s\", \"y\": %s}".formatted(key, y).getBytes(StandardCharsets.UTF_8);
+      schedulePollTask(
+          () ->
+              addRecord(
+                  new ConsumerRecord<>(
+                      TOPIC, 0, offset, key.getBytes(StandardCharsets.UTF_8), value)));
+    }
+
+    @Override
+    public Map<TopicPartition, Long> endOffsets(
+        java.util.Collection<TopicPartition> partitions, Duration timeout) {
+      return Map.of(PARTITION, end);
+    }
+  }
+
+  @AfterEach
+  void close() throws Exception {
+    reader.close();
+  }
+
+  private Object joined(String key) throws Exception {
+    Plan plan = Plan.parse(PLAN);
+    ColumnLayout layout = ColumnLayout.contract(plan);
+    Event event = new Event();
+    event.columns = new Object[layout.size()];
+    event.columns[layout.indexOf("k")] = key;
+    tables.join(event);
+    return event.columns[layout.indexOf("l_y")];
+  }
+
+  private void await(String key, Object value) throws Exception {
+    for (int i = 0; i < 500 && !java.util.Objects.equals(joined(key), value); i++) {
+      Thread.sleep(10);
+    }
+    assertEquals(value, joined(key));
+  }
+
+  @Test
+  void theFirstEventFindsWhatTheTopicHadAndLaterOnesWhatCame() throws Exception {
+    topic.end = 2;
+    topic.row("a", 1.0, 0);
+    topic.row("b", 2.0, 1);
+    reader.start();
+    assertEquals(1.0, joined("a"));
+    assertEquals(2.0, joined("b"));
+    topic.row("a", 3.0, 2);
+    topic.row("b", null, 3);
+    await("b", null);
+    assertEquals(3.0, joined("a"));
+  }
+
+  @Test
+  void aTopicThatWasMadeAnewIsReadFromItsBeginning() throws Exception {
+    topic.end = 2;
+    topic.row("a", 1.0, 0);
+    topic.row("b", 2.0, 1);
+    reader.start();
+    topic.schedulePollTask(() -> topic.seekToBeginning(List.of(Topic.PARTITION)));
+    topic.row("b", 7.0, 0);
+    await("a", null);
+    topic.row("b", 8.0, 0);
+    await("b", 8.0);
+  }
+
+  @Test
+  void aTopicThatDoesNotExistEndsTheTaskWithItsName() {
+    topic.updatePartitions(TOPIC, List.of());
+    var error = assertThrows(IllegalStateException.class, reader::start);
+    assertTrue(error.getMessage().contains("topic rows does not exist"), error.getMessage());
+  }
+
+  @Test
+  void anErrorOfTheClientEndsTheTaskAtTheNextEvent() throws Exception {
+    reader.start();
+    topic.setPollException(
+        new org.apache.flink.kafka.shaded.org.apache.kafka.common.KafkaException("no right"));
+    var error =
+        assertThrows(
+            IllegalStateException.class,
+            () -> {
+              for (int i = 0; i < 500; i++) {
+                Thread.sleep(10);
+                reader.requireAlive();
+              }
+            });
+    assertTrue(error.getMessage().contains("no right"), error.getMessage());
+  }
+
+  private static OneInputStreamOperatorTestHarness<RawRecord, Event> replay(
+      OperatorSubtaskState state) throws Exception {
+    var function =
+        new DecodeFunction(PLAN, true, SETTINGS, List.of(1000L), true, new Properties());
+    var harness = new OneInputStreamOperatorTestHarness<>(new ProcessOperator<>(function));
+    harness.setup(new SerializerTypeInfo<>(Event.class, new EventSerializer(PLAN, true)).createSerializer(null));
+    if (state != null) {
+      harness.initializeState(state);
+    }
+    harness.open();
+    return harness;
+  }
+
+  private static RawRecord record(int source, String json) {
+    byte[] value = json.getBytes(StandardCharsets.UTF_8);
+    byte[] key = "a".getBytes(StandardCharsets.UTF_8);
+    return new RawRecord(source, 0, 0, 1_772_366_400_000L, key, value, List.of());
+  }
+
+  @Test
+  void aReplayThatGoesOnFromItsCheckpointKnowsTheRowsOfBefore() throws Exception {
+    String event = "{\"id\": \"1\", \"time\": 1772366400000, \"k\": \"a\"}";
+    int column = ColumnLayout.contract(Plan.parse(PLAN)).indexOf("l_y");
+    OperatorSubtaskState state;
+    try (var harness = replay(null)) {
+      harness.processElement(record(0, event), 0);
+      harness.processElement(record(-1, "{\"k\": \"a\", \"y\": 4.5}"), 0);
+      harness.processElement(record(0, event), 0);
+      assertNull(harness.extractOutputValues().get(0).columns[column]);
+      assertEquals(4.5, harness.extractOutputValues().get(1).columns[column]);
+      state = harness.snapshot(1, 1);
+    }
+    try (var harness = replay(state)) {
+      harness.processElement(record(0, event), 0);
+      assertEquals(4.5, harness.extractOutputValues().get(0).columns[column]);
+    }
+  }
+}
