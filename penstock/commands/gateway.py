@@ -18,6 +18,7 @@ from penstock.errors import PenstockError
 from penstock.gateway.asking import Deadlines, health_of
 from penstock.gateway.gateway_metrics import GatewayMetrics
 from penstock.gateway.http import HttpGateway
+from penstock.paths import STRONG
 from penstock.playing.target import split_reference
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging, serve
@@ -105,7 +106,7 @@ def run(
     the HTTP port, too; --metrics-port serves them on a port that callers need not reach.
     """
     for reference in pipelines:
-        require_pipeline(split_reference(reference)[0])
+        require_pipeline(reference if reference.endswith(STRONG) else split_reference(reference)[0])
     if deadline_ms > most_deadline_ms:
         raise click.UsageError("--deadline-ms is longer than --most-deadline-ms")
     _require_one_of_each_name(pipelines)
