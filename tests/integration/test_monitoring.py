@@ -137,7 +137,7 @@ def _of_others() -> dict[str, set[str]]:
     ClientMetrics(registry)
     GatewayMetrics(registry)
     return {
-        name: {"pipeline", *getattr(collector, "_labelnames", ())}
+        name: {"pipeline", *getattr(collector, "_labelnames", ())} | ({"le"} if name.endswith("_bucket") else set())
         for collector, names in registry._collector_to_names.items()
         for name in names
     }
