@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection
 from contextlib import closing, suppress
@@ -17,7 +16,8 @@ from penstock.running.supervisor import Missing
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import read_followed
-from scoring.servers.protocol import ModelServer, ModelServerUnavailable
+from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.drift.data_quality.quality_store import read_kept, require_reference
 from streams.plan.project import Project
 
@@ -98,7 +98,7 @@ class WatchedNeeds:
         names = {model.name: reference}
         if model.cascade is not None:
             names[model.strong.name] = f"{reference}{STRONG}"
-        with suppress(ModelServerUnavailable), closing(_model_server(self._settings)) as server:
+        with suppress(ModelServerUnavailable), closing(open_server(PRIMARY_SERVER, self._settings)) as server:
             for name, of in names.items():
                 if not any(state.state == "READY" for state in server.versions(name)):
                     load = f"penstock model promote {of} VERSION --backfill FOLDER, or penstock model load {of}"
@@ -121,12 +121,3 @@ class WatchedNeeds:
         pipeline = self._project.pipeline
         kept = read_kept(partial(read_topic, self._settings.kafka.access), pipeline)
         require_reference(kept, pipeline, self._project.reference)
-
-
-def _model_server(settings: Settings) -> ModelServer:
-    # gRPC reads this once, when it is imported. With its handlers of forks, some of the processes that this one starts
-    # ended before they had begun ("Check failed: next_worker->state == KICKED").
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from scoring.servers.registry import PRIMARY_SERVER, open_server  # noqa: PLC0415
-
-    return open_server(PRIMARY_SERVER, settings)

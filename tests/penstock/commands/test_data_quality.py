@@ -101,7 +101,7 @@ def test_a_topic_that_an_earlier_release_did_not_make_is_named_before_anything_i
     monkeypatch.setattr(topics, "partition_counts", lambda *_: {"events.parcels_x": 1})
     monkeypatch.setattr(command, "require_topics", topics.require_topics)
     path = define(tmp_path)
-    with pytest.raises(PenstockError, match=r"topics that do not exist: data-quality\.parcels_x$") as error:
+    with pytest.raises(PenstockError, match=r"topics that do not exist: data-quality\.parcels_x") as error:
         penstock("profile", path)
     assert error.value.next == f"penstock topics create {path}"
     assert not written

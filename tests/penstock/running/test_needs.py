@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,7 +75,7 @@ def test_a_scorer_waits_until_the_model_server_has_loaded_a_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: list[str] | None, what: str | None
 ) -> None:
     server = Server(states)
-    monkeypatch.setattr(module, "_model_server", lambda _settings: server)
+    monkeypatch.setattr(module, "open_server", lambda *_: server)
     project = define(tmp_path)
     found = WatchedNeeds(project, Settings(model_repository=tmp_path / "models"), {"model", "loaded model"})
     found._look()
@@ -82,6 +85,23 @@ def test_a_scorer_waits_until_the_model_server_has_loaded_a_version(
     missing = found("loaded model")
     assert (missing and missing.what, found("model"), server.is_closed) == (what, None, True)
     assert missing is None or f"penstock model load {project.reference}" in (missing.next or "")
+
+
+def test_grpc_learns_that_it_need_not_care_about_forks_before_it_is_imported() -> None:
+    code = """
+import importlib.abc, os, sys
+
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "grpc":
+            print(os.environ.get("GRPC_ENABLE_FORK_SUPPORT"))
+
+sys.meta_path.insert(0, Watch())
+import penstock.commands.running.run
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_what_cannot_be_looked_for_is_missing_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
