@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,17 @@ def marked(variable: str, value: str) -> list[Identity]:
             if identity is not None and needle in environment:
                 found.append(identity)
     return found
+
+
+def started_with(variable: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The parent's pid, and the environment, of every process that has a variable in it."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # another user's process, or ended meanwhile
+            entries = (_PROC / str(pid) / "environ").read_text(encoding="utf-8", errors="replace").split("\0")
+            environment = {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+            if variable in environment:
+                stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+                yield int(stat.rpartition(")")[2].split()[1]), environment
 
 
 def of_session(leader: Identity, folder: Path) -> list[Identity]:

@@ -13,7 +13,8 @@ import json
 import math
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -26,7 +27,7 @@ from verify.check_label_alarms import FinalLabel, LabelAlarms, check_label_alarm
 from verify.check_predictions import policy_version
 from verify.findings import Findings
 from verify.labels import Label, LabelHistory
-from verify.late_predictions import Late, far_behind, left_out_of, place_of, total
+from verify.late_predictions import Place, in_time, named_late
 from verify.published import Published
 from verify.run_data import RunData
 
@@ -69,6 +70,7 @@ def check_quality(
         published = {tuple(json.loads(key)): _bins_of(json.loads(value)) for key, value in latest.items()}
         edges, horizon, mature_ms = note["edges"], note["horizon_ms"], note["reached"]["mature_ms"]
         ends = {(topic, int(n)): offset for topic, of in note["positions"].items() for n, offset in of.items()}
+        late = named_late(note)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         findings.mismatch(f"quality: a record is no histogram: {error}")
         return findings
@@ -98,36 +100,47 @@ def check_quality(
             f"histograms of quality: {number} labels or predictions came two horizons after their event"
         )
         return findings
-    behind = far_behind(predictions, shadows, pipeline.labels.horizon or 0)
-    expected, late = counter.count(predictions, shadows, behind)
-    left_out = _compare(expected, late, published, findings)
-    if len(left_out) != note.get("late", 0):
-        text = f"{counted(note.get('late', 0), 'prediction')} came late, and {len(left_out)} are not in the histograms"
-        findings.mismatch(f"quality: {text}")
-    in_time = [record for record in predictions if place_of(record, in_shadow=False) not in left_out]
-    alarms = LabelAlarms(note, odd, *counter.finals(in_time), run.alerts)
+    if late is None:
+        findings.unchecked.append(
+            f"histograms of quality: {counted(note['late'], 'prediction')} came late, and which is not written down"
+        )
+        return findings
+    predictions, shadows = _without_late(pipeline, predictions, shadows, late, note, findings)
+    _compare(counter.count(predictions, shadows), published, findings)
+    alarms = LabelAlarms(note, odd, *counter.finals(predictions), run.alerts)
     check_label_alarms(pipeline, alarms, findings)
     findings.unchecked += alarms.unchecked
     return findings
 
 
-def _compare(
-    expected: Mapping[Key, Bins],
-    late: Mapping[Key, Mapping[Late, Bins]],
-    published: Mapping[Key, Bins],
-    findings: QualityFindings,
-) -> set[Late]:
-    """Compare all histograms; returns the late predictions that are not in them."""
-    left_out: set[Late] = set()
-    for key in sorted({*expected, *late, *published}, key=str):
+def _compare(expected: Mapping[Key, Bins], published: Mapping[Key, Bins], findings: QualityFindings) -> None:
+    for key in sorted({*expected, *published}, key=str):
         findings.histograms += 1
-        base, parts, found = expected.get(key, {}), late.get(key, {}), published.get(key, {})
-        missing = left_out_of(found, base, parts)
-        if missing is None:
-            findings.mismatch(f"quality {json.dumps(key)}: {_difference(total(base, parts.values()), found)}")
-        elif not key[5]:  # those of a group are among them
-            left_out |= missing
-    return left_out
+        wanted, found = expected.get(key, {}), published.get(key, {})
+        if wanted != found:
+            findings.mismatch(f"quality {json.dumps(key)}: {_difference(wanted, found)}")
+
+
+def _without_late(
+    pipeline: Pipeline,
+    predictions: Sequence[Published],
+    shadows: Sequence[Published],
+    late: AbstractSet[Place],
+    note: Mapping[str, Any],
+    findings: Findings,
+) -> tuple[list[Published], list[Published]]:
+    """The predictions that count: those that the engine does not name as late. It may name only what came late."""
+    if len(late) != note.get("late", 0):
+        findings.mismatch(f"quality: {counted(note['late'], 'prediction')} came late, and {len(late)} are named")
+    topics = {pipeline.predictions_topic: predictions, pipeline.shadow_topic: shadows}
+    places = {Place(topic, one.partition, one.offset): one for topic, of in topics.items() for one in of}
+    for place in in_time(late, places, note["horizon_ms"], note["reached"]["mature_ms"]):
+        where = f"{place.topic}[{place.partition}]@{place.offset}"
+        findings.mismatch(f"quality: {where} counts nowhere, and did not come late")
+    live, in_shadow = (
+        [one for one in of if Place(topic, one.partition, one.offset) not in late] for topic, of in topics.items()
+    )
+    return live, in_shadow
 
 
 def _before(ends: Mapping[tuple[str, int], int], *topics: tuple[str, Sequence[Any]]) -> tuple[list[list[Any]], int]:
@@ -145,22 +158,17 @@ class _Counter:
         inputs = pipeline.model.inputs
         self._groups = [(name, inputs.index(name)) for name in pipeline.model.groups if name in inputs]
 
-    def count(
-        self, predictions: Iterable[Published], shadows: Iterable[Published], behind: Container[Late]
-    ) -> tuple[dict[Key, Bins], dict[Key, dict[Late, Bins]]]:
-        """What histograms hold of the predictions that are not far ``behind``, and what each of the others adds."""
+    def count(self, predictions: Iterable[Published], shadows: Iterable[Published]) -> dict[Key, Bins]:
+        """What histograms hold of these predictions."""
         firsts = _first(predictions, lambda value: value["event_id"])
         served = {event_id: record.value for event_id, record in firsts.items()}
         in_shadow = _first(shadows, lambda value: (value["event_id"], self._version(value)))
-        places = [(record, place_of(record, in_shadow=False)) for record in firsts.values()]
-        places += [(record, place_of(record, in_shadow=True)) for record in in_shadow.values()]
         found: dict[Key, dict[tuple[str, int], list[int]]] = defaultdict(dict)
-        late: dict[Key, dict[Late, Bins]] = defaultdict(dict)
         oldest = -math.inf
         if self._mature_ms is not None:
             since = self._mature_ms - _KEPT_DAYS * _DAY - 2 * (self._declared.horizon or 0)
             oldest = since // _DAY * _DAY
-        for record, place in places:
+        for record in (*firsts.values(), *in_shadow.values()):
             value = record.value
             live = served.get(value["event_id"])
             # The event's own time is that of what was served, if anything was.
@@ -174,15 +182,11 @@ class _Counter:
             for key in self._keys(value, time, stratum):
                 if key[-1] < oldest:
                     continue
-                if place in behind:
-                    late[key][place] = {(outcome, bin_): (cell[0], cell[1], cell[2]) for outcome in outcomes}
-                    continue
                 for outcome in outcomes:
                     held = found[key].setdefault((outcome, bin_), [0, 0, 0])
                     for number, added in enumerate(cell):
                         held[number] += added
-        bins = {key: {at: (n, units, decided) for at, (n, units, decided) in of.items()} for key, of in found.items()}
-        return bins, late
+        return {key: {at: (n, units, decided) for at, (n, units, decided) in of.items()} for key, of in found.items()}
 
     def finals(
         self, predictions: Sequence[Published]

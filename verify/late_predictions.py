@@ -1,70 +1,70 @@
-"""Predictions of events so old that the count of quality may have forgotten the event: some of them do not count.
+"""Predictions that came when the count of quality had forgotten their events: they do not count.
 
-Which of them came too late depends on how far other partitions had been read. So the verifier takes any choice of them
-that explains a histogram, and holds the number of the others against what the note says.
+Which ones depends on how far other partitions had been read, so the engine names them. The verifier holds each of them
+against the records: it may be named only if events two horizons later had been published by then.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from itertools import chain, combinations
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from verify.published import Published
 
-# Of one histogram, so many are tried in all combinations; what more there are must be counted.
-_MOST = 12
-
-Cells: TypeAlias = Mapping[tuple[str, int], tuple[int, int, int]]
+# A reader may be behind with one partition for as long, and ahead with another.
+_SLACK_MS = 60_000
 
 
-class Late(NamedTuple):
-    """The place of a prediction that may have come too late."""
+class Place(NamedTuple):
+    """The place of a prediction."""
 
-    in_shadow: bool
+    topic: str
     partition: int
     offset: int
 
 
-def place_of(record: Published, *, in_shadow: bool) -> Late:
-    """The place of a prediction."""
-    return Late(in_shadow, record.partition, record.offset)
+def named_late(note: Mapping[str, Any]) -> set[Place] | None:
+    """The places that the note of the histograms names; None if it does not say which they are.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: if the note is not in its form.
+    """
+    if not note.get("late", 0):
+        return set()
+    if note.get("late_places") is None:
+        return None
+    return {
+        Place(topic, int(partition), offset)
+        for topic, of in note["late_places"].items()
+        for partition, ranges in of.items()
+        for first, end in ranges
+        for offset in range(first, end)
+    }
 
 
-def far_behind(predictions: Iterable[Published], shadows: Iterable[Published], by_ms: int) -> set[Late]:
-    """The predictions of events at least ``by_ms`` older than the newest event that was published until then."""
-    records = [(record, place_of(record, in_shadow=False)) for record in predictions]
-    records += [(record, place_of(record, in_shadow=True)) for record in shadows]
-    newest, found = -(2**63), set[Late]()
-    for record, place in sorted(records, key=lambda one: one[0].timestamp):
-        newest = max(newest, record.value["event_time"])
-        if record.value["event_time"] + by_ms <= newest:
-            found.add(place)
-    return found
-
-
-def left_out_of(found: Cells, base: Cells, late: Mapping[Late, Cells]) -> set[Late] | None:
-    """Which of the late predictions are not in a histogram; as few as possible. None: nothing explains it.
+def in_time(
+    named: Iterable[Place], records: Mapping[Place, Published], horizon_ms: int, mature_ms: int | None
+) -> list[Place]:
+    """Which of the named predictions cannot have come too late, or do not exist.
 
     Args:
-        found: The histogram.
-        base: What the other predictions make.
-        late: What each of the late ones adds.
+        named: The places that the engine names.
+        records: All predictions, served or in shadow.
+        horizon_ms: When, after its event, a label is final.
+        mature_ms: The time that labels have reached in the end; None if there is none.
     """
-    names = list(late)[:_MOST]
-    choices = chain.from_iterable(combinations(names, number) for number in range(len(names) + 1))
-    for missing in choices:
-        if total(base, [cells for name, cells in late.items() if name not in missing]) == dict(found):
-            return {*missing}
-    return None
-
-
-def total(base: Cells, parts: Iterable[Cells]) -> dict[tuple[str, int], tuple[int, int, int]]:
-    """The sum of histograms."""
-    sums: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for cells in (base, *parts):
-        for place, cell in cells.items():
-            for number, added in enumerate(cell):
-                sums[place][number] += added
-    return {place: (n, units, decided) for place, (n, units, decided) in sums.items()}
+    mature_ms = -(2**63) if mature_ms is None else mature_ms
+    newest_at: dict[Place, int] = {}
+    ordered = sorted(records.items(), key=lambda one: one[1].timestamp)
+    newest, ahead = -(2**63), 0
+    for place, record in ordered:
+        while ahead < len(ordered) and ordered[ahead][1].timestamp <= record.timestamp + _SLACK_MS:
+            newest = max(newest, ordered[ahead][1].value["event_time"])
+            ahead += 1
+        newest_at[place] = newest
+    return [
+        place
+        for place in sorted(named)
+        if place not in records
+        or records[place].value["event_time"] + 2 * horizon_ms > min(newest_at[place], mature_ms)
+    ]

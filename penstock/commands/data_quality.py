@@ -19,6 +19,7 @@ from penstock.commands.errors import pipeline_argument
 from penstock.commands.options import EventTime, json_option, metrics_option, skip_deleted_option, source_option
 from penstock.counts import counted
 from penstock.kafka.reading import RecordsGoneError, read_topic
+from penstock.kafka.topics import require_topics
 from penstock.settings import Settings
 from penstock.telemetry import ProgressTracker, configure_logging, serve
 from penstock.time import iso, readable
@@ -68,6 +69,8 @@ def profile(
     project, settings = open_project(pipeline), Settings()
     definition = project.pipeline
     monitors = require_declared(definition)
+    # Now, and not when all events have been read twice: a stack that an earlier release set up may lack it.
+    require_topics([definition.data_quality_topic], settings.kafka.access, partitions=1, pipeline=pipeline)
     topics = topics_of(settings.kafka.access, archive)
     registry = registry_schemas(settings.schema_registry_url)
     watched = list(_watched(project, topics, registry, 0 if from_ms is None else from_ms, to_ms))

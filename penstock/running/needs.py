@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from contextlib import closing, suppress
 from functools import partial
 from typing import Self
 
 from penstock.errors import PenstockError
 from penstock.kafka.reading import read_topic
+from penstock.paths import STRONG
 from penstock.running.parts import Need
 from penstock.running.supervisor import Missing
 from penstock.settings import Settings
 from scoring.repository import ModelRepository
 from scoring.rollout.policy_store import read_followed
+from scoring.servers.protocol import ModelServerUnavailable
+from scoring.servers.registry import PRIMARY_SERVER, open_server
 from streams.drift.data_quality.quality_store import read_kept, require_reference
 from streams.plan.project import Project
 
@@ -66,6 +70,8 @@ class WatchedNeeds:
         match need:
             case "model":
                 return self._model()
+            case "loaded model":
+                return self._model() or self._loaded()
             case "policy":
                 return self._policy()
             case "profile":
@@ -84,6 +90,19 @@ class WatchedNeeds:
                 f"penstock model train {reference} --backfill FOLDER",
             )
         repository.current(model)
+        return None
+
+    def _loaded(self) -> Missing | None:
+        """What of the models is not loaded. Nothing if the server does not answer: a scorer can start without it."""
+        model, reference = self._project.pipeline.model, self._project.reference
+        names = {model.name: reference}
+        if model.cascade is not None:
+            names[model.strong.name] = f"{reference}{STRONG}"
+        with suppress(ModelServerUnavailable), closing(open_server(PRIMARY_SERVER, self._settings)) as server:
+            for name, of in names.items():
+                if not any(state.state == "READY" for state in server.versions(name)):
+                    load = f"penstock model promote {of} VERSION --backfill FOLDER, or penstock model load {of}"
+                    return Missing(f"model {name} is not loaded in {server.name}", load)
         return None
 
     def _policy(self) -> Missing | None:

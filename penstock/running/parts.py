@@ -10,8 +10,9 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import group_of
 from streams.definitions.pipeline import Pipeline
 
-Need = Literal["model", "policy", "profile"]
-"""What a part waits for: a version of the model, the policy of a rollout, or a profile of the raw events."""
+Need = Literal["model", "loaded model", "policy", "profile"]
+"""What a part waits for: a version of the model, one that the model server has loaded, the policy of a rollout, or a
+profile of the raw events."""
 
 FEATURES = "features"
 # A service finishes its batch, and may wait for a transaction (30 s); a savepoint of much state takes minutes.
@@ -67,7 +68,7 @@ def parts_of(
         Part(FEATURES, ("job", "run", reference), _JOB, has_metrics=False, grace_s=_JOB_S),
         Part("sink-redis", ("sink", "run", "redis", reference), _SINKS),
         Part("sink-cassandra", ("sink", "run", "cassandra", reference), _SINKS),
-        Part("scorer", ("scorer", "run", reference), _SCORER, needs="model"),
+        Part("scorer", ("scorer", "run", reference), _SCORER, needs="loaded model"),
     ]
     if pipeline.monitors is not None:
         parts.append(Part("drift", ("drift", "run", reference), _JUDGES, needs="model"))

@@ -1,7 +1,8 @@
 """What is known on this machine of a running pipeline: a folder with its record, its lock and its logs.
 
 The lock is held for as long as the supervisor lives, and the system takes it back however that ends. So there is one
-supervisor for each pipeline and stack, and a record without a held lock is one of a run that is over.
+supervisor for each pipeline and stack, and a record without a held lock is one of a run that is over; unless somebody
+has deleted the folder: then the record, which comes back, names a supervisor that lives.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.errors import PenstockError
-from penstock.home import home_folder
-from penstock.processes import Identity
+from penstock.home import HOME_VARIABLE, home_folder
+from penstock.paths import DEFAULT_HOME
+from penstock.processes import Identity, started_with
 
 MARK = "PENSTOCK_RUN"
 """The variable by which processes of a run are known, also those that outlive its supervisor."""
@@ -136,14 +138,20 @@ class RunFolder:
     @property
     def is_held(self) -> bool:
         """Whether a supervisor lives."""
-        try:
-            with (self.path / "lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                with (self.path / "lock").open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return self._names_another()
+
+    def _names_another(self) -> bool:
+        """Whether the record names a process that lives, other than this one."""
+        record = self.read()
+        if record is None or not record.is_of_this_boot or record.pid == os.getpid():
             return False
-        except BlockingIOError:
-            return True
-        return False
+        return record.supervisor.alive
 
     def await_end(self, timeout_s: float) -> bool:
         """Wait until no supervisor lives; whether that is so."""
@@ -163,7 +171,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("ab") as lock:
-            if not _lock(lock):
+            if not _lock(lock) or self._names_another():
                 raise PenstockError(
                     "the pipeline runs already",
                     where=str(self.path),
@@ -176,6 +184,31 @@ class RunFolder:
 def run_folders() -> list[RunFolder]:
     """The folders of all pipelines that were run with the local stack that this process uses, by name."""
     return [RunFolder(path.parent) for path in sorted(_runs().glob("*/run.json"))]
+
+
+class OtherRun(NamedTuple):
+    """A run with another stack, or one whose folder was deleted a moment ago: its pipeline, supervisor and stack."""
+
+    pipeline: str
+    pid: int
+    home: str
+
+
+def other_runs() -> list[OtherRun]:
+    """The runs on this machine that have no record where this process looks, by name and pid.
+
+    Their parts are known by their mark, and have the environment of their supervisor.
+    """
+    known = {record.mark for folder in run_folders() if (record := folder.read()) is not None}
+    found = set()
+    for parent, environment in started_with(MARK):
+        mark = environment[MARK]
+        pipeline, pid = mark.rpartition("-")[0].rpartition("-")[::2]
+        # Not those that have outlived their supervisor.
+        if mark not in known and pid == str(parent):
+            home = Path(environment.get("PWD", "/"), environment.get(HOME_VARIABLE) or DEFAULT_HOME)
+            found.add(OtherRun(pipeline, parent, str(home)))
+    return sorted(found)
 
 
 def boot_id() -> str:

@@ -13,6 +13,7 @@ from scoring.quality.events import LIVE, Event, KnownLabel, Scored
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import DAY_MS, Histogram, Key, Outcome
 from scoring.quality.label_watch import LabelWatch, Matured
+from scoring.quality.late_places import LatePlaces
 from scoring.quality.maturity_queue import MaturityQueue
 from scoring.quality.reading_clock import Reached
 
@@ -31,6 +32,7 @@ class Book:
         reached: How far everything had come.
         late: How many predictions came after their events were forgotten.
         unmatched: How many events had labels and no prediction when they were forgotten.
+        late_places: Which predictions came late.
         watch: The detectors on labels as they were kept before.
 
     Attributes:
@@ -47,6 +49,7 @@ class Book:
         *,
         late: int = 0,
         unmatched: int = 0,
+        late_places: LatePlaces | None = None,
         watch: LabelWatch | None = None,
     ) -> None:
         reached = reached or Reached()
@@ -54,6 +57,7 @@ class Book:
         self.histograms = {} if histograms is None else histograms
         self.queue = MaturityQueue(facts.horizon_ms, events, reached.mature_ms, reached.forget_ms)
         self.late, self.unmatched = late, unmatched
+        self.late_places = LatePlaces({}) if late_places is None else late_places
         self.watch = LabelWatch(facts.false_alarm_every) if watch is None else watch
         self.changed_keys: set[Key] = set()
         self.changed_ids: dict[str, bool] = {}
@@ -71,8 +75,12 @@ class Book:
         for one in observed:
             event = self.queue.event_of(one)
             if event is None:
-                self.late += isinstance(one, Scored)
-                self.unmatched += isinstance(one, KnownLabel)
+                if isinstance(one, Scored):
+                    self.late += 1
+                    if one.place is not None:
+                        self.late_places.add(*one.place)
+                else:
+                    self.unmatched += 1
                 continue
             was_mature = event.is_mature
             # Labels of events that are not mature count nothing yet.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeAlias
 
+from penstock.kafka.lag import Partition
 from scoring.label_precedence import counting
 from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import DAY_MS, HOUR_MS, UNITS, Entry, Key, Outcome
@@ -39,6 +40,7 @@ class Scored(NamedTuple):
         propensity: With which probability it does.
         groups: The event's value of each declared group, as text.
         is_shadow: Whether nobody was served it.
+        place: Where it was read: the partition and the offset. An event does not keep it.
     """
 
     event_id: str
@@ -55,6 +57,7 @@ class Scored(NamedTuple):
     propensity: float
     groups: tuple[str, ...]
     is_shadow: bool
+    place: tuple[Partition, int] | None = None
 
     @property
     def name(self) -> str:
@@ -114,7 +117,7 @@ class Event:
         """Take a prediction, unless one that ranks before it has come."""
         held = self.predictions.get(scored.name)
         if held is None or scored.rank < held.rank:
-            self.predictions[scored.name] = scored
+            self.predictions[scored.name] = scored if scored.place is None else scored._replace(place=None)
 
     def add_label(self, label: KnownLabel) -> None:
         """Take a label."""
@@ -155,7 +158,7 @@ class Event:
         """As the value of a record."""
         content: dict[str, Any] = {
             "mature": self.is_mature,
-            "predictions": [list(one) for one in self.predictions.values()],
+            "predictions": [list(one[:-1]) for one in self.predictions.values()],
             # Of the first source without its number, as releases wrote that knew only one.
             "labels": [
                 [list(one.rank), one.value, *([one.source] if one.source else [])] for one in self.labels.values()

@@ -123,6 +123,7 @@ class QualityInput:
                     version=version if model == self._facts.model else f"{model}:{version}",
                     groups=self._groups(vector),
                     is_shadow=is_shadow,
+                    place=((topic, message.partition()), message.offset()),
                 )
             )
             _come(batch, (topic, message.partition()), fields["event_time_ms"])

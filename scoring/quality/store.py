@@ -25,6 +25,7 @@ from scoring.quality.facts import QualityFacts
 from scoring.quality.histograms import Histogram, Key
 from scoring.quality.label_alerts import LabelAlerts, ids_of
 from scoring.quality.label_watch import LabelWatch, Taken, WatchState
+from scoring.quality.late_places import LatePlaces, Range
 from scoring.quality.reading_clock import Reached
 from scoring.rollout.controller_store import Writer
 from streams.definitions.base import Definition
@@ -53,6 +54,8 @@ class Note(Definition):
         reached: How far everything had come.
         late: How many predictions came after their events were forgotten.
         unmatched: How many events had labels and no prediction.
+        late_places: The offsets of those predictions, as ranges: the first, and the one behind the last, by topic and
+            partition. None if they are too many, or if an earlier release has not written them down.
         positions: The offset of the next record to read, of each partition of each topic that it reads: the counts are
             of the records before.
         watch: The detectors on labels.
@@ -65,6 +68,7 @@ class Note(Definition):
     reached: Reached = Reached()
     late: int = 0
     unmatched: int = 0
+    late_places: Mapping[str, Mapping[int, tuple[Range, ...]]] | None = None
     positions: Mapping[str, Mapping[int, int]] = Field(default_factory=dict)
     watch: WatchState = WatchState()
 
@@ -185,8 +189,17 @@ class QualityStore:
             _log.warning("%s is of another release: %s", pipeline.quality_state_topic, error)
             return None, self.anew()
         watch = LabelWatch(self._facts.false_alarm_every, note.watch, kept.odd)
-        counts = {"late": note.late, "unmatched": note.unmatched}
-        return note, Book(self._facts, kept.histograms, events, note.reached, watch=watch, **counts)
+        late_places = LatePlaces({} if not note.late else note.late_places)
+        return note, Book(
+            self._facts,
+            kept.histograms,
+            events,
+            note.reached,
+            late=note.late,
+            unmatched=note.unmatched,
+            late_places=late_places,
+            watch=watch,
+        )
 
     def anew(self) -> Book:
         """An empty book: the next transaction removes what was saved."""
@@ -219,6 +232,7 @@ class QualityStore:
             reached=reached,
             late=book.late,
             unmatched=book.unmatched,
+            late_places=book.late_places.content(),
             positions=positions,
             watch=book.watch.state(),
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -45,11 +47,13 @@ class Writer:
         self.records += [Record(0, n, 1, r.key, r.value, ()) for n, r in enumerate(records)]
 
 
-def record_run(folder: Path, *, late: bool = False, straggler: int | None = None) -> tuple[Project, RunData]:
+def record_run(
+    folder: Path, *, late: bool = False, straggler: int | None = None, backlog: bool = False
+) -> tuple[Project, RunData]:
     """Predictions, labels that are corrected and withdrawn, and what a store has written of them.
 
     With ``late`` a label comes when its event may have been forgotten, and the predictions of ``straggler`` come when
-    theirs was.
+    theirs was. With ``backlog`` all labels are there first, and one partition is scored after the other.
     """
     project = define_quality(folder, "verified", PARTITIONS, LABELS + OTHERWISE)
     pipeline, made = project.pipeline, QualityRecords(project, PARTITIONS)
@@ -61,17 +65,20 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
         of = kept[topic]
         of.append(Record(made.partition(number), len(of), timestamp, None, value, ()))
 
-    for number in sorted(range(400), key=lambda number: number == straggler):
+    count = 1_200 if backlog else 400
+    for number in sorted(range(count), key=lambda number: (number == straggler, backlog and made.partition(number))):
         timestamp = time_of(number if number != straggler else 400)
+        if backlog:
+            timestamp = time_of(count) + 3_600_000 * made.partition(number)
         add(topics[0], number, made.live(number), timestamp)
         add(topics[1], number, made.shadow(number), timestamp)
-    labels = [(number, 1.0, 600_000) for number in range(0, 400, 4)]
+    labels = [(number, 1.0, 600_000) for number in range(0, count, 4)]
     # A stretch of which all are positive, which scores do not expect.
     labels += [(number, 1.0, 600_000) for number in range(101, 141)]
     labels += [(40, None, 700_000), (44, 0.0, 800_000), (48, 0.0, 3_600_001)]
     labels += [(8, 1.0, 600_000)] if late else []
     # These are read when their events have matured: two corrections, and what was not known until then.
-    labels += [] if late else [(52, None, 700_000), (105, 0.0, 700_000), (201, 1.0, 650_000)]
+    labels += [] if late or backlog else [(52, None, 700_000), (105, 0.0, 700_000), (201, 1.0, 650_000)]
     for place, (number, value, age_ms) in enumerate(labels):
         received = time_of(399) + 600_000 if late and place == len(labels) - 1 else time_of(number) + age_ms
         add(topics[2], number, made.label(number, value, age_ms=age_ms), received)
@@ -85,14 +92,21 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
         for topic, of in kept.items()
     }
     book, read = Book(facts), QualityInput(project, facts).read(messages)
-    corrections = [] if late else [one for one in read.labels if not one.source][-3:]
+    corrections = [] if late or backlog else [one for one in read.labels if not one.source][-3:]
     stragglers = [
         one for one in read.predictions if one.event_time_ms == time_of(-1 if straggler is None else straggler)
     ]
     in_time = [one for one in read.predictions if one not in stragglers]
-    book.observe(in_time, [one for one in read.labels if one not in corrections])
     clock = ReadingClock({(topic, n) for topic in topics[2:] for n in range(PARTITIONS)}, ())
-    book.advance(clock.read(read.come, (), ()).reached)
+    batches = [(in_time, [one for one in read.labels if one not in corrections], read.come)]
+    if backlog:
+        come = [{p: of for p, of in read.come.items() if p[0] in topics[2:]}]
+        come += [{p: of for p, of in read.come.items() if p[0] in topics[:2] and p[1] == n} for n in range(PARTITIONS)]
+        of_partition = [[one for one in in_time if one.place and one.place[0][1] == n] for n in range(PARTITIONS)]
+        batches = list(zip([[], *of_partition], [read.labels, [], []], come, strict=True))
+    for predictions, known, come_to in batches:
+        book.observe(predictions, known)
+        book.advance(clock.read(come_to, (), ()).reached)
     book.observe(stragglers, corrections)
     writer = Writer()
     store = QualityStore(pipeline, facts, lambda _topic, **_: iter(()), writer)
@@ -102,8 +116,9 @@ def record_run(folder: Path, *, late: bool = False, straggler: int | None = None
     quality = [record for record in writer.records if record.key != b"labels" and not _is_event(record)]
     decoder = record_decoder("prediction")
     live, shadows = (readable(kept[topic], decoder, topic)[0] for topic in topics[:2])
-    known = [kept[topic] for topic in topics[2:]]
-    run = RunData((), (), (), live, shadows=shadows, labels=known, quality=quality, alerts=alerts)
+    run = RunData(
+        (), (), (), live, shadows=shadows, labels=[kept[topic] for topic in topics[2:]], quality=quality, alerts=alerts
+    )
     return project, run
 
 
@@ -188,7 +203,53 @@ def test_a_note_that_counts_other_late_predictions_is_found(tmp_path: Path) -> N
     ]
     assert quality != run.quality
     found = checked(project, dataclasses.replace(run, quality=quality))
-    assert found.examples == ["quality: 1 prediction came late, and 2 are not in the histograms"]
+    assert found.examples == ["quality: 1 prediction came late, and 2 are named"]
+
+
+def test_a_backlog_of_which_half_came_when_its_events_were_forgotten_is_checked_to_the_last(tmp_path: Path) -> None:
+    """Labels are there, and one partition is scored after the other: of each hour, many predictions come late."""
+    project, run = record_run(tmp_path, backlog=True)
+    note = next(json.loads(one.value or b"") for one in run.quality if one.key == b"note")
+    assert note["late"] > 200
+    found = checked(project, run)
+    assert (found.mismatches, found.unchecked) == (0, []), found.examples
+    # A late prediction that counts all the same, or one in time that does not.
+    (topic, of), *_ = note["late_places"].items()
+    assert topic == project.pipeline.predictions_topic
+    ((partition, ((first, end), *_)), *_) = of.items()
+    for changed in ([first + 1, end], [first, end + 1]):
+        one = json.loads(json.dumps(note))
+        one["late_places"][topic][partition][0] = changed
+        one["late"] += (changed[1] - changed[0]) - (end - first)
+        assert checked(project, with_note(run, one)).mismatches
+
+
+def test_a_prediction_that_came_in_time_cannot_be_named_as_late(tmp_path: Path) -> None:
+    """An engine that loses a prediction, and says that it came late."""
+    project, run = record_run(tmp_path)
+    lost = next(one for one in run.predictions if one.value["event_time"] == time_of(200))
+    note = next(json.loads(one.value or b"") for one in run.quality if one.key == b"note")
+    note |= {"late": 1, "late_places": {project.pipeline.predictions_topic: {lost.partition: [[lost.offset] * 2]}}}
+    note["late_places"][project.pipeline.predictions_topic][lost.partition][0][1] += 1
+    found = checked(project, with_note(run, note))
+    place = f"{project.pipeline.predictions_topic}[{lost.partition}]@{lost.offset}"
+    assert f"quality: {place} counts nowhere, and did not come late" in found.examples
+
+
+@pytest.mark.parametrize("places", [None, "absent"])
+def test_late_predictions_that_nobody_has_written_down_cannot_be_checked(tmp_path: Path, places: str | None) -> None:
+    project, run = record_run(tmp_path, straggler=3)
+    note = next(json.loads(one.value or b"") for one in run.quality if one.key == b"note")
+    del note["late_places"]
+    found = checked(project, with_note(run, note if places else note | {"late_places": None}))
+    assert found.mismatches == 0
+    assert found.unchecked == ["histograms of quality: 2 predictions came late, and which is not written down"]
+
+
+def with_note(run: RunData, note: dict[str, Any]) -> RunData:
+    value = json.dumps(note, separators=(",", ":")).encode()
+    quality = [dataclasses.replace(one, value=value) if one.key == b"note" else one for one in run.quality]
+    return dataclasses.replace(run, quality=quality)
 
 
 def test_where_the_order_of_records_decides_it_says_that_it_cannot_check(tmp_path: Path) -> None:

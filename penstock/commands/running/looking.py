@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -20,10 +21,11 @@ from penstock.commands.exit_codes import ExitCode
 from penstock.commands.options import json_option
 from penstock.commands.running.screen import View, panel, seconds
 from penstock.commands.stopping import stop_event
+from penstock.home import HOME_VARIABLE
 from penstock.running.figures import Figures
 from penstock.running.measuring import EVERY_S, Measuring
 from penstock.running.parts import parts_of
-from penstock.running.record import RunFolder, RunRecord, run_folders
+from penstock.running.record import RunFolder, RunRecord, other_runs, run_folders
 from penstock.running.session import addresses_of
 from penstock.settings import Settings
 from streams.definitions.loading import load_pipeline
@@ -54,8 +56,21 @@ def ps(pipeline: str | None, *, as_json: bool) -> None:
         for record, lives in shown:
             if not lives:
                 click.echo(f"the supervisor of {record.pipeline} was killed; next: penstock stop {record.reference}")
+    if not as_json:
+        for line in told_of_others(None if pipeline is None else load_pipeline(pipeline).name):
+            click.echo(line)
     is_good = all(lives and all(part.state in _GOOD for part in record.parts) for record, lives in shown)
     sys.exit(ExitCode.DONE if is_good and (shown or pipeline is None) else ExitCode.CHECK_FAILED)
+
+
+def told_of_others(pipeline: str | None) -> list[str]:
+    """What to say of runs with other stacks: of a pipeline, or of all."""
+    return [
+        f"{run.pipeline} runs with the stack in {run.home}, supervised by pid {run.pid}; "
+        f"next: {HOME_VARIABLE}={shlex.quote(run.home)} penstock ps, or stop"
+        for run in other_runs()
+        if pipeline in (None, run.pipeline)
+    ]
 
 
 def _addresses(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

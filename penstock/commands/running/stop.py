@@ -7,6 +7,7 @@ import signal
 import click
 
 from penstock.commands.errors import pipeline_argument
+from penstock.commands.running.looking import told_of_others
 from penstock.counts import counted
 from penstock.errors import PenstockError
 from penstock.running.parts import FEATURES
@@ -51,7 +52,8 @@ def stop(pipeline: str) -> None:
     # Of a part that was killed, the reason stays.
     unsure = [part.name for part in parts if part.state != "stopped" or part.reason is not None]
     if not was_held and not left and not unsure:
-        click.echo("nothing to stop")
+        for line in ("nothing to stop", *told_of_others(project.name)):
+            click.echo(line)
         return
     if FEATURES in unsure:
         _require_no_job(project)
@@ -64,9 +66,18 @@ def _require_no_job(project: Project) -> None:
     """Check what has become of the feature job, as the process that kept it going did not stop as it should.
 
     Raises:
-        PenstockError: if it runs.
+        PenstockError: if it runs, or nobody can tell, as the stack's folder was deleted.
     """
-    job = lifecycle.status(project, Settings())
+    try:
+        settings = Settings()
+    except PenstockError as error:
+        raise PenstockError(
+            f"everything has stopped here; whether the feature job has, too, cannot be asked: {error.what}",
+            where=error.where,
+            safe="everything that was committed to Kafka",
+            next=f"if Flink still runs: PENSTOCK_FLINK_REST=http://HOST:PORT penstock job stop {project.reference}",
+        ) from error
+    job = lifecycle.status(project, settings)
     if job is not None and job.is_active:
         raise PenstockError(
             f"the feature job is still {job.state.lower()}",

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from backfill import topic_reading
 from penstock.commands import data_quality as command
 from penstock.errors import PenstockError
+from penstock.kafka import topics
 from penstock.kafka.reading import Record
 from streams.definitions.loading import load_pipeline
 from streams.drift.data_quality.quality_store import NOTE, REFERENCE, Note, read_kept
@@ -47,6 +48,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
         kept[REFERENCE] = reference.model_dump_json().encode()
 
     monkeypatch.setattr(command, "write_reference", write)
+    monkeypatch.setattr(command, "require_topics", lambda *_, **__: None)
     monkeypatch.setattr(
         command,
         "read_topic",
@@ -90,6 +92,18 @@ def test_too_few_events_are_refused_and_nothing_is_written(tmp_path, monkeypatch
     monkeypatch.setattr(topic_reading, "topics_of", lambda *_: ParcelTopics(500))
     with pytest.raises(PenstockError, match="500 events are too few to learn from"):
         penstock("profile", define(tmp_path))
+    assert not written
+
+
+def test_a_topic_that_an_earlier_release_did_not_make_is_named_before_anything_is_read(tmp_path, monkeypatch, written):
+    monkeypatch.setattr(topic_reading, "topics_of", lambda *_: pytest.fail("events are read"))
+    monkeypatch.setattr(topics, "admin_client", lambda _kafka: None)
+    monkeypatch.setattr(topics, "partition_counts", lambda *_: {"events.parcels_x": 1})
+    monkeypatch.setattr(command, "require_topics", topics.require_topics)
+    path = define(tmp_path)
+    with pytest.raises(PenstockError, match=r"topics that do not exist: data-quality\.parcels_x") as error:
+        penstock("profile", path)
+    assert error.value.next == f"penstock topics create {path}"
     assert not written
 
 

@@ -10,10 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from penstock.commands.running import looking
 from penstock.errors import PenstockError
 from penstock.processes import identity_of
 from penstock.running import record as module
-from penstock.running.record import MARK, PartRecord, RunFolder, RunRecord, boot_id, run_folders
+from penstock.running.record import (
+    MARK,
+    OtherRun,
+    PartRecord,
+    RunFolder,
+    RunRecord,
+    boot_id,
+    other_runs,
+    run_folders,
+)
 from penstock.running.session import end_leftovers
 from penstock.running.signalling import send
 
@@ -68,6 +78,46 @@ def test_a_killed_supervisor_holds_nothing(tmp_path: Path) -> None:
     holder.kill()
     holder.communicate()
     assert not RunFolder(tmp_path).is_held
+
+
+def test_a_run_whose_folder_was_deleted_is_still_held_as_soon_as_its_record_is_back(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    folder = RunFolder(tmp_path / "runs" / "ads")
+    folder.path.mkdir(parents=True)
+    folder.write(record_of(sleeper.pid))
+    assert folder.is_held
+    with pytest.raises(PenstockError, match="runs already"), folder.held("ads"):
+        pass
+    assert send(record_of(sleeper.pid), signal.SIGTERM)
+    sleeper.wait(10)
+    assert folder.await_end(1)
+    for changed in ({"boot": "another"}, {"start_time": 1}):
+        folder.write(record_of(os.getppid(), **changed))
+        assert not folder.is_held
+
+
+def test_a_run_with_another_stack_is_found_by_its_parts_and_one_that_is_known_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "home_folder", lambda: tmp_path)
+    marks = [f"other-ads-{os.getpid()}-7", f"ads-{os.getpid()}-8", "outlived-1-9"]
+    environment = {**os.environ, "PENSTOCK_HOME": "/gone"}
+    parts = [subprocess.Popen(["sleep", "60"], env={**environment, MARK: mark}) for mark in marks]
+    try:
+        folder = RunFolder.of("ads")
+        folder.path.mkdir(parents=True)
+        folder.write(record_of(os.getpid(), mark=marks[1]))
+        mine = [run for run in other_runs() if run.pid == os.getpid() or run.pipeline == "outlived"]
+        assert mine == [OtherRun("other-ads", os.getpid(), "/gone")]
+        monkeypatch.setattr(looking, "other_runs", lambda: mine)
+        (line,) = looking.told_of_others("other-ads")
+        assert f"pid {os.getpid()}; next: PENSTOCK_HOME=/gone penstock ps" in line
+        assert looking.told_of_others("ads") == []
+    finally:
+        for part in parts:
+            part.kill()
+            part.wait()
 
 
 def test_a_record_is_read_as_it_was_written_and_a_broken_one_is_none(
