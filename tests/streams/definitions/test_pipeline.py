@@ -706,10 +706,10 @@ def test_labels_are_of_events_that_are_scored(of: str, also: Source, why: str) -
         pipeline(additional_sources=(also,), labels=labels)
 
 
-def test_labels_are_not_watched_where_events_of_several_topics_are_scored() -> None:
-    both = {"additional_sources": (REFUNDS.model_copy(update={"triggers": True}),)}
+def test_labels_are_watched_where_events_of_several_topics_are_scored() -> None:
     monitors = Monitors(inputs=("spending.count_1h",), labels=True)
     labels = Labels(topic="labels", contract=Payment, value="amount", task="regression", of="refund")
-    assert pipeline(**both, labels=labels).labels == labels
-    with pytest.raises(ValidationError, match="labels=True is for pipelines that score the events of one topic"):
-        pipeline(**both, labels=labels, monitors=monitors)
+    both = pipeline(
+        additional_sources=(REFUNDS.model_copy(update={"triggers": True}),), labels=labels, monitors=monitors
+    )
+    assert (both.labels, both.monitors) == (labels, monitors)
