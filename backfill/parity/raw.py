@@ -104,6 +104,7 @@ def read_source(
     contract = project.pipeline.sources[number].contract
     writers = Decoder(*writer_schemas(contract, project.schemas))
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
+    reserved = plan.reserved_ids(number)
     clocks = _Clocks(source)
     remaining = iter(records)
     while chunk := list(islice(remaining, _CHUNK)):
@@ -123,6 +124,7 @@ def read_source(
                 registry=registry,
                 headers=record.headers,
                 envelope=source.envelope,
+                reserved_ids=reserved,
             )
             if not isinstance(decoded, Contract):
                 clocks.take(record, None)

@@ -195,3 +195,8 @@ def test_rows_of_a_backfill_are_compared_by_their_topic(change: str, tmp_path: P
     assert parity.findings.not_compared == ({EVENT_GONE: 1} if change == "not replayed" else {})
     if change != "not replayed":
         assert set(causes(parity)) == {"interleaving", *(["unexplained"] if change else [])}
+
+
+def test_an_id_that_could_be_one_of_another_contract_is_refused_and_counts_for_nothing(tmp_path: Path) -> None:
+    parity = world_of([*SENT, Sent("parity_refund:e20", 41, "c1", "t1", 5.0, 1)], tmp_path).check()
+    assert (causes(parity), parity.events) == ({}, len(SENT))
