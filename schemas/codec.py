@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -148,6 +148,7 @@ def decode_event(
     registry: Registry | None = None,
     headers: Iterable[tuple[str, bytes | None]] = (),
     envelope: Debezium | CloudEvents | None = None,
+    reserved_ids: Sequence[str] = (),
 ) -> Contract | Rejection | Ignored:
     """Decode and validate a raw record's value: return the event, or why it is refused, or that it is none.
 
@@ -164,6 +165,7 @@ def decode_event(
         registry: Finds the schema of a Confluent-framed value; without one such values are refused.
         headers: The record's headers. A refusal says if the schema's id is in one.
         envelope: What its source declares; without one, no record is :class:`~schemas.envelopes.Ignored`.
+        reserved_ids: What its id must not begin with, because the ids of another source's events do.
 
     Raises:
         PenstockError: only if the registry cannot be reached; the event is then neither valid nor refused.
@@ -181,7 +183,16 @@ def decode_event(
         return Rejection("penstock.Undecodable", "decode", error.what + id_in_header(headers))
     if isinstance(row, Ignored):
         return row
-    return _validate(row, contract, latest_possible(max_future_ms, clock_ms, kafka_timestamp_ms))
+    return _validate(row, contract, latest_possible(max_future_ms, clock_ms, kafka_timestamp_ms), reserved_ids)
+
+
+def id_problem(event: Contract, contract: type[Contract], reserved: Sequence[str]) -> str | None:
+    """What is wrong with the id of an event that must not begin with some texts; None if nothing is."""
+    for field in contract_fields(contract) if reserved else ():
+        if Role.EVENT_ID in field.roles:
+            prefix = next((one for one in reserved if getattr(event, field.name).startswith(one)), None)
+            return prefix and f"{field.path}: begins with {prefix}, as the ids of another source do"
+    return None
 
 
 def decode_label(
@@ -321,11 +332,15 @@ def _with_short_texts(row: dict[str, Any], value: bytes) -> dict[str, Any]:
     return row
 
 
-def _validate(row: dict[str, Any], contract: type[Contract], latest_ms: int | None) -> Contract | Rejection:
+def _validate(
+    row: dict[str, Any], contract: type[Contract], latest_ms: int | None, reserved_ids: Sequence[str]
+) -> Contract | Rejection:
     try:
         event = contract.model_validate(row)
     except ValidationError as error:
         return Rejection("penstock.InvalidField", "validate", first_problem(error, contract, row))
+    if problem := id_problem(event, contract, reserved_ids):
+        return Rejection("penstock.InvalidField", "validate", problem)
     field = next((field for field in contract_fields(contract) if Role.EVENT_TIME in field.roles), None)
     if field is None:
         return event

@@ -218,6 +218,12 @@ SCORE_SCHEMA: dict[str, Any] = {
             },
             "doc": "what else the model returned, if the version keeps outputs beside the score",
         },
+        {
+            "name": "source_topic",
+            "type": ["null", "string"],
+            "default": None,
+            "doc": "the source's topic, where the events of several are scored",
+        },
     ],
 }
 

@@ -18,7 +18,7 @@ from backfill.run import BackfillRequest, run_backfill
 from penstock.settings import Settings
 from schemas.codec import Encoder
 from streams.definitions.pipeline import Pipeline
-from streams.flink.submission import Replay
+from streams.flink.submission import Offsets, Replay
 from streams.plan.compiler import compile_plan
 from streams.plan.feature_records import features_schema
 from streams.plan.project import Project
@@ -33,10 +33,14 @@ def run_quietly(project: Project, settings: Settings, request: BackfillRequest, 
 def write_backfill(
     pipeline: Pipeline, folder: Path, records: Sequence[dict[str, Any]], views: tuple[str, ...] = ()
 ) -> Backfill:
-    """A complete backfill of feature records, all from partition 0 and in the order of their source offsets."""
+    """A complete backfill of feature records, all from partition 0 and in the order of their source offsets.
+
+    Those of each topic whose events are scored are in that order.
+    """
     plan = compile_plan(pipeline)
     folder.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(features_schema(plan))
+    others = tuple(Offsets(start={0: 0}, end={0: len(records)}) for _ in plan.additional_sources)
     manifest = BackfillManifest(
         state="complete",
         pipeline=pipeline.name,
@@ -44,7 +48,13 @@ def write_backfill(
         plan=plan_hash(plan),
         run="0000000a",
         replay=Replay(
-            topic="backfill.test", start={0: 0}, end={0: len(records)}, from_ms=0, to_ms=2**40, max_ahead_ms=1_000
+            topic="backfill.test",
+            start={0: 0},
+            end={0: len(records)},
+            additional_sources=others,
+            from_ms=0,
+            to_ms=2**40,
+            max_ahead_ms=1_000,
         ),
     )
     with PartsWriter(plan, manifest, folder) as writer:

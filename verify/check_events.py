@@ -118,6 +118,7 @@ def judge_events(
     refusals = _refused_by_clock(plan.pipeline, letters)
     put_back = _put_back(source.topic, records, letters)
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
+    reserved = plan.reserved_ids(number)
     rejections: dict[Position, Rejection] = {}
     refused: dict[Position, Record] = {}
     by_clock: set[Position] = set()
@@ -139,6 +140,7 @@ def judge_events(
             registry=registry,
             headers=record.headers,
             envelope=source.envelope,
+            reserved_ids=reserved,
         )
         if isinstance(decoded, Ignored):
             no_events.add(position)

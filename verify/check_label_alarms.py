@@ -94,8 +94,8 @@ def check_label_alarms(pipeline: Pipeline, of: LabelAlarms, findings: Findings) 
                 findings.mismatch(f"labels of version {version}: {name} is {found}, a second computation gives {value}")
         for alarm in replay.alarms:
             source = of.served[alarm.pop("event_id")]["source"]
-            where = {"partition": source["partition"], "offset": source["offset"], "model_version": version}
-            raw = f"{pipeline.source.topic}-{source['partition']}-{source['offset']}"
+            where = {name: source[name] for name in ("topic", "partition", "offset")} | {"model_version": version}
+            raw = f"{source['topic']}-{source['partition']}-{source['offset']}"
             expected[f"{raw}:labels:{DETECTOR}:{fingerprint}"] = alarm | where
     _compare(expected, current, findings)
 

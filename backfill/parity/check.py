@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backfill.one_topic import require_one_topic
 from backfill.parity.features import compare_derived, compare_parts, explain_parts
 from backfill.parity.findings import Findings
 from backfill.parity.kernel import FeatureKernel
@@ -21,7 +20,9 @@ from penstock.errors import PenstockError
 from penstock.kafka.names import dead_letters_of
 from streams.plan.project import Project
 
-UNREADABLE = "records of the features or predictions topic that are none, or of another release"
+UNREADABLE = (
+    "records of the features or predictions topic that are none, of another release, or of another topic's event"
+)
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,8 @@ def check_parity(
         backfill: The rows to compare with; by default, features are recomputed from the raw events.
 
     Raises:
-        PenstockError: if something cannot be read or decoded, the kernel fails, or the events of several topics are
-            scored.
+        PenstockError: if something cannot be read or decoded, or the kernel fails.
     """
-    require_one_topic(project.plan, "penstock parity")
     if backfill is not None and project.plan.lookups:
         raise PenstockError(
             "the rows of a backfill follow from reference data by Kafka's timestamps, not from what events were given",

@@ -44,7 +44,8 @@ def kafka_sources(
     try:
         with Lag(settings.kafka.access) as lag:
             # Before anything is read: all that is published for these is there when it is.
-            taken = lag.committed_offsets(group_of(plan.pipeline, "features"), plan.source.topic)
+            of_job = group_of(plan.pipeline, "features")
+            taken = {topic: lag.committed_offsets(of_job, topic) for topic in plan.triggering_topics}
             scored = lag.committed_offsets(group_of(plan.pipeline, "scorer"), plan.features_topic, pending=False)
             # A pipeline without a scorer needs no predictions.
             optional = {
@@ -78,13 +79,15 @@ def kafka_sources(
 
 
 def newest_event_ms(project: Project, settings: Settings, archive: str | None = None) -> int | None:
-    """The greatest event time at the end of the first source's topic; None if it has no valid event.
+    """The greatest event time at the ends of the topics whose events are scored; None if they have no valid event.
 
     Raises:
-        PenstockError: if Kafka cannot be reached, or the topic does not exist.
+        PenstockError: if Kafka cannot be reached, or a topic does not exist.
     """
+    scored = [source for source in project.pipeline.sources if source.triggers]
     try:
-        return read_retained_topic(project, project.pipeline.source, settings, 0, archive).newest_ms
+        newest = [read_retained_topic(project, source, settings, 0, archive).newest_ms for source in scored]
+        return max((newest_ms for newest_ms in newest if newest_ms is not None), default=None)
     except KafkaException as error:
         raise _unreadable(project, settings, error) from error
 

@@ -50,7 +50,7 @@ def served_orders(
     view: ViewPlan,
     emissions: Sequence[Emission],
     events: Mapping[Place, RawEvent],
-    lacking: Mapping[int, int],
+    lacking: Mapping[tuple[int, int], int],
 ) -> list[Order]:
     """The order of each run of the job for one entity.
 
@@ -59,7 +59,7 @@ def served_orders(
         view: The view.
         emissions: What the view counted for the entity.
         events: All events of the entity that count, by place.
-        lacking: For each partition of the first source, the last offset at which the job did not have the view.
+        lacking: For each (source, partition), the last offset at which the job did not have the view.
     """
     columns = lane_columns(plan, view)
     named = {place for one in emissions for place in (one.place, *(one.updates or ()))}
@@ -67,7 +67,8 @@ def served_orders(
     found = []
     epochs = sorted({emission.epoch for emission in emissions})
     # An updating event has no record to tell; where the job had not the view, it may have come before the view.
-    earlier = {p for p in events if (lacking if p.source else p.offset <= lacking.get(p.partition, -1))}
+    has_records = [source.triggers for source in plan.sources]
+    earlier = {p for p in events if (p.offset <= lacking.get(p[:2], -1) if has_records[p.source] else lacking)}
     for epoch in epochs:
         chain: list[Place | None] = []
         attempts = sorted({emission.attempt for emission in emissions if emission.epoch == epoch})

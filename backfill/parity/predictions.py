@@ -19,7 +19,7 @@ import numpy as np
 from backfill.parity.findings import Findings
 from backfill.parity.served import Served, ServedRecord
 from backfill.parity.sources import Sources
-from backfill.parity.values import RECORD, VECTOR, Cause, Difference, Place
+from backfill.parity.values import RECORD, VECTOR, Cause, Difference, Place, scored_sources
 from penstock.kafka.reading import Record
 from schemas.categories import cached_codes
 from schemas.codec import Undecodable, UnknownSchema
@@ -61,7 +61,8 @@ class Predictions:
         given_up: The events that got a letter instead.
         newest: For each partition of the features topic, the greatest offset of a record that has a prediction.
         begins: For each partition: offset and Kafka timestamp of the first prediction that was read.
-        unreadable: How many records are no predictions: an event that has one of these only has none.
+        unreadable: How many records are no predictions, or of an event of no topic that is scored: an event that has
+            one of these only has none.
     """
 
     first: dict[Place, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -76,7 +77,7 @@ def read_predictions(
 ) -> Predictions:
     """Read the predictions of the served events, and which of them have a dead letter instead."""
     topic, decoder = project.pipeline.predictions_topic, record_decoder("prediction")
-    found = Predictions()
+    found, scored = Predictions(), scored_sources(project.plan)
     for record in records:
         found.begins.setdefault(record.partition, (record.offset, record.timestamp))
         at = f"{topic}[{record.partition}]@{record.offset}"
@@ -85,13 +86,21 @@ def read_predictions(
         except (Undecodable, UnknownSchema):
             found.unreadable += 1
             continue
-        place = Place(0, value["source"]["partition"], value["source"]["offset"])
         partition, offset = value["features_partition"], value["features_offset"]
         found.newest[partition] = max(offset, found.newest.get(partition, -1))
+        number = scored.get(value["source"]["topic"])
+        if number is None:
+            found.unreadable += 1
+            continue
+        place = Place(number, value["source"]["partition"], value["source"]["offset"])
         if place in served:
             found.first.setdefault(place, (at, value))
     positions = (event_position_of_dead_letter(record.headers) for record in letters)
-    found.given_up = {Place(0, one.partition, one.offset) for one in positions if one is not None}
+    found.given_up = {
+        Place(scored[one.topic], one.partition, one.offset)
+        for one in positions
+        if one is not None and one.topic in scored
+    }
     return found
 
 

@@ -104,6 +104,7 @@ def read_source(
     contract = project.pipeline.sources[number].contract
     writers = Decoder(*writer_schemas(contract, project.schemas))
     event_type = {EVENT_TYPE: source.contract} if plan.additional_sources else {}
+    reserved = plan.reserved_ids(number)
     clocks = _Clocks(source)
     remaining = iter(records)
     while chunk := list(islice(remaining, _CHUNK)):
@@ -123,6 +124,7 @@ def read_source(
                 registry=registry,
                 headers=record.headers,
                 envelope=source.envelope,
+                reserved_ids=reserved,
             )
             if not isinstance(decoded, Contract):
                 clocks.take(record, None)
@@ -230,9 +232,9 @@ def duplicates(
     copies: set[Place] = set()
     twice: set[Place] = set()
     for number, source in enumerate(plan.sources):
-        if source.event_id is None:
+        if source.event_id is None or plan.ids_of(number) != number:
             continue
-        own = sorted((event for place, event in events.items() if place.source == number), key=lambda e: e.turn)
+        own = sorted((e for place, e in events.items() if plan.ids_of(place.source) == number), key=lambda e: e.turn)
         arrived = _possible_arrivals(source, own, served)
         ids = [_identity(source, event) for event in arrived]
         times = [event.time for event in arrived]
@@ -240,7 +242,7 @@ def duplicates(
         for event, is_first in zip(arrived, verdicts, strict=True):
             if is_first:
                 continue
-            if event.place not in served or number > 0:
+            if event.place not in served or not source.triggers:
                 copies.add(event.place)
             elif has_whole_key(plan, source, event, chosen):
                 twice.add(event.place)
@@ -261,7 +263,10 @@ def has_whole_key(plan: PipelinePlan, source: SourcePlan, event: RawEvent, chose
 
 
 def _possible_arrivals(source: SourcePlan, events: list[RawEvent], served: Collection[Place]) -> list[RawEvent]:
-    """The events in an order in which they may have arrived: copies in other partitions follow the one that counted."""
+    """The events in an order in which they may have arrived: copies that came another way follow the one that counted.
+
+    Those of one partition of a topic come in the order of their offsets.
+    """
     first: dict[tuple[Any, str], RawEvent] = {}
     for event in events:
         if event.place in served:
@@ -270,7 +275,7 @@ def _possible_arrivals(source: SourcePlan, events: list[RawEvent], served: Colle
     order = []
     for event in events:
         taken = first.get(_identity(source, event))
-        if event.place in served or taken is None or taken.place.partition == event.place.partition:
+        if event.place in served or taken is None or taken.place[:2] == event.place[:2]:
             order.append(event)
         else:
             behind[taken.place].append(event)

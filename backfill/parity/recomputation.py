@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -29,7 +29,7 @@ from backfill.parity.rows import BackfillRows
 from backfill.parity.sample import Chosen
 from backfill.parity.served import Served
 from backfill.parity.sources import NOTHING_MISSING, Range, Sources
-from backfill.parity.values import FEATURES, RECORD, Cause, Difference, Place, same, same_in_sql
+from backfill.parity.values import FEATURES, RECORD, Cause, Difference, Place, same, same_in_sql, scored_sources
 from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.dead_letters import DeadLetter
@@ -73,7 +73,7 @@ class Recomputing:
         raw, counted, twice = self._events(self._chosen)
         waiting = set()
         for place, event in counted.items():
-            if place.source or not self._wanted.has(event.time):
+            if not self._plan.sources[place.source].triggers or not self._wanted.has(event.time):
                 continue
             if place in self._served.first:
                 self._compare_columns(place, event.row)
@@ -149,12 +149,7 @@ class Recomputing:
         raw, refused = RawEvents(), set()
         for number, source in enumerate(self._plan.sources):
             refused |= refused_places(self._sources.read(source.dead_letter_topic), self._plan, number)
-            records, key = self._sources.read(source.topic), self._sources.pii_key
-            keep = of_entities(self._plan, chosen)
-            registry = self._sources.registry
-            read_source(
-                self._project, number, records, keep, raw, pii_key=key, registry=registry, lookups=self._history
-            )
+            self._read(number, of_entities(self._plan, chosen), raw)
         # The job refused them by its own clock, or by a contract that has changed since.
         taken = {
             place: event for place, event in raw.events.items() if place in self._served.seen or place not in refused
@@ -163,6 +158,12 @@ class Recomputing:
         copies |= self._other_copies(taken, copies, chosen)
         counted = self._with_served_lookups({p: event for p, event in taken.items() if p not in copies})
         return raw, {place: self._as_served(event) for place, event in counted.items()}, twice
+
+    def _read(self, number: int, keep: Callable[[Row], bool], into: RawEvents) -> None:
+        """Add some events of one source to ``into``."""
+        records = self._sources.read(self._plan.sources[number].topic)
+        key, registry = self._sources.pii_key, self._sources.registry
+        read_source(self._project, number, records, keep, into, pii_key=key, registry=registry, lookups=self._history)
 
     def _other_copies(self, taken: Mapping[Place, RawEvent], copies: AbstractSet[Place], chosen: Chosen) -> set[Place]:
         """Copies of events that name other entities, and so are not in the sample.
@@ -177,35 +178,27 @@ class Recomputing:
                 newest[entity] = max(taken[place].turn, newest.get(entity, ()))
         found = set()
         for number, source in enumerate(self._plan.sources):
+            sharing = [n for n in range(len(self._plan.sources)) if self._plan.ids_of(n) == number]
             passed_over = {
                 event.place
                 for event in taken.values()
-                if event.place.source == number
+                if event.place.source in sharing
                 and source.event_id is not None
                 and event.place not in copies
                 and event.place not in named
                 and not has_whole_key(self._plan, source, event, chosen)
                 and (
-                    event.place.offset < self._taken_until(event.place.partition)
-                    if number == 0
+                    event.place.offset < self._taken_until(event.place)
+                    if source.triggers
                     else any(newest.get(one, ()) > event.turn for one in entities_of(self._plan, event.row))
                 )
             }
             if not passed_over:
                 continue
             keep = of_keys(source, {key_of(source, taken[place].row) for place in passed_over})
-            of_keys_only, key = RawEvents(), self._sources.pii_key
-            records, registry = self._sources.read(source.topic), self._sources.registry
-            read_source(
-                self._project,
-                number,
-                records,
-                keep,
-                of_keys_only,
-                pii_key=key,
-                registry=registry,
-                lookups=self._history,
-            )
+            of_keys_only = RawEvents()
+            for one in sharing:
+                self._read(one, keep, of_keys_only)
             found |= duplicates(self._plan, of_keys_only.events, self._served.seen, chosen)[0] & passed_over
         return found
 
@@ -251,7 +244,7 @@ class Recomputing:
         """Why an event has no feature record; None if that record may have been deleted."""
         if place in self._too_long:
             cause = Cause.MISSING
-        elif place.offset >= self._taken_until(place.partition):
+        elif place.offset >= self._taken_until(place):
             cause = Cause.IN_FLIGHT
         elif timestamp < self._kept_from(place.partition):
             self._findings.not_compared[RECORD_GONE] += 1
@@ -262,10 +255,12 @@ class Recomputing:
         self._findings.add([self._of_record(place, "features", cause)])
         return cause
 
-    def _taken_until(self, partition: int) -> int:
-        """The offset before which the job has published everything, of a partition of the first source."""
+    def _taken_until(self, place: Place) -> int:
+        """The offset before which the job has published everything, of the partition of an event that is scored."""
         taken = self._sources.taken
-        return self._served.newest.get(partition, -1) + 1 if taken is None else taken.get(partition, 0)
+        if taken is None:
+            return self._served.newest.get(place[:2], -1) + 1
+        return taken[self._plan.sources[place.source].topic].get(place.partition, 0)
 
     def _keep_only(self, counted: Container[Place]) -> None:
         """Leave out records of no compared entity: one without a view did not say whether its entity is compared."""
@@ -365,12 +360,12 @@ def _by_entity(stage: StagePlan, events: Iterable[RawEvent]) -> dict[str, dict[P
 
 def _too_long(plan: PipelinePlan, letters: Iterable[Record]) -> set[Place]:
     """The events whose feature record was too long to be published."""
-    found = set()
+    found, scored = set(), scored_sources(plan)
     for record in letters:
         try:
             letter = DeadLetter.read(record.key, record.value, record.headers)
         except ValueError:
             continue
-        if letter.topic == plan.source.topic and letter.component == JOB:
-            found.add(Place(0, letter.partition, letter.offset))
+        if letter.topic in scored and letter.component == JOB:
+            found.add(Place(scored[letter.topic], letter.partition, letter.offset))
     return found

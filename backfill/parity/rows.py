@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from backfill.manifest import plan_hash
 from backfill.parity.kernel import ViewValues
-from backfill.parity.values import Place
+from backfill.parity.values import Place, scored_sources
 from backfill.parquet import Backfill
 from penstock.errors import PenstockError
 from streams.plan.model import PipelinePlan
@@ -51,7 +51,7 @@ class BackfillRows:
     def has(self, place: Place, time_ms: int) -> bool:
         """Whether an event must have a row, if it is valid and no duplicate."""
         replay = self.backfill.manifest.replay
-        return replay.from_ms <= time_ms < replay.to_ms and place.offset < replay.end.get(place.partition, 0)
+        return replay.from_ms <= time_ms < replay.to_ms and self.replayed(place)
 
     def replayed(self, place: Place) -> bool:
         """Whether the replay read an event, or left it out only because it is too old to matter."""
@@ -61,11 +61,13 @@ class BackfillRows:
 
     def rows(self) -> Iterator[Row]:
         """All rows."""
+        scored = scored_sources(self.plan)
         for batch in self.backfill.batches():
             columns = _plain(batch)
+            topics = columns.get("source.topic") or [self.plan.source.topic] * batch.num_rows
             for i in range(batch.num_rows):
                 yield Row(
-                    Place(0, columns["source.partition"][i], columns["source.offset"][i]),
+                    Place(scored[topics[i]], columns["source.partition"][i], columns["source.offset"][i]),
                     columns["event_time"][i],
                     columns["source.timestamp"][i],
                     {name: columns[f"event.{name}"][i] for name, _ in self.plan.passthrough},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backfill.parity.sample import Chosen
-from backfill.parity.values import Place
+from backfill.parity.values import Place, scored_sources
 from penstock.kafka.reading import Record
 from schemas.codec import Undecodable, UnknownSchema
 from schemas.records import TIMER
@@ -58,9 +58,11 @@ class Served:
         looked_up: For each of them, the columns that it was given from reference data.
         emissions: By view and entity, what it counted for events.
         begins: For each partition: offset and Kafka timestamp of the first record that was read.
-        lacking: For each view and source partition, the greatest offset of an event whose record lacks the view.
-        newest: For each source partition, the greatest offset of an event that has a record.
-        unreadable: How many records are no feature records: an event that has one of these only has none.
+        lacking: For each view, and each (source, partition): the greatest offset of an event whose record lacks the
+            view.
+        newest: For each (source, partition), the greatest offset of an event that has a record.
+        unreadable: How many records are no feature records, or of an event of no topic that is scored: an event that
+            has one of these only has none.
     """
 
     first: dict[Place, ServedRecord] = field(default_factory=dict)
@@ -69,8 +71,8 @@ class Served:
     looked_up: dict[Place, dict[str, Any]] = field(default_factory=dict)
     emissions: dict[str, dict[str, list[Emission]]] = field(default_factory=lambda: defaultdict(dict))
     begins: dict[int, tuple[int, int]] = field(default_factory=dict)
-    lacking: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-    newest: dict[int, int] = field(default_factory=dict)
+    lacking: dict[str, dict[tuple[int, int], int]] = field(default_factory=lambda: defaultdict(dict))
+    newest: dict[tuple[int, int], int] = field(default_factory=dict)
     unreadable: int = 0
 
     def updates(self) -> set[Place]:
@@ -102,7 +104,7 @@ def read_served(
     carried = {name for name, _ in plan.passthrough}
     looked_up = [column for lookup in plan.lookups for _, column in lookup.columns]
     doubles = [column.name for column in plan.derived if column.type == "double" and column.name in carried]
-    topic = plan.features_topic
+    topic, scored = plan.features_topic, scored_sources(plan)
     for record in records:
         served.begins.setdefault(record.partition, (record.offset, record.timestamp))
         where = f"{topic}[{record.partition}]@{record.offset}"
@@ -113,15 +115,18 @@ def read_served(
             continue
         if value["trigger"] == TIMER:
             continue
-        partition, offset = value["source"]["partition"], value["source"]["offset"]
-        place = Place(0, partition, offset)
-        served.newest[partition] = max(offset, served.newest.get(partition, -1))
+        if value["source"]["topic"] not in scored:
+            served.unreadable += 1
+            continue
+        place = Place(scored[value["source"]["topic"]], value["source"]["partition"], value["source"]["offset"])
+        lane, offset = place[:2], place.offset
+        served.newest[lane] = max(offset, served.newest.get(lane, -1))
         parts = {view.name: value[view.name] for stage in plan.stages for view in stage.views}
         kinds = {view.name: stage.entity for stage in plan.stages for view in stage.views}
         own = {name: part for name, part in parts.items() if part is not None and chosen(kinds[name], part["entity"])}
         lacks = decoder.absent_names(record.value or b"")
         for name in lacks:
-            served.lacking[name][partition] = max(offset, served.lacking[name].get(partition, -1))
+            served.lacking[name][lane] = max(offset, served.lacking[name].get(lane, -1))
         # The record of a definition without a view does not say whether the view's entity is in the sample.
         if not own and not lacks:
             continue

@@ -26,9 +26,9 @@ class Sources:
         known_from: For each (topic, partition), if it is known: the Kafka timestamp before which records may be
             missing, as they were deleted or are not read. Otherwise, of a partition that does not begin with offset 0,
             it is that of the first record that is read.
-        taken: For each partition of the first source, the offset before which the job has published everything; None
-            if that is not known: then up to the newest event with a record.
-        scored: The same of the scorer, for the features topic.
+        taken: For each topic whose events are scored, and each partition: the offset before which the job has
+            published everything. Where that is not known (None): up to the newest event with a record.
+        scored: The same of the scorer, for the partitions of the features topic.
     """
 
     read: Callable[[str], Iterator[Record]]
@@ -36,7 +36,7 @@ class Sources:
     pii_key: bytes = b""
     registry: Registry | None = None
     known_from: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    taken: Mapping[int, int] | None = None
+    taken: Mapping[str, Mapping[int, int]] | None = None
     scored: Mapping[int, int] | None = None
 
     def missing_before(self, topic: str, partition: int, begin: tuple[int, int] | None) -> int:

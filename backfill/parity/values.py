@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from streams.plan.model import PipelinePlan
+
 
 class Place(NamedTuple):
     """Where a raw event is: the number of its source in the plan, its partition and offset."""
@@ -14,6 +16,11 @@ class Place(NamedTuple):
     source: int
     partition: int
     offset: int
+
+
+def scored_sources(plan: PipelinePlan) -> dict[str, int]:
+    """The number of each source whose events are scored, by its topic."""
+    return {source.topic: number for number, source in enumerate(plan.sources) if source.triggers}
 
 
 class Cause(StrEnum):

@@ -29,15 +29,21 @@ _CONCURRENCY = 64
 _ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMessage)
 
 
-def scores_table(pipeline: str) -> Table:
-    """The table of a pipeline's scores; its rows do not expire."""
+def scores_table(pipeline: str, *, has_topic: bool = False) -> Table:
+    """The table of a pipeline's scores; its rows do not expire.
+
+    Where the events of several topics are scored (``has_topic``), it is another one, whose key names the topic: the key
+    of a table that is there cannot be changed.
+    """
+    place = [*(["source_topic"] if has_topic else []), "source_partition", "source_offset"]
     return Table(
-        name=f"scores_{pipeline}",
+        name=f"scores_{pipeline}__topics" if has_topic else f"scores_{pipeline}",
         columns={
             "event_id": "text",
             "model": "text",
             "model_version": "text",
             "policy": "text",
+            **({"source_topic": "text"} if has_topic else {}),
             "source_partition": "int",
             "source_offset": "bigint",
             "event_time": "bigint",
@@ -51,9 +57,7 @@ def scores_table(pipeline: str) -> Table:
             "outputs": "frozen<list<tuple<text, double>>>",
         },
         partition=("event_id",),
-        clustering=tuple(
-            (name, "ASC") for name in ("model", "model_version", "policy", "source_partition", "source_offset")
-        ),
+        clustering=tuple((name, "ASC") for name in ("model", "model_version", "policy", *place)),
         ttl_s=0,
         comment=f"penstock {pipeline} scores of past events",
         features={},
@@ -80,7 +84,7 @@ def upsert(
         StoppedError: if it was to stop; what was written stays.
         PenstockError: if Cassandra does not take the rows, there is no keyspace, or a part is damaged.
     """
-    table, keyspace = scores_table(manifest.pipeline), settings.keyspace
+    table, keyspace = scores_table(manifest.pipeline, has_topic=bool(manifest.topics)), settings.keyspace
     place = f"cassandra {','.join(settings.contact_points)}:{settings.port} {keyspace}.{table.name}"
     parts = [part for part in manifest.parts if part.file not in manifest.delivered.get(place, ())]
     if not parts:

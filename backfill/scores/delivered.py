@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from backfill.scores.manifest import Part, ScoresManifest
+from backfill.scores.places import TOPIC
 from backfill.scores.rows import read_part
 
 _OUTPUT = "output."
@@ -32,6 +33,7 @@ def scores_in(folder: Path, manifest: ScoresManifest, part: Part) -> Iterator[di
                 "event_time": row["event_time"],
                 "source_partition": row["source.partition"],
                 "source_offset": row["source.offset"],
+                "source_topic": row.get(TOPIC),
                 "entity": row["entity"],
                 "model": row["model"],
                 "model_version": row["model_version"],

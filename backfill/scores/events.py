@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from backfill.parquet import Backfill
+from backfill.scores.places import TOPIC, place_numbers, scored_topics
 from backfill.scores.served import NOT_SERVED, ColumnValues, Served, ServedTable
 from backfill.served_inputs import defaults_of, places_of
 from backfill.topic_reading import Range, Topics
@@ -54,6 +55,7 @@ class Events:
         served: (n) What was served.
         columns: (n) The values of further columns, by name.
         next: Where the events after these begin.
+        topics: (n) Their topics, where the events of several are scored; else None.
     """
 
     ids: list[str]
@@ -65,6 +67,7 @@ class Events:
     served: list[Served]
     columns: Mapping[str, list[Any]]
     next: int
+    topics: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -124,6 +127,7 @@ class ServedEvents:
         with ColumnValues.of_partition(*scope) as columns:
             while chunk := list(islice(records, CHUNK)):
                 says = self._wanted(chunk, check)
+                has_topic = bool(scored_topics(self.project.plan))
                 yield Events(
                     [one["event_id"] for one in says],
                     np.array([one["event_time"] for one in says], np.int64),
@@ -134,12 +138,13 @@ class ServedEvents:
                     [Served.of(one) for one in says],
                     columns.at([one["features_offset"] for one in says], self.columns),
                     chunk[-1].offset + 1,
+                    [one["source"]["topic"] for one in says] if has_topic else None,
                 )
 
     def _wanted(self, chunk: Sequence[Record], check: Callable[[str, str], None]) -> list[dict[str, Any]]:
         """The predictions of the range among some records."""
         topic, decoder = self.project.pipeline.predictions_topic, record_decoder("prediction")
-        width, says = len(self.project.pipeline.model.inputs), []
+        width, says, topics = len(self.project.pipeline.model.inputs), [], scored_topics(self.project.plan)
         for record in chunk:
             where = f"{topic}[{record.partition}]@{record.offset}"
             try:
@@ -152,6 +157,9 @@ class ServedEvents:
             if not value["model_version"].isdecimal():
                 version = value["model_version"]
                 _log.warning("passed over, as its model version %r is no number: the prediction %s", version, where)
+                continue
+            if topics and value["source"]["topic"] not in topics:
+                _log.warning("passed over, as %s is not scored: the prediction %s", value["source"]["topic"], where)
                 continue
             check(value["model"], value["model_version"])
             if len(value["vector"]) != 4 * width:
@@ -205,6 +213,8 @@ class RecomputedEvents:
         names = ["event_id", "event_time", "source.offset", *([entity] if has_entity else [])]
         names += [name for name in inputs if not is_other(name)]
         names += self.columns
+        topics = scored_topics(self.project.plan)
+        names += [TOPIC] if topics else []
         reader = VectorReader(inputs, pipeline.categories, defaults_of(self.project))
         scope = self.project, self.topics, partition, self.ranges, self._is_wanted, self.folder
         with ServedTable.of_partition(*scope) as served:
@@ -224,7 +234,8 @@ class RecomputedEvents:
                 rows = batch.filter(pa.array(map(self._is_wanted, times), pa.bool_()))
                 offsets = rows.column("source.offset").to_numpy()
                 vectors = reader.vectors(rows)
-                known = served.at(offsets)
+                of = rows.column(TOPIC).to_pylist() if topics else None
+                known = served.at(place_numbers(topics, of, offsets.tolist()))
                 is_served = np.array([one is not NOT_SERVED for one in known], np.bool_)
                 if len(others):
                     for row in np.flatnonzero(is_served).tolist():
@@ -239,6 +250,7 @@ class RecomputedEvents:
                     known,
                     {name: rows.column(name).to_pylist() for name in self.columns},
                     place,
+                    of,
                 )
 
     def _is_wanted(self, time_ms: int) -> bool:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from backfill.resumable import write_durably
 from penstock.errors import PenstockError
@@ -45,6 +45,7 @@ class ScoresManifest(BaseModel):
         to_ms: The first event time after the range.
         backfill: The hash of the backfill whose features are scored; None for features as they were served.
         columns: Further columns of the rows.
+        topics: The topics whose events are scored, if these are several.
         ranges: What is read of each topic, by partition: the first offset, and the end.
         cut: The partitions of which Kafka has deleted predictions that may be of the range.
         parts: The part files, in order of partition and place.
@@ -66,11 +67,18 @@ class ScoresManifest(BaseModel):
     to_ms: int
     backfill: str | None
     columns: tuple[str, ...]
+    topics: tuple[str, ...] = ()
     ranges: dict[str, dict[int, tuple[int, int]]]
     cut: list[int] = []
     parts: list[Part] = []
     done: list[int] = []
     delivered: dict[str, list[str]] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_topics(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before several topics were scored, unless they are: runs are compared."""
+        data: dict[str, Any] = handler(self)
+        return {name: value for name, value in data.items() if name != "topics" or value}
 
     @property
     def rows(self) -> int:
@@ -137,6 +145,8 @@ def require_same_scores(there: ScoresManifest, wanted: ScoresManifest, folder: P
         differences.append("they are of other features: --backfill differs")
     if there.columns != wanted.columns:
         differences.append(f"their further columns are {', '.join(there.columns) or 'none'}")
+    if there.topics != wanted.topics:
+        differences.append(f"they are of the events of {' and '.join(there.topics) or 'one topic'}")
     if differences:
         raise PenstockError(
             f"the folder holds other scores: {'; '.join(differences)}",

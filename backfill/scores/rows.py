@@ -1,6 +1,7 @@
 """Scored events as rows of Parquet: one row per event, at most about ``ROWS_PER_PART`` of one partition a file.
 
-An event is identified by partition and offset in the source's topic, a row by that and ``model_version``.
+An event is identified by partition and offset in the source's topic, a row by that and ``model_version``. Where the
+events of several topics are scored, ``source.topic`` belongs to it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from backfill.scores.events import Events
 from backfill.scores.manifest import Part
+from backfill.scores.places import TOPIC
 from penstock.errors import PenstockError
 from schemas.columns import Mask
 from scoring.batch_decisions import Decisions
@@ -57,16 +59,27 @@ class ScoredRows:
         policy: The version of the policy that decides; None if one version scores all events.
         groups: The columns of groups, which become texts.
         amount: The column of amounts, which becomes ``amount``; None for none.
+        has_topic: Whether the events of several topics are scored.
     """
 
-    def __init__(self, kept: Sequence[str], policy: str | None, groups: Sequence[str], amount: str | None) -> None:
+    def __init__(
+        self,
+        kept: Sequence[str],
+        policy: str | None,
+        groups: Sequence[str],
+        amount: str | None,
+        *,
+        has_topic: bool = False,
+    ) -> None:
         self._policy = policy
         self._groups = tuple(groups)
         self._amount = amount
+        self._has_topic = has_topic
         fields = [*_ALWAYS, *(_OF_POLICY if policy is not None else ())]
         fields += [(f"output.{name}", pa.float64()) for name in kept]
         fields += [(f"{GROUP}{name}", pa.string()) for name in groups]
         fields += [(AMOUNT, pa.float64())] if amount is not None else []
+        fields += [(TOPIC, pa.string())] if has_topic else []
         self.schema = pa.schema(fields)
 
     def batch(self, partition: int, events: Events, decided: Decisions) -> pa.RecordBatch:
@@ -94,6 +107,8 @@ class ScoredRows:
         columns += [[None if one is None else str(one) for one in events.columns[name]] for name in self._groups]
         if self._amount is not None:
             columns.append([None if one is None else float(one) for one in events.columns[self._amount]])
+        if self._has_topic:
+            columns.append(events.topics)
         arrays = [
             column.cast(field.type) if isinstance(column, pa.Array) else pa.array(column, type=field.type)
             for column, field in zip(columns, self.schema, strict=True)
@@ -102,7 +117,7 @@ class ScoredRows:
 
 
 class Seen:
-    """A set of offsets, a bit each; pages without any take no memory."""
+    """A set of offsets, or other numbers from 0, a bit each; pages without any take no memory."""
 
     _PAGE = 1 << 16
 

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from backfill.gaps import prediction_times, require_after_gaps
-from backfill.one_topic import require_one_topic
 from backfill.parquet import Backfill
 from backfill.resumable import LOCK, StoppedError, exclusive_lock
 from backfill.scores.events import EventSource, RecomputedEvents, ServedEvents
 from backfill.scores.manifest import FILE, Part, ScoresManifest, load_scores, require_same_scores
+from backfill.scores.places import TOPIC, place_numbers, scored_topics
 from backfill.scores.rows import ScoredRows, Seen, read_part, write_part
 from backfill.topic_reading import Range, Topics
 from backfill.training_parquet import require_fit
@@ -100,10 +100,9 @@ def score(
 
     Raises:
         StoppedError: if it was to stop; what was written stays.
-        PenstockError: if the range is empty, a version or the backfill does not fit the pipeline, the events of several
-            topics are scored, the folder has other content or is in use, or what is read is not there.
+        PenstockError: if the range is empty, a version or the backfill does not fit the pipeline, the folder has other
+            content or is in use, or what is read is not there.
     """
-    require_one_topic(project.plan, "penstock backfill score")
     if request.from_ms >= request.to_ms:
         raise PenstockError(
             f"the range is empty: {iso(request.from_ms)} is not before {iso(request.to_ms)}",
@@ -124,6 +123,7 @@ def score(
             to_ms=request.to_ms,
             backfill=None if request.backfill is None else request.backfill.manifest.identity,
             columns=columns,
+            topics=scored_topics(project.plan),
             ranges={},
         )
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def score(
             if manifest.state == "running":
                 groups = [] if request.policy is None else list(project.pipeline.model.groups)
                 policy = None if request.policy is None else request.policy.version
-                rows = ScoredRows(decider.kept, policy, groups, request.amount)
+                rows = ScoredRows(decider.kept, policy, groups, request.amount, has_topic=bool(manifest.topics))
                 source = _source(project, repository, topics, request, manifest, folder)
                 for partition in source.partitions():
                     if partition not in manifest.done:
@@ -176,15 +176,17 @@ def _write_partition(
     on_part: Callable[[Part], None],
     is_stopping: Callable[[], bool],
 ) -> None:
-    parts, seen = manifest.of_partition(partition), Seen()
+    parts, seen, topics = manifest.of_partition(partition), Seen(), manifest.topics
     for part in parts:
-        seen.new(read_part(folder, part, ["source.offset"])["source.offset"].to_pylist())
+        written_rows = read_part(folder, part, ["source.offset", *([TOPIC] if topics else [])])
+        of = written_rows[TOPIC].to_pylist() if topics else None
+        seen.new(place_numbers(topics, of, written_rows["source.offset"].to_pylist()))
     start = parts[-1].next if parts else 0
 
     def batches() -> Iterator[tuple[pa.RecordBatch, int]]:
         for events in source.events(partition, start):
             decided = decider.decide(events.vectors, events.entities, events.ids)
-            is_new = seen.new(events.offsets.tolist())
+            is_new = seen.new(place_numbers(topics, events.topics, events.offsets.tolist()))
             batch = rows.batch(partition, events, decided)
             yield batch if is_new.all() else batch.filter(pa.array(is_new)), events.next
 
@@ -276,7 +278,8 @@ def _cut(project: Project, topics: Topics, manifest: ScoresManifest) -> list[int
     A prediction is never dated before its event, and an event's time is at most ``max_future`` ahead of its own date.
     So if the first prediction that is left is dated before that, all of the range are left.
     """
-    topic, oldest_ms = project.pipeline.predictions_topic, manifest.from_ms - project.plan.source.max_future_ms
+    topic = project.pipeline.predictions_topic
+    oldest_ms = manifest.from_ms - max(source.max_future_ms for source in project.plan.sources if source.triggers)
     cut = []
     for partition, (first, end) in sorted(manifest.ranges[topic].items()):
         if first > 0:
@@ -329,6 +332,14 @@ def _require_backfill(project: Project, backfill: Backfill, request: ScoreReques
         )
     needed = columns if request.policy is None else (f"{pipeline.views[0].name}.entity", *columns)
     known = backfill.columns()
+    if (TOPIC in known) != bool(scored_topics(project.plan)):
+        raise PenstockError(
+            f"the backfill has the events of {'several topics' if TOPIC in known else 'one topic'}, and the pipeline "
+            f"scores those of {', '.join(project.plan.triggering_topics)}",
+            where=str(backfill.folder),
+            safe="nothing was scored",
+            next=again,
+        )
     if missing := [name for name in needed if name not in known]:
         raise PenstockError(
             f"the backfill has no column {missing[0]}, which is needed to share events out, or to compare decisions",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backfill.scores.places import place_numbers, scored_topics
 from backfill.scores.spilled import Spilled
 from backfill.served_inputs import places_of
 from backfill.topic_reading import Range, Topics
@@ -56,7 +56,7 @@ NOT_SERVED = Served(None, None, None, forced=False)
 
 
 class ServedTable(Spilled[int]):
-    """What was served for the events of one partition, by their offsets in the source's topic. A context manager."""
+    """What was served for the events of one partition, by their :func:`place_numbers`. A context manager."""
 
     @classmethod
     def of_partition(
@@ -77,10 +77,10 @@ class ServedTable(Spilled[int]):
         found.add(_predictions(project, topics, partition, ranges, is_wanted))
         return found
 
-    def at(self, offsets: NDArray[np.int64]) -> list[Served]:
-        """What was served for the events at these offsets."""
-        found = self.of(offsets.tolist())
-        return [_served(found[offset][0]) if offset in found else NOT_SERVED for offset in offsets.tolist()]
+    def at(self, places: Sequence[int]) -> list[Served]:
+        """What was served for the events with these numbers."""
+        found = self.of(places)
+        return [_served(found[place][0]) if place in found else NOT_SERVED for place in places]
 
 
 def _predictions(
@@ -91,7 +91,7 @@ def _predictions(
         return
     pipeline, decoder = project.pipeline, record_decoder("prediction")
     places, ids = places_of(pipeline.model.inputs), {other.id for other in project.other_views}
-    width = len(pipeline.model.inputs)
+    width, scored = len(pipeline.model.inputs), scored_topics(project.plan)
     for record in topics.read(pipeline.predictions_topic, start={partition: first}, end={partition: end}):
         try:
             value = decoder.decode(record.value or b"")
@@ -107,7 +107,11 @@ def _predictions(
             if len(vector) != width or value["model"] not in pipeline.model.names or not of_others <= ids:
                 continue  # of another definition
             others = vector[places].tolist()
-        yield value["source"]["offset"], Served.of(value, others)
+        source = value["source"]
+        if scored and source["topic"] not in scored:
+            continue
+        of = [source["topic"]] if scored else None
+        yield place_numbers(scored, of, [source["offset"]])[0], Served.of(value, others)
 
 
 def _served(value: list[Any]) -> Served:

@@ -35,6 +35,7 @@ from penstock.counts import counted
 from penstock.errors import PenstockError, naming
 from penstock.kafka.names import dead_letters_of
 from penstock.settings import Settings
+from schemas.codec import id_problem
 from schemas.contract import Contract
 from schemas.dead_letters import DeadLetter
 from schemas.history import record_decoder
@@ -97,7 +98,8 @@ class Client:
     ) -> None:
         settings = settings or Settings()
         kafka = settings.kafka.access
-        self.pipeline = definition = open_project(pipeline).pipeline
+        project = open_project(pipeline)
+        self.pipeline = definition = project.pipeline
         self.source = of = _source(definition, source, pipeline)
         own = definition.source
         self.name = definition.name if of.topic == own.topic else f"{definition.name}:{of.topic}"
@@ -115,6 +117,7 @@ class Client:
             )
         self._is_closed = False
         self._id_field = of.event_id
+        self._reserved_ids = project.plan.reserved_ids(definition.sources.index(of))
         contracts = own.contract.contract_name, of.contract.contract_name
         self._id_prefix = id_prefix(*contracts, triggers=True, has_id=True)
         self._fallback = fallback
@@ -244,6 +247,8 @@ class Client:
     def _begun(self, event: Contract | Mapping[str, Any], now_s: float, deadline_ms: float) -> _Call:
         source = self.source
         valid = validated(event, source.contract, source.topic, source.envelope)
+        if problem := id_problem(valid, source.contract, self._reserved_ids):
+            raise InvalidEvent(problem, where=source.topic, safe="it was not sent", next="send it with another id")
         with self._serializing:
             value = self._serialize(valid)
         if len(value) > source.max_bytes:

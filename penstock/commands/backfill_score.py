@@ -293,7 +293,8 @@ def _print(summary: dict[str, Any]) -> None:
         click.echo(f"{counted(summary['without_score'], 'event')} without a score:")
         for one in summary["first_without_score"]:
             event = printable(one["event_id"])
-            click.echo(f"  partition {one['partition']}, offset {one['offset']}, event {event}: {one['error']}")
+            topic = f"topic {one['topic']}, " if one["topic"] else ""
+            click.echo(f"  {topic}partition {one['partition']}, offset {one['offset']}, event {event}: {one['error']}")
         if summary["without_score"] > _LISTED:
             click.echo("  ... and more: the rows whose error is not null")
 

@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY
 from rich.table import Table
 from rich.text import Text
 
-from backfill.one_topic import require_one_topic
 from backfill.parity.check import Parity, check_parity
 from backfill.parity.kafka import kafka_sources, newest_event_ms
 from backfill.parity.report import as_json as parity_json
@@ -114,7 +113,6 @@ def parity(
     if every_ms is not None and (as_json or html is not None):
         raise click.UsageError("--every writes to the log and the metrics: leave --json and --html out")
     project, settings, sample = open_project(pipeline), Settings(), replace(sample, seed=seed)
-    require_one_topic(project.plan, "penstock parity")
     if every_ms is not None:
         assert last_ms is not None
         _scheduled(project, settings, sample, last_ms, every_ms / 1000, metrics_port, archive)
@@ -168,7 +166,7 @@ def _compare(
         if newest is None:
             raise PenstockError(
                 "the pipeline has no valid event",
-                where=project.plan.source.topic,
+                where=", ".join(project.plan.triggering_topics),
                 next="penstock topics show PIPELINE",
             )
         to_ms = newest + 1

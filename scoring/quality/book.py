@@ -188,7 +188,14 @@ class Book:
         entries = [entry for key, entry in event.counts(self.facts) if not key.group and key.arm == live.arm]
         source = live.rank[1], live.rank[2]
         return Matured(
-            event.event_id, live.event_time_ms, live.version, live.arm, live.score, entries[1].outcome, source
+            event.event_id,
+            live.event_time_ms,
+            live.version,
+            live.arm,
+            live.score,
+            entries[1].outcome,
+            source,
+            live.topic,
         )
 
     def _watch(self, event: Event, now: Matured | None) -> None:

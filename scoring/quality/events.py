@@ -40,6 +40,7 @@ class Scored(NamedTuple):
         propensity: With which probability it does.
         groups: The event's value of each declared group, as text.
         is_shadow: Whether nobody was served it.
+        topic: The topic of the raw event, where :attr:`QualityFacts.scored` names several; else empty.
         place: Where it was read: the partition and the offset. An event does not keep it.
     """
 
@@ -57,6 +58,7 @@ class Scored(NamedTuple):
     propensity: float
     groups: tuple[str, ...]
     is_shadow: bool
+    topic: str = ""
     place: tuple[Partition, int] | None = None
 
     @property
@@ -158,7 +160,8 @@ class Event:
         """As the value of a record."""
         content: dict[str, Any] = {
             "mature": self.is_mature,
-            "predictions": [list(one[:-1]) for one in self.predictions.values()],
+            # Without a topic as releases wrote that knew only one.
+            "predictions": [list(one[:-1] if one.topic else one[:-2]) for one in self.predictions.values()],
             # Of the first source without its number, as releases wrote that knew only one.
             "labels": [
                 [list(one.rank), one.value, *([one.source] if one.source else [])] for one in self.labels.values()

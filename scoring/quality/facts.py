@@ -41,6 +41,8 @@ class QualityFacts:
         places: The place of each of them in the vector of a prediction.
         false_alarm_every: The events for each false alarm that the monitors allow; None if they do not watch labels.
         sources: The topics of labels in their order, if there are several.
+        scored: The topics whose events are scored, if there are several and the monitors watch labels: an alarm names
+            the topic of its event.
     """
 
     model: str
@@ -55,6 +57,7 @@ class QualityFacts:
     places: tuple[int, ...] = ()
     false_alarm_every: int | None = None
     sources: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
@@ -77,6 +80,8 @@ class QualityFacts:
                 "wait for theirs for ever",
                 next="declare Labels(horizon=...), after which no label comes",
             )
+        watches = monitors is not None and monitors.labels
+        scored = tuple(source.topic for source in pipeline.sources if source.triggers)
         groups = tuple(one for one in model.groups if one in model.inputs)
         return cls(
             model=model.name,
@@ -89,8 +94,9 @@ class QualityFacts:
             hidden_by=labels.hidden_by,
             groups=groups,
             places=tuple(map(model.inputs.index, groups)),
-            false_alarm_every=monitors.false_alarm_every if monitors is not None and monitors.labels else None,
+            false_alarm_every=monitors.false_alarm_every if monitors is not None and watches else None,
             sources=labels.topics if labels.otherwise else (),
+            scored=scored if watches and len(scored) > 1 else (),
         )
 
     @cached_property
@@ -117,7 +123,8 @@ class QualityFacts:
     def fingerprint(self) -> str:
         """Twelve hex digits: the same if, and only if, the same is counted."""
         facts = asdict(self)
-        if not self.sources:
-            del facts["sources"]  # an option that is not used changes nothing that is counted
+        for option in ("sources", "scored"):
+            if not facts[option]:
+                del facts[option]  # an option that is not used changes nothing that is counted
         content = json.dumps([facts, self.edges, ODDS, TOLERANCE], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]

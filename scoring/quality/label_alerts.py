@@ -31,7 +31,7 @@ class LabelAlerts:
     def id_of(self, alarm: LabelAlarm) -> str:
         """The id: the same for the same alarm, whenever it is found."""
         partition, offset = alarm.at.source
-        return f"{self._pipeline.source.topic}-{partition}-{offset}:{LABELS}:{DETECTOR}:{self._fingerprint}"
+        return f"{self._topic(alarm)}-{partition}-{offset}:{LABELS}:{DETECTOR}:{self._fingerprint}"
 
     def record(self, alarm: LabelAlarm, now_ms: int) -> Produced:
         """The alert's record, in the drift topic's partition of the same number as that of the raw event."""
@@ -46,7 +46,7 @@ class LabelAlerts:
             "reference": alarm.expected,
             "current": alarm.observed,
             "event_time": alarm.at.event_time_ms,
-            "topic": self._pipeline.source.topic,
+            "topic": self._topic(alarm),
             "partition": partition,
             "offset": offset,
             "model": self._pipeline.model.name,
@@ -55,6 +55,9 @@ class LabelAlerts:
         }
         value = self._encoder.encode({**content, "incident": None})
         return Produced(self._pipeline.drift_topic, partition, LABELS.encode(), value, [], now_ms, alert_id)
+
+    def _topic(self, alarm: LabelAlarm) -> str:
+        return alarm.at.topic or self._pipeline.source.topic
 
 
 def ids_of(records: Iterable[Record]) -> frozenset[str]:

@@ -36,7 +36,8 @@ _NEVER = (-(2**63), "")
 class Matured(NamedTuple):
     """What became known of a prediction that was served, when its label was final.
 
-    These come in order of event time, then id. ``source`` is partition and offset of the raw event.
+    These come in order of event time, then id. ``source`` is partition and offset of the raw event,
+    ``topic`` its topic; empty where the events of one only are scored.
     """
 
     event_id: str
@@ -46,6 +47,7 @@ class Matured(NamedTuple):
     score: float
     outcome: Outcome
     source: tuple[int, int]
+    topic: str = ""
 
 
 class Taken(NamedTuple):

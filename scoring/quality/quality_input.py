@@ -26,7 +26,7 @@ from streams.plan.project import Project
 
 _FLOAT_BYTES = 4
 _NO_GROUP = "null"
-_FEW = ("model", "model_version", "policy", "arm", "route", "decision", "threshold_policy")
+_FEW = ("model", "model_version", "policy", "arm", "route", "decision", "threshold_policy", "topic")
 
 
 class ReadBatch(NamedTuple):
@@ -132,14 +132,14 @@ class QualityInput:
         """What each record has; None where it cannot be read."""
         values = [message.value() or b"" for message in messages]
         columns = self._columns.locate(values) if len(values) >= FEWEST else None
-        rows = None if columns is None else _rows(columns)
+        rows = None if columns is None else _rows(columns, has_topic=bool(self._facts.scored))
         for number, message in enumerate(messages):
             if columns is not None and rows is not None and columns.plain[number]:
                 yield rows(number)
                 continue
             where = place(topic, message)
             try:
-                yield _of_record(self._decoder.decode(values[number], where))
+                yield _of_record(self._decoder.decode(values[number], where), has_topic=bool(self._facts.scored))
             except (Undecodable, UnknownSchema) as error:
                 batch.passed.append(Unreadable(topic, where, error.what))
                 yield None
@@ -156,7 +156,7 @@ def _come(batch: ReadBatch, partition: Partition, time_ms: int) -> None:
     batch.come[partition] = max(batch.come.get(partition, time_ms), time_ms)
 
 
-def _rows(columns: Columns) -> Callable[[int], dict[str, Any]]:
+def _rows(columns: Columns, *, has_topic: bool) -> Callable[[int], dict[str, Any]]:
     """Gives the fields of a record by its number."""
     of = {
         "event_id": columns.texts("event_id"),
@@ -172,6 +172,7 @@ def _rows(columns: Columns) -> Callable[[int], dict[str, Any]]:
         "explored": (columns.numbers("rollout.explored") == 1).tolist(),
         "propensity": columns.numbers("rollout.propensity").tolist(),
         "vector": columns.text_bytes("vector"),
+        "topic": columns.texts("source.topic") if has_topic else [""] * len(columns.plain),
     }
     rank = list(
         zip(
@@ -192,7 +193,7 @@ def _rows(columns: Columns) -> Callable[[int], dict[str, Any]]:
     return row
 
 
-def _of_record(record: Mapping[str, Any]) -> dict[str, Any]:
+def _of_record(record: Mapping[str, Any], *, has_topic: bool) -> dict[str, Any]:
     """The same of a record that is decoded."""
     source, rollout = record["source"], record["rollout"] or {}
     return {
@@ -210,4 +211,5 @@ def _of_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "explored": rollout.get("explored", False),
         "propensity": rollout.get("propensity", 1.0),
         "vector": record["vector"],
+        "topic": source["topic"] if has_topic else "",
     }

@@ -263,11 +263,6 @@ class Pipeline(Definition):
     def _labels_fit(self) -> Self:
         if self.labels is not None:
             check_label_sources(self.labels, self.sources)
-        if self.monitors is not None and self.monitors.labels and sum(source.triggers for source in self.sources) > 1:
-            raise ValueError(
-                "monitors: labels=True is for pipelines that score the events of one topic, because alarms are placed "
-                "by the offset of an event; leave it out, or score the other topics in a pipeline of their own"
-            )
         return self
 
     @model_validator(mode="after")

@@ -274,6 +274,17 @@ class PipelinePlan(_Plan):
         has_id = source.event_id is not None
         return id_prefix(self.source.contract, source.contract, triggers=source.triggers, has_id=has_id)
 
+    def reserved_ids(self, number: int) -> tuple[str, ...]:
+        """What the ids of a source's events must not begin with, because those of other sources do."""
+        if not self.sources[number].triggers or self.sources[number].event_id is None or self.id_prefix(number):
+            return ()
+        others = [
+            self.id_prefix(other) or ("" if source.event_id is not None else f"{source.topic}/")
+            for other, source in enumerate(self.sources)
+            if source.triggers
+        ]
+        return tuple(dict.fromkeys(prefix for prefix in others if prefix))
+
     def ids_of(self, number: int) -> int:
         """The number of the source among whose ids duplicates of a source's events are looked for.
 

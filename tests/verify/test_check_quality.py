@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from penstock.kafka.reading import Record
+from schemas.codec import Encoder
 from schemas.history import record_decoder
+from schemas.records import DRIFT_SCHEMA
 from scoring.quality.book import Book
+from scoring.quality.events import Event
 from scoring.quality.facts import QualityFacts
 from scoring.quality.quality_input import QualityInput
 from scoring.quality.reading_clock import ReadingClock
 from scoring.quality.store import QualityStore
 from streams.plan.project import Project
-from tests.scoring.quality.quality_records import LABELS, OTHERWISE, QualityRecords, define_quality, time_of
+from tests.scoring.quality.quality_records import ALSO, LABELS, OTHERWISE, QualityRecords, define_quality, time_of
 from tests.scoring.rollout.fake_messages import FakeMessage
 from tests.verify.sabotage.catalogue import Mutant
 from tests.verify.sabotage.quality import QUALITY_MUTANTS
@@ -48,14 +51,15 @@ class Writer:
 
 
 def record_run(
-    folder: Path, *, late: bool = False, straggler: int | None = None, backlog: bool = False
+    folder: Path, *, late: bool = False, straggler: int | None = None, backlog: bool = False, also: str = ""
 ) -> tuple[Project, RunData]:
     """Predictions, labels that are corrected and withdrawn, and what a store has written of them.
 
     With ``late`` a label comes when its event may have been forgotten, and the predictions of ``straggler`` come when
-    theirs was. With ``backlog`` all labels are there first, and one partition is scored after the other.
+    theirs was. With ``backlog`` all labels are there first, and one partition is scored after the other. ``also`` are
+    further arguments of the pipeline.
     """
-    project = define_quality(folder, "verified", PARTITIONS, LABELS + OTHERWISE)
+    project = define_quality(folder, "verified", PARTITIONS, LABELS + OTHERWISE, also=also)
     pipeline, made = project.pipeline, QualityRecords(project, PARTITIONS)
     assert pipeline.labels is not None
     topics = pipeline.predictions_topic, pipeline.shadow_topic, *pipeline.labels.topics
@@ -166,6 +170,37 @@ def test_the_verifier_finds_labels_that_were_counted_in_the_order_of_their_arriv
     pipeline = project.pipeline.model_copy(update={"labels": swapped})
     again = dataclasses.replace(project, pipeline=pipeline)
     assert checked(again, dataclasses.replace(run, labels=run.labels[::-1])).mismatches > 0
+
+
+def test_an_alarm_names_the_topic_of_its_event_where_several_are_scored(tmp_path: Path) -> None:
+    project, run = record_run(tmp_path, also=ALSO)
+    found = checked(project, run)
+    assert (found.mismatches, found.unchecked) == (0, []), found.examples
+    (record,) = run.alerts
+    alert = record_decoder("drift_alert").decode(record.value or b"")
+    sources = [one.value["source"] for one in run.predictions if one.value["event_time"] == alert["event_time"]]
+    names = ("topic", "partition", "offset")
+    assert [{name: source[name] for name in names} for source in sources] == [{name: alert[name] for name in names}]
+    assert alert["alert_id"].startswith(f"{alert['topic']}-{alert['partition']}-{alert['offset']}:")
+    # The same place in another topic is another event.
+    (other,) = {*project.plan.triggering_topics} - {alert["topic"]}
+    wrong = alert | {"topic": other, "alert_id": alert["alert_id"].replace(alert["topic"], other)}
+    value = Encoder(DRIFT_SCHEMA).encode(wrong)
+    assert checked(project, dataclasses.replace(run, alerts=[dataclasses.replace(record, value=value)])).mismatches > 0
+
+
+def test_a_prediction_is_read_with_its_topic_by_itself_and_among_many(tmp_path: Path) -> None:
+    project = define_quality(tmp_path, "several", PARTITIONS, also=ALSO)
+    made, topic = QualityRecords(project, PARTITIONS), project.pipeline.predictions_topic
+    messages = [FakeMessage(topic, number % 2, number, made.live(number)) for number in range(100)]
+    reader = QualityInput(project, QualityFacts.of(project.pipeline))
+    many = [one.topic for one in reader.read({topic: messages}).predictions]
+    assert many[:5] == [project.plan.triggering_topics[number // 2 % 2] for number in range(5)]
+    assert many == [one.topic for m in messages for one in reader.read({topic: [m]}).predictions]
+    for one in reader.read({topic: messages[:5]}).predictions:
+        event = Event(one.event_id)
+        event.add_prediction(one)
+        assert Event.decode(one.event_id, event.encode()).predictions == event.predictions
 
 
 def test_a_run_without_a_count_is_nothing_to_check() -> None:

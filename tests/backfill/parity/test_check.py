@@ -24,7 +24,6 @@ from backfill.parity.recomputation import EVENT_GONE, RECORD_GONE
 from backfill.parity.sample import Chosen, Sample
 from backfill.parity.sources import Range
 from backfill.parity.values import Cause
-from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from schemas.avro import fingerprint
 from schemas.committed import record_file
@@ -92,7 +91,7 @@ def _nothing_served_yet(folder: Path) -> World:
     world = run(interleaved(payments()[:30], 0), folder)
     for sent in payments()[30:]:
         world.raw[sent.partition].append(sent)
-    world.taken = {n: len([s for s in payments()[:30] if s.partition == n]) for n in range(2)}
+    world.taken = {"events.parity": {n: len([s for s in payments()[:30] if s.partition == n]) for n in range(2)}}
     return world
 
 
@@ -100,7 +99,7 @@ def _in_flight_before_what_was_served(folder: Path) -> World:
     """Partition 1 is behind: what is recomputed must not have its event either."""
     sent = [Sent("a", 0, "c0", "t1", 1.0), Sent("b", 1, "c1", "t1", 2.0, 1), Sent("c", 2, "c0", "t1", 4.0)]
     raw = {0: [sent[0], sent[2]], 1: [sent[1]]}
-    return replace(run([sent[0], sent[2]], folder, raw=raw), taken={0: 2, 1: 0})
+    return replace(run([sent[0], sent[2]], folder, raw=raw), taken={"events.parity": {0: 2, 1: 0}})
 
 
 def _not_scored_yet(folder: Path) -> World:
@@ -222,7 +221,7 @@ def _with_refunds(behind: float) -> list[Sent]:
         found.append(replace(sent, minute=number * 0.8))
         if number % 4 == 0:
             at = number * 0.8 + 0.1
-            found.append(Sent(f"r{number}", at, sent.card, None, 3.0, sent.partition, source=1))
+            found.append(Sent(f"r{number}", at, sent.card, None, 3.0, sent.partition, source=1, is_refund=True))
     return sorted(found, key=lambda s: s.minute + behind * s.source)
 
 
@@ -276,7 +275,7 @@ def test_a_replay_takes_a_record_by_the_newest_timestamp_before_it(tmp_path: Pat
 def test_an_update_that_the_job_lost_is_found_when_it_has_taken_a_later_one(tmp_path: Path) -> None:
     """Until then it may still come."""
     card = {"card": "c0", "terminal": None, "amount": 2.0}
-    sent = [Sent(f"e{n}", n, source=n % 2, **card) for n in range(5)]
+    sent = [Sent(f"e{n}", n, source=n % 2, is_refund=n % 2 == 1, **card) for n in range(5)]
     world = run(
         [one for one in sent if one.id != "e1"], tmp_path, definition=pipeline((REFUNDS,)), raw={0: sent, 1: []}
     )
@@ -625,9 +624,3 @@ def test_records_that_are_none_do_not_end_a_run_and_are_counted(tmp_path: Path, 
     # The record of an event that is none is no record of it.
     world.predictions.pop()
     assert check_parity(world.project, replace(sources, read=read), wanted, shared_kernel()).unexplained == 1
-
-
-def test_a_pipeline_that_scores_the_events_of_several_topics_is_refused(tmp_path: Path) -> None:
-    scored = pipeline((REFUNDS.model_copy(update={"triggers": True}),))
-    with pytest.raises(PenstockError, match="penstock parity is for pipelines that score the events of one topic"):
-        run(_with_refunds(0), tmp_path, definition=scored).check()

@@ -16,9 +16,12 @@ from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
 from penstock.settings import Settings
 from streams.plan.project import Project
+from tests.backfill.parity.worlds import APP, SCORED_REFUNDS
+from tests.backfill.parity.worlds import pipeline as several
 from tests.backfill.training_sets.worlds import pipeline
 
 PROJECT = Project.of(pipeline(), Path("nothing is committed"))
+SEVERAL = Project.of(several((SCORED_REFUNDS, APP)), Path("nothing is committed"))
 
 
 @pytest.mark.parametrize(
@@ -47,11 +50,11 @@ def test_a_partition_is_read_from_where_it_can_matter_and_it_is_known_what_may_b
 
 
 def test_what_kafka_has_deleted_is_read_from_an_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, read = PROJECT.plan, list[tuple[str, Any]]()
+    plan, read = SEVERAL.plan, list[tuple[str, Any]]()
 
     class Archived:
         def names(self) -> set[str]:
-            return {plan.source.topic, plan.features_topic}
+            return {*plan.triggering_topics, plan.features_topic}
 
         def runs(self, _topic: str) -> dict[int, list[tuple[int, int]]]:
             return {0: [(2, 9)]}
@@ -71,11 +74,11 @@ def test_what_kafka_has_deleted_is_read_from_an_archive(monkeypatch: pytest.Monk
     lag.return_value.__enter__.return_value.committed_offsets.return_value = {0: 7}
     monkeypatch.setattr(module, "Lag", lag)
     monkeypatch.setattr(module, "topics_of", lambda _, archive: {"folder": Archived()}[archive])
-    found = module.kafka_sources(PROJECT, Settings(), 2**41, "folder", 2**42)
-    for topic in (plan.source.topic, plan.features_topic, PROJECT.pipeline.predictions_topic):
+    found = module.kafka_sources(SEVERAL, Settings(), 2**41, "folder", 2**42)
+    for topic in (*plan.triggering_topics, plan.features_topic, SEVERAL.pipeline.predictions_topic):
         assert list(found.read(topic)) == []
-    assert read == [(plan.source.topic, {0: 5}), (plan.features_topic, {0: 5})]
-    assert found.taken == {0: 7}
+    assert read == [(topic, {0: 5}) for topic in (*plan.triggering_topics, plan.features_topic)]
+    assert found.taken == {topic: {0: 7} for topic in plan.triggering_topics}
 
 
 def test_a_range_before_a_gap_of_raw_events_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +87,10 @@ def test_a_range_before_a_gap_of_raw_events_is_an_error(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "event_times_of", lambda *_: lambda _records: [2**42])
     with pytest.raises(PenstockError, match="lie before a gap: offsets 9 to 11"):
         module.kafka_sources(PROJECT, Settings(), 2**41, "folder", 2**42)
+
+
+def test_the_newest_event_is_that_of_any_topic_that_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = {"events.parity": 5, "events.parity.refunds": None, "events.parity.app": 9}
+    of_topic = lambda _project, source, *_: SimpleNamespace(newest_ms=newest[source.topic])  # noqa: E731
+    monkeypatch.setattr(module, "read_retained_topic", of_topic)
+    assert module.newest_event_ms(SEVERAL, Settings()) == 9

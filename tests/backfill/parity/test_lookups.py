@@ -56,7 +56,9 @@ def parity_of(folder: Path, taken: list[Any], rows: list[Record], changes: dict[
     def read(topic: str) -> Iterator[Record]:
         return iter(topics.get(topic, ()))
 
-    sources = Sources(read, lambda _: project.features_decoder(), pii_key=PII_KEY, taken={0: 99, 1: 99})
+    sources = Sources(
+        read, lambda _: project.features_decoder(), pii_key=PII_KEY, taken={"events.lookups": {0: 99, 1: 99}}
+    )
     return check_parity(project, sources, Range(0, 2**62, Sample()), shared_kernel())
 
 

@@ -16,21 +16,32 @@ from backfill.parquet import read_backfill
 from backfill.parts import PartsWriter
 from penstock.errors import PenstockError
 from schemas.codec import Encoder
-from streams.flink.submission import Replay
+from streams.flink.submission import Offsets, Replay
 from streams.plan.feature_records import features_schema
 from tests.backfill.parity.test_check import causes, interleaved, payments
 from tests.backfill.parity.worlds import NOON, World, run
 
 
 def rows_of(
-    world: World, records: Sequence[dict[str, Any]], folder: Path, of_views: tuple[str, ...] = ()
+    world: World,
+    records: Sequence[dict[str, Any]],
+    folder: Path,
+    of_views: tuple[str, ...] = (),
+    ends: dict[int, int] | None = None,
+    others: tuple[Offsets, ...] = (),
 ) -> BackfillRows:
-    """A backfill with these feature records."""
+    """A backfill with these feature records; ``ends`` are those of the first source, ``others`` of the further ones."""
     plan = world.project.plan
-    ends = {partition: len(of) for partition, of in world.raw.items()}
+    ends = ends or {partition: len(of) for partition, of in world.raw.items()}
     folder.mkdir(parents=True)
     replay = Replay(
-        topic="t", start=dict.fromkeys(ends, 0), end=ends, from_ms=NOON - 2**40, to_ms=NOON + 2**40, max_ahead_ms=1
+        topic="t",
+        start=dict.fromkeys(ends, 0),
+        end=ends,
+        additional_sources=others,
+        from_ms=NOON - 2**40,
+        to_ms=NOON + 2**40,
+        max_ahead_ms=1,
     )
     views = selected_views(plan, of_views, "p")
     manifest = BackfillManifest(

@@ -14,7 +14,7 @@ from backfill.parity.check import Parity, check_parity
 from backfill.parity.rows import BackfillRows
 from backfill.parity.sample import Sample
 from backfill.parity.sources import Range, Sources
-from backfill.parity.values import Place
+from backfill.parity.values import Place, scored_sources
 from penstock.kafka.reading import Record
 from schemas.codec import Encoder
 from schemas.dead_letters import DeadLetter
@@ -48,6 +48,8 @@ class Refund(ps.Contract, name="parity_refund", version=1):
 
 
 REFUNDS = ps.Source(topic="events.parity.refunds", contract=Refund, key="card", partitions=2, triggers=False)
+SCORED_REFUNDS = REFUNDS.model_copy(update={"triggers": True})
+APP = ps.Source(topic="events.parity.app", contract=Payment, key="card", partitions=2)
 CARD, TERMINAL = ps.Entity(name="card", key="card"), ps.Entity(name="terminal", key="terminal")
 PAIR = ps.Entity(name="pair", key=("card", "terminal"))
 SPEND = ps.View(
@@ -87,7 +89,7 @@ def pipeline(others: tuple[ps.Source, ...] = (), **source: Any) -> ps.Pipeline:
 class Sent:
     """A raw event as it was sent: minutes after noon, and its partition; ``at`` is its Kafka timestamp.
 
-    ``source`` 1 makes it a refund.
+    ``source`` is the number of its source.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Sent:
     partition: int = 0
     at: float | None = None
     source: int = 0
+    is_refund: bool = False
 
     @property
     def time(self) -> int:
@@ -109,7 +112,7 @@ class Sent:
 
     @property
     def value(self) -> dict[str, Any]:
-        if self.source:
+        if self.is_refund:
             return {"id": self.id, "refunded": self.time, "card": self.card, "back": self.amount}
         return {
             "id": self.id,
@@ -124,8 +127,9 @@ class Sent:
 class World:
     """The topics of a run, as decoded records that a test may change; ``features`` are in the order of publication.
 
-    ``deleted`` is how many records retention has deleted, by topic and partition. ``schema`` is that of the feature
-    records of ``schema_attempts``, if they are of an earlier definition.
+    ``deleted`` is how many records retention has deleted, by topic and partition. ``taken`` is how far the job has
+    come, in topics that it has not taken whole. ``schema`` is that of the feature records of ``schema_attempts``, if
+    they are of an earlier definition.
     """
 
     project: Project
@@ -134,7 +138,7 @@ class World:
     predictions: list[dict[str, Any]]
     letters: dict[str, list[DeadLetter]] = field(default_factory=dict)
     deleted: dict[tuple[str, int], int] = field(default_factory=dict)
-    taken: dict[int, int] | None = None
+    taken: dict[str, dict[int, int]] = field(default_factory=dict)
     scored: dict[int, int] | None = None
     other_topics: dict[str, list[Record]] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
@@ -160,7 +164,7 @@ class World:
         return Sources(
             read=self._read,
             decoder_of=lambda _: self.project.features_decoder(),
-            taken={0: 10**9, 1: 10**9} if self.taken is None else self.taken,
+            taken={topic: {0: 10**9, 1: 10**9} for topic in scored_sources(self.project.plan)} | self.taken,
             scored={0: 10**9, 1: 10**9} if self.scored is None else self.scored,
         )
 
@@ -238,10 +242,10 @@ def records_of(
     plan = project.plan
     # Here the order is given: the kernel must not sort the events again.
     source = project.pipeline.source.model_copy(update={"order": "arrival"})
-    contracts = [of.contract for of in plan.sources]
+    topics = [of.topic for of in plan.sources]
     outcomes = features_of(
         project.pipeline.model_copy(update={"source": source}),
-        [Event(s.value, s.timestamp, contracts[s.source]) for s in taken],
+        [Event(s.value, s.timestamp, topics[s.source]) for s in taken],
     )
     found = []
     updates: dict[str, list[list[int]]] = defaultdict(list)
@@ -249,12 +253,12 @@ def records_of(
         of_source = [one for one in partitions[sent.partition] if one.source == sent.source]
         offset = next(n for n, one in enumerate(of_source) if one is sent)
         if outcome.updates:
-            updates[sent.card].append([1, sent.partition, offset])
+            updates[sent.card].append([sent.source, sent.partition, offset])
         if not outcome.emitted:
             continue
-        place = {"topic": plan.source.topic, "partition": sent.partition, "offset": offset}
+        place = {"topic": topics[sent.source], "partition": sent.partition, "offset": offset}
         record: dict[str, Any] = {
-            "event_id": sent.id,
+            "event_id": plan.id_prefix(sent.source) + sent.id,
             "event_time": sent.time,
             "trigger": "event",
             "attempt": attempt,
@@ -282,10 +286,13 @@ def predictions_of(project: Project, features: Sequence[Mapping[str, Any]]) -> l
     model, found = project.pipeline.model, []
     first: dict[Place, tuple[int, Mapping[str, Any]]] = {}
     offsets: dict[int, int] = {}
+    scored = scored_sources(project.plan)
     for record in features:
         partition = record["source"]["partition"]
         offset = offsets[partition] = offsets.get(partition, -1) + 1
-        first.setdefault(Place(0, partition, record["source"]["offset"]), (offset, record))
+        first.setdefault(
+            Place(scored[record["source"]["topic"]], partition, record["source"]["offset"]), (offset, record)
+        )
     vectors = Vectorizer(model.inputs).vectors([record for _, record in first.values()])
     packed = packed_vectors(vectors)
     for (offset, record), vector in zip(first.values(), packed, strict=True):

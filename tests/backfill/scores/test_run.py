@@ -207,7 +207,7 @@ def test_events_without_a_score_are_rows_and_listed(world: World, tmp_path: Path
     source = {"topic": "events.taps", "partition": 1, "offset": 99, "timestamp": FROM}
     world.junk(1, PREDICTION.encode(world.served[0] | {"event_id": "odd", "source": source, "vector": vector}))
     manifest = world.run(tmp_path / "out", version=1).manifest
-    assert [*failures(tmp_path / "out", manifest)] == [("odd", 1, 99, "penstock.NotANumber")]
+    assert [*failures(tmp_path / "out", manifest)] == [("odd", 1, 99, "penstock.NotANumber", None)]
     (row,) = [row for row in rows_in(tmp_path / "out") if row["event_id"] == "odd"]
     assert (row["score"], row["decision"]) == (None, None)
 

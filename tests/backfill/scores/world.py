@@ -71,12 +71,12 @@ PIPELINE = Pipeline(
 )
 
 
-def repository_in(folder: Path) -> ModelRepository:
+def repository_in(folder: Path, pipeline: Pipeline = PIPELINE) -> ModelRepository:
     """Two versions with different weights."""
     repository = ModelRepository(folder)
     for weights in WEIGHTS.values():
         content = onnx_bytes(weights=np.array(weights, np.float32).reshape(3, 1))
-        repository.add("taps", TrainedModel(content, None, manifest_of(PIPELINE)))
+        repository.add("taps", TrainedModel(content, None, manifest_of(pipeline)))
     return repository
 
 
@@ -104,6 +104,7 @@ class World:
         folder: Of the repository, and of what is written.
         size: How many events there are, over all partitions in turn.
         policy: Serves them.
+        pipeline: Its topics whose events are scored get the events of a partition in turn.
     """
 
     folder: Path
@@ -112,10 +113,11 @@ class World:
     topics: dict[str, list[Record]] = field(default_factory=dict)
     features: list[dict[str, Any]] = field(default_factory=list)
     served: list[dict[str, Any]] = field(default_factory=list)
+    pipeline: Pipeline = PIPELINE
 
     def __post_init__(self) -> None:
-        self.repository = repository_in(self.folder / "models")
-        self.project = Project.of(PIPELINE, Path("nothing is committed"))
+        self.repository = repository_in(self.folder / "models", self.pipeline)
+        self.project = Project.of(self.pipeline, Path("nothing is committed"))
         self._features = Encoder(features_schema(self.project.plan))
         self._sessions = {number: open_session(self.repository.model_file("taps", number)) for number in WEIGHTS}
         self.topics = {PREDICTIONS: [], FEATURES: []}
@@ -125,10 +127,12 @@ class World:
 
     def add(self, number: int, amount: float, total: float, often: int) -> None:
         """Add an event, served by the version that its entity has under the policy."""
-        partition, offset = number % PARTITIONS, number // PARTITIONS
+        partition, turn = number % PARTITIONS, number // PARTITIONS
+        topics = self.project.plan.triggering_topics
+        topic, offset = topics[turn % len(topics)], turn // len(topics)
         entity = f"card-{number % 17}" if number % 5 else None
         time_ms = FROM + 1_000 * number - (10_000 if number == 3 else 0)  # one is before the range
-        source = {"topic": "events.taps", "partition": partition, "offset": offset, "timestamp": time_ms}
+        source = {"topic": topic, "partition": partition, "offset": offset, "timestamp": time_ms}
         emission = {"entity": entity, "epoch": 1, "seq": number, "as_of": time_ms}
         features = {
             "event_id": f"tap-{number}",

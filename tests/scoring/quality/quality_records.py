@@ -44,7 +44,7 @@ card = Entity(name="card", key="card")
 pipeline = Pipeline(
     name="taps_{suffix}",
     source=Source(topic="events.taps_{suffix}", contract=Tap, key="card", partitions={partitions}),
-    entities=(card,),
+    {also}entities=(card,),
     views=(View(name="activity", version=1, entity=card, aggregates=(count(over="1h"),)),),
     model=Model(
         name="taps_{suffix}",
@@ -59,24 +59,29 @@ pipeline = Pipeline(
 )
 """
 LABELS = 'horizon="1h", absent="negative", hidden_by="block"'
+ALSO = 'additional_sources=(Source(topic="events.app_{suffix}", contract=Tap, key="card", partitions={partitions}),),'
 OTHERWISE = ', otherwise=(LabelSource(topic="labels.opinions_{suffix}", contract=Opinion, value="bad"),)'
 BEGIN_MS = 1_760_000_000_000
 STEP_MS, HORIZON_MS = 20_000, 3_600_000
 
 
 def define_quality(
-    folder: Path, suffix: str, partitions: int = 2, labels: str = LABELS, threshold: float = 0.5
+    folder: Path, suffix: str, partitions: int = 2, labels: str = LABELS, threshold: float = 0.5, also: str = ""
 ) -> Project:
-    """Write the definition, and open it."""
+    """Write the definition, and open it; ``also`` are further arguments of the pipeline."""
     path = folder / f"taps_{suffix}.py"
     labels = labels.format(suffix=suffix)
-    content = DEFINITION.format(suffix=suffix, partitions=partitions, labels=labels, threshold=threshold)
+    also = also.format(suffix=suffix, partitions=partitions)
+    content = DEFINITION.format(suffix=suffix, partitions=partitions, labels=labels, threshold=threshold, also=also)
     path.write_text(content, encoding="utf-8")
     return Project.of(load_pipeline(str(path)), folder / "schemas", str(path))
 
 
 class QualityRecords:
-    """The records of numbered events, of which there is one every 20 seconds; every fourth has a fraud."""
+    """The records of numbered events, of which there is one every 20 seconds; every fourth has a fraud.
+
+    The topics whose events are scored have those of a partition in turn.
+    """
 
     def __init__(self, project: Project, partitions: int = 2) -> None:
         self._project, self._partitions = project, partitions
@@ -90,6 +95,7 @@ class QualityRecords:
 
     def prediction(self, number: int, **changes: Any) -> dict[str, Any]:
         partition, offset, at = self.partition(number), number // self._partitions, time_of(number)
+        topics = self._project.plan.triggering_topics
         score = (number * 37 % 100) / 100
         explored = score >= 0.5 and number % 5 == 0
         rollout = {
@@ -115,9 +121,9 @@ class QualityRecords:
             "scored_at": at,
             "attempt": 0,
             "source": {
-                "topic": self._project.pipeline.source.topic,
+                "topic": topics[offset % len(topics)],
                 "partition": partition,
-                "offset": offset,
+                "offset": offset // len(topics),
                 "timestamp": at,
             },
             "features_topic": self._project.pipeline.features_topic,

@@ -540,6 +540,10 @@ def test_only_the_ids_of_events_that_are_scored_and_of_another_contract_name_it(
     assert [plan.id_prefix(number) for number in range(4)] == ["", "", "", "refund:"]
     assert [plan.ids_of(number) for number in range(4)] == [0, 1, 0, 3]
     assert plan.triggering_topics == ("events.payments", "app", "scored")
+    assert [plan.reserved_ids(number) for number in range(4)] == [("refund:",), (), ("refund:",), ()]
+    nameless = plan.additional_sources[2].model_copy(update={"event_id": None})
+    plan = plan.model_copy(update={"additional_sources": (*plan.additional_sources[:2], nameless)})
+    assert [plan.reserved_ids(number) for number in range(4)] == [("scored/",), (), ("scored/",), ()]
 
 
 def test_the_type_of_an_event_can_be_an_input_of_the_model() -> None:
@@ -706,10 +710,10 @@ def test_labels_are_of_events_that_are_scored(of: str, also: Source, why: str) -
         pipeline(additional_sources=(also,), labels=labels)
 
 
-def test_labels_are_not_watched_where_events_of_several_topics_are_scored() -> None:
-    both = {"additional_sources": (REFUNDS.model_copy(update={"triggers": True}),)}
+def test_labels_are_watched_where_events_of_several_topics_are_scored() -> None:
     monitors = Monitors(inputs=("spending.count_1h",), labels=True)
     labels = Labels(topic="labels", contract=Payment, value="amount", task="regression", of="refund")
-    assert pipeline(**both, labels=labels).labels == labels
-    with pytest.raises(ValidationError, match="labels=True is for pipelines that score the events of one topic"):
-        pipeline(**both, labels=labels, monitors=monitors)
+    both = pipeline(
+        additional_sources=(REFUNDS.model_copy(update={"triggers": True}),), labels=labels, monitors=monitors
+    )
+    assert (both.labels, both.monitors) == (labels, monitors)

@@ -191,6 +191,35 @@ def test_an_event_of_another_source_is_checked_by_its_own_contract_and_null_in_c
     assert set(row) == {*SAMPLE_EVENT, *click, "event__type"} | set(by_kernel(kernel, values[2], [])["columns"])
 
 
+@pytest.mark.parametrize(
+    ("event_id", "is_refused"), [("click:1", True), ("click:", True), ("click", False), ("clicks:1", False)]
+)
+def test_an_id_that_could_be_one_of_another_contract_is_refused(
+    kernel: Kernel, event_id: str, is_refused: bool
+) -> None:
+    """Events of the other one are named so: ``click:1`` may be the click 1."""
+    also = Source(topic="clicks", contract=Click, key="card")
+    plan = compile_plan(PIPELINE.model_copy(update={"additional_sources": (also,)}))
+    # Also too far ahead: both say the same of it.
+    late = {"event_id": event_id} | ({"event_time": NOW_MS + 10**7} if is_refused else {})
+    value = json.dumps(SAMPLE_EVENT | late).encode()
+    answer = by_kernel(kernel, value, [], plan=plan)
+    decoded = decode_event(
+        value,
+        Sample,
+        Decoder(),
+        kafka_timestamp_ms=NOW_MS,
+        max_future_ms=0,
+        max_bytes=1 << 20,
+        reserved_ids=plan.reserved_ids(0),
+    )
+    assert isinstance(decoded, Rejection) == is_refused
+    if isinstance(decoded, Rejection):
+        assert (answer["reason"], answer["message"]) == (decoded.reason, decoded.message)
+        assert decoded.message == "event_id: begins with click:, as the ids of another source do"
+    assert answer.get("reason") == ("penstock.InvalidField" if is_refused else None)
+
+
 class Pair(Contract, name="pair", version=1):
     """An event with two numbers."""
 

@@ -45,6 +45,7 @@ public final class EventDecoder {
   private final long earliest;
   private final int idIndex;
   private final String idPrefix;
+  private final List<String> reservedIds;
   private final int typeIndex;
   private final int[] targets;
   private final int width;
@@ -134,6 +135,7 @@ public final class EventDecoder {
     this.earliest = bounded ? Long.MIN_VALUE : EventTimes.EARLIEST_MS;
     this.idIndex = source.eventId() == null ? -1 : indexes.get(source.eventId());
     this.idPrefix = plan.idPrefix(number);
+    this.reservedIds = plan.reservedIds(number);
     this.typeIndex = layout.indexOf(Plan.EVENT_TYPE);
     this.width = layout.size();
     this.views = plan.views().size();
@@ -154,6 +156,13 @@ public final class EventDecoder {
     if (idIndex >= 0 && ((String) fields[idIndex]).isEmpty()) {
       throw new InvalidEventException(
           Reason.INVALID_FIELD, path(idIndex) + ": an event id must not be empty");
+    }
+    for (String prefix : idIndex >= 0 ? reservedIds : List.<String>of()) {
+      if (((String) fields[idIndex]).startsWith(prefix)) {
+        throw new InvalidEventException(
+            Reason.INVALID_FIELD,
+            path(idIndex) + ": begins with " + prefix + ", as the ids of another source do");
+      }
     }
     long time = (Long) fields[timeIndex];
     checkTime(record, time);

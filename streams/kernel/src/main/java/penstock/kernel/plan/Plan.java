@@ -107,6 +107,20 @@ public record Plan(
     return of.triggers() && of.identifiesEvents() && !isOwn ? of.contract() + ":" : "";
   }
 
+  /** What the ids of a source's events must not begin with, because those of other sources do. */
+  public List<String> reservedIds(int number) {
+    Source of = sources().get(number);
+    List<String> found = new ArrayList<>();
+    for (int i = 0; i < sources().size() && of.triggers() && idPrefix(number).isEmpty(); i++) {
+      Source other = sources().get(i);
+      String prefix = other.identifiesEvents() ? idPrefix(i) : other.topic() + "/";
+      if (other.triggers() && !prefix.isEmpty() && !found.contains(prefix)) {
+        found.add(prefix);
+      }
+    }
+    return found;
+  }
+
   /**
    * The number of the source among whose ids duplicates of a source's events are looked for. The
    * topics of one contract whose events are scored share their ids.
