@@ -40,5 +40,8 @@ def _column(field: SchemaField) -> Column:
         scale=field.scale,
         values=field.values if is_enum else (),
         is_enum=is_enum,
-        time=_TIMES.get(field.form) if field.form or field.is_ms else None,
+        time=_TIMES.get(field.form) if (field.form or field.is_ms) and not field.is_list else None,
+        is_list=field.is_list,
+        nullable_elements=field.nullable_elements,
+        max_elements=field.max_elements,
     )

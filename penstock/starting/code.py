@@ -130,6 +130,7 @@ def numbers(draft: Draft) -> list[str]:
         column
         for column in draft.columns
         if column.type in ("long", "double")
+        and not column.is_list
         and column.name not in (*draft.entities, draft.time)
         and column.time is None
         and not column.name.endswith(("_id", "_key", "_no", "_number", "_code", "year", "month"))
@@ -148,7 +149,7 @@ def windows(draft: Draft, column: str) -> tuple[int, ...]:
 
 
 def literal(value: Any, *, indent: int = 0) -> str:
-    r"""A value as code: a dictionary has one entry per line.
+    r"""A value as code: a dictionary or a list has one entry per line.
 
     >>> literal("it's"), literal('say "x"'), literal(None)
     ('"it\'s"', '\'say "x"\'', 'None')
@@ -157,6 +158,10 @@ def literal(value: Any, *, indent: int = 0) -> str:
         pad = " " * (indent + 4)
         entries = "".join(f"{pad}{literal(k)}: {literal(v, indent=indent + 4)},\n" for k, v in value.items())
         return f"{{\n{entries}{' ' * indent}}}" if value else "{}"
+    if isinstance(value, list):
+        pad = " " * (indent + 4)
+        elements = "".join(f"{pad}{literal(one, indent=indent + 4)},\n" for one in value)
+        return f"[\n{elements}{' ' * indent}]" if value else "[]"
     text = repr(value)
     if isinstance(value, str) and text.startswith("'") and '"' not in value:
         return '"' + text[1:-1].replace("\\'", "'") + '"'
@@ -201,6 +206,8 @@ def _field(column: Column, draft: Draft) -> list[str]:
         markers.append(_FORMS[column.form])
     if column.name in draft.entities and column.type == "string" and not column.form and not column.is_empty_seen:
         markers.append("Field(min_length=1)")
+    if column.max_elements is not None:
+        markers.append(f"Field(max_length={column.max_elements})")
     return _declaration(column, markers, is_dropped=treatment == "drop")
 
 
@@ -208,6 +215,8 @@ def _declaration(column: Column, markers: list[str], *, is_dropped: bool) -> lis
     kind = _PYTHON[column.type]
     if column.is_enum:
         kind = f"Literal[{', '.join(map(literal, column.values))}]"
+    if column.is_list:
+        kind = f"list[{kind} | None]" if column.nullable_elements else f"list[{kind}]"
     is_optional = column.nullable or is_dropped
     kind, default = (f"{kind} | None", " = None") if is_optional else (kind, "")
     if not markers:
@@ -221,6 +230,8 @@ def _declaration(column: Column, markers: list[str], *, is_dropped: bool) -> lis
 def _is_input(column: Column, draft: Draft) -> bool:
     """Whether the model can learn from it: a number, a flag, or a text of few values."""
     if column.name in (*draft.entities, draft.id, draft.time, *draft.personal) or column.time is not None:
+        return False
+    if column.is_list:
         return False
     if column.type in ("long", "double", "boolean"):
         return column.type == "boolean" or not column.name.endswith(("_id", "_key", "_no", "_number"))

@@ -90,7 +90,7 @@ class Draft:
     @property
     def integer_id(self) -> Column | None:
         """An integer that is called like an event's id, if there is no id: a contract has only texts as ids."""
-        of_integers = (c for c in self.columns if c.type == "long" and c.time is None and _IDS.fullmatch(c.name))
+        of_integers = (c for c in self.columns if _is_integer(c) and c.time is None and _IDS.fullmatch(c.name))
         return None if self.id else next(of_integers, None)
 
     @property
@@ -132,10 +132,10 @@ def _as_text(column: Column, findings: Findings) -> Column:
 def _time(findings: Findings, answers: Answers, settle: Callable[[Question], str]) -> tuple[str, TimeForm]:
     can_be = [c for c in findings.columns if c.time is not None and not c.nullable]
     if findings.rows == 0 and not can_be:
-        can_be = [c for c in findings.columns if c.type == "long" and not c.nullable and _TIME_LIKE.fullmatch(c.name)]
+        can_be = [c for c in findings.columns if _is_integer(c) and not c.nullable and _TIME_LIKE.fullmatch(c.name)]
     if answers.time is not None:
         column = _named(findings, answers.time, "--event-time")
-        is_integer = column.type == "long" and column.form is None
+        is_integer = _is_integer(column) and column.form is None
         if column.nullable or not (column.time or (is_integer and (answers.unit or findings.rows == 0))):
             raise _no_time(findings, column)
     elif not can_be:
@@ -176,6 +176,8 @@ def _no_time(findings: Findings, column: Column | None) -> PenstockError:
 
 
 def _why_no_time(column: Column) -> str:
+    if column.is_list:
+        return "is a list"
     if column.zoneless:
         return "has no zone, so that nobody can say when it was"
     if column.nullable:
@@ -220,7 +222,13 @@ def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Quest
     return None if answer == NONE else answer
 
 
+def _is_integer(column: Column) -> bool:
+    return column.type == "long" and not column.is_list
+
+
 def _can_be_text(column: Column, findings: Findings) -> bool:
+    if column.is_list:
+        return False
     return (column.type == "string" and column.form in (None, "uuid")) or (
         findings.origin == "csv" and column.type == "long" and column.form is None
     )
@@ -257,6 +265,8 @@ def _no_entity(what: str, possible: Sequence[Column]) -> PenstockError:
 
 
 def _can_be_key(column: Column) -> bool:
+    if column.is_list:
+        return False
     if column.type == "string":
         return column.form in (None, "uuid") and not column.zoneless
     return column.type == "long" and column.time is None and column.form is None

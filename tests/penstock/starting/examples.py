@@ -54,6 +54,23 @@ SCHEMA: dict[str, Any] = {
         {"name": "day", "type": {"type": "int", "logicalType": "date"}},
         {"name": "seen", "type": {"type": "long", "logicalType": "timestamp-micros"}},
         {"name": "tags", "type": {"type": "array", "items": "string"}},
+        {
+            "name": "lines",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Line",
+                    "fields": [
+                        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+                        {
+                            "name": "price",
+                            "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+                        },
+                    ],
+                },
+            },
+        },
         {"name": "either", "type": ["string", "long"]},
     ],
 }
@@ -64,6 +81,8 @@ def write_jsonl(path: Path) -> None:
         for order in ORDERS:
             person = {"id": order["customer_id"], "e-mail": order["e-mail"], "first_name": order["first_name"]}
             kept = {k: v for k, v in order.items() if k not in ("customer_id", "e-mail", "first_name")}
+            kept["cart"] = [{"sku": f"s{n}", "price": n / 2, "for": order["e-mail"]} for n in range(order["items"])]
+            kept["tags"] = ["new", None] if order["is_new"] else []
             written = {"ordered_at": order["ordered_at"].isoformat(), "amount": float(order["amount"])}
             file.write(json.dumps(kept | written | {"customer": person}) + "\n")
 
@@ -76,7 +95,8 @@ def write_csv(path: Path) -> None:
 
 
 def write_parquet(path: Path) -> None:
-    pq.write_table(pa.Table.from_pylist(ORDERS), path)
+    lists = {"fees": [Decimal("1.25"), None], "seen": [BEGIN], "cart": [{"price": Decimal("2.50"), "token": b"a"}]}
+    pq.write_table(pa.Table.from_pylist([order | lists for order in ORDERS]), path)
 
 
 def write_avro(path: Path) -> None:
@@ -89,7 +109,8 @@ def write_avro(path: Path) -> None:
             "kind": "web",
             "day": BEGIN.date(),
             "seen": BEGIN,
-            "tags": [],
+            "tags": ["a", "b"],
+            "lines": [{"at": BEGIN, "price": Decimal("1.50")}],
             "either": 1 if order["is_new"] else "x",
         }
         for order in ORDERS

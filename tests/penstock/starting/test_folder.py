@@ -52,7 +52,7 @@ def test_what_is_personal_is_protected_and_in_none_of_the_files(tmp_path: Path) 
     written = project(sample_of_file(tmp_path / "orders.jsonl", 1_000), "shop_personal", tmp_path)
     contract = load_pipeline(str(written.folder / "pipeline.py")).source.contract
     found = {field.path: field.pii for field in contract_fields(contract) if field.pii}
-    assert found == {"customer.e-mail": Pii.HASH, "customer.first_name": Pii.DROP}
+    assert found == {"customer.e-mail": Pii.HASH, "customer.first_name": Pii.DROP, "cart[].for": Pii.HASH}
     text = "".join(file.read_text() for file in written.folder.rglob("*") if file.is_file())
     assert "person1@example.org" in text, "the documentation's own"
     assert not any(order["first_name"] in text for order in ORDERS[1:])

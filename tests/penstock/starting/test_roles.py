@@ -95,8 +95,10 @@ def test_answers_need_no_question() -> None:
         ({"at": 1.5}, {}, "the event time must be", "at has numbers with a fraction"),
         ({"card_id": 1.5}, {}, "no column looks like an entity", "columns that can be one: order_id"),
         ({}, {"entities": ("cart",)}, "there is no column cart", "--entity"),
-        ({"tags": [1]}, {"entities": ("tags",)}, "column tags is left out: it is a list", "--entity"),
+        ({"tags": [1]}, {"entities": ("tags",)}, "tags cannot be an entity", "card_id"),
         ({"price": 1.5}, {"entities": ("price",)}, "price cannot be an entity", "card_id"),
+        ({"at": [TIME]}, {"time": "at"}, "the event time must be", "at is a list"),
+        ({"tags": ["a"]}, {"id": "tags"}, "tags cannot be the event id", None),
         ({"n": 1}, {"id": "n"}, "n cannot be the event id", None),
         ({}, {"personal": {"order_id": "hash"}}, "order_id cannot be hashed", None),
         ({}, {"personal": {"card_id": "drop"}}, "card_id cannot be dropped", None),
@@ -130,8 +132,11 @@ def test_an_avro_schema_says_types_and_times_without_a_row() -> None:
         ("token", "string", "uuid", True),
         ("day", "string", "date", False),
         ("seen", "long", "microseconds", False),
+        ("tags", "string", None, False),
+        ("lines_at", "long", None, False),
+        ("lines_price", "double", "decimal", False),
     ]
-    assert draft.findings.left_out == {"tags": "it is a list", "either": "it has a union of several types"}
+    assert draft.findings.left_out == {"either": "it has a union of several types"}
 
 
 def test_a_schema_without_a_logical_type_makes_the_unit_a_question_with_milliseconds_safe() -> None:

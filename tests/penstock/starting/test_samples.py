@@ -23,7 +23,7 @@ ROW = {
     "amount": Decimal(1),
     "kind": "web",
 }
-ROW |= {"token": None, "day": BEGIN.date(), "seen": BEGIN, "tags": [], "either": "x"}
+ROW |= {"token": None, "day": BEGIN.date(), "seen": BEGIN, "tags": [], "lines": [], "either": "x"}
 
 
 class Registry:
