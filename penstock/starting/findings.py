@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from penstock.counts import counted
 from penstock.starting.columns import MOST_COLUMNS, Kind, Observed, Place, Table
+from penstock.starting.enveloped import NAMES
 from penstock.starting.naming import column_name
 from penstock.starting.personal import Personal, personal_by_name, personal_by_values
 from penstock.starting.times import TimeForm
 from schemas.contract import ColumnType
+from schemas.envelopes import CloudEvents, Debezium
 from schemas.field_types import GREATEST_MAX_ELEMENTS, MAX_ELEMENTS
 from schemas.written import ARRAY, Form, avro_name
 
-Origin = Literal["json", "csv", "parquet", "avro"]
+Origin = Literal["json", "csv", "parquet", "avro", "protobuf"]
 
 _AMOUNTS = {"amount", "price", "total", "cost", "value", "balance", "fee", "tax", "revenue", "spend", "bid", "score"}
 _AMOUNTS |= {"rate", "ratio", "discount", "distance", "weight", "temperature", "latitude", "longitude", "lat", "lon"}
@@ -64,6 +66,8 @@ class Column:
             ends with ``[]``.
         nullable_elements: Whether an element had no value.
         max_elements: The most elements it may have, if that is not the limit of every list.
+        rules: Bounds and lengths, as pydantic's ``Field`` calls them; of a list, those of its elements.
+        default: Its default, if its schema gives it one.
     """
 
     name: str
@@ -86,6 +90,8 @@ class Column:
     is_list: bool = False
     nullable_elements: bool = False
     max_elements: int | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    default: str | float | bool | None = None
 
     @property
     def path(self) -> str:
@@ -108,6 +114,7 @@ class Findings:
         notes: What else a person should know.
         origin: What the values come from.
         rows: How many rows were seen; 0 if there was only a schema.
+        envelope: What stands around the events.
     """
 
     columns: tuple[Column, ...]
@@ -115,6 +122,7 @@ class Findings:
     notes: tuple[str, ...]
     origin: Origin
     rows: int
+    envelope: Debezium | CloudEvents | None = None
 
 
 def findings_of(table: Table, origin: Origin) -> Findings:
@@ -182,7 +190,8 @@ def named(columns: Iterable[Column], left_out: dict[str, str]) -> tuple[Column, 
             left_out[column.path] = f"in Avro it would have the same name as {other}"
             continue
         places[place] = column.path
-        name = column_name(column.place, taken)
+        called = NAMES.get(column.place)
+        name = column_name(column.place if called is None else (called,), taken)
         taken.add(name)
         personal = column.personal or personal_by_name(name)
         if personal is not None and column.type != "string":

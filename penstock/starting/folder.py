@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from penstock.errors import PenstockError
 from penstock.playing.values import as_event
 from penstock.starting.code import pipeline_code
+from penstock.starting.of_schema import text_of
 from penstock.starting.personal import stand_in
 from penstock.starting.roles import Draft
 from penstock.starting.samples import Sample
@@ -188,6 +189,20 @@ def _at(event: Any, place: tuple[str, ...]) -> Any:
     return event
 
 
+def _within(value: Any, rules: Mapping[str, Any]) -> Any:
+    """A value that keeps rules, in place of one that may not."""
+    if isinstance(value, str):
+        return text_of(rules)
+    if not rules:
+        return value
+    least, most = rules.get("ge", rules.get("gt")), rules.get("le", rules.get("lt"))
+    if least is not None and most is not None and type(value) is float:
+        return (least + most) / 2
+    if least is not None:
+        return least + ("gt" in rules)
+    return value if most is None else most - ("lt" in rules)
+
+
 def _list_at(event: Any, place: tuple[str, ...]) -> list[Any] | None:
     """The values in the first elements of the array on the way."""
     depth = next((depth for depth, name in enumerate(place) if name.endswith(ARRAY)), len(place) - 1)
@@ -202,7 +217,7 @@ def _invented(draft: Draft) -> dict[str, Any]:
         if column.name == draft.time:
             row[column.name] = iso(1_772_366_400_000)
         else:
-            value: Any = _INVENTED[column.type] if column.form is None else _OF_FORMS[column.form]
+            value: Any = _OF_FORMS[column.form] if column.form else _within(_INVENTED[column.type], column.rules)
             value = column.values[0] if column.is_enum else value
             row[column.name] = [value] if column.is_list else value
     return row

@@ -20,6 +20,7 @@ def inferred(draft: Draft, sample: Sample) -> dict[str, Any]:
     return {
         "source": sample.source,
         "rows": draft.findings.rows,
+        "envelope": None if draft.findings.envelope is None else draft.findings.envelope.kind,
         "event_time": {"column": draft.time, "unit": draft.unit},
         "event_id": draft.id,
         "entities": [

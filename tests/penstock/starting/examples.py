@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from penstock.starting.folder import Written, write_project
 from penstock.starting.roles import Answers, decide
 from penstock.starting.samples import Sample
+from tests.schemas.imported.protobufs import REPEATED, compiled, file, message
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORDERS: list[dict[str, Any]] = [
@@ -123,13 +124,48 @@ def write_schema(path: Path) -> None:
     path.write_text(json.dumps(SCHEMA), encoding="utf-8")
 
 
+def write_json_schema(path: Path) -> None:
+    item = {
+        "type": "object",
+        "required": ["sku"],
+        "properties": {"sku": {"type": "string", "minLength": 3}, "price": {"type": "number", "minimum": 2}},
+    }
+    properties = {
+        "order_id": {"type": "string", "minLength": 5, "maxLength": 9},
+        "ordered_at": {"type": "string", "format": "date-time"},
+        "customer_id": {"type": "string", "pattern": "^c[0-9]+$"},
+        "amount": {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+        "items": {"type": "integer", "minimum": 5},
+        "kind": {"enum": ["web", "shop"], "default": "web"},
+        "lines": {"type": "array", "items": item, "maxItems": 20},
+    }
+    required = [name for name in properties if name not in ("kind", "lines")]
+    path.write_text(json.dumps({"type": "object", "properties": properties, "required": required}), encoding="utf-8")
+
+
+def write_protobuf(path: Path) -> None:
+    order = message(
+        "Order",
+        ("order_id", "string"),
+        ("ordered_at", ".google.protobuf.Timestamp"),
+        ("customer", ".shop.Order.Customer"),
+        ("amount", "double"),
+        ("lines", ".shop.Order.Line", REPEATED),
+        nested_type=[message("Customer", ("id", "string")), message("Line", ("sku", "string"), ("price", "double"))],
+    )
+    path.write_bytes(compiled(file(order)))
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
     "avro": write_avro,
     "avsc": write_schema,
+    "json": write_json_schema,
+    "pb": write_protobuf,
 }
+SCHEMAS = ("avsc", "json", "pb")
 
 
 def project(sample: Sample, name: str, parent: Path) -> Written:

@@ -19,7 +19,7 @@ from penstock.starting.folder import require_free
 from penstock.starting.samples import sample_of_file, sample_of_schema
 from schemas.contract import Pii, contract_fields
 from streams.definitions.loading import load_pipeline
-from tests.penstock.starting.examples import ORDERS, WRITERS, project
+from tests.penstock.starting.examples import ORDERS, SCHEMAS, WRITERS, project
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -28,7 +28,7 @@ def test_a_project_of_each_format_has_good_code_a_test_that_passes_and_its_schem
 ) -> None:
     file, name = tmp_path / f"orders.{kind}", f"shop_{kind}"
     WRITERS[kind](file)
-    written = project(sample_of_schema(file) if kind == "avsc" else sample_of_file(file, 1_000), name, tmp_path)
+    written = project(sample_of_schema(file) if kind in SCHEMAS else sample_of_file(file, 1_000), name, tmp_path)
     assert written.refused == ()
     assert written.folder == tmp_path / name
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"orders.{kind}", name]
@@ -40,7 +40,7 @@ def test_a_project_of_each_format_has_good_code_a_test_that_passes_and_its_schem
     module = importlib.import_module(f"{name}.test_features")
     for test in (test for test in dir(module) if test.startswith("test_")):
         getattr(module, test)()
-    if kind != "avsc":
+    if kind not in SCHEMAS:
         target = target_of(load_pipeline(str(written.folder / "pipeline.py")), None, name)
         with EventOrder() as order:
             assert check_rows(file, target, order, 1) == ([], 0), "penstock play takes the file"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.starting.avro_schema import findings_of_schema
 from penstock.starting.columns import Table
 from penstock.starting.findings import Findings, findings_of
+from penstock.starting.of_schema import findings_of_document
 from penstock.starting.roles import Answers, Draft, Question, decide
 from penstock.starting.texts import decisions
 from tests.penstock.starting.examples import SCHEMA
@@ -121,7 +121,7 @@ def test_one_row_is_enough_where_names_say_what_columns_are() -> None:
 
 
 def test_an_avro_schema_says_types_and_times_without_a_row() -> None:
-    draft, _ = asked(findings_of_schema(SCHEMA, "orders.avsc"))
+    draft, _ = asked(findings_of_document(SCHEMA, "orders.avsc"))
     assert [(one.name, one.type, one.form, one.nullable) for one in draft.columns] == [
         ("order_id", "string", None, False),
         ("ordered_at", "long", "microseconds", False),
@@ -141,14 +141,14 @@ def test_an_avro_schema_says_types_and_times_without_a_row() -> None:
 
 def test_a_schema_without_a_logical_type_makes_the_unit_a_question_with_milliseconds_safe() -> None:
     fields = [{"name": "created_at", "type": "long"}, {"name": "card_id", "type": "string"}]
-    draft, (question, *_) = asked(findings_of_schema({"type": "record", "name": "A", "fields": fields}, "a"))
+    draft, (question, *_) = asked(findings_of_document({"type": "record", "name": "A", "fields": fields}, "a"))
     assert (question.about, question.safe, draft.unit) == ("unit", "milliseconds", "milliseconds")
 
 
 @pytest.mark.parametrize("document", [[], {"type": "enum"}, "string", {"type": "array", "items": "string"}])
 def test_a_schema_of_no_record_is_refused(document: Any) -> None:
     with pytest.raises(PenstockError, match="not the Avro schema of a record"):
-        findings_of_schema(document, "a.avsc")
+        findings_of_document(document, "a.avsc")
 
 
 def test_a_schema_that_contains_itself_ends() -> None:
@@ -157,7 +157,7 @@ def test_a_schema_that_contains_itself_ends() -> None:
         "name": "Node",
         "fields": [{"name": "v", "type": "long"}, {"name": "next", "type": "Node"}],
     }
-    findings = findings_of_schema(
+    findings = findings_of_document(
         {"type": "record", "name": "A", "fields": [{"name": "node", "type": node}, {"name": "at", "type": "long"}]}, "a"
     )
     assert [one.path for one in findings.columns] == ["node.v", "at"]
