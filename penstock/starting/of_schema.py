@@ -107,7 +107,8 @@ def text_of(rules: Mapping[str, Any]) -> str:
     >>> text_of({"min_length": 3}), text_of({})
     ('aaa', 'a')
     """
-    return "a" * max(1, rules.get("min_length", 1))
+    length: int = rules.get("min_length", 1)
+    return "a" * max(1, length)
 
 
 def _column(field: SchemaField, rules: dict[str, Any]) -> Column:

@@ -179,9 +179,9 @@ def _definition(field: SchemaField, name: str, markers: list[Role | Pii]) -> tup
     if field.otherwise is not None:
         details.append(Otherwise(field.otherwise))
     if field.is_list:
-        element = Annotated[(kind | None if field.nullable_elements else kind, Field(**field.rules))]
-        kind = list[element]  # type: ignore[valid-type]
-        limit = {} if field.max_elements is None else {"max_length": field.max_elements}
+        element: Any = Annotated[(kind | None if field.nullable_elements else kind, Field(**field.rules))]
+        kind = list[element]
+        limit: dict[str, Any] = {} if field.max_elements is None else {"max_length": field.max_elements}
         details.append(Field(description=field.description, **limit))
     else:
         details.append(Field(description=field.description, **field.rules))

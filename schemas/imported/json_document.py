@@ -234,7 +234,7 @@ def _has_variants(schema: Mapping[str, Any]) -> bool:
 
 
 def _array(place: Place, schema: Mapping[str, Any], *, may_be_null: bool) -> SchemaField:
-    most = schema.get("maxItems")
+    most: Any = schema.get("maxItems")
     unfit = [name for name in ("contains", "uniqueItems") if schema.get(name)]
     unfit += [f"minItems {schema['minItems']}"] if schema.get("minItems") else []
     if _is_number(most) and most > GREATEST_MAX_ELEMENTS:
