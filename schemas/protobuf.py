@@ -37,7 +37,6 @@ from google.protobuf.message import DecodeError
 from schemas.codec import Messages, Undecodable
 from schemas.contract import Contract, ContractField, Role, contract_fields
 from schemas.conversions import LogicalType, Unreadable
-from schemas.envelopes import ENVELOPE
 from schemas.written import TIME_FORMS, avro_name
 
 # What every compiler knows, and Protobuf's library for Java has; each after those that it imports.
@@ -245,11 +244,9 @@ def _without_options(file: Any) -> Any:
 
 
 def _tree(contract: type[Contract]) -> _Node:
-    """The columns at the places of their fields, without those of an envelope: they are in no message."""
+    """The columns at the places of their fields."""
     root = _Node()
     for column in contract_fields(contract):
-        if column.place[0] == ENVELOPE:
-            continue
         node = root.at(column.place)
         if column.is_list:
             node.element = node.element or _Node()

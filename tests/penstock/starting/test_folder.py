@@ -26,7 +26,7 @@ from tests.penstock.starting.examples import ORDERS, SCHEMAS, WRITERS, project
 def test_a_project_of_each_format_has_good_code_a_test_that_passes_and_its_schemas(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, name = tmp_path / f"orders.{kind}", f"shop_{kind}"
+    file, name = tmp_path / f"orders.{kind}", f"shop_of_{kind}"
     WRITERS[kind](file)
     written = project(sample_of_schema(file) if kind in SCHEMAS else sample_of_file(file, 1_000), name, tmp_path)
     assert written.refused == ()

@@ -185,6 +185,16 @@ def test_optional_fields_have_the_default_of_the_schema_or_null() -> None:
     assert event.model_dump() == {"time": EARLIEST_MS, "n": 3.0, "t": None}
 
 
+def test_a_default_in_an_array_is_given_up_only_when_the_call_says_so_and_the_element_is_left_out() -> None:
+    item = {"type": "object", "properties": {"n": {"type": "integer", "default": 1}}}
+    schema = event_schema({"items": {"type": "array", "items": item}}, "items")
+    with pytest.raises(PenstockError, match=r"items\[\].n .default .a value in a list can have none"):
+        made(schema)
+    event = decoded(made(schema, unchecked=("items",)), {"time": EARLIEST_MS, "items": [{}, {"n": 5}]})
+    assert isinstance(event, Contract), event
+    assert event.model_dump() == {"time": EARLIEST_MS, "items_n": [5]}
+
+
 def test_arrays_keys_of_maps_and_their_elements_become_columns() -> None:
     schema = event_schema(
         {
