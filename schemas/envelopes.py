@@ -33,7 +33,7 @@ STRUCTURED = "application/cloudevents+json"
 Operation = Literal["insert", "update", "delete", "snapshot"]
 Headers = Iterable[tuple[str, bytes | None]]
 
-_OPERATIONS: dict[str, Operation] = {"c": "insert", "u": "update", "d": "delete", "r": "snapshot"}
+OPERATIONS: dict[str, Operation] = {"c": "insert", "u": "update", "d": "delete", "r": "snapshot"}
 # Of no row: a table was emptied, or a message was written to the log.
 _OF_NO_ROW = ("t", "m")
 _ROWS = ("before", "after")
@@ -82,7 +82,7 @@ class Debezium(_Envelope):
     def _in_one_order(cls, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
         if not operations:
             raise ValueError("operations names no change, so no record would be an event")
-        return tuple(name for name in _OPERATIONS.values() if name in operations)
+        return tuple(name for name in OPERATIONS.values() if name in operations)
 
 
 class CloudEvents(_Envelope):
@@ -167,9 +167,9 @@ def _open_change(document: dict[str, Any], schema: Any, envelope: Debezium) -> O
         raise NotInEnvelope("not a change of Debezium: it has no op")
     if code in _OF_NO_ROW:
         return Ignored()
-    if code not in _OPERATIONS:
+    if code not in OPERATIONS:
         raise NotInEnvelope("not a change of Debezium: op is none of c, u, d, r, t, m")
-    if _OPERATIONS[code] not in envelope.operations:
+    if OPERATIONS[code] not in envelope.operations:
         return Ignored()
     side = "before" if code == "d" else "after"
     row = change.get(side)

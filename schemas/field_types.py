@@ -13,7 +13,7 @@ from schemas.constraints import constraints_of
 
 MAX_ELEMENTS = 100
 """The most elements of a list without ``max_length``: an event updates windows once for each."""
-_GREATEST_MAX_ELEMENTS = 10_000
+GREATEST_MAX_ELEMENTS = 10_000
 _TYPES: dict[Any, str] = {str: "string", int: "long", float: "double", bool: "boolean"}
 
 
@@ -70,8 +70,8 @@ def field_type(where: str, info: FieldInfo, constraints: list[Any]) -> FieldType
     settings = constraints_of(where, "enum" if enum else kind, _of_elements(where, rules))
     settings |= {"enum": enum} if enum else {}
     most = constraints_of(where, "list", constraints)["max_length"]
-    if not 1 <= most <= _GREATEST_MAX_ELEMENTS:
-        raise TypeError(f"{where}: max_length of a list is from 1 to {_GREATEST_MAX_ELEMENTS}")
+    if not 1 <= most <= GREATEST_MAX_ELEMENTS:
+        raise TypeError(f"{where}: max_length of a list is from 1 to {GREATEST_MAX_ELEMENTS}")
     settings |= {"max_elements": most}
     settings |= {"nullable_elements": True} if Elements.NULLABLE in info.metadata else {}
     return FieldType(f"{kind}[]", nullable, settings)

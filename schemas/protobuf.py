@@ -5,13 +5,15 @@
 - a field is at its name in the ``.proto`` file; a message, or a map of texts, is an object on the way
 - an enum's value is its name, or its number as text if the schema has no name for it
 - a field that is not written is missing, if its schema can tell that from 0, and else is 0, "" or false
+- a repeated field is an array, so never missing: it is empty if it is not written
 - a ``Timestamp`` is a time for the event time and columns with a marker of times; a wrapper is its value or null
-- a list, or another message where a column is, is refused
+- an array where a column is that is no list, or another message where a column is, is refused
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import (
@@ -56,9 +58,25 @@ ONLY_OPTIONS = "confluent/meta.proto"
 _IS_MICROS: LogicalType = {"penstock.logicalType": "timestamp-micros"}
 _WRAPPERS = {f"google.protobuf.{kind}Value" for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32")}
 _WRAPPERS |= {f"google.protobuf.{kind}Value" for kind in ("Bool", "String", "Bytes")}
+# What no column, object or array can be.
 _NO_VALUE: list[Any] = []
+_NO_ARRAY: dict[str, Any] = {}
 _LONGEST_INDEX = 5  # bytes of a 32-bit integer
-_Tree = dict[str, "tuple[ContractField | None, _Tree]"]
+
+
+@dataclass
+class _Node:
+    """A place in an event: that of a column, or of an array, or of an object."""
+
+    column: ContractField | None = None
+    inner: dict[str, _Node] = field(default_factory=dict)
+    element: _Node | None = None
+
+    def at(self, place: Sequence[str]) -> _Node:
+        node = self
+        for name in place:
+            node = node.inner.setdefault(name, _Node())
+        return node
 
 
 def built_in_files() -> dict[str, Any]:
@@ -89,7 +107,7 @@ class ProtobufSchema(Messages):
         found = pool.FindFileByName(files[-1].name)
         self._top = [found.message_types_by_name[message.name] for message in files[-1].message_type]
         self._checked = {file.name for file in [*built_in_files().values(), *files] if file.syntax == "proto3"}
-        self._trees: dict[type[Contract], _Tree] = {}
+        self._trees: dict[type[Contract], _Node] = {}
 
     def framed(
         self, value: bytes, start: int, contract: type[Contract]
@@ -149,57 +167,64 @@ class ProtobufSchema(Messages):
         assert message is not None
         return message, start
 
-    def _object(self, message: Any, tree: _Tree, logical: dict[str, LogicalType]) -> dict[str, Any]:
+    def _object(self, message: Any, node: _Node, logical: dict[str, LogicalType]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         names = message.DESCRIPTOR.fields_by_name
-        for name, (column, inner) in tree.items():
-            field = names.get(name) or names.get(avro_name(name))
-            if field is None or (field.has_presence and not message.HasField(field.name)):
+        for name, child in node.inner.items():
+            of = names.get(name) or names.get(avro_name(name))
+            if of is None or (of.has_presence and not message.HasField(of.name)):
                 continue
-            value = getattr(message, field.name)
-            if column is not None:
-                found[name] = self._value(value, field, column, logical)
-            elif _is_map(field):
-                found[name] = self._entries(value, field, inner, logical)
-            elif _is_repeated(field):
-                found[name] = _NO_VALUE
+            value = getattr(message, of.name)
+            if not _is_repeated(of):
+                found[name] = self._value(value, of, child, logical)
+            elif child.element is not None:
+                found[name] = _NO_ARRAY if _is_map(of) else self._elements(value, of, child.element, logical)
+            elif child.column is None and _is_map(of):
+                found[name] = self._entries(value, of, child, logical)
             else:
-                found[name] = self._object(value, inner, logical) if field.message_type else _NO_VALUE
+                found[name] = _NO_VALUE
         return found
 
-    def _entries(self, value: Any, field: FieldDescriptor, tree: _Tree, logical: dict[str, LogicalType]) -> Any:
+    def _elements(self, values: Any, of: FieldDescriptor, element: _Node, logical: dict[str, LogicalType]) -> list[Any]:
+        return [self._value(value, of, element, logical) for value in values]
+
+    def _entries(self, value: Any, of: FieldDescriptor, node: _Node, logical: dict[str, LogicalType]) -> Any:
         """A map as an object."""
-        types = field.message_type.fields_by_name
+        types = of.message_type.fields_by_name
         if types["key"].type != FieldDescriptor.TYPE_STRING:
             return _NO_VALUE
         found: dict[str, Any] = {}
-        for name, (column, inner) in tree.items():
+        for name, child in node.inner.items():
             key = name if name in value else avro_name(name)
             if key in value:
-                if column is not None:
-                    found[name] = self._value(value[key], types["value"], column, logical)
-                else:
-                    is_message = types["value"].message_type is not None
-                    found[name] = self._object(value[key], inner, logical) if is_message else _NO_VALUE
+                found[name] = self._value(value[key], types["value"], child, logical)
         return found
 
-    def _value(self, value: Any, field: FieldDescriptor, column: ContractField, logical: dict[str, LogicalType]) -> Any:
-        if _is_repeated(field):
-            return _NO_VALUE
-        if field.message_type is not None:
-            name = field.message_type.full_name
-            if name == "google.protobuf.Timestamp" and _is_time(column):
-                logical[column.name] = _IS_MICROS
-                return value.seconds * 1_000_000 + value.nanos // 1_000
-            return self._scalar(value.value, field.message_type.fields_by_name["value"]) if name in _WRAPPERS else []
-        return self._scalar(value, field)
+    def _value(self, value: Any, of: FieldDescriptor, node: _Node, logical: dict[str, LogicalType]) -> Any:
+        """A value that is no array."""
+        if node.element is not None:
+            return _NO_ARRAY
+        if node.column is not None:
+            return self._column(value, of, node.column, logical)
+        return _NO_VALUE if of.message_type is None else self._object(value, node, logical)
 
-    def _scalar(self, value: Any, field: FieldDescriptor) -> Any:
-        if field.enum_type is not None:
-            known = field.enum_type.values_by_number.get(value)
+    def _column(self, value: Any, of: FieldDescriptor, column: ContractField, logical: dict[str, LogicalType]) -> Any:
+        if of.message_type is None:
+            return self._scalar(value, of)
+        name = of.message_type.full_name
+        if name == "google.protobuf.Timestamp" and _is_time(column):
+            logical[column.name] = _IS_MICROS
+            return value.seconds * 1_000_000 + value.nanos // 1_000
+        if name not in _WRAPPERS:
+            return _NO_VALUE
+        return self._scalar(value.value, of.message_type.fields_by_name["value"])
+
+    def _scalar(self, value: Any, of: FieldDescriptor) -> Any:
+        if of.enum_type is not None:
+            known = of.enum_type.values_by_number.get(value)
             return str(value) if known is None else known.name
         # Of texts that the library does not check, that for Java replaces what is no text.
-        if (field.type == FieldDescriptor.TYPE_STRING and field.file.name not in self._checked) and (
+        if (of.type == FieldDescriptor.TYPE_STRING and of.file.name not in self._checked) and (
             isinstance(value, bytes) or "\ufffd" in value
         ):
             return Unreadable("is not UTF-8")
@@ -218,14 +243,15 @@ def _without_options(file: Any) -> Any:
     return kept
 
 
-def _tree(contract: type[Contract]) -> _Tree:
+def _tree(contract: type[Contract]) -> _Node:
     """The columns at the places of their fields."""
-    root: _Tree = {}
-    for field in contract_fields(contract):
-        node = root
-        for name in field.place[:-1]:
-            node = node.setdefault(name, (None, {}))[1]
-        node[field.place[-1]] = field, {}
+    root = _Node()
+    for column in contract_fields(contract):
+        node = root.at(column.place)
+        if column.is_list:
+            node.element = node.element or _Node()
+            node = node.element.at(column.each or ())
+        node.column = column
     return root
 
 

@@ -178,11 +178,40 @@ def _asked(ask: Callable[..., Any], *arguments: Any, url: str, schema_id: int, *
         raise _unreachable(url, error) from error
 
 
+def compiled_file(url: str, schema_id: int) -> bytes:
+    """A Protobuf schema as a compiler writes it with all that it imports: a ``FileDescriptorSet``.
+
+    Raises:
+        UnknownSchema: if it cannot be read.
+        PenstockError: if the registry cannot be reached.
+    """
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet  # noqa: PLC0415 - few registries need it
+
+    content: bytes = FileDescriptorSet(file=_files(registry_client(url), url, schema_id)).SerializeToString()
+    return content
+
+
 def _protobuf(client: Any, url: str, schema_id: int) -> Any:
-    """A Protobuf schema: its file, and those that it refers to, in the registry's compiled form."""
+    from schemas.protobuf import ProtobufSchema  # noqa: PLC0415 - few registries need it
+
+    files = _files(client, url, schema_id)
+    try:
+        return ProtobufSchema(files)
+    except Exception as error:
+        raise _no_protobuf(schema_id, error) from error
+
+
+def _no_protobuf(schema_id: int, error: Exception) -> UnknownSchema:
+    return UnknownSchema(
+        f"schema {schema_id} of the registry is not a Protobuf schema that can be read ({type(error).__name__})"
+    )
+
+
+def _files(client: Any, url: str, schema_id: int) -> list[Any]:
+    """A Protobuf schema: those that it refers to, and its file, in the registry's compiled form."""
     from google.protobuf.descriptor_pb2 import FileDescriptorProto  # noqa: PLC0415 - few registries need it
 
-    from schemas.protobuf import ProtobufSchema, files_of  # noqa: PLC0415
+    from schemas.protobuf import files_of  # noqa: PLC0415
 
     files: dict[str, Any] = {}
 
@@ -207,13 +236,11 @@ def _protobuf(client: Any, url: str, schema_id: int) -> Any:
 
     compiled = _asked(client.get_schema, schema_id, fmt="serialized", url=url, schema_id=schema_id)
     try:
-        return ProtobufSchema(files_of(files, read(compiled, f"schema {schema_id}")))
+        return files_of(files, read(compiled, f"schema {schema_id}"))
     except PenstockError:
         raise
     except Exception as error:
-        raise UnknownSchema(
-            f"schema {schema_id} of the registry is not a Protobuf schema that can be read ({type(error).__name__})"
-        ) from error
+        raise _no_protobuf(schema_id, error) from error
 
 
 def _unreachable(url: str, error: Exception, safe: str = "no event was refused because of this") -> PenstockError:

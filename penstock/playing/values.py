@@ -9,7 +9,7 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -41,15 +41,15 @@ def as_event(row: Mapping[str, Any], contract: type[Contract], *, is_text: bool)
     event: dict[str, Any] = {}
     for field in contract_fields(contract):
         if not is_text:
-            _copy(row, event, field)
+            _copy(row, event, field.place, field)
         elif field.path in row and not _is_absent(value := row[field.path], field):
             place(event, field, _of_list(value) if field.is_list else _of_text(value, field))
     return event
 
 
-def _copy(row: Mapping[str, Any], event: dict[str, Any], field: ContractField) -> None:
+def _copy(row: Mapping[str, Any], event: dict[str, Any], at: Sequence[str], field: ContractField) -> None:
     """Put a field's value where it is in the row; what is no object on the way is for the contract to refuse."""
-    *way, last = field.place
+    *way, last = at
     node: Any = row
     for name in way:
         key = _key(node, name)
@@ -61,8 +61,18 @@ def _copy(row: Mapping[str, Any], event: dict[str, Any], field: ContractField) -
             return
         event = event.setdefault(name, {})
     key = _key(node, last)
-    if key is not None:
-        event[last] = _of_type(node[key], field)
+    if key is None:
+        return
+    value = node[key]
+    if not field.is_list or not isinstance(value, list):
+        event[last] = _of_type(value, field)
+    elif field.each is None or at is field.each:
+        event[last] = [_of_type(element, field) for element in value]
+    elif all(element is None or isinstance(element, Mapping) for element in value):
+        for element, copied in zip(value, event.setdefault(last, [{} for _ in value]), strict=True):
+            _copy(element or {}, copied, field.each, field)
+    else:
+        event[last] = value  # no objects: for the contract to refuse
 
 
 def _key(node: Mapping[str, Any], name: str) -> str | None:
@@ -112,7 +122,7 @@ def _of_type(value: object, field: ContractField) -> object:
 
 
 def _is_number(field: ContractField) -> bool:
-    return field.type == "double" and field.written is None
+    return field.value_type == "double" and field.written is None
 
 
 def _of_time(time: datetime, field: ContractField) -> object:
@@ -120,4 +130,4 @@ def _of_time(time: datetime, field: ContractField) -> object:
     ms = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
     if field.written in TIME_FORMS:
         return written_value(ms, field.written, None, avro=False)
-    return ms if field.type == "long" else time.isoformat()
+    return ms if field.value_type == "long" else time.isoformat()

@@ -5,13 +5,15 @@ The code is as ``ruff format`` leaves it, whatever its line length: what may be 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from penstock.starting.enveloped import code_of
 from penstock.starting.findings import Column
 from penstock.starting.naming import class_name
 from penstock.starting.roles import Draft
 from penstock.starting.times import MARKERS
+from schemas.envelopes import ENVELOPE
 from streams.definitions.windows import duration_text
 
 _LINE = 88
@@ -49,6 +51,8 @@ def pipeline_code(draft: Draft, name: str, topic: str, partitions: int | None, s
     names = [f"{entity}_activity" for entity in draft.entity_names.values()]
     of_events = [f'"event.{column.name}",' for column in draft.columns if _is_input(column, draft)]
     options = [f"topic={literal(topic)},", f"contract={class_name(name)},", f'key="{draft.entities[0]}",']
+    if (envelope := draft.findings.envelope) is not None:
+        options.append(f"envelope={code_of(envelope)},")
     options += [] if partitions is None else [f"partitions={partitions},"]
     body = [
         "pipeline = Pipeline(",
@@ -130,6 +134,7 @@ def numbers(draft: Draft) -> list[str]:
         column
         for column in draft.columns
         if column.type in ("long", "double")
+        and not column.is_list
         and column.name not in (*draft.entities, draft.time)
         and column.time is None
         and not column.name.endswith(("_id", "_key", "_no", "_number", "_code", "year", "month"))
@@ -148,7 +153,7 @@ def windows(draft: Draft, column: str) -> tuple[int, ...]:
 
 
 def literal(value: Any, *, indent: int = 0) -> str:
-    r"""A value as code: a dictionary has one entry per line.
+    r"""A value as code: a dictionary or a list has one entry per line.
 
     >>> literal("it's"), literal('say "x"'), literal(None)
     ('"it\'s"', '\'say "x"\'', 'None')
@@ -157,6 +162,10 @@ def literal(value: Any, *, indent: int = 0) -> str:
         pad = " " * (indent + 4)
         entries = "".join(f"{pad}{literal(k)}: {literal(v, indent=indent + 4)},\n" for k, v in value.items())
         return f"{{\n{entries}{' ' * indent}}}" if value else "{}"
+    if isinstance(value, list):
+        pad = " " * (indent + 4)
+        elements = "".join(f"{pad}{literal(one, indent=indent + 4)},\n" for one in value)
+        return f"[\n{elements}{' ' * indent}]" if value else "[]"
     text = repr(value)
     if isinstance(value, str) and text.startswith("'") and '"' not in value:
         return '"' + text[1:-1].replace("\\'", "'") + '"'
@@ -173,7 +182,19 @@ def _imports(text: str) -> str:
     """The imports of what the code uses."""
     words = {*text.replace("(", " ").replace("[", " ").replace(",", " ").replace("]", " ").split()}
     known = {"ENTITY", "EVENT_ID", "EVENT_TIME", "PII_DROP", "PII_HASH", "AsDecimal", "At", "Contract", "Entity"}
-    known |= {"Model", "Pipeline", "Source", "View", "count", "mean", "time_since_previous", *_FORMS.values()}
+    known |= {
+        "CloudEvents",
+        "Debezium",
+        "InEnvelope",
+        "Model",
+        "Pipeline",
+        "Source",
+        "View",
+        "count",
+        "mean",
+        "time_since_previous",
+        *_FORMS.values(),
+    }
     words |= {word.rpartition("=")[2] for word in words}
     typing = sorted({"Annotated", "Literal"} & words)
     lines = [f"from typing import {', '.join(typing)}", ""] if typing else []
@@ -190,26 +211,40 @@ def _field(column: Column, draft: Draft) -> list[str]:
     markers += ["ENTITY"] if column.name in draft.entities else []
     markers += [f"PII_{treatment.upper()}"] if treatment else []
     if column.place != (column.name,):
-        is_plain = not any("." in name for name in column.place)
-        place = literal(column.path if is_plain else column.place)
-        markers.append(f"At({place})")
+        is_around = column.place[0] == ENVELOPE
+        way = column.place[is_around:]
+        place = literal(way if any("." in name for name in way) else ".".join(way))
+        markers.append(f"{'InEnvelope' if is_around else 'At'}({place})")
     if is_time:
         markers += [marker] if (marker := MARKERS[draft.unit][1]) else []
     elif column.form == "decimal":
         markers.append(f"AsDecimal(scale={column.scale})")
     elif column.form is not None:
         markers.append(_FORMS[column.form])
+    rules = {} if column.is_list else dict(column.rules)
     if column.name in draft.entities and column.type == "string" and not column.form and not column.is_empty_seen:
-        markers.append("Field(min_length=1)")
+        rules.setdefault("min_length", 1)
+    if column.max_elements is not None:
+        rules["max_length"] = column.max_elements
+    markers += _rules(rules)
     return _declaration(column, markers, is_dropped=treatment == "drop")
+
+
+def _rules(rules: Mapping[str, Any]) -> list[str]:
+    return [f"Field({', '.join(f'{name}={literal(value)}' for name, value in rules.items())})"] if rules else []
 
 
 def _declaration(column: Column, markers: list[str], *, is_dropped: bool) -> list[str]:
     kind = _PYTHON[column.type]
     if column.is_enum:
         kind = f"Literal[{', '.join(map(literal, column.values))}]"
+    if column.is_list:
+        element = f"{kind} | None" if column.nullable_elements else kind
+        rules = _rules(column.rules)
+        kind = f"list[Annotated[{element}, {rules[0]}]]" if rules else f"list[{element}]"
     is_optional = column.nullable or is_dropped
-    kind, default = (f"{kind} | None", " = None") if is_optional else (kind, "")
+    given = "" if column.default is None else f" = {literal(column.default)}"
+    kind, default = (f"{kind} | None", " = None") if is_optional else (kind, given)
     if not markers:
         return [f"{column.name}: {kind}{default}"]
     line = f"{column.name}: Annotated[{', '.join([kind, *markers])}]{default}"
@@ -221,6 +256,8 @@ def _declaration(column: Column, markers: list[str], *, is_dropped: bool) -> lis
 def _is_input(column: Column, draft: Draft) -> bool:
     """Whether the model can learn from it: a number, a flag, or a text of few values."""
     if column.name in (*draft.entities, draft.id, draft.time, *draft.personal) or column.time is not None:
+        return False
+    if column.is_list or column.name == "id":
         return False
     if column.type in ("long", "double", "boolean"):
         return column.type == "boolean" or not column.name.endswith(("_id", "_key", "_no", "_number"))

@@ -19,6 +19,7 @@ from penstock.starting.personal import Personal, personal_of
 from penstock.starting.times import TimeForm, lacks_zone, ms_of, unit_of
 from penstock.time import epoch_ms
 from schemas.constraints import INT64_MAX, INT64_MIN
+from schemas.written import ARRAY
 
 Kind = Literal[
     "boolean",
@@ -68,6 +69,9 @@ class Observed:
         times_ms: The first and the last time, by form.
         personal: What its texts looked like, of the first ``looked_at``.
         scale: The most decimal places of decimals.
+        array: Of what is in the elements of an array, that array.
+        elements: Of an array, how many elements there were, nulls among them.
+        longest: Of an array, the most elements that one had.
     """
 
     place: Place
@@ -84,6 +88,9 @@ class Observed:
     personal: list[Personal] = field(default_factory=list)
     looked_at: int = 0
     scale: int = 0
+    array: Observed | None = None
+    elements: int = 0
+    longest: int = 0
 
     @property
     def count(self) -> int:
@@ -147,7 +154,8 @@ class Table:
         is_text: Whether all values are texts, as in a CSV: what they look like is their kind then.
         unit: What the numbers of rows count, for messages: lines, where a file has some.
         rows: How many rows there were.
-        columns: The fields by their places; an object is one, and so is each of its fields.
+        columns: The fields by their places; an object is one, and so is each of its fields. So is an array, and what
+            its elements are, at a place of which a name ends with ``[]``.
         is_cut: Whether there were more than ``MOST_COLUMNS``.
     """
 
@@ -165,23 +173,30 @@ class Table:
             number: Its number, for messages.
         """
         self.rows += 1
-        self._add_fields(row, number, ())
+        self._add_fields(row, number, (), None)
 
-    def _add_fields(self, fields: Mapping[str, Any], number: int, way: Place) -> None:
+    def _add_fields(self, fields: Mapping[str, Any], number: int, way: Place, array: Observed | None) -> None:
         for name, value in fields.items():
-            place = (*way, str(name))
-            observed = self.columns.get(place)
-            if observed is None:
-                if len(self.columns) >= MOST_COLUMNS:
-                    self.is_cut = True
-                    continue
-                observed = self.columns[place] = Observed(place)
-            if value is None or (self.is_text and value == ""):
-                continue
-            kind = kind_of_text(value) if self.is_text else kind_of(value)
-            observed.add(value, kind, number)
-            if kind == "object" and len(place) < _DEEPEST:
-                self._add_fields(value, number, place)
+            self._add_value(value, number, (*way, str(name)), array)
+
+    def _add_value(self, value: Any, number: int, place: Place, array: Observed | None) -> None:
+        observed = self.columns.get(place)
+        if observed is None:
+            if len(self.columns) >= MOST_COLUMNS:
+                self.is_cut = True
+                return
+            observed = self.columns[place] = Observed(place, array=array)
+        if value is None or (self.is_text and value == ""):
+            return
+        kind = kind_of_text(value) if self.is_text else kind_of(value)
+        observed.add(value, kind, number)
+        if kind == "object" and len(place) < _DEEPEST:
+            self._add_fields(value, number, place, array)
+        elif kind == "list" and array is None:
+            observed.elements += len(value)
+            observed.longest = max(observed.longest, len(value))
+            for element in value:
+                self._add_value(element, number, (*place[:-1], place[-1] + ARRAY), observed)
 
 
 def kind_of(value: Any) -> Kind:

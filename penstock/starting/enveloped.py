@@ -1,37 +1,85 @@
-"""Recognises rows that are in an envelope, so that a person hears of a shorter way to write their contract. Pure."""
+"""Recognises rows that are all in one kind of envelope, and opens them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-_PAGE = "docs/concepts/envelopes.md"
+from schemas.envelopes import ENVELOPE, OPERATIONS, SOURCE_AND_ID, CloudEvents, Debezium, Operation
+
+Kind = Literal["debezium", "cloudevents"]
+NAMES: Mapping[tuple[str, ...], str] = {
+    (ENVELOPE, "op"): "operation",
+    (ENVELOPE, "source", "ts_ms"): "changed_at",
+    (ENVELOPE, SOURCE_AND_ID): "event_id",
+    (ENVELOPE, "type"): "event_type",
+    (ENVELOPE, "time"): "event_time",
+}
+"""Names of the columns that are in the envelope."""
 
 
-def envelope_note(rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """What to say of rows that are all in one kind of envelope; None if they are not.
+class Opening:
+    """Opens rows, as long as all of them are in one kind of envelope."""
 
-    >>> envelope_note([{"op": "c", "before": None, "after": {"id": 1}}])[:44]
-    "these are Debezium's changes of a table: giv"
+    def __init__(self) -> None:
+        self._kinds: set[Kind | None] = set()
+        self._operations: set[Operation] = set()
+
+    def event(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The event in a row, with what is around it; None if there is none.
+
+        >>> Opening().event({"op": "c", "before": None, "after": {"id": 1}, "source": {"ts_ms": 5}})
+        {'id': 1, '$envelope': {'op': 'c', 'source': {'ts_ms': 5}}}
+        """
+        change = row["payload"] if isinstance(row.get("payload"), Mapping) else row
+        if isinstance(change.get("op"), str) and {"before", "after"} & change.keys():
+            self._kinds.add("debezium")
+            return self._row(change)
+        if all(isinstance(row.get(name), str) for name in ("specversion", "id", "source", "type")):
+            data = row.get("data", {})
+            self._kinds.add("cloudevents" if isinstance(data, Mapping) and "data_base64" not in row else None)
+            around = {SOURCE_AND_ID: f"{row['source']} {row['id']}", "type": row["type"], "time": row.get("time")}
+            return {**data, ENVELOPE: around} if isinstance(data, Mapping) else None
+        self._kinds.add(None)
+        return None
+
+    def _row(self, change: Mapping[str, Any]) -> dict[str, Any] | None:
+        operation = OPERATIONS.get(change["op"])
+        row = change.get("before" if operation == "delete" else "after")
+        if operation is None or not isinstance(row, Mapping):
+            return None
+        self._operations.add(operation)
+        source = change.get("source")
+        time = source.get("ts_ms") if isinstance(source, Mapping) else None
+        return {**row, ENVELOPE: {"op": change["op"], "source": {"ts_ms": time}}}
+
+    @property
+    def envelope(self) -> Debezium | CloudEvents | None:
+        """The envelope of all rows so far; of Debezium, with the operations that there were."""
+        if self._kinds == {"cloudevents"}:
+            return CloudEvents()
+        if self._kinds == {"debezium"} and self._operations:
+            return Debezium(operations=tuple(self._operations))
+        return None
+
+
+def code_of(envelope: Debezium | CloudEvents) -> str:
+    """The envelope as code.
+
+    >>> code_of(Debezium(operations=("insert",)))
+    'Debezium(operations=("insert",))'
     """
-    kinds = {_kind(row) for row in rows}
-    if kinds == {"debezium"}:
-        return (
-            "these are Debezium's changes of a table: give the source envelope=Debezium(...), and the contract the "
-            f"columns of the table; deletes, snapshots and tombstones are then no dead letters ({_PAGE})"
-        )
-    if kinds == {"cloudevents"}:
-        return (
-            "these are CloudEvents: give the source envelope=CloudEvents(), and the contract the fields of the data; "
-            f"those in binary mode are then read, too ({_PAGE})"
-        )
-    return None
+    if isinstance(envelope, CloudEvents):
+        return "CloudEvents()"
+    listed = ", ".join(f'"{operation}"' for operation in envelope.operations)
+    return f"Debezium(operations=({listed}{',' if len(envelope.operations) == 1 else ''}))"
 
 
-def _kind(row: Mapping[str, Any]) -> str | None:
-    change = row["payload"] if isinstance(row.get("payload"), Mapping) else row
-    if isinstance(change.get("op"), str) and {"before", "after"} & change.keys():
-        return "debezium"
-    if all(isinstance(row.get(name), str) for name in ("specversion", "id", "source", "type")):
-        return "cloudevents"
-    return None
+def note_of(envelope: Debezium | CloudEvents) -> str:
+    """What to say of it."""
+    if isinstance(envelope, CloudEvents):
+        return "these are CloudEvents; the contract is that of the data"
+    return (
+        "these are Debezium's changes of a table, and the contract is that of its rows; other operations than "
+        f"{', '.join(envelope.operations)} are ignored, as the sample had none: add them to envelope= if they count"
+    )

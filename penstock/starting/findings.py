@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from penstock.counts import counted
 from penstock.starting.columns import MOST_COLUMNS, Kind, Observed, Place, Table
+from penstock.starting.enveloped import NAMES
 from penstock.starting.naming import column_name
 from penstock.starting.personal import Personal, personal_by_name, personal_by_values
 from penstock.starting.times import TimeForm
 from schemas.contract import ColumnType
-from schemas.written import Form, avro_name
+from schemas.envelopes import CloudEvents, Debezium
+from schemas.field_types import GREATEST_MAX_ELEMENTS, MAX_ELEMENTS
+from schemas.written import ARRAY, Form, avro_name
 
-Origin = Literal["json", "csv", "parquet", "avro"]
+Origin = Literal["json", "csv", "parquet", "avro", "protobuf"]
 
 _AMOUNTS = {"amount", "price", "total", "cost", "value", "balance", "fee", "tax", "revenue", "spend", "bid", "score"}
 _AMOUNTS |= {"rate", "ratio", "discount", "distance", "weight", "temperature", "latitude", "longitude", "lat", "lon"}
@@ -30,7 +33,7 @@ _TYPES: Mapping[Kind, ColumnType] = {
     "UUID": "string",
 }
 _NO_COLUMNS: Mapping[Kind, str] = {
-    "list": "it is a list",
+    "list": "it is a list within a list",
     "other": "its type is none of a contract's",
     "not a number": "none of its values is a number",
 }
@@ -59,6 +62,12 @@ class Column:
         distinct: How many different ones these were.
         is_empty_seen: Whether a text was empty.
         bad: How many values the contract refuses.
+        is_list: Whether it is a list, of values of ``type``: ``place`` is an array, or goes through one, whose name
+            ends with ``[]``.
+        nullable_elements: Whether an element had no value.
+        max_elements: The most elements it may have, if that is not the limit of every list.
+        rules: Bounds and lengths, as pydantic's ``Field`` calls them; of a list, those of its elements.
+        default: Its default, if its schema gives it one.
     """
 
     name: str
@@ -78,6 +87,11 @@ class Column:
     distinct: int = 0
     is_empty_seen: bool = False
     bad: int = 0
+    is_list: bool = False
+    nullable_elements: bool = False
+    max_elements: int | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    default: str | float | bool | None = None
 
     @property
     def path(self) -> str:
@@ -100,6 +114,7 @@ class Findings:
         notes: What else a person should know.
         origin: What the values come from.
         rows: How many rows were seen; 0 if there was only a schema.
+        envelope: What stands around the events.
     """
 
     columns: tuple[Column, ...]
@@ -107,6 +122,7 @@ class Findings:
     notes: tuple[str, ...]
     origin: Origin
     rows: int
+    envelope: Debezium | CloudEvents | None = None
 
 
 def findings_of(table: Table, origin: Origin) -> Findings:
@@ -115,11 +131,15 @@ def findings_of(table: Table, origin: Origin) -> Findings:
     notes: list[str] = []
     columns: list[Column] = []
     for place, observed in table.columns.items():
-        if set(observed.kinds) == {"object"} or any(".".join(place[:n]) in left_out for n in range(1, len(place))):
+        if set(observed.kinds) == {"object"} or _is_within(place, left_out):
             continue  # its fields are columns; or it is within what is left out
+        if set(observed.kinds) == {"list"} and observed.array is None:
+            if reason := _why_no_list(observed, table.unit):
+                left_out[".".join(place)] = reason
+            continue  # what its elements are is a column
         found = _column(observed, table, origin)
         if isinstance(found, str):
-            left_out[".".join(place)] = found
+            left_out[".".join(_place(observed))] = found
             continue
         columns.append(found)
         if observed.naive:
@@ -138,6 +158,27 @@ def findings_of(table: Table, origin: Origin) -> Findings:
     return Findings(named(columns, left_out), left_out, tuple(notes), origin, table.rows)
 
 
+def _is_within(place: Place, left_out: Mapping[str, str]) -> bool:
+    ways = (".".join(place[:n]) for n in range(1, len(place) + 1))
+    return any(way in left_out or way.removesuffix(ARRAY) in left_out for way in ways)
+
+
+def _why_no_list(array: Observed, unit: str) -> str | None:
+    if array.place[-1].endswith(ARRAY):
+        return f"it is a list whose name ends with {ARRAY}"
+    if array.longest > GREATEST_MAX_ELEMENTS:
+        return f"it is a list of up to {array.longest:,} elements, more than {GREATEST_MAX_ELEMENTS:,}"
+    return None if array.elements else f"it is a list without elements in every {unit}"
+
+
+def _place(observed: Observed) -> Place:
+    """Where a column is: a list of plain values is at its array."""
+    *way, last = observed.place
+    array = observed.array
+    is_element = array is not None and len(observed.place) == len(array.place)
+    return (*way, last.removesuffix(ARRAY)) if is_element else observed.place
+
+
 def named(columns: Iterable[Column], left_out: dict[str, str]) -> tuple[Column, ...]:
     """The columns, each with a name of its own; those whose place Avro cannot tell from another's are left out."""
     result: list[Column] = []
@@ -149,7 +190,8 @@ def named(columns: Iterable[Column], left_out: dict[str, str]) -> tuple[Column, 
             left_out[column.path] = f"in Avro it would have the same name as {other}"
             continue
         places[place] = column.path
-        name = column_name(column.place, taken)
+        called = NAMES.get(column.place)
+        name = column_name(column.place if called is None else (called,), taken)
         taken.add(name)
         personal = column.personal or personal_by_name(name)
         if personal is not None and column.type != "string":
@@ -182,15 +224,17 @@ def _column(observed: Observed, table: Table, origin: Origin) -> Column | str:
         elif time is None and _is_amount(observed.place):
             type_ = "double"
     first, last = observed.times_ms.get(time, (0, 0)) if time else (0, 0)
+    array = observed.array
+    most = 2 * array.longest if array is not None else 0
     return Column(
         name="",
-        place=observed.place,
+        place=_place(observed),
         type=type_,
-        nullable=observed.count < table.rows,
+        nullable=(array or observed).count < table.rows,
         form=form,
         scale=observed.scale if form == "decimal" else None,
         values=tuple(observed.values),
-        time=time,
+        time=time if array is None else None,
         zoneless=zoneless,
         span_ms=last - first,
         personal=personal,
@@ -199,6 +243,9 @@ def _column(observed: Observed, table: Table, origin: Origin) -> Column | str:
         distinct=len(observed.distinct),
         is_empty_seen=observed.empty > 0,
         bad=observed.kinds["not a number"],
+        is_list=array is not None,
+        nullable_elements=array is not None and observed.count < array.elements,
+        max_elements=min(most, GREATEST_MAX_ELEMENTS) if most > MAX_ELEMENTS else None,
     )
 
 
@@ -216,7 +263,8 @@ def _kind(observed: Observed, table: Table) -> str:
         return "number"
     if len(kinds) == 1:
         kind = next(iter(kinds))
-        return _NO_COLUMNS.get(kind, kind)
+        is_element = observed.array is not None and len(observed.place) == len(observed.array.place)
+        return "it is a list of lists" if kind == "list" and is_element else _NO_COLUMNS.get(kind, kind)
     if not kinds:
         return f"it has no value in any {table.unit}"
     seen = ", ".join(f"{_a(kind)} ({table.unit} {observed.first_row[kind]})" for kind in observed.first_row)

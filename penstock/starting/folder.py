@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from penstock.errors import PenstockError
 from penstock.playing.values import as_event
 from penstock.starting.code import pipeline_code
+from penstock.starting.of_schema import text_of
 from penstock.starting.personal import stand_in
 from penstock.starting.roles import Draft
 from penstock.starting.samples import Sample
@@ -25,10 +26,12 @@ from penstock.time import iso
 from schemas import committed
 from schemas.contract import Contract
 from schemas.producer import InvalidEvent, validated
+from schemas.written import ARRAY
 from streams.definitions.base import Name
 from streams.plan.project import open_project
 
 _TEST_ROWS = 3
+_TEST_ELEMENTS = 3
 _INVENTED = {"string": "a", "long": 1, "double": 1.5, "boolean": True}
 _OF_FORMS = {
     "date": "2026-03-01",
@@ -153,15 +156,24 @@ def _test_rows(draft: Draft, events: list[tuple[Mapping[str, Any], Contract]]) -
     for event, columns in chosen:
         row: dict[str, Any] = {}
         for column in draft.columns:
-            value = _at(event, column.place)
+            value = _list_at(event, column.place) if column.is_list else _at(event, column.place)
             if column.name == draft.time:
                 value = iso(getattr(columns, column.name))
             elif value is not None and column.name in draft.personal:
-                value = stand_ins.setdefault((column.name, value), _stand_in(draft, column.name, len(stand_ins) + 1))
+                value = _protected(value, draft, column.name, stand_ins)
             if value is not None or not column.nullable:
                 row[column.name] = value
         rows.append(row)
     return rows
+
+
+def _protected(value: Any, draft: Draft, name: str, stand_ins: dict[tuple[str, Any], str]) -> Any:
+    """The stand-in of a personal value; of a list, those of its elements."""
+    if isinstance(value, list):
+        return [_protected(one, draft, name, stand_ins) for one in value]
+    if value is None:
+        return None
+    return stand_ins.setdefault((name, value), _stand_in(draft, name, len(stand_ins) + 1))
 
 
 def _stand_in(draft: Draft, name: str, number: int) -> str:
@@ -177,14 +189,35 @@ def _at(event: Any, place: tuple[str, ...]) -> Any:
     return event
 
 
+def _within(value: Any, rules: Mapping[str, Any]) -> Any:
+    """A value that keeps rules, in place of one that may not."""
+    if isinstance(value, str):
+        return text_of(rules)
+    if not rules:
+        return value
+    least, most = rules.get("ge", rules.get("gt")), rules.get("le", rules.get("lt"))
+    if least is not None and most is not None and type(value) is float:
+        return (least + most) / 2
+    if least is not None:
+        return least + ("gt" in rules)
+    return value if most is None else most - ("lt" in rules)
+
+
+def _list_at(event: Any, place: tuple[str, ...]) -> list[Any] | None:
+    """The values in the first elements of the array on the way."""
+    depth = next((depth for depth, name in enumerate(place) if name.endswith(ARRAY)), len(place) - 1)
+    array = _at(event, (*place[:depth], place[depth].removesuffix(ARRAY)))
+    return [_at(element, place[depth + 1 :]) for element in array[:_TEST_ELEMENTS]] if isinstance(array, list) else None
+
+
 def _invented(draft: Draft) -> dict[str, Any]:
     """A row by the types alone."""
     row: dict[str, Any] = {}
     for column in draft.columns:
         if column.name == draft.time:
             row[column.name] = iso(1_772_366_400_000)
-        elif column.is_enum:
-            row[column.name] = column.values[0]
         else:
-            row[column.name] = _INVENTED[column.type] if column.form is None else _OF_FORMS[column.form]
+            value: Any = _OF_FORMS[column.form] if column.form else _within(_INVENTED[column.type], column.rules)
+            value = column.values[0] if column.is_enum else value
+            row[column.name] = [value] if column.is_list else value
     return row

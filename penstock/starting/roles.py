@@ -12,6 +12,7 @@ from penstock.starting.findings import Column, Findings
 from penstock.starting.naming import entity_name
 from penstock.starting.personal import ACCOUNT, CARD, EMAIL, IP, PHONE, Treatment
 from penstock.starting.times import TimeForm
+from schemas.envelopes import Debezium
 
 NONE = "none"
 _FEW_ROWS = 20
@@ -90,7 +91,9 @@ class Draft:
     @property
     def integer_id(self) -> Column | None:
         """An integer that is called like an event's id, if there is no id: a contract has only texts as ids."""
-        of_integers = (c for c in self.columns if c.type == "long" and c.time is None and _IDS.fullmatch(c.name))
+        if isinstance(self.findings.envelope, Debezium):
+            return None
+        of_integers = (c for c in self.columns if _is_integer(c) and c.time is None and _IDS.fullmatch(c.name))
         return None if self.id else next(of_integers, None)
 
     @property
@@ -120,6 +123,7 @@ def decide(findings: Findings, name: str, answers: Answers, settle: Callable[[Qu
     entities = _entities(findings, answers, settle, {time, id_})
     personal = _personal(findings, answers, settle, id_, entities)
     columns = tuple(_as_text(c, findings) if c.name in (id_, *entities) else c for c in findings.columns)
+    columns = tuple(replace(c, nullable=False, default=None) if c.name in (time, id_) else c for c in columns)
     return Draft(columns, time, unit, id_, entities, personal, findings)
 
 
@@ -130,13 +134,17 @@ def _as_text(column: Column, findings: Findings) -> Column:
 
 
 def _time(findings: Findings, answers: Answers, settle: Callable[[Question], str]) -> tuple[str, TimeForm]:
-    can_be = [c for c in findings.columns if c.time is not None and not c.nullable]
+    # A message of Protobuf may always be missing; the contract then refuses an event without its time.
+    is_protobuf = findings.origin == "protobuf"
+    can_be = [c for c in findings.columns if c.time is not None and (is_protobuf or not c.nullable)]
     if findings.rows == 0 and not can_be:
-        can_be = [c for c in findings.columns if c.type == "long" and not c.nullable and _TIME_LIKE.fullmatch(c.name)]
+        can_be = [c for c in findings.columns if _is_integer(c) and not c.nullable and _TIME_LIKE.fullmatch(c.name)]
     if answers.time is not None:
         column = _named(findings, answers.time, "--event-time")
-        is_integer = column.type == "long" and column.form is None
-        if column.nullable or not (column.time or (is_integer and (answers.unit or findings.rows == 0))):
+        is_integer = _is_integer(column) and column.form is None
+        if (column.nullable and not is_protobuf) or not (
+            column.time or (is_integer and (answers.unit or findings.rows == 0))
+        ):
             raise _no_time(findings, column)
     elif not can_be:
         raise _no_time(findings, None)
@@ -176,6 +184,8 @@ def _no_time(findings: Findings, column: Column | None) -> PenstockError:
 
 
 def _why_no_time(column: Column) -> str:
+    if column.is_list:
+        return "is a list"
     if column.zoneless:
         return "has no zone, so that nobody can say when it was"
     if column.nullable:
@@ -197,6 +207,8 @@ def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Quest
                 next=f"name another column, or --event-id {NONE}: then a repeated event counts twice",
             )
         return column.name
+    if isinstance(findings.envelope, Debezium):
+        return None  # a row keeps its id through all of its changes
     can_be = [
         c
         for c in findings.columns
@@ -220,7 +232,13 @@ def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Quest
     return None if answer == NONE else answer
 
 
+def _is_integer(column: Column) -> bool:
+    return column.type == "long" and not column.is_list
+
+
 def _can_be_text(column: Column, findings: Findings) -> bool:
+    if column.is_list:
+        return False
     return (column.type == "string" and column.form in (None, "uuid")) or (
         findings.origin == "csv" and column.type == "long" and column.form is None
     )
@@ -257,6 +275,8 @@ def _no_entity(what: str, possible: Sequence[Column]) -> PenstockError:
 
 
 def _can_be_key(column: Column) -> bool:
+    if column.is_list:
+        return False
     if column.type == "string":
         return column.form in (None, "uuid") and not column.zoneless
     return column.type == "long" and column.time is None and column.form is None

@@ -1,4 +1,4 @@
-"""Reads what there is of events: a bounded number of rows of a file or a topic, or an Avro schema."""
+"""Reads what there is of events: a bounded number of rows of a file or a topic, or a schema of them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from penstock.kafka.access import KafkaAccess
 from penstock.kafka.reading import Record, read_topic
 from penstock.kafka.topics import admin_client, partition_counts
 from penstock.playing.files import Row, has_lines, read_rows
-from penstock.starting.avro_schema import findings_of_schema
 from penstock.starting.columns import Table
-from penstock.starting.enveloped import envelope_note
+from penstock.starting.enveloped import Opening, note_of
 from penstock.starting.findings import Findings, Origin, findings_of
-from schemas.registry import registry_client
+from penstock.starting.of_schema import findings_of_document, findings_of_file, findings_of_protobuf
+from schemas.envelopes import Debezium
+from schemas.registry import compiled_file, registry_client
 
 _ORIGINS: Mapping[str, Origin] = {".csv": "csv", ".parquet": "parquet", ".avro": "avro"}
 _KEPT_ROWS = 1_000
 _TIMEOUT_S = 10.0
+_TOMBSTONE = "a tombstone"
 
 
 @dataclass(frozen=True)
@@ -87,26 +89,16 @@ def sample_of_topic(topic: str, kafka: KafkaAccess, registry_url: str | None, mo
     return replace(sample, partitions=existing[topic])
 
 
-def sample_of_schema(path: Path) -> Sample:
-    """An Avro schema in a file.
-
-    Raises:
-        PenstockError: if it is none of a record.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise PenstockError(
-            f"the schema cannot be read: {error}", where=str(path), safe="nothing was written"
-        ) from error
-    return Sample(findings_of_schema(document, str(path)), path.name)
+def sample_of_schema(path: Path, message: str | None = None) -> Sample:
+    """A schema in a file, by :func:`penstock.starting.of_schema.findings_of_file`."""
+    return Sample(findings_of_file(path, message), path.name)
 
 
-def sample_of_subject(subject: str, registry_url: str | None) -> Sample:
+def sample_of_subject(subject: str, registry_url: str | None, message: str | None = None) -> Sample:
     """The newest schema of a subject of the registry.
 
     Raises:
-        PenstockError: if no registry is configured or answers, there is no such subject, or it is not Avro.
+        PenstockError: if no registry is configured or answers, there is no such subject, or its schema cannot be read.
     """
     if registry_url is None:
         raise PenstockError(
@@ -117,7 +109,8 @@ def sample_of_subject(subject: str, registry_url: str | None) -> Sample:
         )
     client = registry_client(registry_url)
     try:
-        schema = client.get_latest_version(subject).schema
+        registered = client.get_latest_version(subject)
+        schema = registered.schema
     except Exception as error:
         raise PenstockError(
             f"the registry gives no schema of subject {subject} ({type(error).__name__}: {error})",
@@ -125,22 +118,27 @@ def sample_of_subject(subject: str, registry_url: str | None) -> Sample:
             safe="nothing was written",
             next="name a subject that it has, such as TOPIC-value",
         ) from error
-    if schema.schema_type != "AVRO" or schema.references:
-        what = "refers to other schemas" if schema.references else f"is {schema.schema_type}, not Avro"
+    if schema.schema_type == "PROTOBUF":
+        content = compiled_file(registry_url, registered.schema_id)
+        return Sample(findings_of_protobuf(content, message, subject), f"subject {subject}")
+    if schema.schema_type not in ("AVRO", "JSON") or schema.references:
+        what = "refers to other schemas" if schema.references else f"is {schema.schema_type}"
         raise PenstockError(
-            f"the schema of subject {subject} {what}",
+            f"the schema of subject {subject} {what}, which is not read",
             where=registry_url,
             safe="nothing was written",
             next="begin with the topic (--topic) or a file of events (--file)",
         )
-    return Sample(findings_of_schema(json.loads(schema.schema_str), subject), f"subject {subject}")
+    return Sample(findings_of_document(json.loads(schema.schema_str), subject), f"subject {subject}")
 
 
 def _sample(
     rows: Iterable[Row], origin: Origin, source: str, where: str, unit: str, values: _Values | None = None
 ) -> Sample:
-    table = Table(is_text=origin == "csv", unit=unit)
+    table, opened = Table(is_text=origin == "csv", unit=unit), Table(unit=unit)
     kept: list[tuple[int, Mapping[str, Any]]] = []
+    kept_opened: list[tuple[int, Mapping[str, Any]]] = []
+    opening = Opening()
     unreadable: list[str] = []
     for row in rows:
         if row.problem is not None:
@@ -149,6 +147,10 @@ def _sample(
         table.add(row.fields, row.number)
         if len(kept) < _KEPT_ROWS:
             kept.append((row.number, row.fields))
+        if (event := opening.event(row.fields)) is not None:
+            opened.add(event, row.number)
+            if len(kept_opened) < _KEPT_ROWS:
+                kept_opened.append((row.number, event))
     if not table.rows:
         raise PenstockError(
             f"there is no {unit} with an event" + (f": {unreadable[0]}" if unreadable else ""),
@@ -158,10 +160,13 @@ def _sample(
         )
     if values is not None and values.is_avro:
         origin = "avro"
-    findings = findings_of(table, origin)
-    if note := envelope_note(fields for _, fields in kept):
-        findings = replace(findings, notes=(*findings.notes, note))
-    return Sample(findings, source, tuple(kept), None, tuple(unreadable), unit)
+    if (envelope := opening.envelope) is None or origin == "csv":
+        return Sample(findings_of(table, origin), source, tuple(kept), None, tuple(unreadable), unit)
+    findings = findings_of(opened, origin)
+    findings = replace(findings, notes=(*findings.notes, note_of(envelope)), envelope=envelope)
+    if isinstance(envelope, Debezium):
+        unreadable = [problem for problem in unreadable if not problem.endswith(_TOMBSTONE)]
+    return Sample(findings, source, tuple(kept_opened), None, tuple(unreadable), unit)
 
 
 class _Values:
@@ -173,13 +178,25 @@ class _Values:
         self._schemas: dict[int, Any] = {}
 
     def row(self, number: int, record: Record) -> Row:
-        value = record.value
+        """A record's fields; those of a CloudEvent in binary mode as structured mode has them."""
+        headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
+        if "ce_specversion" not in headers:
+            return self._row(number, record.value)
+        attributes = {name[3:]: text for name, text in headers.items() if name.startswith("ce_")}
+        row = Row(number, {}) if record.value is None else self._row(number, record.value)
+        return row if row.problem else Row(number, {**attributes, "data": row.fields})
+
+    def _row(self, number: int, value: bytes | None) -> Row:
         if value is None:
-            return Row(number, {}, "a tombstone")
+            return Row(number, {}, _TOMBSTONE)
         if value[:2] == b"\xc3\x01":
             return Row(number, {}, "Avro with the fingerprint of its schema: begin with the schema (--schema)")
         if value[:1] == b"\0":
             return self._avro(number, value)
+        return self._json(number, value)
+
+    @staticmethod
+    def _json(number: int, value: bytes) -> Row:
         try:
             fields = json.loads(value)
         except (ValueError, RecursionError):
@@ -192,8 +209,11 @@ class _Values:
         id_ = int.from_bytes(value[1:5], "big")
         try:
             if id_ not in self._schemas:
-                text = registry_client(self._url).get_schema(id_).schema_str
-                self._schemas[id_] = fastavro.parse_schema(json.loads(text))
+                schema = registry_client(self._url).get_schema(id_)
+                is_json = schema.schema_type == "JSON"
+                self._schemas[id_] = None if is_json else fastavro.parse_schema(json.loads(schema.schema_str))
+            if self._schemas[id_] is None:
+                return self._json(number, value[5:])
             fields = fastavro.schemaless_reader(BytesIO(value[5:]), self._schemas[id_], None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is not read
             return Row(number, {}, f"Avro that cannot be read ({type(error).__name__})")

@@ -20,6 +20,7 @@ def inferred(draft: Draft, sample: Sample) -> dict[str, Any]:
     return {
         "source": sample.source,
         "rows": draft.findings.rows,
+        "envelope": None if draft.findings.envelope is None else draft.findings.envelope.kind,
         "event_time": {"column": draft.time, "unit": draft.unit},
         "event_id": draft.id,
         "entities": [
@@ -33,7 +34,12 @@ def inferred(draft: Draft, sample: Sample) -> dict[str, Any]:
             if (treatment := draft.personal.get(column.name, "keep" if column.personal else None)) is not None
         },
         "columns": [
-            {"name": column.name, "path": column.path, "type": column.type, "nullable": column.nullable}
+            {
+                "name": column.name,
+                "path": column.path,
+                "type": f"{column.type}[]" if column.is_list else column.type,
+                "nullable": column.nullable,
+            }
             for column in draft.columns
         ],
         "left_out": dict(draft.findings.left_out),

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.starting.code import literal, numbers, windows
+from penstock.starting.of_schema import text_of
 from penstock.starting.roles import Draft
 from penstock.starting.samples import Sample
+from schemas.envelopes import ENVELOPE, Debezium
 from streams.definitions.windows import duration_text
 
 _KEY = (
@@ -60,7 +62,12 @@ def test_{article}_{draft.entity_names[key]}_counts_its_events():
 
 def _another(draft: Draft) -> str:
     assert draft.id is not None
-    return "00000000-0000-4000-8000-000000000001" if draft.column(draft.id).form == "uuid" else "another"
+    column = draft.column(draft.id)
+    if column.place[0] == ENVELOPE:
+        return "/another 1"
+    if column.rules:
+        return text_of(column.rules).replace("a", "b")
+    return "00000000-0000-4000-8000-000000000001" if column.form == "uuid" else "another"
 
 
 def readme_text(draft: Draft, name: str, topic: str, sample: Sample, command: str) -> str:
@@ -86,7 +93,11 @@ def decisions(draft: Draft) -> list[str]:
         else f"event id: none{integer}, so an event that comes twice counts twice"
     )
     lines.append("entities: " + ", ".join(f"{name} ({draft.column(c).path})" for c, name in draft.entity_names.items()))
-    lines.append(f"order: producers partition events by {draft.column(draft.entities[0]).path}, as penstock play does")
+    key = draft.column(draft.entities[0]).path
+    if isinstance(draft.findings.envelope, Debezium):
+        lines.append(f"order: Debezium is to partition changes by {key} (message.key.columns), not by the table's key")
+    else:
+        lines.append(f"order: producers partition events by {key}, as penstock play does")
     means = numbers(draft)
     lines.append(f"features: counts, time since the previous event{', means of ' + ', '.join(means) if means else ''}")
     for name, treatment in draft.personal.items():
@@ -111,7 +122,7 @@ def next_commands(draft: Draft, name: str, file: str | None) -> list[str]:
         file: The file to play, if there is one.
     """
     reference = f"{name}/pipeline.py"
-    played = shlex.quote(file) if file else "FILE"
+    play = f"penstock play {shlex.quote(file) if file else 'FILE'} --as {reference} --speed max"
     return [
         "penstock setup  # once on a machine",
         f"python -m pytest {name}  # its features, without servers",
@@ -120,7 +131,8 @@ def next_commands(draft: Draft, name: str, file: str | None) -> list[str]:
         "penstock up  # a local stack, unless you have servers",
         f"penstock topics create {reference}",
         f"penstock run {reference} --detach",
-        f"penstock play {played} --as {reference} --speed max",
+        # Changes of a table are written by Debezium alone.
+        *([] if isinstance(draft.findings.envelope, Debezium) else [play]),
         f"penstock features describe {reference}",
         f"penstock new-view {reference}",
     ]

@@ -8,8 +8,7 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from schemas.imported.fields import (
-    IS_LIST,
-    IS_MAP,
+    IS_LIST_IN_LIST,
     IS_RECURSIVE,
     IS_UNION,
     Found,
@@ -17,10 +16,13 @@ from schemas.imported.fields import (
     Place,
     Schema,
     SchemaField,
+    in_array,
+    is_in_list,
+    map_of,
     without_default,
 )
 from schemas.kinds import ColumnType
-from schemas.written import DEEPEST, MOST_DIGITS, Form
+from schemas.written import ARRAY, DEEPEST, MOST_DIGITS, Form
 
 _PLAIN: Mapping[str, ColumnType] = {
     "string": "string",
@@ -68,18 +70,57 @@ def _fields(
         place = (*way, str(field.get("name", "")))
         kind, may_be_null = _without_null(field.get("type"), space, named)
         may_be_null = may_be_null or nullable
-        if isinstance(kind, dict) and kind["type"] in _RECORDS:
-            if len(place) >= DEEPEST or _full_name(kind, space)[0] in (*within, name):
-                yield NoColumn(place, IS_RECURSIVE)
+        default, doc = field.get("default", _NOTHING), _text(field.get("doc"))
+        if isinstance(kind, dict) and kind["type"] == "array":
+            if is_in_list(place):
+                yield NoColumn(place, IS_LIST_IN_LIST)
                 continue
-            yield from _fields(kind, place, space, named, (*within, name), nullable=may_be_null)
-            continue
-        found = kind if isinstance(kind, str) else _column(place, kind)
-        if isinstance(found, str):
-            yield NoColumn(place, found)
+            array = SchemaField(place, "string", nullable=may_be_null, description=doc, is_list=True)
+            elements = _elements(place, kind.get("items"), space, named, (*within, name))
+            yield from in_array(elements, _with_default(array, default, is_within_null=nullable))
+        elif isinstance(kind, dict) and kind["type"] in _RECORDS:
+            yield from _object(place, kind, space, named, (*within, name), nullable=may_be_null)
         else:
-            described = replace(found, nullable=may_be_null, description=_text(field.get("doc")))
-            yield _with_default(described, field.get("default", _NOTHING), is_within_null=nullable)
+            found = _scalar(place, kind, space, named)
+            if isinstance(found, SchemaField):
+                described = replace(found, nullable=may_be_null, description=doc)
+                found = _with_default(described, default, is_within_null=nullable)
+            yield found
+
+
+def _object(
+    place: Place, record: Mapping[str, Any], space: str, named: Mapping[str, Any], within: Place, *, nullable: bool
+) -> Found:
+    if len(place) >= DEEPEST or _full_name(record, space)[0] in within:
+        yield NoColumn(place, IS_RECURSIVE)
+        return
+    yield from _fields(record, place, space, named, within, nullable=nullable)
+
+
+def _elements(place: Place, items: Any, space: str, named: Mapping[str, Any], within: Place) -> Found:
+    """What is in an element of an array."""
+    kind, may_be_null = _without_null(items, space, named)
+    if isinstance(kind, dict) and kind["type"] in _RECORDS:
+        inside = (*place[:-1], place[-1] + ARRAY)
+        yield from _object(inside, kind, space, named, within, nullable=may_be_null)
+    elif isinstance(kind, dict) and kind["type"] in ("array", "map"):
+        yield NoColumn(place, f"it is a list of {'lists' if kind['type'] == 'array' else 'maps'}")
+    else:
+        found = _scalar(place, kind, space, named)
+        yield replace(found, nullable=may_be_null) if isinstance(found, SchemaField) else found
+
+
+def _scalar(place: Place, kind: dict[str, Any] | str, space: str, named: Mapping[str, Any]) -> SchemaField | NoColumn:
+    """A field of a type that is no record and no array; ``kind`` is from :func:`_without_null`."""
+    if isinstance(kind, str):
+        return NoColumn(place, kind)
+    if kind["type"] == "map":
+        value, _ = _without_null(kind.get("values"), space, named)
+        is_plain = isinstance(value, dict) and value["type"] not in (*_RECORDS, "array", "map")
+        of_key = _column(place, value) if is_plain else None  # type: ignore[arg-type]
+        return map_of(place, of_key if isinstance(of_key, SchemaField) else None)
+    found = _column(place, kind)
+    return NoColumn(place, found) if isinstance(found, str) else found
 
 
 def _without_null(kind: Any, space: str, named: Mapping[str, Any]) -> tuple[dict[str, Any] | str, bool]:
@@ -116,9 +157,7 @@ def _without_null(kind: Any, space: str, named: Mapping[str, Any]) -> tuple[dict
 def _column(place: Place, schema: Mapping[str, Any]) -> SchemaField | str:
     base, logical = schema["type"], schema.get("logicalType")
     found: SchemaField | str
-    if base in ("array", "map"):
-        found = IS_LIST if base == "array" else IS_MAP
-    elif base == "enum":
+    if base == "enum":
         values = tuple(dict.fromkeys(map(str, _listed(schema, "symbols", str))))
         default = schema.get("default")
         otherwise = default if default in values else None
@@ -153,7 +192,7 @@ def _with_default(field: SchemaField, default: Any, *, is_within_null: bool) -> 
         # A contract gives null where an object on the way is missing: that must be the field's default then.
         is_optional = field.nullable and (default is None or is_within_null)
         return replace(field, required=not is_optional)
-    if field.form is not None:
+    if field.form is not None or field.is_list:
         return without_default(field)
     is_number = field.type == "double" and type(default) is int
     return replace(field, required=False, default=float(default) if is_number else default)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, create_model
 
 from penstock.errors import PenstockError
-from schemas.imported.choices import Choices, Path, Places, chosen
+from schemas.imported.choices import Choices, Path, Places, chosen, with_keys
 from schemas.imported.fields import Place, Schema, SchemaField
 from schemas.imported.names import column_name
 from schemas.kinds import (
@@ -49,12 +49,14 @@ def contract_from(
     Raises:
         PenstockError: what no contract can have; says which argument of the call decides it.
     """
+    schema = with_keys(schema, choices.get("keys", ()))
     places = Places(schema)
     fields = chosen(schema, places, choices)
     roles = _roles(places, choices)
     personal = _personal(places, choices)
     forms = {places.field("written", path): marker for path, marker in choices.get("written", {}).items()}
     types = {places.field("types", path): type_ for path, type_ in choices.get("types", {}).items()}
+    limits = {places.within("max_elements", [path])[0]: most for path, most in choices.get("max_elements", {}).items()}
     kept = {field.place for field in fields}
     for place in (*roles, *personal, *forms, *types):
         if place not in kept:
@@ -68,7 +70,7 @@ def contract_from(
     try:
         names = _names(places, fields, choices.get("names", {}))
         for field in fields:
-            formed = _with_form(field, forms.get(field.place), types.get(field.place))
+            formed = _with_form(_with_limit(field, limits), forms.get(field.place), types.get(field.place))
             markers = [*roles.get(field.place, ()), *personal.get(field.place, ())]
             definitions[names[field.place]] = _definition(formed, names[field.place], markers)
         title = "".join(word[:1].upper() + word[1:] for word in str(name).split("_"))
@@ -120,6 +122,17 @@ def _names(places: Places, fields: list[SchemaField], given: Mapping[Path, str])
     return names
 
 
+def _with_limit(field: SchemaField, limits: Mapping[Place, int]) -> SchemaField:
+    """The field, with the most elements that the call gives it, or the array that it is in."""
+    for place, most in limits.items():
+        if field.place[: len(place)] == place:
+            if not field.is_list or field.max_elements is not None:
+                said = f"the schema says {field.max_elements}" if field.is_list else "it is no array"
+                raise TypeError(f"max_elements names {field.path}, and {said}")
+            return replace(field, max_elements=most)
+    return field
+
+
 def _with_form(field: SchemaField, marker: Written | AsDecimal | None, kind: type | None) -> SchemaField:
     """The field, with the form and the type that the call gives it."""
     if marker is not None:
@@ -147,6 +160,8 @@ def _definition(field: SchemaField, name: str, markers: list[Role | Pii]) -> tup
     kind: Any = Literal[field.values] if field.values else _PYTHON[field.type]
     # An event without its time or id is none, though the schema may allow null.
     is_needed = EVENT_TIME in markers or EVENT_ID in markers
+    if is_needed and field.is_list:
+        raise TypeError(f"{field.path} is the event time or id, and its column is a list")
     if EVENT_TIME in markers and field.type != "long":
         written = f'written={{"{field.path}": ISO8601}}' if field.type == "string" else "types or another event_time"
         raise TypeError(f"{field.path} is the event time, and its column is {kind}: give {written}")
@@ -163,5 +178,11 @@ def _definition(field: SchemaField, name: str, markers: list[Role | Pii]) -> tup
         details.append(Written(field.form))
     if field.otherwise is not None:
         details.append(Otherwise(field.otherwise))
-    details.append(Field(description=field.description, **field.rules))
+    if field.is_list:
+        element: Any = Annotated[(kind | None if field.nullable_elements else kind, Field(**field.rules))]
+        kind = list[element]
+        limit: dict[str, Any] = {} if field.max_elements is None else {"max_length": field.max_elements}
+        details.append(Field(description=field.description, **limit))
+    else:
+        details.append(Field(description=field.description, **field.rules))
     return Annotated[(kind | None if nullable else kind, *details)], ... if required else field.default

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Required, TypedDict
 
 from penstock.errors import PenstockError
-from schemas.imported.fields import NoColumn, Place, Schema, SchemaField
-from schemas.written import AsDecimal, Written
+from schemas.imported.fields import IS_MAP, NoColumn, Place, Schema, SchemaField
+from schemas.written import ARRAY, AsDecimal, Written
 
 Path = str | tuple[str, ...]
 """The way to a field: names joined by dots, or a tuple of names if one of them has a dot itself."""
@@ -29,6 +30,8 @@ class Choices(TypedDict, total=False):
         written: The form of a value, where the schema does not say it: ``{"created": SECONDS}``.
         types: The type of a column that may have several: ``float`` or ``str`` of a decimal, ``str`` or ``int`` of a
             date, ``int`` or ``float`` of an integer.
+        keys: Keys of maps that become columns: ``labels.area``. The other keys of such a map become none.
+        max_elements: The most elements of an array of which the schema does not say it; else 100.
         unchecked: Fields, or objects of them, of whose rules those do not count that no contract can have.
     """
 
@@ -42,6 +45,8 @@ class Choices(TypedDict, total=False):
     leave_out: Sequence[Path]
     written: Mapping[Path, Written | AsDecimal]
     types: Mapping[Path, type]
+    keys: Sequence[Path]
+    max_elements: Mapping[Path, int]
     unchecked: Sequence[Path]
 
 
@@ -90,6 +95,11 @@ class Places:
         text, place = (path, tuple(path.split("."))) if isinstance(path, str) else (".".join(path), path)
         if place in known:
             return place
+        # An array by its name alone, or a list with the sign of an array.
+        *way, last = place
+        for other in ((*way, last + ARRAY), (*way, last.removesuffix(ARRAY))):
+            if other in known:
+                return other
         if isinstance(path, str) and (like := next((one for one in known if known[one] == path), None)):
             return like  # one of its names has a dot
         if place in self._all:
@@ -104,6 +114,31 @@ class Places:
         raise PenstockError(
             what, where=self._where, next=f"{option} is the path of a field, such as {', '.join(examples)}"
         )
+
+
+def with_keys(schema: Schema, keys: Sequence[Path]) -> Schema:
+    """The schema with the named keys of its maps in place of these maps.
+
+    Raises:
+        PenstockError: it has no such map.
+    """
+    if isinstance(keys, str):
+        raise PenstockError("keys is one text", where=schema.where, next=f'give a tuple: keys=("{keys}",)')
+    named: dict[Place, list[SchemaField]] = {}
+    maps = {field.place: field for field in schema.fields if isinstance(field, NoColumn) and field.why == IS_MAP}
+    for key in keys:
+        text = key if isinstance(key, str) else ".".join(key)
+        found = next((one for one in maps.values() if text.startswith(f"{one.path}.")), None)
+        if found is None or found.key is None:
+            known = ", ".join(one.path for one in maps.values() if one.key is not None) or "none"
+            raise PenstockError(
+                f"keys names {text}, which is not the key of a map with values for a column",
+                where=schema.where,
+                next=f"a key is the path of a map and a name in it; such maps: {known}",
+            )
+        named.setdefault(found.place, []).append(replace(found.key, place=(*found.place, text[len(found.path) + 1 :])))
+    fields = [one for field in schema.fields for one in named.get(field.place, [field])]
+    return replace(schema, fields=tuple(fields))
 
 
 def chosen(schema: Schema, places: Places, choices: Mapping[str, Any]) -> list[SchemaField]:

@@ -13,8 +13,9 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from schemas.constraints import INT64_MAX, INT64_MIN
+from schemas.field_types import GREATEST_MAX_ELEMENTS
 from schemas.imported.fields import (
-    IS_LIST,
+    IS_LIST_IN_LIST,
     IS_MAP,
     IS_RECURSIVE,
     Found,
@@ -22,11 +23,14 @@ from schemas.imported.fields import (
     Place,
     Schema,
     SchemaField,
+    in_array,
+    is_in_list,
+    map_of,
     without_default,
 )
 from schemas.imported.patterns import common_pattern
 from schemas.kinds import ColumnType
-from schemas.written import DEEPEST, Form
+from schemas.written import ARRAY, DEEPEST, Form
 
 _PLAIN: Mapping[str, ColumnType] = {
     "string": "string",
@@ -62,12 +66,7 @@ def read_json_schema(document: Any, where: str) -> Schema:
             where=where,
             next="name the schema of one kind of events: an object with properties; put what it refers to into $defs",
         ) from None
-    described = root.get("description") or root.get("title")
-    return Schema(
-        tuple(reader.fields(root, (), ("#",), nullable=False)),
-        where,
-        described if isinstance(described, str) else None,
-    )
+    return Schema(tuple(reader.fields(root, (), ("#",), nullable=False)), where, _described(root))
 
 
 class _Reader:
@@ -98,15 +97,56 @@ class _Reader:
         self, place: Place, raw: Any, within: tuple[str, ...], *, is_required: bool, is_within_null: bool
     ) -> Found:
         schema, may_be_null, inside = self.resolved(raw, within)
-        if not _is_object(schema):
+        if schema.get("type") == "array":
+            if is_in_list(place):
+                raise _UnreadableError(IS_LIST_IN_LIST)
+            array = _with_presence(
+                _array(place, schema, may_be_null=may_be_null),
+                schema,
+                is_required=is_required,
+                is_within_null=is_within_null,
+            )
+            yield from in_array(self._elements(place, schema, inside), array)
+        elif not _is_object(schema):
+            if (key := self._key(place, schema, inside)) is not None:
+                yield map_of(place, key)
+                return
             field = _column(place, schema, may_be_null=may_be_null)
             yield _with_presence(field, schema, is_required=is_required, is_within_null=is_within_null)
-            return
+        else:
+            nullable = is_within_null or may_be_null or not is_required
+            yield from self._object(place, schema, inside, nullable=nullable)
+
+    def _elements(self, place: Place, schema: Mapping[str, Any], within: tuple[str, ...]) -> Found:
+        """What is in an element of an array."""
+        if "prefixItems" in schema or isinstance(schema.get("items"), list):
+            raise _UnreadableError("its elements have a type each")
+        element, may_be_null, inside = self.resolved(schema.get("items"), within)
+        if _is_object(element):
+            yield from self._object((*place[:-1], place[-1] + ARRAY), element, inside, nullable=may_be_null)
+        elif element.get("type") in ("array", "object"):
+            raise _UnreadableError(f"it is a list of {'lists' if element['type'] == 'array' else 'maps'}")
+        else:
+            field = _column(place, element, may_be_null=may_be_null)
+            yield _with_presence(field, {}, is_required=True, is_within_null=False)
+
+    def _key(self, place: Place, schema: Mapping[str, Any], within: tuple[str, ...]) -> SchemaField | None:
+        """What a column of the value at a key of a map would be."""
+        values = schema.get("additionalProperties")
+        if schema.get("type") != "object" or not isinstance(values, dict):
+            return None
+        try:
+            value, may_be_null, _ = self.resolved(values, within)
+            return _column(place, value, may_be_null=may_be_null)
+        except _UnreadableError:
+            return None
+
+    def _object(self, place: Place, schema: Mapping[str, Any], within: tuple[str, ...], *, nullable: bool) -> Found:
         if len(place) >= DEEPEST:
             raise _UnreadableError(IS_RECURSIVE)
         if _has_variants(schema):
             raise _UnreadableError(_ONE_OF_SEVERAL)
-        yield from self.fields(schema, place, inside, nullable=is_within_null or may_be_null or not is_required)
+        yield from self.fields(schema, place, within, nullable=nullable)
 
     def resolved(self, raw: Any, within: tuple[str, ...]) -> tuple[dict[str, Any], bool, tuple[str, ...]]:
         """A schema without references and null, whether null is allowed, and the references on the way."""
@@ -193,6 +233,29 @@ def _has_variants(schema: Mapping[str, Any]) -> bool:
     return any(isinstance(branch, dict) and ("properties" in branch or "$ref" in branch) for branch in branches)
 
 
+def _array(place: Place, schema: Mapping[str, Any], *, may_be_null: bool) -> SchemaField:
+    most: Any = schema.get("maxItems")
+    unfit = [name for name in ("contains", "uniqueItems") if schema.get(name)]
+    unfit += [f"minItems {schema['minItems']}"] if schema.get("minItems") else []
+    if _is_number(most) and most > GREATEST_MAX_ELEMENTS:
+        unfit.append(f"maxItems {most} (at most {GREATEST_MAX_ELEMENTS})")
+        most = GREATEST_MAX_ELEMENTS
+    return SchemaField(
+        place,
+        "string",
+        nullable=may_be_null,
+        unfit=tuple(unfit),
+        description=_described(schema),
+        is_list=True,
+        max_elements=int(most) if _is_number(most) else None,
+    )
+
+
+def _described(schema: Mapping[str, Any]) -> str | None:
+    found = schema.get("description") or schema.get("title")
+    return found if isinstance(found, str) else None
+
+
 def _column(place: Place, schema: Mapping[str, Any], *, may_be_null: bool) -> SchemaField:
     if len(place[-1]) == 0:
         raise _UnreadableError("it has no name")
@@ -200,7 +263,7 @@ def _column(place: Place, schema: Mapping[str, Any], *, may_be_null: bool) -> Sc
     if kind is None and isinstance(values, list) and values and all(isinstance(value, str) for value in values):
         kind = "string"
     if kind == "array":
-        raise _UnreadableError(IS_LIST)
+        raise _UnreadableError(IS_LIST_IN_LIST)
     if kind == "object":
         raise _UnreadableError(IS_MAP)
     if kind in (None, []):
@@ -212,13 +275,7 @@ def _column(place: Place, schema: Mapping[str, Any], *, may_be_null: bool) -> Sc
     if not isinstance(kind, str) or kind not in _PLAIN:
         raise _UnreadableError(f"it is of type {kind}")
     unfit = [f"{name} {schema[name]}" if name == "multipleOf" else name for name in _UNFIT if name in schema]
-    description = schema.get("description") or schema.get("title")
-    field = SchemaField(
-        place,
-        _PLAIN[kind],
-        nullable=may_be_null,
-        description=description if isinstance(description, str) else None,
-    )
+    field = SchemaField(place, _PLAIN[kind], nullable=may_be_null, description=_described(schema))
     if values is not None:
         if kind == "string" and values and all(isinstance(value, str) for value in values):
             # Every value passes its rules, or can never be one.
@@ -288,7 +345,7 @@ def _with_presence(
         return replace(field, nullable=field.nullable or is_within_null, required=not is_within_null)
     if default is None:
         return replace(field, nullable=True, required=False)
-    if field.form is not None:
+    if field.form is not None or field.is_list:
         return without_default(field)
     if field.type == "double" and type(default) is int:
         default = float(default)

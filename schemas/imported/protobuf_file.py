@@ -9,18 +9,20 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from schemas.imported.fields import (
-    IS_LIST,
-    IS_MAP,
+    IS_LIST_IN_LIST,
     IS_RECURSIVE,
     Found,
     NoColumn,
     Place,
     Schema,
     SchemaField,
+    in_array,
+    is_in_list,
+    map_of,
     without_default,
 )
 from schemas.kinds import ColumnType
-from schemas.written import DEEPEST
+from schemas.written import ARRAY, DEEPEST
 
 _TIMESTAMP = ".google.protobuf.Timestamp"
 # Of wrappers, the type of their value: a field of such a type is null or that value.
@@ -87,22 +89,46 @@ class _Reader:
         message, file = self._messages[name]
         for field in message.field:
             place = (*way, field.name)
-            found = self._field(place, field, file, is_within_null=nullable)
-            if isinstance(found, str) and found in self._messages:
-                if found in (*within, name) or len(place) >= DEEPEST:
-                    yield NoColumn(place, IS_RECURSIVE)
-                else:
-                    yield from self.fields(found, place, (*within, name), nullable=True)
-            elif isinstance(found, str):
-                yield NoColumn(place, found)
+            nested, _ = self._messages.get(field.type_name, (None, None))
+            if field.label != field.LABEL_REPEATED:
+                found = self._field(place, field, file, is_within_null=nullable)
+                yield from self._found(place, found, (*within, name), nullable=True)
+            elif nested is not None and nested.options.map_entry:
+                yield self._map(place, nested, file)
+            elif is_in_list(place):
+                yield NoColumn(place, IS_LIST_IN_LIST)
             else:
-                yield found
+                array = SchemaField(place, "string", nullable=nullable, required=not nullable, is_list=True)
+                yield from in_array(self._elements(place, field, file, (*within, name)), array)
+
+    def _found(self, place: Place, found: SchemaField | str, within: Place, *, nullable: bool) -> Found:
+        """The columns of what :meth:`_field` has found."""
+        if isinstance(found, SchemaField):
+            yield found
+        elif found not in self._messages:
+            yield NoColumn(place, found)
+        elif found in within or len(place) >= DEEPEST:
+            yield NoColumn(place, IS_RECURSIVE)
+        else:
+            yield from self.fields(found, place, within, nullable=nullable)
+
+    def _elements(self, place: Place, field: Any, file: Any, within: Place) -> Found:
+        """What is in an element of a repeated field: none is missing."""
+        found = self._field(place, field, file, is_within_null=False)
+        if isinstance(found, SchemaField):
+            found = replace(found, nullable=False, required=True)
+        elif found in self._messages:
+            place = (*place[:-1], place[-1] + ARRAY)
+        yield from self._found(place, found, within, nullable=False)
+
+    def _map(self, place: Place, entry: Any, file: Any) -> NoColumn:
+        key, value = entry.field
+        found = self._field(place, value, file, is_within_null=True)
+        return map_of(place, found if isinstance(found, SchemaField) and key.type == key.TYPE_STRING else None)
 
     def _field(self, place: Place, field: Any, file: Any, *, is_within_null: bool) -> SchemaField | str:
         """The field; or the name of its message, or why it can be no column."""
         nested, _ = self._messages.get(field.type_name, (None, None))
-        if field.label == field.LABEL_REPEATED:
-            return IS_MAP if nested is not None and nested.options.map_entry else IS_LIST
         optional = SchemaField(place, "string", nullable=True, required=False)
         if field.type in (field.TYPE_MESSAGE, field.TYPE_GROUP):
             if field.type_name == _TIMESTAMP:

@@ -93,6 +93,12 @@ def cases() -> dict[str, Case]:
     return {f"{kind}: {case['name']}": _case(kind, case) for kind in ENVELOPES for case in CASES[kind]["cases"]}
 
 
+def framed_cases() -> dict[str, Case]:
+    """The cases with a schema of the registry, by name."""
+    framed = CASES["framed"]
+    return {f"{kind}: {case['name']}": _case(kind, case) for kind in ENVELOPES for case in framed[kind]}
+
+
 def _case(kind: str, case: dict[str, Any]) -> Case:
     headers = tuple((name, _bytes(value)) for name, value in case.get("headers", ()))
     value = bytes.fromhex(case["hex"]) if "hex" in case else _bytes(case.get("text"))

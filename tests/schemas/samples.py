@@ -95,6 +95,25 @@ class Framed(Contract, name="framed", version=1):
     points: int = 7
 
 
+class FramedLists(Contract, name="framed_lists", version=1):
+    """Arrays of Protobuf. The second part of framed_cases.json tests this contract."""
+
+    event_id: Annotated[str, EVENT_ID]
+    at: Annotated[int, EVENT_TIME, ISO8601]
+    card: Annotated[str, ENTITY]
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=3)]], Field(max_length=3)]
+    skus: Annotated[list[str], At("items[].sku")]
+    prices: Annotated[list[Annotated[float, Field(ge=0)]] | None, At("items[].price.amount")] = None
+    gifts: Annotated[list[bool | None] | None, At("items[].gift")] = None
+    times: Annotated[list[int | None] | None, At("items[].at"), ISO8601] = None
+    areas: Annotated[list[str | None] | None, PII_HASH, At("items[].labels.area")] = None
+    channels: Annotated[list[Literal["CHIP", "other"]] | None, At("order.channels[]"), Otherwise("other")] = None
+    counts: list[int] | None = None
+    fees: list[int] | None = None
+    stamps: Annotated[list[int] | None, ISO8601] = None
+    tokens: Annotated[list[str] | None, BYTES] = None
+
+
 class Basket(Contract, name="basket", version=1):
     """Lists of each kind. The third part of decode_cases.json tests this contract."""
 

@@ -17,7 +17,7 @@ from schemas.documents import place
 from schemas.event_time import EARLIEST_MS
 from schemas.registry import RegistrySchemas
 from tests.schemas.fake_registry import fake_registry
-from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Basket, Foreign, Framed, Sample
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Basket, Foreign, Framed, FramedLists, Sample
 
 CASES = json.loads(Path(__file__).with_name("decode_cases.json").read_text(encoding="utf-8"))
 SCHEMA = contract_schema(Sample)
@@ -87,6 +87,8 @@ def test_what_others_write_decodes_as_each_shared_case_states(
 
 
 FRAMED = json.loads(Path(__file__).with_name("framed_cases.json").read_text(encoding="utf-8"))
+FRAMED_PARTS: list[tuple[type[Contract], dict[str, Any]]] = [(Framed, FRAMED), (FramedLists, FRAMED["lists"])]
+FRAMED_CASES = [pytest.param(of, part, case, id=case["name"]) for of, part in FRAMED_PARTS for case in part["cases"]]
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +98,11 @@ def framed_registry() -> Iterator[RegistrySchemas]:
         yield RegistrySchemas(registry.url, sleep=lambda _: None)
 
 
-@pytest.mark.parametrize("case", FRAMED["cases"], ids=[case["name"] for case in FRAMED["cases"]])
+@pytest.mark.parametrize(("of", "part", "case"), FRAMED_CASES)
 def test_what_confluent_frames_decodes_as_each_shared_case_states(
-    framed_registry: RegistrySchemas, case: dict[str, Any]
+    framed_registry: RegistrySchemas, of: type[Contract], part: dict[str, Any], case: dict[str, Any]
 ) -> None:
-    result = decode(bytes.fromhex(case["hex"]), of=Framed, registry=framed_registry)
+    result = decode(bytes.fromhex(case["hex"]), of=of, registry=framed_registry)
     if "reason" in case:
         assert isinstance(result, Rejection), result
         assert result.reason == case["reason"]
@@ -108,7 +110,7 @@ def test_what_confluent_frames_decodes_as_each_shared_case_states(
         assert case.get("says", "") in result.message
     else:
         assert not isinstance(result, Rejection), result.message
-        assert result.model_dump() == FRAMED["event"] | case["event"]
+        assert result.model_dump() == part["event"] | case["event"]
 
 
 @pytest.mark.parametrize(("section", "of"), SECTIONS, ids=["foreign", "lists"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -18,11 +19,15 @@ from penstock import (
 )
 from schemas.codec import Decoder, Rejection, decode_event
 from schemas.envelopes import Ignored, check_envelope
-from tests.schemas.envelope_samples import CASES, Case, OrderRow, Paid, cases
+from schemas.registry import RegistrySchemas
+from tests.schemas.envelope_samples import CASES, Case, OrderRow, Paid, cases, framed_cases
+from tests.schemas.fake_registry import fake_registry
 from tests.schemas.samples import Sample
 
 
-def decode(case: Case, envelope: Debezium | CloudEvents | None = None) -> Contract | Rejection | Ignored:
+def decode(
+    case: Case, envelope: Debezium | CloudEvents | None = None, registry: RegistrySchemas | None = None
+) -> Contract | Rejection | Ignored:
     return decode_event(
         case.value,
         case.contract,
@@ -32,12 +37,31 @@ def decode(case: Case, envelope: Debezium | CloudEvents | None = None) -> Contra
         max_bytes=CASES["max_bytes"],
         headers=case.headers,
         envelope=envelope or case.envelope,
+        registry=registry,
     )
 
 
 @pytest.mark.parametrize("case", cases().values(), ids=cases())
 def test_each_shared_case_in_an_envelope_is_what_it_states(case: Case) -> None:
-    result, expected = decode(case), case.expected
+    is_what_it_states(case, decode(case))
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[RegistrySchemas]:
+    with fake_registry() as server:
+        server.schemas += CASES["framed"]["schemas"]
+        yield RegistrySchemas(server.url, sleep=lambda _: None)
+
+
+@pytest.mark.parametrize("case", framed_cases().values(), ids=framed_cases())
+def test_each_shared_case_in_an_envelope_with_a_schema_of_the_registry_is_what_it_states(
+    case: Case, registry: RegistrySchemas
+) -> None:
+    is_what_it_states(case, decode(case, registry=registry))
+
+
+def is_what_it_states(case: Case, result: Contract | Rejection | Ignored) -> None:
+    expected = case.expected
     if "reason" in expected:
         assert isinstance(result, Rejection), result
         assert result.reason == expected["reason"]

@@ -53,9 +53,12 @@ class _Personal(click.ParamType):
 )
 @click.option("--topic", help="A topic whose newest records are looked at.")
 @click.option(
-    "--schema", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The Avro schema (.avsc) of events."
+    "--schema",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The schema of events: Avro (.avsc), JSON Schema (.json) or a compiled Protobuf file (.pb).",
 )
 @click.option("--subject", help="A subject of the schema registry, such as events.orders-value.")
+@click.option("--message", metavar="NAME", help="The message of events, if a Protobuf schema has several.")
 @click.option("--event-time", metavar="COLUMN", help="The column with the time at which an event happened.")
 @click.option("--time-unit", type=click.Choice(get_args(TimeForm)), help="In which unit it is written.")
 @click.option("--event-id", metavar="COLUMN", help="The column with the id of an event; none: there is none.")
@@ -72,6 +75,7 @@ def init(
     topic: str | None,
     schema: Path | None,
     subject: str | None,
+    message: str | None,
     sample: int,
     *,
     yes: bool,
@@ -80,13 +84,13 @@ def init(
 ) -> None:
     """Write a project NAME for events of your own: contract, first views, schemas, a test, a README.
 
-    What columns are for is inferred from a file, a topic, an Avro schema or a subject of the registry. What is not
+    What columns are for is inferred from a file, a topic, a schema or a subject of the registry. What is not
     certain is asked on a terminal; otherwise, and with --json, options answer it, or --yes takes what is safe.
     """
     if sum(given is not None for given in (file, topic, schema, subject)) != 1:
         raise click.UsageError("give one of --file, --topic, --schema and --subject")
     require_free(name, Path.cwd())
-    found = _sample(file, topic, schema, subject, sample)
+    found = _sample(file, topic, schema, subject, message, sample)
     settling = _Settling(yes=yes, is_terminal=not as_json and sys.stdin.isatty() and sys.stdout.isatty())
     draft = decide(found.findings, name, _answers(answers), settling.settle)
     facts = inferred(draft, found) if as_json else {}
@@ -119,16 +123,18 @@ def init(
         click.echo(f"  {command}")
 
 
-def _sample(file: Path | None, topic: str | None, schema: Path | None, subject: str | None, most: int) -> Sample:
+def _sample(
+    file: Path | None, topic: str | None, schema: Path | None, subject: str | None, message: str | None, most: int
+) -> Sample:
     if file is not None:
         return sample_of_file(file, most)
     if schema is not None:
-        return sample_of_schema(schema)
+        return sample_of_schema(schema, message)
     settings = Settings()
     if topic is not None:
         return sample_of_topic(topic, settings.kafka.access, settings.schema_registry_url, most)
     assert subject is not None
-    return sample_of_subject(subject, settings.schema_registry_url)
+    return sample_of_subject(subject, settings.schema_registry_url, message)
 
 
 def _answers(given: dict[str, Any]) -> Answers:

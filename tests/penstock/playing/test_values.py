@@ -67,6 +67,14 @@ def test_a_list_of_a_csv_is_an_array_in_a_cell_and_one_of_other_files_stays() ->
     assert as_event(row | {"tags": "a"}, Cart, is_text=True)["tags"] == "a"
 
 
+def test_elements_of_lists_become_what_producers_write_and_other_fields_of_them_are_left_out() -> None:
+    row = {"at": TIME, "tags": ["a", None], "items": [{"sku": "x", "price": Decimal("1.5"), "more": 1}, None]}
+    event = as_event(row, Cart, is_text=False)
+    assert event == {"at": 1_772_366_400_250, "tags": ["a", None], "items": [{"sku": "x", "price": 1.5}, {}]}
+    for wrong in ([1], [{"sku": "x"}, "y"], "x"):
+        assert as_event(row | {"items": wrong}, Cart, is_text=False)["items"] == wrong
+
+
 def test_a_cell_of_a_csv_is_within_objects_by_the_path_in_its_header() -> None:
     row = {
         "meta.time": "2026-03-01T12:00:00Z",

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from penstock.starting.folder import Written, write_project
 from penstock.starting.roles import Answers, decide
 from penstock.starting.samples import Sample
+from tests.schemas.imported.protobufs import REPEATED, compiled, file, message
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORDERS: list[dict[str, Any]] = [
@@ -54,6 +55,23 @@ SCHEMA: dict[str, Any] = {
         {"name": "day", "type": {"type": "int", "logicalType": "date"}},
         {"name": "seen", "type": {"type": "long", "logicalType": "timestamp-micros"}},
         {"name": "tags", "type": {"type": "array", "items": "string"}},
+        {
+            "name": "lines",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Line",
+                    "fields": [
+                        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+                        {
+                            "name": "price",
+                            "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+                        },
+                    ],
+                },
+            },
+        },
         {"name": "either", "type": ["string", "long"]},
     ],
 }
@@ -64,6 +82,8 @@ def write_jsonl(path: Path) -> None:
         for order in ORDERS:
             person = {"id": order["customer_id"], "e-mail": order["e-mail"], "first_name": order["first_name"]}
             kept = {k: v for k, v in order.items() if k not in ("customer_id", "e-mail", "first_name")}
+            kept["cart"] = [{"sku": f"s{n}", "price": n / 2, "for": order["e-mail"]} for n in range(order["items"])]
+            kept["tags"] = ["new", None] if order["is_new"] else []
             written = {"ordered_at": order["ordered_at"].isoformat(), "amount": float(order["amount"])}
             file.write(json.dumps(kept | written | {"customer": person}) + "\n")
 
@@ -76,7 +96,8 @@ def write_csv(path: Path) -> None:
 
 
 def write_parquet(path: Path) -> None:
-    pq.write_table(pa.Table.from_pylist(ORDERS), path)
+    lists = {"fees": [Decimal("1.25"), None], "seen": [BEGIN], "cart": [{"price": Decimal("2.50"), "token": b"a"}]}
+    pq.write_table(pa.Table.from_pylist([order | lists for order in ORDERS]), path)
 
 
 def write_avro(path: Path) -> None:
@@ -89,7 +110,8 @@ def write_avro(path: Path) -> None:
             "kind": "web",
             "day": BEGIN.date(),
             "seen": BEGIN,
-            "tags": [],
+            "tags": ["a", "b"],
+            "lines": [{"at": BEGIN, "price": Decimal("1.50")}],
             "either": 1 if order["is_new"] else "x",
         }
         for order in ORDERS
@@ -102,13 +124,48 @@ def write_schema(path: Path) -> None:
     path.write_text(json.dumps(SCHEMA), encoding="utf-8")
 
 
+def write_json_schema(path: Path) -> None:
+    item = {
+        "type": "object",
+        "required": ["sku"],
+        "properties": {"sku": {"type": "string", "minLength": 3}, "price": {"type": "number", "minimum": 2}},
+    }
+    properties = {
+        "order_id": {"type": "string", "minLength": 5, "maxLength": 9},
+        "ordered_at": {"type": "string", "format": "date-time"},
+        "customer_id": {"type": "string", "pattern": "^c[0-9]+$"},
+        "amount": {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+        "items": {"type": "integer", "minimum": 5},
+        "kind": {"enum": ["web", "shop"], "default": "web"},
+        "lines": {"type": "array", "items": item, "maxItems": 20},
+    }
+    required = [name for name in properties if name not in ("kind", "lines")]
+    path.write_text(json.dumps({"type": "object", "properties": properties, "required": required}), encoding="utf-8")
+
+
+def write_protobuf(path: Path) -> None:
+    order = message(
+        "Order",
+        ("order_id", "string"),
+        ("ordered_at", ".google.protobuf.Timestamp"),
+        ("customer", ".shop.Order.Customer"),
+        ("amount", "double"),
+        ("lines", ".shop.Order.Line", REPEATED),
+        nested_type=[message("Customer", ("id", "string")), message("Line", ("sku", "string"), ("price", "double"))],
+    )
+    path.write_bytes(compiled(file(order)))
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
     "avro": write_avro,
     "avsc": write_schema,
+    "json": write_json_schema,
+    "pb": write_protobuf,
 }
+SCHEMAS = ("avsc", "json", "pb")
 
 
 def project(sample: Sample, name: str, parent: Path) -> Written:

@@ -101,12 +101,36 @@ def test_the_cells_of_a_csv_say_the_type_of_a_column(values: list[str], type_: s
         ([1, {"a": 1}], "its values are of several kinds: an integer (row 1), an object (row 2)"),
         ([1, HUGE], "row 2 has an integer of more than 64 bits: write it as a text"),
         ([None, None], "it has no value in any row"),
-        ([[1]], "it is a list"),
+        ([[], []], "it is a list without elements in every row"),
+        ([[[1]]], "it is a list of lists"),
+        ([[1], "a"], "its values are of several kinds: a list (row 1), a text (row 2)"),
+        ([[1, "a"]], "its values are of several kinds: an integer (row 1), a text (row 1)"),
+        ([[None]], "it has no value in any row"),
+        ([[0] * 10_001], "it is a list of up to 10,001 elements, more than 10,000"),
         ([float("nan")], "none of its values is a number"),
     ],
 )
 def test_a_field_that_no_contract_can_have_is_left_out_with_the_reason(values: list[Any], reason: str) -> None:
     assert column(values) == reason
+
+
+def test_elements_of_arrays_are_lists() -> None:
+    items = [{"sku": "x", "at": "2026-03-01T12:00:00Z", "price": {"amount": 1}}, {"sku": "y", "parts": [1]}]
+    findings = found([{"tags": ["a", None], "items": items, "mails": ["ada@example.org"]}, {"tags": ["b"] * 80}])
+    assert [
+        (one.name, one.path, one.type, one.form, one.nullable, one.nullable_elements, one.max_elements)
+        for one in findings.columns
+        if one.is_list
+    ] == [
+        ("tags", "tags", "string", None, False, True, 160),
+        ("items_sku", "items[].sku", "string", None, True, False, None),
+        ("items_at", "items[].at", "long", "iso8601", True, True, None),
+        ("items_price_amount", "items[].price.amount", "double", None, True, True, None),
+        ("mails", "mails", "string", None, True, False, None),
+    ]
+    assert findings.left_out == {"items[].parts": "it is a list within a list"}
+    assert [one.name for one in findings.columns if one.personal] == ["mails"]
+    assert not [one for one in findings.columns if one.time]
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,16 @@ from penstock.starting.folder import require_free
 from penstock.starting.samples import sample_of_file, sample_of_schema
 from schemas.contract import Pii, contract_fields
 from streams.definitions.loading import load_pipeline
-from tests.penstock.starting.examples import ORDERS, WRITERS, project
+from tests.penstock.starting.examples import ORDERS, SCHEMAS, WRITERS, project
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_project_of_each_format_has_good_code_a_test_that_passes_and_its_schemas(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, name = tmp_path / f"orders.{kind}", f"shop_{kind}"
+    file, name = tmp_path / f"orders.{kind}", f"shop_of_{kind}"
     WRITERS[kind](file)
-    written = project(sample_of_schema(file) if kind == "avsc" else sample_of_file(file, 1_000), name, tmp_path)
+    written = project(sample_of_schema(file) if kind in SCHEMAS else sample_of_file(file, 1_000), name, tmp_path)
     assert written.refused == ()
     assert written.folder == tmp_path / name
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"orders.{kind}", name]
@@ -40,7 +40,7 @@ def test_a_project_of_each_format_has_good_code_a_test_that_passes_and_its_schem
     module = importlib.import_module(f"{name}.test_features")
     for test in (test for test in dir(module) if test.startswith("test_")):
         getattr(module, test)()
-    if kind != "avsc":
+    if kind not in SCHEMAS:
         target = target_of(load_pipeline(str(written.folder / "pipeline.py")), None, name)
         with EventOrder() as order:
             assert check_rows(file, target, order, 1) == ([], 0), "penstock play takes the file"
@@ -52,7 +52,7 @@ def test_what_is_personal_is_protected_and_in_none_of_the_files(tmp_path: Path) 
     written = project(sample_of_file(tmp_path / "orders.jsonl", 1_000), "shop_personal", tmp_path)
     contract = load_pipeline(str(written.folder / "pipeline.py")).source.contract
     found = {field.path: field.pii for field in contract_fields(contract) if field.pii}
-    assert found == {"customer.e-mail": Pii.HASH, "customer.first_name": Pii.DROP}
+    assert found == {"customer.e-mail": Pii.HASH, "customer.first_name": Pii.DROP, "cart[].for": Pii.HASH}
     text = "".join(file.read_text() for file in written.folder.rglob("*") if file.is_file())
     assert "person1@example.org" in text, "the documentation's own"
     assert not any(order["first_name"] in text for order in ORDERS[1:])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.starting.avro_schema import findings_of_schema
 from penstock.starting.columns import Table
 from penstock.starting.findings import Findings, findings_of
+from penstock.starting.of_schema import findings_of_document
 from penstock.starting.roles import Answers, Draft, Question, decide
 from penstock.starting.texts import decisions
 from tests.penstock.starting.examples import SCHEMA
@@ -95,8 +95,10 @@ def test_answers_need_no_question() -> None:
         ({"at": 1.5}, {}, "the event time must be", "at has numbers with a fraction"),
         ({"card_id": 1.5}, {}, "no column looks like an entity", "columns that can be one: order_id"),
         ({}, {"entities": ("cart",)}, "there is no column cart", "--entity"),
-        ({"tags": [1]}, {"entities": ("tags",)}, "column tags is left out: it is a list", "--entity"),
+        ({"tags": [1]}, {"entities": ("tags",)}, "tags cannot be an entity", "card_id"),
         ({"price": 1.5}, {"entities": ("price",)}, "price cannot be an entity", "card_id"),
+        ({"at": [TIME]}, {"time": "at"}, "the event time must be", "at is a list"),
+        ({"tags": ["a"]}, {"id": "tags"}, "tags cannot be the event id", None),
         ({"n": 1}, {"id": "n"}, "n cannot be the event id", None),
         ({}, {"personal": {"order_id": "hash"}}, "order_id cannot be hashed", None),
         ({}, {"personal": {"card_id": "drop"}}, "card_id cannot be dropped", None),
@@ -119,7 +121,7 @@ def test_one_row_is_enough_where_names_say_what_columns_are() -> None:
 
 
 def test_an_avro_schema_says_types_and_times_without_a_row() -> None:
-    draft, _ = asked(findings_of_schema(SCHEMA, "orders.avsc"))
+    draft, _ = asked(findings_of_document(SCHEMA, "orders.avsc"))
     assert [(one.name, one.type, one.form, one.nullable) for one in draft.columns] == [
         ("order_id", "string", None, False),
         ("ordered_at", "long", "microseconds", False),
@@ -130,20 +132,23 @@ def test_an_avro_schema_says_types_and_times_without_a_row() -> None:
         ("token", "string", "uuid", True),
         ("day", "string", "date", False),
         ("seen", "long", "microseconds", False),
+        ("tags", "string", None, False),
+        ("lines_at", "long", None, False),
+        ("lines_price", "double", "decimal", False),
     ]
-    assert draft.findings.left_out == {"tags": "it is a list", "either": "it has a union of several types"}
+    assert draft.findings.left_out == {"either": "it has a union of several types"}
 
 
 def test_a_schema_without_a_logical_type_makes_the_unit_a_question_with_milliseconds_safe() -> None:
     fields = [{"name": "created_at", "type": "long"}, {"name": "card_id", "type": "string"}]
-    draft, (question, *_) = asked(findings_of_schema({"type": "record", "name": "A", "fields": fields}, "a"))
+    draft, (question, *_) = asked(findings_of_document({"type": "record", "name": "A", "fields": fields}, "a"))
     assert (question.about, question.safe, draft.unit) == ("unit", "milliseconds", "milliseconds")
 
 
 @pytest.mark.parametrize("document", [[], {"type": "enum"}, "string", {"type": "array", "items": "string"}])
 def test_a_schema_of_no_record_is_refused(document: Any) -> None:
     with pytest.raises(PenstockError, match="not the Avro schema of a record"):
-        findings_of_schema(document, "a.avsc")
+        findings_of_document(document, "a.avsc")
 
 
 def test_a_schema_that_contains_itself_ends() -> None:
@@ -152,7 +157,7 @@ def test_a_schema_that_contains_itself_ends() -> None:
         "name": "Node",
         "fields": [{"name": "v", "type": "long"}, {"name": "next", "type": "Node"}],
     }
-    findings = findings_of_schema(
+    findings = findings_of_document(
         {"type": "record", "name": "A", "fields": [{"name": "node", "type": node}, {"name": "at", "type": "long"}]}, "a"
     )
     assert [one.path for one in findings.columns] == ["node.v", "at"]

@@ -23,7 +23,7 @@ ROW = {
     "amount": Decimal(1),
     "kind": "web",
 }
-ROW |= {"token": None, "day": BEGIN.date(), "seen": BEGIN, "tags": [], "either": "x"}
+ROW |= {"token": None, "day": BEGIN.date(), "seen": BEGIN, "tags": [], "lines": [], "either": "x"}
 
 
 class Registry:
@@ -79,7 +79,7 @@ def test_a_subject_gives_the_columns_of_its_newest_schema(monkeypatch: pytest.Mo
     ("client", "url", "what"),
     [
         (Registry(), None, "no schema registry is configured"),
-        (Registry("PROTOBUF"), "http://registry", "is PROTOBUF, not Avro"),
+        (Registry("THRIFT"), "http://registry", "is THRIFT, which is not read"),
         (Registry(references=("other",)), "http://registry", "refers to other schemas"),
         (SimpleNamespace(), "http://registry", "gives no schema of subject orders-value"),
     ],

@@ -110,6 +110,102 @@ def test_what_fastavro_writes_with_a_schema_is_read_with_its_contract(data: st.D
     assert event.model_dump() == expected
 
 
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(st.data())
+def test_arrays_that_fastavro_writes_are_lists_of_its_contract(data: st.DataObject) -> None:
+    plain: list[Any] = []
+    inner: list[Any] = []
+    length = data.draw(st.integers(0, 3))
+    datum: dict[str, Any] = {"time": EARLIEST_MS, "items": [{} for _ in range(length)]}
+    expected: dict[str, list[Any]] = {}
+    for number, (kind, values) in enumerate(KINDS):
+        may_be_null, is_inner = data.draw(st.booleans()), data.draw(st.booleans())
+        size = length if is_inner else data.draw(st.integers(0, 3))
+        pairs = [(None, None) if may_be_null and data.draw(st.booleans()) else data.draw(values) for _ in range(size)]
+        element = ["null", kind] if may_be_null else kind
+        name = f"f{number}"
+        if is_inner:
+            inner.append((name, element))
+            for item, (value, _) in zip(datum["items"], pairs, strict=True):
+                item[name] = value
+        else:
+            plain.append((name, {"type": "array", "items": element}))
+            datum[name] = [value for value, _ in pairs]
+        # Elements without a value are left out.
+        expected[f"items_{name}" if is_inner else name] = [column for _, column in pairs if column is not None]
+    items = {"type": "array", "items": record(*inner, name="Item")}
+    schema = record(("time", "long"), *plain, ("items", items))
+    contract = Contract.from_avro(schema, name="event", version=1, event_time="time")
+    assert fields_of(contract_schema(contract)) == contract_fields(contract)
+    event = decoded(contract, schema, datum)
+    assert isinstance(event, contract), event
+    assert event.model_dump() == {"time": EARLIEST_MS, **expected}
+
+
+def test_an_array_may_be_null_and_its_elements_may_be_objects_in_objects() -> None:
+    price = record(
+        ("amount", "double", {"doc": "in euros"}), ("fee", ["null", "long"], {"default": None}), name="Price"
+    )
+    item = record(("sku", "string"), ("price", ["null", price]), ("parts", {"type": "array", "items": "string"}))
+    arrays = [
+        ("items", ["null", {"type": "array", "items": item | {"name": "Item"}}], {"default": None}),
+        ("tags", {"type": "array", "items": "string"}, {"default": [], "doc": "words"}),
+        ("again", {"type": "array", "items": "Event"}),
+        ("grid", {"type": "array", "items": {"type": "array", "items": "long"}}),
+    ]
+    schema = record(("time", "long"), *arrays)
+    with pytest.raises(PenstockError) as error:
+        Contract.from_avro(schema, name="e", version=1, event_time="time")
+    assert "items[].parts (it is a list within a list), again[] (it contains itself" in error.value.what
+    assert "grid (it is a list of lists)" in error.value.what
+    contract = Contract.from_avro(
+        schema,
+        name="e",
+        version=1,
+        event_time="time",
+        leave_out=("items[].parts", "again", "grid"),
+        unchecked=("tags",),
+        max_elements={"items": 20},
+    )
+    optional = {"nullable": True, "required": False}
+    in_items = {"at": ["items"], "max_elements": 20}
+    assert [field.model_dump(exclude_defaults=True, mode="json") for field in contract_fields(contract)][1:] == [
+        {"name": "items_sku", "type": "string[]", **optional, **in_items, "each": ["sku"]},
+        {
+            "name": "items_price_amount",
+            "type": "double[]",
+            **optional,
+            **in_items,
+            "description": "in euros",
+            "each": ["price", "amount"],
+            "nullable_elements": True,
+        },
+        {
+            "name": "items_price_fee",
+            "type": "long[]",
+            **optional,
+            **in_items,
+            "each": ["price", "fee"],
+            "nullable_elements": True,
+        },
+        {"name": "tags", "type": "string[]", **optional, "description": "words", "max_elements": 100},
+    ]
+
+
+def test_keys_of_maps_are_columns_if_they_are_named() -> None:
+    schema = record(
+        ("time", "long"),
+        ("labels", {"type": "map", "values": {"type": "int", "logicalType": "date"}}),
+        ("items", {"type": "array", "items": record(("sizes", {"type": "map", "values": "long"}), name="Item")}),
+    )
+    keys = ("labels.first day", "items[].sizes.s")
+    contract = Contract.from_avro(schema, name="e", version=1, event_time="time", keys=keys)
+    datum = {"time": EARLIEST_MS, "labels": {"first day": 0, "x": 1}, "items": [{"sizes": {"s": 5}}, {"sizes": {}}]}
+    event = decoded(contract, schema, datum)
+    assert isinstance(event, contract), event
+    assert event.model_dump() == {"time": EARLIEST_MS, "labels_first_day": "1970-01-01", "items_sizes_s": [5]}
+
+
 NAMED = record(
     ("id", "string"),
     ("time", "long"),
@@ -118,7 +214,7 @@ NAMED = record(
     ("kind", "x.Kind", {"default": "A"}),
     ("n", "int", {"default": 3}),
     ("either", ["int", "string"]),
-    ("list", {"type": "array", "items": "string"}),
+    ("list", {"type": "array", "items": {"type": "map", "values": "string"}}),
     ("map", {"type": "map", "values": "string"}),
     ("again", ["null", "Event"]),
     ("nothing", "null"),
@@ -167,7 +263,7 @@ def test_fields_that_no_column_can_hold_are_named_with_the_argument_that_leaves_
         Contract.from_avro(NAMED, name="event", version=1, event_time="time")
     for field, why in {
         "either": "it has a union of several types",
-        "list": "it is a list",
+        "list": "it is a list of maps",
         "map": "it is a map",
         "again": "it contains itself, or nests too deep",
         "nothing": "it is always null",

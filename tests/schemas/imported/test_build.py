@@ -24,6 +24,7 @@ class Written(Contract, name="payment", version=3, compatibility="FULL"):
     card_holder: Annotated[str | None, PII_DROP, At("card.holder")] = None
     amount: Annotated[float, Field(gt=0, description="in euros")]
     class_value: Annotated[str, At("class")] = "a"
+    tags: Annotated[list[Annotated[str, Field(min_length=1)]] | None, Field(max_length=5)] = None
 
 
 SCHEMA: dict[str, Any] = {
@@ -36,6 +37,7 @@ SCHEMA: dict[str, Any] = {
         "card": {"type": "object", "properties": {"number": {"type": "string"}, "holder": {"type": "string"}}},
         "amount": {"type": "number", "exclusiveMinimum": 0, "description": "in euros"},
         "class": {"type": "string", "default": "a"},
+        "tags": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 5},
     },
 }
 CHOICES: dict[str, Any] = {
@@ -78,6 +80,13 @@ def test_a_schema_may_be_in_a_file(tmp_path: Path) -> None:
         ({"leave_out": ("nothing",)}, "leave_out names nothing, which"),
         ({"leave_out": ("card",)}, "card.number has a role, a form or a type in the call, but is left out"),
         ({"pii_hash": ("card.number", "amount")}, "only str fields can be PII, amount is double"),
+        ({"keys": "labels.area"}, "keys is one text"),
+        ({"keys": ("card.number",)}, "keys names card.number, which is not the key of a map"),
+        ({"max_elements": {"amount": 5}}, "max_elements names amount, and it is no array"),
+        ({"max_elements": {"nothing": 5}}, "max_elements names nothing, which"),
+        ({"max_elements": {"tags": 6}}, "max_elements names tags, and the schema says 5"),
+        ({"entities": ("tags",)}, "list tags cannot be an entity"),
+        ({"event_id": "tags"}, "tags is the event time or id, and its column is a list"),
         ({"names": {"amount": "at", "meta.paidAt": "at"}}, "two fields have the name at"),
         ({"names": {"amount": "model_dump"}}, "no field can have it"),
         ({"types": {"amount": int}}, "types gives amount the type int, and its column can be float"),

@@ -86,6 +86,32 @@ def test_a_contract_accepts_what_the_schema_accepts(
     assert isinstance(decoded(contract, event), contract) == is_valid
 
 
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(kinds, kinds, st.integers(1, 3) | st.none(), st.booleans(), st.data())
+def test_a_contract_accepts_the_arrays_that_the_schema_accepts(
+    plain: dict[str, Any], inner: dict[str, Any], most: int | None, is_required: bool, data: st.DataObject
+) -> None:
+    limit = {} if most is None else {"maxItems": most}
+    item = {"type": "object", "properties": {"a": inner}, "required": ["a"] if is_required else []}
+    schema = event_schema(
+        {"p": {"type": "array", "items": plain, **limit}, "q": {"type": "array", "items": item, **limit}}, "p", "q"
+    )
+    try:
+        contract = made(schema)
+    except PenstockError as error:
+        assert "within its bounds" in error.what  # noqa: PT017 - bounds that no value is within
+        return
+    assert fields_of(contract_schema(contract)) == contract_fields(contract)
+    rows = st.fixed_dictionaries({}, optional={"a": values.filter(lambda value: value is not None)})
+    event = {
+        "time": EARLIEST_MS,
+        "p": data.draw(st.lists(values, max_size=4) | values),
+        "q": data.draw(st.lists(rows | values.filter(lambda value: value is not None), max_size=4) | values),
+    }
+    is_valid = jsonschema.Draft202012Validator(schema).is_valid(event)
+    assert isinstance(decoded(contract, event), contract) == is_valid
+
+
 def test_references_unions_with_null_and_all_of_are_followed() -> None:
     schema = event_schema(
         {
@@ -159,13 +185,74 @@ def test_optional_fields_have_the_default_of_the_schema_or_null() -> None:
     assert event.model_dump() == {"time": EARLIEST_MS, "n": 3.0, "t": None}
 
 
+def test_a_default_in_an_array_is_given_up_only_when_the_call_says_so_and_the_element_is_left_out() -> None:
+    item = {"type": "object", "properties": {"n": {"type": "integer", "default": 1}}}
+    schema = event_schema({"items": {"type": "array", "items": item}}, "items")
+    with pytest.raises(PenstockError, match=r"items\[\].n .default .a value in a list can have none"):
+        made(schema)
+    event = decoded(made(schema, unchecked=("items",)), {"time": EARLIEST_MS, "items": [{}, {"n": 5}]})
+    assert isinstance(event, Contract), event
+    assert event.model_dump() == {"time": EARLIEST_MS, "items_n": [5]}
+
+
+def test_arrays_keys_of_maps_and_their_elements_become_columns() -> None:
+    schema = event_schema(
+        {
+            "tags": {"type": "array", "items": {"type": "string", "maxLength": 3}, "maxItems": 5, "title": "words"},
+            "items": {
+                "type": ["array", "null"],
+                "items": {
+                    "type": "object",
+                    "required": ["sku"],
+                    "properties": {
+                        "sku": {"type": "string"},
+                        "at": {"type": "string", "format": "date-time"},
+                        "sizes": {"type": "object", "additionalProperties": {"type": "integer"}},
+                    },
+                },
+            },
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        "tags",
+    )
+    contract = made(schema, keys=("labels.area", ("items[]", "sizes", "s.m")), max_elements={"items[]": 500})
+    optional = {"nullable": True, "required": False}
+    in_items = {"at": ["items"], "max_elements": 500}
+    assert fields(contract) == [
+        {"name": "tags", "type": "string[]", "max_length": 3, "description": "words", "max_elements": 5},
+        {"name": "items_sku", "type": "string[]", **optional, **in_items, "each": ["sku"]},
+        {
+            "name": "items_at",
+            "type": "long[]",
+            **optional,
+            **in_items,
+            "written": "iso8601",
+            "each": ["at"],
+            "nullable_elements": True,
+        },
+        {
+            "name": "items_sizes_s_m",
+            "type": "long[]",
+            **optional,
+            **in_items,
+            "each": ["sizes", "s.m"],
+            "nullable_elements": True,
+        },
+        {"name": "labels_area", "type": "string", **optional, "at": ["labels", "area"]},
+    ]
+
+
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}
 
 
 @pytest.mark.parametrize(
     ("field", "why"),
     [
-        ({"type": "array", "items": {"type": "string"}}, "it is a list"),
+        ({"type": "array", "items": {"type": "array", "items": {"type": "string"}}}, "it is a list of lists"),
+        ({"type": "array", "items": {"type": "object"}}, "it is a list of maps"),
+        ({"type": "array"}, "it may be anything"),
+        ({"type": "array", "items": [{"type": "string"}]}, "its elements have a type each"),
+        ({"type": "array", "prefixItems": [{"type": "string"}]}, "its elements have a type each"),
         ({"type": "object", "additionalProperties": {"type": "string"}}, "it is a map"),
         ({"type": ["string", "integer"]}, "it has several types"),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, "it has one of several forms"),
@@ -201,6 +288,10 @@ def test_a_schema_that_contains_itself_is_left_out_where_it_does() -> None:
         ({"type": "string", "pattern": r"^\s$"}, "pattern"),
         ({"type": "string", "pattern": r"[\d-x]"}, "no end of a range"),
         ({"type": "string", "format": "date-time", "maxLength": 20}, "maxLength .of a date-time"),
+        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True, "minItems": 1}, "uniqueItems, minItems 1"),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": 10_001}, "maxItems 10001 .at most 10000"),
+        ({"type": "array", "items": {"type": "string"}, "default": []}, "default .a list can have none"),
+        ({"type": "array", "items": {"type": "number", "multipleOf": 2}}, "multipleOf 2"),
     ],
 )
 def test_a_rule_that_no_contract_has_is_given_up_only_when_the_call_says_so(field: Any, says: str) -> None:

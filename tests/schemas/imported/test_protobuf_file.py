@@ -11,9 +11,9 @@ from penstock import Contract
 from penstock.errors import PenstockError
 from schemas.avro import contract_schema, fields_of
 from schemas.contract import contract_fields
-from tests.schemas.imported.protobufs import OPTIONAL, PAYMENTS, compiled, file, message
+from tests.schemas.imported.protobufs import CHANNELS, ENUM, OPTIONAL, PAYMENTS, REPEATED, compiled, file, message
 
-LEFT_OUT = ("tags", "labels", "again")
+LEFT_OUT = ("labels", "again")
 
 
 def made(source: Any, **choices: Any) -> type[Contract]:
@@ -45,12 +45,75 @@ def test_a_contract_has_the_fields_of_the_message() -> None:
         {"name": "token", "type": "string", "written": "bytes"},
         {"name": "flag", "type": "boolean"},
         {"name": "total", "type": "long"},
+        {"name": "tags", "type": "string[]", "max_elements": 100},
     ]
 
 
-def test_lists_maps_and_messages_that_contain_themselves_are_named() -> None:
-    with pytest.raises(PenstockError, match=r"tags \(it is a list\), labels \(it is a map\), again \(it con"):
+def test_maps_and_messages_that_contain_themselves_are_named() -> None:
+    with pytest.raises(PenstockError, match=r"labels \(it is a map\), again \(it con"):
         made(compiled(PAYMENTS))
+
+
+def test_repeated_fields_are_lists_and_keys_of_maps_columns_if_they_are_named() -> None:
+    nested = message("LabelsEntry", ("key", "string"), ("value", "int64"), options={"map_entry": True})
+    item = message(
+        "Item",
+        ("sku", "string"),
+        ("price", ".shop.Item.Price"),
+        ("gift", ".google.protobuf.BoolValue"),
+        ("labels", ".shop.Item.LabelsEntry", REPEATED),
+        ("parts", "string", REPEATED),
+        nested_type=[nested, message("Price", ("amount", "double"))],
+    )
+    cart = message(
+        "Cart",
+        ("paid_at", "int64"),
+        ("items", ".shop.Item", REPEATED),
+        ("order", ".shop.Order"),
+        ("fees", ".google.protobuf.Int64Value", REPEATED),
+        ("again", ".shop.Cart", REPEATED),
+    )
+    order = message("Order", ("channels", ".shop.Channel", ENUM | REPEATED))
+    source = compiled(file(cart, item, order, enum_type=[CHANNELS]))
+    with pytest.raises(PenstockError, match=r"items\[\].parts \(it is a list within a list\), again\[\] \(it con"):
+        made(source, message="shop.Cart", event_id=None, leave_out=("items[].labels",))
+    contract = made(
+        source,
+        message="shop.Cart",
+        event_id=None,
+        leave_out=("items[].parts", "again"),
+        keys=("items[].labels.area",),
+        max_elements={"items": 7},
+    )
+    in_items = {"at": ["items"], "max_elements": 7}
+    assert [field.model_dump(exclude_defaults=True, mode="json") for field in contract_fields(contract)][1:] == [
+        {"name": "items_sku", "type": "string[]", **in_items, "each": ["sku"]},
+        {
+            "name": "items_price_amount",
+            "type": "double[]",
+            **in_items,
+            "each": ["price", "amount"],
+            "nullable_elements": True,
+        },
+        {"name": "items_gift", "type": "boolean[]", **in_items, "each": ["gift"], "nullable_elements": True},
+        {
+            "name": "items_labels_area",
+            "type": "long[]",
+            **in_items,
+            "each": ["labels", "area"],
+            "nullable_elements": True,
+        },
+        {
+            "name": "order_channels",
+            "type": "string[]",
+            "nullable": True,
+            "required": False,
+            "enum": ["UNKNOWN", "CHIP"],
+            "at": ["order", "channels"],
+            "max_elements": 100,
+        },
+        {"name": "fees", "type": "long[]", "max_elements": 100},
+    ]
 
 
 def test_fields_of_proto2_have_their_defaults() -> None:

@@ -15,10 +15,12 @@ from schemas.codec import Decoder, Rejection, decode_event, event_row
 from schemas.contract import ENTITY as KEYED
 from schemas.contract import Contract, field_with_role
 from schemas.envelopes import STRUCTURED, Ignored
+from schemas.registry import RegistrySchemas
 from streams.inprocess.kernel import Kernel
 from streams.plan.compiler import compile_plan
 from streams.plan.model import PipelinePlan
-from tests.schemas.envelope_samples import CASES, CONTRACTS, ENVELOPES, Case, cases
+from tests.schemas.envelope_samples import CASES, CONTRACTS, ENVELOPES, Case, cases, framed_cases
+from tests.schemas.fake_registry import fake_registry
 
 NOW_MS = CASES["kafka_timestamp_ms"]
 KEY = b"a key of the tests"
@@ -43,7 +45,7 @@ def plan_of(contract: type[Contract], envelope: Debezium | CloudEvents) -> Pipel
 PLANS = {kind: plan_of(CONTRACTS[kind], envelope) for kind, envelope in ENVELOPES.items()}
 
 
-def by_kernel(kernel: Kernel, *records: Case) -> list[dict[str, Any]]:
+def by_kernel(kernel: Kernel, *records: Case, registry: str | None = None) -> list[dict[str, Any]]:
     kind = records[0].kind
     writers = [json.dumps(writer) for writer in records[0].writers]
     return kernel.decode(
@@ -54,6 +56,7 @@ def by_kernel(kernel: Kernel, *records: Case) -> list[dict[str, Any]]:
             {"value": _base64(each.value), "timestamp": NOW_MS, "headers": [[n, _base64(v)] for n, v in each.headers]}
             for each in records
         ],
+        registry=registry,
     )
 
 
@@ -61,7 +64,7 @@ def _base64(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
 
 
-def by_oracle(record: Case) -> dict[str, Any]:
+def by_oracle(record: Case, registry: RegistrySchemas | None = None) -> dict[str, Any]:
     decoded = decode_event(
         record.value,
         record.contract,
@@ -71,6 +74,7 @@ def by_oracle(record: Case) -> dict[str, Any]:
         max_bytes=CASES["max_bytes"],
         headers=record.headers,
         envelope=record.envelope,
+        registry=registry,
     )
     if isinstance(decoded, Ignored):
         return {"ignored": True}
@@ -99,9 +103,24 @@ def answers(kernel: Kernel) -> dict[str, dict[str, Any]]:
 def test_the_kernel_reads_each_shared_case_in_an_envelope_as_the_contract_does(
     answers: dict[str, dict[str, Any]], name: str
 ) -> None:
-    answer = dict(answers[name])
-    message, expected = answer.pop("message", ""), ALL[name].expected
-    assert answer == by_oracle(ALL[name])
+    is_what_it_states(answers[name], ALL[name], by_oracle(ALL[name]))
+
+
+@pytest.mark.parametrize("kind", ENVELOPES)
+def test_the_kernel_reads_each_shared_case_with_a_schema_of_the_registry_as_the_contract_does(
+    kernel: Kernel, kind: str
+) -> None:
+    records = [case for case in framed_cases().values() if case.kind == kind]
+    with fake_registry() as server:
+        server.schemas += CASES["framed"]["schemas"]
+        registry = RegistrySchemas(server.url, sleep=lambda _: None)
+        for answer, record in zip(by_kernel(kernel, *records, registry=server.url), records, strict=True):
+            is_what_it_states(answer, record, by_oracle(record, registry))
+
+
+def is_what_it_states(answer: dict[str, Any], record: Case, of_oracle: dict[str, Any]) -> None:
+    message, expected = answer.get("message", ""), record.expected
+    assert {name: value for name, value in answer.items() if name != "message"} == of_oracle, expected["name"]
     assert message.startswith(f"{expected['field']}: " if "field" in expected else "")
     assert expected.get("says", "") in message
 

@@ -10,19 +10,21 @@ import pytest
 
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, decode_event, event_row
+from schemas.contract import Contract
 from schemas.registry import RegistrySchemas
 from streams.inprocess.kernel import Kernel
 from streams.plan.compiler import compile_plan
 from tests.schemas.fake_registry import fake_registry
-from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Framed, Sample
-from tests.schemas.test_codec import FRAMED
+from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample
+from tests.schemas.test_codec import FRAMED, FRAMED_CASES, FRAMED_PARTS
 from tests.schemas.test_registry import CHAIN, NODE
 from tests.streams.kernel.test_decode import KEY, PIPELINE, PLAN
 
 SCHEMA = contract_schema(Sample)
-FRAMED_PLAN = compile_plan(
-    PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": Framed})})
-)
+FRAMED_PLANS = {
+    of: compile_plan(PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": of})}))
+    for of, _ in FRAMED_PARTS
+}
 DATUM = Encoder(SCHEMA).encode(SAMPLE_EVENT)[10:]
 
 
@@ -65,20 +67,21 @@ def test_they_agree_on_an_event_of_a_schema_in_the_registry(
 @pytest.fixture(scope="module")
 def framed_answers(kernel: Kernel) -> dict[str, dict[str, Any]]:
     """The kernel's answer to each case in Confluent's framing, by name."""
-    records = [
-        {"value": base64.b64encode(bytes.fromhex(case["hex"])).decode(), "timestamp": NOW_MS}
-        for case in FRAMED["cases"]
-    ]
+    found = {}
     with fake_registry() as registry:
         registry.schemas += FRAMED["schemas"]
-        plan = FRAMED_PLAN.model_dump(mode="json")
-        answers = kernel.decode(plan, [], base64.b64encode(KEY).decode(), records, registry=registry.url)
-    return {case["name"]: answer for case, answer in zip(FRAMED["cases"], answers, strict=True)}
+        for of, part in FRAMED_PARTS:
+            values = [bytes.fromhex(case["hex"]) for case in part["cases"]]
+            records = [{"value": base64.b64encode(value).decode(), "timestamp": NOW_MS} for value in values]
+            plan = FRAMED_PLANS[of].model_dump(mode="json")
+            answers = kernel.decode(plan, [], base64.b64encode(KEY).decode(), records, registry=registry.url)
+            found |= {case["name"]: answer for case, answer in zip(part["cases"], answers, strict=True)}
+    return found
 
 
-@pytest.mark.parametrize("case", FRAMED["cases"], ids=lambda case: case["name"])
+@pytest.mark.parametrize(("of", "part", "case"), FRAMED_CASES)
 def test_the_kernel_reads_what_confluent_frames_as_each_shared_case_states(
-    framed_answers: dict[str, dict[str, Any]], case: dict[str, Any]
+    framed_answers: dict[str, dict[str, Any]], of: type[Contract], part: dict[str, Any], case: dict[str, Any]
 ) -> None:
     answer = framed_answers[case["name"]]
     message = answer.get("message", "")
@@ -86,8 +89,8 @@ def test_the_kernel_reads_what_confluent_frames_as_each_shared_case_states(
     assert message.startswith(f"{case['field']}: " if case.get("field") else "")
     assert case.get("says", "") in message
     if "event" in case:
-        event = Framed.model_construct(**FRAMED["event"] | case["event"])
-        assert answer["columns"] == event_row(event, Framed, KEY)
+        event = of.model_construct(**part["event"] | case["event"])
+        assert answer["columns"] == event_row(event, of, KEY)
 
 
 def test_json_that_nests_very_deep_is_refused_by_both(kernel: Kernel) -> None:

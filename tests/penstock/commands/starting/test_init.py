@@ -37,11 +37,12 @@ def test_without_a_terminal_each_open_question_is_named_with_its_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_jsonl(tmp_path / "orders.jsonl")
-    with pytest.raises(PenstockError, match="3 questions to answer") as refused:
+    with pytest.raises(PenstockError, match="4 questions to answer") as refused:
         run(tmp_path, monkeypatch, "shop_asked", "--file", "orders.jsonl")
     options = re.findall(r"\]: (--\S+ \S+)", refused.value.where or "")
     assert options == [
         "--entity COLUMN",
+        "--personal cart_for=hash",
         "--personal customer_e_mail=hash",
         "--personal customer_first_name=drop",
     ]
@@ -131,7 +132,7 @@ def test_json_has_what_was_inferred_asked_and_written_and_asks_nothing(
     asked = CliRunner(mix_stderr=False).invoke(cli, init)
     assert isinstance(asked.exception, PenstockError)
     open_ = json.loads(asked.stdout)
-    assert ([one["answer"] for one in open_["asked"]], open_["files"]) == ([None] * 3, [])
+    assert ([one["answer"] for one in open_["asked"]], open_["files"]) == ([None] * 4, [])
     assert [path.name for path in tmp_path.iterdir()] == ["orders.jsonl"]
     done = CliRunner(mix_stderr=False).invoke(cli, [*init, "--yes"])
     assert done.exit_code == 0, done.stderr

@@ -23,6 +23,7 @@ final class FieldTree {
   private final String path;
   private final boolean isInElement;
   private int index = NO_FIELD;
+  private int column = NO_FIELD;
 
   /** Of an array, the tree of an element: its leaf at index i belongs to {@code lists.get(i)}. */
   private FieldTree element;
@@ -42,12 +43,15 @@ final class FieldTree {
       FieldTree node = root.at(fields.get(i).place());
       if (!fields.get(i).type().isList()) {
         node.index = i;
+        node.column = i;
         continue;
       }
       if (node.element == null) {
         node.element = new FieldTree("", "", true);
       }
-      node.element.at(fields.get(i).each()).index = node.lists.size();
+      FieldTree leaf = node.element.at(fields.get(i).each());
+      leaf.index = node.lists.size();
+      leaf.column = i;
       node.lists.add(i);
     }
     return root;
@@ -101,9 +105,14 @@ final class FieldTree {
     }
   }
 
-  /** The field's index in the contract. */
+  /** Where the field's value belongs: in an element of an array, one of its {@link Elements}. */
   int index() {
     return index;
+  }
+
+  /** The field's index in the contract. */
+  int column() {
+    return column;
   }
 
   /** Notes that an object is read next: its fields are missing until they come. */

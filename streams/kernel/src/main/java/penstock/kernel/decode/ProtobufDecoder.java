@@ -77,10 +77,21 @@ final class ProtobufDecoder implements ValueDecoder {
       if (field == null || field.hasPresence() && !message.hasField(field)) {
         continue;
       }
-      if (field.isMapField() && !child.isField()) {
-        entries((List<?>) message.getField(field), field, child, fields);
+      Object value = message.getField(field);
+      if (!field.isRepeated()) {
+        value(value, field, child, fields);
+      } else if (field.isMapField() && !child.isField() && !child.isArray()) {
+        entries((List<?>) value, field, child, fields);
+      } else if (child.isArray() && !field.isMapField()) {
+        FieldTree.Elements elements = child.elements(fields);
+        for (Object element : (List<?>) value) {
+          value(element, field, elements.tree(), elements.element);
+          elements.take();
+        }
+      } else if (child.isField()) {
+        fields[child.index()] = SpecialValue.UNSUPPORTED;
       } else {
-        value(message.getField(field), field, child, field.isRepeated(), fields);
+        child.replaced(fields, false);
       }
     }
   }
@@ -105,17 +116,16 @@ final class ProtobufDecoder implements ValueDecoder {
       }
       found = found == null ? foundByAvroName : found;
       if (found != null) {
-        value(found.getField(values), values, entry.getValue(), false, fields);
+        value(found.getField(values), values, entry.getValue(), fields);
       }
     }
   }
 
-  private void value(
-      Object value, FieldDescriptor field, FieldTree child, boolean isRepeated, Object[] fields) {
+  /** A value that is no array. */
+  private void value(Object value, FieldDescriptor field, FieldTree child, Object[] fields) {
     if (child.isField()) {
-      int index = child.index();
-      fields[index] = isRepeated ? SpecialValue.UNSUPPORTED : raw(value, field, isTime[index]);
-    } else if (!isRepeated && value instanceof Message message) {
+      fields[child.index()] = raw(value, field, isTime[child.column()]);
+    } else if (!child.isArray() && value instanceof Message message) {
       object(message, child, fields);
     } else {
       child.replaced(fields, false);
