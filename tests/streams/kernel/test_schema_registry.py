@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastavro import schemaless_writer
 
-from schemas.avro import contract_schema
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, AsDecimal, Contract
+from schemas.avro import contract_schema, parse_avro
 from schemas.codec import Decoder, Encoder, Rejection, decode_event, event_row
 from schemas.registry import RegistrySchemas
 from streams.inprocess.kernel import Kernel
@@ -24,6 +27,20 @@ FRAMED_PLAN = compile_plan(
     PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": Framed})})
 )
 DATUM = Encoder(SCHEMA).encode(SAMPLE_EVENT)[10:]
+
+
+class Priced(Contract, name="priced", version=1):
+    """An event with a decimal."""
+
+    id: Annotated[str, EVENT_ID]
+    t: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    fee: Annotated[str, AsDecimal(scale=3)]
+
+
+PRICED_PLAN = compile_plan(
+    PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": Priced})})
+)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +77,39 @@ def test_they_agree_on_an_event_of_a_schema_in_the_registry(
         )
     assert answer.get("reason") == reason
     assert (decoded.reason if isinstance(decoded, Rejection) else None) == reason
+
+
+@pytest.mark.parametrize("scale", [2, 2.7, 2**32 + 2, 2**64 + 2, 1e300, -1, True, "2", None])
+def test_they_agree_on_the_scale_of_a_decimal(kernel: Kernel, scale: Any) -> None:
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
+    fields = {"id": "string", "t": "long", "card": "string", "fee": decimal}
+    schema = {
+        "type": "record",
+        "name": "priced",
+        "fields": [{"name": name, "type": kind} for name, kind in fields.items()],
+    }
+    datum = io.BytesIO()
+    plain = parse_avro(schema | {"fields": [*schema["fields"][:3], {"name": "fee", "type": "bytes"}]})
+    schemaless_writer(datum, plain, {"id": "e", "t": NOW_MS, "card": "c", "fee": b"\x04\xe2"})
+    value = b"\x00\x00\x00\x00\x01" + datum.getvalue()
+    with fake_registry() as registry:
+        registry.register({"schema": json.dumps(schema), "schemaType": "AVRO"})
+        records = [{"value": base64.b64encode(value).decode(), "timestamp": NOW_MS}]
+        plan = PRICED_PLAN.model_dump(mode="json")
+        (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), records, registry=registry.url)
+        decoded = decode_event(
+            value,
+            Priced,
+            Decoder(),
+            kafka_timestamp_ms=NOW_MS,
+            max_future_ms=0,
+            max_bytes=1000,
+            registry=RegistrySchemas(registry.url),
+        )
+    if isinstance(decoded, Rejection):
+        assert answer["reason"] == decoded.reason
+    else:
+        assert answer == {"columns": event_row(decoded, Priced, KEY)}
 
 
 @pytest.fixture(scope="module")
