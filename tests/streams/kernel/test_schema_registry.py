@@ -10,22 +10,21 @@ from typing import Annotated, Any
 import pytest
 from fastavro import schemaless_writer
 
-from penstock import ENTITY, EVENT_ID, EVENT_TIME, AsDecimal, Contract
+from penstock import ENTITY, EVENT_ID, EVENT_TIME, AsDecimal, At, Contract
 from schemas.avro import contract_schema, parse_avro
 from schemas.codec import Decoder, Encoder, Rejection, decode_event, event_row
 from schemas.registry import RegistrySchemas
 from streams.inprocess.kernel import Kernel
 from streams.plan.compiler import compile_plan
+from streams.plan.model import PipelinePlan
 from tests.schemas.fake_registry import fake_registry
+from tests.schemas.imported.protobufs import CHANNELS, ENUM, REPEATED, file, message
 from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Framed, Sample
 from tests.schemas.test_codec import FRAMED
 from tests.schemas.test_registry import CHAIN, NODE
 from tests.streams.kernel.test_decode import KEY, PIPELINE, PLAN
 
 SCHEMA = contract_schema(Sample)
-FRAMED_PLAN = compile_plan(
-    PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": Framed})})
-)
 DATUM = Encoder(SCHEMA).encode(SAMPLE_EVENT)[10:]
 
 
@@ -38,9 +37,10 @@ class Priced(Contract, name="priced", version=1):
     fee: Annotated[str, AsDecimal(scale=3)]
 
 
-PRICED_PLAN = compile_plan(
-    PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": Priced})})
-)
+def plan_of(contract: type[Contract]) -> PipelinePlan:
+    return compile_plan(
+        PIPELINE.model_copy(update={"source": PIPELINE.source.model_copy(update={"contract": contract})})
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_they_agree_on_the_scale_of_a_decimal(kernel: Kernel, scale: Any) -> Non
     with fake_registry() as registry:
         registry.register({"schema": json.dumps(schema), "schemaType": "AVRO"})
         records = [{"value": base64.b64encode(value).decode(), "timestamp": NOW_MS}]
-        plan = PRICED_PLAN.model_dump(mode="json")
+        plan = plan_of(Priced).model_dump(mode="json")
         (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), records, registry=registry.url)
         decoded = decode_event(
             value,
@@ -121,7 +121,7 @@ def framed_answers(kernel: Kernel) -> dict[str, dict[str, Any]]:
     ]
     with fake_registry() as registry:
         registry.schemas += FRAMED["schemas"]
-        plan = FRAMED_PLAN.model_dump(mode="json")
+        plan = plan_of(Framed).model_dump(mode="json")
         answers = kernel.decode(plan, [], base64.b64encode(KEY).decode(), records, registry=registry.url)
     return {case["name"]: answer for case, answer in zip(FRAMED["cases"], answers, strict=True)}
 
@@ -138,6 +138,62 @@ def test_the_kernel_reads_what_confluent_frames_as_each_shared_case_states(
     if "event" in case:
         event = Framed.model_construct(**FRAMED["event"] | case["event"])
         assert answer["columns"] == event_row(event, Framed, KEY)
+
+
+class Labelled(Contract, name="labelled", version=1):
+    """An event with a map of an enum's values."""
+
+    id: Annotated[str, EVENT_ID]
+    t: Annotated[int, EVENT_TIME]
+    card: Annotated[str, ENTITY]
+    kind: Annotated[str | None, At("kinds.a")] = None
+
+
+@pytest.mark.parametrize(
+    ("entries", "kind"),
+    [
+        ([b"\x0a\x01a\x10\x01"], "CHIP"),
+        ([b"\x0a\x01a\x10\x09"], None),
+        ([b"\x0a\x01a\x10\x01", b"\x0a\x01a\x10\x09"], "CHIP"),
+        ([b"\x0a\x01a"], "UNKNOWN"),
+    ],
+    ids=["known", "unknown", "first known", "default"],
+)
+def test_an_entry_of_a_map_whose_closed_enum_lacks_the_value_is_none(
+    kernel: Kernel, entries: list[bytes], kind: str | None
+) -> None:
+    entry = message("KindsEntry", ("key", "string"), ("value", ".shop.Channel", ENUM), options={"map_entry": True})
+    event = message(
+        "Event",
+        *(("id", "string"), ("t", "int64"), ("card", "string"), ("kinds", ".shop.Event.KindsEntry", REPEATED)),
+        nested_type=[entry],
+    )
+    schema = base64.b64encode(file(event, syntax="proto2", enum_type=[CHANNELS]).SerializeToString()).decode()
+    fields = b"\x0a\x01e\x10" + varint(NOW_MS) + b"\x1a\x01c"
+    value = b"\x00\x00\x00\x00\x01\x00" + fields + b"".join(b"\x22" + varint(len(one)) + one for one in entries)
+    with fake_registry() as registry:
+        registry.register({"schema": schema, "schemaType": "PROTOBUF"})
+        records = [{"value": base64.b64encode(value).decode(), "timestamp": NOW_MS}]
+        plan = plan_of(Labelled).model_dump(mode="json")
+        (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), records, registry=registry.url)
+        decoded = decode_event(
+            value,
+            Labelled,
+            Decoder(),
+            kafka_timestamp_ms=NOW_MS,
+            max_future_ms=0,
+            max_bytes=1000,
+            registry=RegistrySchemas(registry.url),
+        )
+    assert isinstance(decoded, Labelled)
+    assert decoded.kind == kind
+    assert answer == {"columns": event_row(decoded, Labelled, KEY)}
+
+
+def varint(number: int) -> bytes:
+    """A number as Protobuf writes it."""
+    head = bytes([number & 0x7F | (0x80 if number > 0x7F else 0)])
+    return head + varint(number >> 7) if number > 0x7F else head
 
 
 def test_json_that_nests_very_deep_is_refused_by_both(kernel: Kernel) -> None:
