@@ -37,8 +37,8 @@ _PLAIN: Mapping[str, ColumnType] = {
 _FORMS: Mapping[str, Form] = {"date-time": "iso8601", "date": "date", "uuid": "uuid"}
 _ONE_OF_SEVERAL = "it has one of several forms"
 # Of two schemas of one value, these may differ.
-_NO_RULES = ("title", "description", "examples", "deprecated", "readOnly", "writeOnly", "nullable")
-_NO_RULES += ("$id", "$comment", "additionalProperties")
+_NO_RULES = {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "nullable"}
+_NO_RULES |= {"$id", "$comment", "additionalProperties"}
 _UNFIT = ("multipleOf", "not", "if", "oneOf", "anyOf", "allOf", "contains")
 
 

@@ -109,6 +109,7 @@ def test_they_agree_on_the_scale_of_a_decimal(kernel: Kernel, scale: Any) -> Non
     if isinstance(decoded, Rejection):
         assert answer["reason"] == decoded.reason
     else:
+        assert isinstance(decoded, Priced)
         assert answer == {"columns": event_row(decoded, Priced, KEY)}
 
 
