@@ -134,7 +134,9 @@ def has_items_without_bytes(parsed: Any) -> bool:
             case {"type": "fixed"}:
                 result = records[schema["name"]] = schema["size"] == 0
             case {"type": "array"}:
-                found |= takes_none(schema["items"])
+                # Not `found |=`, which would forget what is found within.
+                if takes_none(schema["items"]):
+                    found = True
             case {"type": "map"}:
                 takes_none(schema["values"])
             case _:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -376,7 +377,8 @@ def read_avro(value: bytes, start: int, writer: Any, where: str | None, reader: 
 def _read_json(value: bytes) -> dict[str, Any]:
     try:
         # json.loads on bytes would also accept UTF-16, UTF-32 and a byte order mark.
-        document = _JSON.decode(value.decode("utf-8"))
+        text = value.decode("utf-8")
+        document = _JSON.decode(text)
     except UnicodeDecodeError as error:
         raise Undecodable(f"not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
@@ -385,8 +387,21 @@ def _read_json(value: bytes) -> dict[str, Any]:
         raise Undecodable(f"JSON nested deeper than {MAX_JSON_DEPTH}") from None
     if not isinstance(document, dict):
         raise Undecodable("the JSON document is not an object")
-    check_depth(document)
+    if text.count("{") + text.count("[") > MAX_JSON_DEPTH:
+        _check_nesting(text)
     return document
+
+
+def _check_nesting(text: str) -> None:
+    """As :func:`check_depth`, of JSON's text: of a name that repeats, a document has lost all values but the last."""
+    depth = 0
+    for part in _NESTING.findall(text):
+        if part in "{[":
+            depth += 1
+            if depth > MAX_JSON_DEPTH:
+                raise Undecodable(f"JSON nested deeper than {MAX_JSON_DEPTH}")
+        elif part in "}]":
+            depth -= 1
 
 
 def check_depth(document: Any) -> None:
@@ -427,6 +442,8 @@ def _refuse_constant(token: str) -> float:
     raise Undecodable(f"{token} is not JSON")
 
 
+# Texts, in which brackets mean nothing, and brackets.
+_NESTING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]')
 _JSON = json.JSONDecoder(parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_refuse_constant)
 
 

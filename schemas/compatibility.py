@@ -55,6 +55,8 @@ def reader_breaks(*, reader: Fields, writer: Fields) -> list[Break]:
             found += _field_breaks(field, written[field.way])
         elif other := next((way for way in written if _is_within(way, field.way)), None):
             found.append(Break(field.path, f"written as an object or within one that is a field ({'.'.join(other)})"))
+        elif beside := [one for one in writer if one.each is not None and one.place == field.place]:
+            found += _new_list_breaks(field, beside)
         elif field.required:
             found.append(Break(field.path, "required by readers, never written: give it a default"))
     return found
@@ -63,6 +65,23 @@ def reader_breaks(*, reader: Fields, writer: Fields) -> list[Break]:
 def _is_within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
+
+
+def _new_list_breaks(reader: ContractField, beside: Fields) -> Iterator[Break]:
+    """Of a list whose array is written for other lists: no element has its value, and a default never counts."""
+    if not reader.nullable_elements:
+        yield Break(reader.path, "elements never written with it, which readers refuse: allow null in an element")
+    most = min(one.max_elements or 0 for one in beside)
+    if (reader.max_elements or 0) < most:
+        yield _longer(reader)
+    if not reader.nullable and all(one.nullable for one in beside):
+        yield Break(reader.path, "the array may be written as null, which readers refuse")
+    if reader.required and not any(one.required for one in beside):
+        yield Break(reader.path, "the array may be left out by writers, required by readers")
+
+
+def _longer(reader: ContractField) -> Break:
+    return Break(reader.path, f"readers require at most {reader.max_elements} elements, writers may write more")
 
 
 def optional_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
@@ -89,7 +108,7 @@ def _field_breaks(reader: ContractField, writer: ContractField) -> Iterator[Brea
     if writer.nullable_elements and not reader.nullable_elements:
         yield Break(reader.path, "elements may be written as null, which readers refuse")
     if (reader.max_elements or 0) < (writer.max_elements or 0):
-        yield Break(reader.path, f"readers require at most {reader.max_elements} elements, writers may write more")
+        yield _longer(reader)
     yield from _number_breaks(reader, writer)
     yield from _text_breaks(reader, writer)
 

@@ -210,8 +210,8 @@ class Contract(FromSchemas, BaseModel):
         cls.is_reference_data = reference
         _check_class(cls)
         for field_name, info in cls.model_fields.items():
-            _place_by_alias(info)
-            settle_list(f"{cls.__name__}.{field_name}", info)
+            is_list = settle_list(f"{cls.__name__}.{field_name}", info)
+            _place_by_alias(info, is_list=is_list)
         fields = contract_fields(cls)
         times = [f.name for f in fields if Role.EVENT_TIME in f.roles]
         ids = [f.name for f in fields if Role.EVENT_ID in f.roles]
@@ -311,13 +311,14 @@ def _check_class(contract: type[Contract]) -> None:
                 raise TypeError(f"{where}: a contract cannot define {name} anew; the job's kernel would not call it")
 
 
-def _place_by_alias(info: FieldInfo) -> None:
+def _place_by_alias(info: FieldInfo, *, is_list: bool) -> None:
     """Make an alias the field's place. Pydantic must not know it: an instance has the values of columns."""
     if info.alias is None or not info.alias == info.validation_alias == info.serialization_alias:
         return
     if any(isinstance(item, At) for item in info.metadata):
         return
-    info.metadata.append(At((info.alias,)))
+    # An alias is a name as it is, also if it ends as the mark of an array does.
+    info.metadata.append(At((f"{info.alias}{ARRAY}" if is_list and info.alias.endswith(ARRAY) else info.alias,)))
     info.alias = info.validation_alias = info.serialization_alias = info.alias_priority = None
 
 

@@ -179,11 +179,11 @@ def _bytes(raw: Any) -> Any:
 
 
 def _scale_of(avro: LogicalType) -> int:
-    """The scale in a writer's schema; one that is no number is none, as in the kernel."""
+    """The scale in a writer's schema; one that is no number of 64 bits is none, as in the kernel."""
     scale = avro.get("scale", 0)
     if type(scale) is float and math.isfinite(scale):
         return int(scale)
-    return scale if type(scale) is int else 0
+    return scale if type(scale) is int and INT64_MIN <= scale <= INT64_MAX else 0
 
 
 def _decimal(raw: Any, kind: str, scale: int, precision: int, avro: LogicalType | None) -> Any:

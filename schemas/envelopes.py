@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.constraints import INT64_MAX, INT64_MIN
 from schemas.contract import Contract, ContractField, Role, contract_fields
-from schemas.written import At
+from schemas.written import ARRAY, At, Form
 
 ENVELOPE = "$envelope"
 """The first name of places that are in the envelope, not in the event."""
@@ -320,20 +320,26 @@ def _check_rows(fields: Iterable[ContractField], around: Iterable[ContractField]
     """Check that a value of a row that is also reached by InEnvelope is read in one form: the kernel reads it once."""
     for field in around:
         place = field.place[1:]
-        if place[0] == "payload" or (place[0] == "op" and len(place) > 1) or place in [(row,) for row in _ROWS]:
+        within_op = place[0] == "op" and (len(place) > 1 or field.is_list)
+        if place[0] == "payload" or within_op or place in [(row,) for row in _ROWS]:
             raise ValueError(
                 f"{field.name}: a change of Debezium has no value at {'.'.join(place)}; it has op, ts_ms, "
                 "source.ts_ms, before.<column>, after.<column> and others, whether or not it is within a payload"
             )
         for other in fields:
-            theirs = (place[0], *other.place)
             if place[0] not in _ROWS or other.place[0] == ENVELOPE:
                 continue
-            shorter = min(len(theirs), len(place))
-            alike = (_form(field) == _form(other)) if theirs == place else theirs[:shorter] != place[:shorter]
-            if not alike:
+            if not _can_both_be_read(field, field.way[1:], other, (place[0], *other.way)):
                 raise ValueError(f"{field.name} and {other.name} read one value in two forms; use one of the two")
 
 
-def _form(field: ContractField) -> tuple[Any, ...]:
-    return field.written, Role.EVENT_TIME in field.roles, field.each, field.is_list
+def _can_both_be_read(one: ContractField, way: Sequence[str], other: ContractField, other_way: Sequence[str]) -> bool:
+    """Whether the ways lead to different values, or both fields read the one value alike."""
+    if way == other_way:
+        return _form(one) == _form(other)
+    differing = next((pair for pair in zip(way, other_way, strict=False) if pair[0] != pair[1]), None)
+    return differing is not None and ARRAY not in differing
+
+
+def _form(field: ContractField) -> tuple[Form | None, bool]:
+    return field.written, Role.EVENT_TIME in field.roles

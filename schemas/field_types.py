@@ -38,11 +38,14 @@ class FieldType(NamedTuple):
     settings: dict[str, Any]
 
 
-def settle_list(where: str, info: FieldInfo) -> None:
-    """Change a list's annotation, in place, to that of instances: without null elements, and of limited length."""
+def settle_list(where: str, info: FieldInfo) -> bool:
+    """Change a list's annotation, in place, to that of instances: without null elements, and of limited length.
+
+    Returns whether it is a list.
+    """
     whole, nullable = _without_null(where, info.annotation)
     if get_origin(whole) is not list:
-        return
+        return False
     inner, rules = _element(whole)
     element, has_nulls = _without_null(where, inner)
     if has_nulls:
@@ -52,6 +55,7 @@ def settle_list(where: str, info: FieldInfo) -> None:
     item: Any = Annotated[(element, *rules)] if rules else element
     settled: Any = list[item]
     info.annotation = settled | None if nullable else settled
+    return True
 
 
 def field_type(where: str, info: FieldInfo, constraints: list[Any]) -> FieldType:

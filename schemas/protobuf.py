@@ -90,7 +90,7 @@ class ProtobufSchema(Messages):
 
     Args:
         files: The file, as the last one, and what it imports, as ``FileDescriptorProto``, each after those that it
-            imports. Built-in files may be missing.
+            imports. Built-in files may be missing; they are never those that are given.
 
     Raises:
         ValueError: if the file has no message.
@@ -101,12 +101,12 @@ class ProtobufSchema(Messages):
         if not files[-1].message_type:
             raise ValueError("the file has no message")
         pool = descriptor_pool.DescriptorPool()
-        given = {file.name for file in files}
-        for file in [*(one for name, one in built_in_files().items() if name not in given), *files]:
+        built_in = built_in_files()
+        for file in [*built_in.values(), *(file for file in files if file.name not in built_in)]:
             pool.AddSerializedFile(_without_options(file).SerializeToString())
         found = pool.FindFileByName(files[-1].name)
         self._top = [found.message_types_by_name[message.name] for message in files[-1].message_type]
-        self._checked = {file.name for file in [*built_in_files().values(), *files] if file.syntax == "proto3"}
+        self._checked = {file.name for file in [*files, *built_in.values()] if file.syntax == "proto3"}
         self._trees: dict[type[Contract], _Node] = {}
 
     def framed(

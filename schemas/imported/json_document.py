@@ -40,6 +40,9 @@ _PLAIN: Mapping[str, ColumnType] = {
 }
 _FORMS: Mapping[str, Form] = {"date-time": "iso8601", "date": "date", "uuid": "uuid"}
 _ONE_OF_SEVERAL = "it has one of several forms"
+# Of two schemas of one value, these may differ.
+_NO_RULES = {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "nullable"}
+_NO_RULES |= {"$id", "$comment", "additionalProperties"}
 _UNFIT = ("multipleOf", "not", "if", "oneOf", "anyOf", "allOf", "contains")
 
 
@@ -158,7 +161,10 @@ class _Reader:
                 if reference in within or len(within) > 2 * DEEPEST:
                     raise _UnreadableError(IS_RECURSIVE)
                 within = (*within, reference)
-                schema = self._target(reference) | schema
+                # What stands beside a reference holds as well; a default there is that of this field.
+                target = self._target(reference)
+                nullable = nullable or target.get("nullable") is True
+                schema = _merged(schema, target | {"default": schema["default"]} if "default" in schema else target)
             elif isinstance(parts := schema.get("allOf"), list) and parts:
                 del schema["allOf"]
                 for part in parts:
@@ -201,22 +207,29 @@ def _but_null(schema: Mapping[str, Any]) -> dict[str, Any] | None:
         if isinstance(branches := schema.get(name), list):
             others = [one for one in branches if one not in ({"type": "null"}, {"const": None})]
             if len(others) == 1 and len(branches) == 2 and isinstance(others[0], dict):
-                return {key: value for key, value in schema.items() if key != name} | others[0]
+                return _merged(others[0], {key: value for key, value in schema.items() if key != name})
     return None
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    for name in one.keys() & other.keys():
-        if name in ("properties", "required"):
+    """What both schemas say.
+
+    Raises:
+        _UnreadableError: they say it of one thing in two ways.
+    """
+    for name in sorted(one.keys() & other.keys()):
+        if name in ("properties", "required", "allOf"):
             continue
-        if one[name] != other[name] and name not in ("title", "description", "$id", "additionalProperties"):
-            raise _UnreadableError(f"its allOf has {name} twice")
+        if one[name] != other[name] and name not in _NO_RULES:
+            raise _UnreadableError(f"its {name} is given twice, by allOf or beside $ref or anyOf")
     merged = other | one
+    if "allOf" in one and "allOf" in other:
+        merged["allOf"] = [*one["allOf"], *other["allOf"]]
     if "properties" in one and "properties" in other:
         if twice := [
             name for name, value in other["properties"].items() if one["properties"].get(name, value) != value
         ]:
-            raise _UnreadableError(f"its allOf has {twice[0]} twice")
+            raise _UnreadableError(f"its {twice[0]} is given twice, by allOf or beside $ref or anyOf")
         merged["properties"] = one["properties"] | other["properties"]
     if "required" in one and "required" in other:
         merged["required"] = [*one["required"], *other["required"]]

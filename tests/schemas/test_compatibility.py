@@ -161,6 +161,30 @@ BREAKING: dict[str, tuple[ContractField | None, ContractField | None, dict[str, 
         {"i": [{"x": 1}]},
         "never written",
     ),
+    "a list of an array that is written has no default there": (
+        field("long[]", max_elements=9, at=("i",), each=("x",)),
+        field("long[]", max_elements=9, at=("i",), each=("y",), nullable=True, required=False),
+        {"i": [{"x": 1}]},
+        "never written",
+    ),
+    "a new list has a shorter array": (
+        field("long[]", max_elements=2, at=("i",), each=("x",)),
+        field("long[]", max_elements=1, at=("i",), each=("y",), nullable=True, required=False, nullable_elements=True),
+        {"i": [{"x": 1}, {"x": 1}]},
+        "at most 1 elements",
+    ),
+    "a new list has an array that may be null": (
+        field("long[]", max_elements=2, at=("i",), each=("x",), nullable=True),
+        field("long[]", max_elements=2, at=("i",), each=("y",), nullable_elements=True),
+        {"i": None},
+        "the array may be written as null",
+    ),
+    "a new list has an array that may be left out": (
+        field("long[]", max_elements=2, at=("i",), each=("x",), nullable=True, required=False),
+        field("long[]", max_elements=2, at=("i",), each=("y",), nullable=True, nullable_elements=True),
+        {},
+        "the array may be left out",
+    ),
     "an allowed value is too long": (
         field("string", enum=("a", "bcd")),
         field("string", max_length=2),
@@ -197,6 +221,10 @@ COMPATIBLE: dict[str, tuple[ContractField | None, ContractField | None]] = {
     "a list may be longer and have elements without a value": (
         field("long[]", max_elements=2, at=("i",), each=("x",)),
         field("double[]", max_elements=3, at=("i",), each=("x",), nullable_elements=True),
+    ),
+    "a list without values in some elements is added to an array": (
+        field("long[]", max_elements=2, at=("i",), each=("x",)),
+        field("long[]", max_elements=2, at=("i",), each=("y",), nullable_elements=True),
     ),
     "a few values become any text": (field("string", enum=("a",)), field("string")),
     "a few short values become short text": (field("string", enum=("a",)), field("string", max_length=1, min_length=1)),

@@ -100,6 +100,12 @@ def test_an_alias_is_a_place_and_the_instance_has_the_columns_name() -> None:
     assert contract_fields(Later)[1].at == ("position.x",)
 
 
+def test_an_alias_of_a_list_is_a_name_as_it_is() -> None:
+    for alias in ("tags", "tags[]", "a.b", "x[].y"):
+        field = contract_fields(define(list[str], Field(alias=alias)))[1]
+        assert (field.at, field.each) == ((alias,), None)
+
+
 @pytest.mark.parametrize(
     ("annotation", "default", "message"),
     [

@@ -11,6 +11,7 @@ from penstock import (
     ISO8601,
     SECONDS,
     AsDecimal,
+    At,
     CloudEvents,
     Contract,
     Debezium,
@@ -94,11 +95,12 @@ DEBEZIUM, CLOUDEVENTS = Debezium(), CloudEvents()
 
 
 def with_field(annotation: Any, **others: Any) -> type[Contract]:
-    """A contract with a time, a decimal ``total`` of the row, and a field ``around``."""
+    """A contract with a time, decimals of the row, and a field ``around``."""
 
     class Made(Contract, name="made", version=1):
         at: Annotated[int, EVENT_TIME]
         total: Annotated[float, AsDecimal(scale=2)]
+        prices: Annotated[list[float] | None, At("items[].price"), AsDecimal(scale=2)] = None
         around: annotation  # type: ignore[valid-type]
 
     return Made
@@ -122,6 +124,11 @@ def with_field(annotation: Any, **others: Any) -> type[Contract]:
         (DEBEZIUM, Annotated[str | None, InEnvelope("before.total.cents")], "two forms"),
         (DEBEZIUM, Annotated[int, InEnvelope("before.at"), ISO8601], "two forms"),
         (DEBEZIUM, Annotated[int, InEnvelope("before.at")], "two forms"),
+        (DEBEZIUM, Annotated[list[str], InEnvelope("op")], "no value at op"),
+        (DEBEZIUM, Annotated[list[float], InEnvelope("before.items[].price")], "two forms"),
+        (DEBEZIUM, Annotated[list[str], InEnvelope("before.items[].price.amount")], "two forms"),
+        (DEBEZIUM, Annotated[list[str], InEnvelope("before.items[]")], "two forms"),
+        (DEBEZIUM, Annotated[str, InEnvelope("before.items.name")], "two forms"),
     ],
 )
 def test_what_cannot_be_read_out_of_an_envelope_is_refused_where_it_is_declared(
@@ -140,6 +147,8 @@ def test_what_cannot_be_read_out_of_an_envelope_is_refused_where_it_is_declared(
         (CLOUDEVENTS, Annotated[str, InEnvelope("source_and_id")]),
         (DEBEZIUM, Annotated[float | None, InEnvelope("before.total"), AsDecimal(scale=2)]),
         (DEBEZIUM, Annotated[str | None, InEnvelope("transaction.id")]),
+        (DEBEZIUM, Annotated[list[float] | None, InEnvelope("before.items[].price"), AsDecimal(scale=2)]),
+        (DEBEZIUM, Annotated[list[str] | None, InEnvelope("before.items[].sku")]),
         (DEBEZIUM, Annotated[str | None, InEnvelope(("source", "a.b"))]),
     ],
 )

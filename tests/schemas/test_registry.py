@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from google.protobuf import any_pb2
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
 from penstock.errors import PenstockError
 from schemas.avro import contract_schema
 from schemas.codec import Decoder, Encoder, Rejection, UnknownSchema, decode_event
+from schemas.protobuf import ProtobufSchema
 from schemas.registry import RegistrySchemas
 from tests.schemas.fake_registry import FakeRegistry, fake_registry
 from tests.schemas.samples import NOW_MS, SAMPLE_EVENT, Sample
@@ -67,11 +70,15 @@ CHAIN = {
 
 NULLS = {"type": "record", "name": "e", "fields": [{"name": "x", "type": {"type": "array", "items": "null"}}]}
 
+LISTS = {"type": "array", "items": ["null", {"type": "array", "items": "null"}]}
+NULLS_WITHIN = {"type": "record", "name": "e", "fields": [{"name": "x", "type": LISTS}]}
+
 
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
         ({"schema": json.dumps(NULLS), "schemaType": "AVRO"}, "an array whose items take no bytes"),
+        ({"schema": json.dumps(NULLS_WITHIN), "schemaType": "AVRO"}, "an array whose items take no bytes"),
         ({"schema": json.dumps(NODE), "schemaType": "AVRO"}, "contains itself"),
         ({"schema": json.dumps(CHAIN), "schemaType": "AVRO"}, "nests too deep"),
         ({"schema": DEEP, "schemaType": "AVRO"}, "not valid Avro"),
@@ -94,6 +101,14 @@ def test_an_id_without_a_schema_that_can_be_read_refuses_the_event(
     assert isinstance(result, Rejection)
     assert result.reason == "penstock.UnknownSchema"
     assert says in result.message
+
+
+def test_a_protobuf_schema_may_bring_files_that_every_reader_has() -> None:
+    imported = FileDescriptorProto.FromString(any_pb2.DESCRIPTOR.serialized_pb)
+    message = DescriptorProto(name="Event", field=[{"name": "t", "number": 1, "type": 3, "label": 1}])
+    file = FileDescriptorProto(name="event.proto", syntax="proto3", dependency=[imported.name], message_type=[message])
+    # type.proto, which every reader has as well, imports this file.
+    assert ProtobufSchema([imported, file]).message("Event").full_name == "Event"
 
 
 def test_an_id_that_a_follower_does_not_know_yet_is_asked_for_again(registry: FakeRegistry) -> None:

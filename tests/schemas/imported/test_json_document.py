@@ -140,6 +140,45 @@ def test_references_unions_with_null_and_all_of_are_followed() -> None:
     ]
 
 
+def test_what_stands_beside_a_reference_or_a_union_with_null_holds_as_well() -> None:
+    schema = {
+        "$ref": "#/$defs/event",
+        "required": ["a", "c"],
+        "properties": {
+            "a": {"$ref": "#/$defs/text", "maxLength": 3, "description": "short"},
+            "b": {"$ref": "#/$defs/text", "default": "x"},
+            "c": {"$ref": "#/$defs/number"},
+            "d": {"minimum": 1, "anyOf": [{"type": "integer", "maximum": 5, "title": "inner"}, {"type": "null"}]},
+        },
+        "allOf": [{"properties": {"e": {"type": "boolean"}}, "required": ["e"]}],
+        "$defs": {
+            "event": event_schema({}, "id", allOf=[{"properties": {"id": {"type": "string"}}}]),
+            "text": {"type": "string", "minLength": 1, "default": "none", "description": "a text"},
+            "number": {"type": "integer", "nullable": True},
+        },
+    }
+    contract = made(schema)
+    assert {field.name for field in contract_fields(contract) if field.required} == {"time", "id", "a", "c", "e"}
+    found = {field.name: field.model_dump(exclude_defaults=True, mode="json") for field in contract_fields(contract)}
+    assert found["a"] == {"name": "a", "type": "string", "min_length": 1, "max_length": 3, "description": "short"}
+    assert (found["b"]["default"], found["c"]["nullable"]) == ("x", True)
+    assert (found["d"]["minimum"], found["d"]["maximum"]) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"$ref": "#/$defs/text", "maxLength": 9},
+        {"maxLength": 9, "anyOf": [{"$ref": "#/$defs/text"}, {"type": "null"}]},
+        {"maxLength": 9, "anyOf": [{"type": "string", "maxLength": 5}, {"type": "null"}]},
+    ],
+)
+def test_a_rule_that_is_given_twice_is_not_chosen_among(field: Any) -> None:
+    schema = event_schema({"x": field}, **{"$defs": {"text": {"type": "string", "maxLength": 5}}})
+    with pytest.raises(PenstockError, match="its maxLength is given twice"):
+        made(schema)
+
+
 def test_formats_say_how_values_are_written() -> None:
     schema = event_schema(
         {
@@ -262,7 +301,7 @@ NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}
         ({"type": "null"}, "it is always null"),
         ({"$ref": "other.json"}, "it refers to other.json, which is elsewhere"),
         ({"$ref": "#/$defs/none"}, "it refers to #/.defs/none, which does not exist"),
-        ({"type": "string", "allOf": [{"type": "integer"}]}, "its allOf has type twice"),
+        ({"type": "string", "allOf": [{"type": "integer"}]}, "its type is given twice"),
     ],
 )
 def test_a_field_that_no_column_can_hold_says_why(field: Any, why: str) -> None:

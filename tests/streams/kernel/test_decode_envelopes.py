@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock import CloudEvents, Debezium, Entity, Model, Pipeline, Source, View, count
+from penstock import (
+    EVENT_TIME,
+    PII_HASH,
+    AsDecimal,
+    At,
+    CloudEvents,
+    Debezium,
+    Entity,
+    InEnvelope,
+    Model,
+    Pipeline,
+    Source,
+    View,
+    count,
+)
 from schemas.codec import Decoder, Rejection, decode_event, event_row
 from schemas.contract import ENTITY as KEYED
 from schemas.contract import Contract, field_with_role
@@ -123,6 +137,33 @@ def is_what_it_states(answer: dict[str, Any], record: Case, of_oracle: dict[str,
     assert {name: value for name, value in answer.items() if name != "message"} == of_oracle, expected["name"]
     assert message.startswith(f"{expected['field']}: " if "field" in expected else "")
     assert expected.get("says", "") in message
+
+
+class Rows(Contract, name="rows", version=1):
+    """Lists of one array, of the row and of the row before."""
+
+    at: Annotated[int, EVENT_TIME]
+    card: Annotated[str, KEYED, PII_HASH]
+    skus: Annotated[list[str], At("items[].sku"), PII_HASH]
+    prices: Annotated[list[float | None], At("items[].price"), AsDecimal(scale=2)]
+    skus_before: Annotated[list[str] | None, InEnvelope("before.items[].sku")] = None
+    tables: Annotated[list[str] | None, InEnvelope("source.tables")] = None
+
+
+@pytest.mark.parametrize("way", ["{}", '{{"payload": {}}}'])
+def test_lists_of_one_array_are_read_out_of_a_change(kernel: Kernel, way: str) -> None:
+    items = [{"sku": "a", "price": "1.50"}, {"sku": "b"}]
+    row = {"at": NOW_MS, "card": "c", "items": items}
+    change = {"op": "u", "before": row | {"items": items[:1]}, "after": row, "source": {"tables": ["t"]}}
+    value = way.format(json.dumps(change)).encode()
+    plan = plan_of(Rows, Debezium()).model_dump(mode="json")
+    record = {"value": _base64(value), "timestamp": NOW_MS}
+    (answer,) = kernel.decode(plan, [], base64.b64encode(KEY).decode(), [record])
+    limits = {"kafka_timestamp_ms": NOW_MS, "max_future_ms": 0, "max_bytes": CASES["max_bytes"]}
+    event = decode_event(value, Rows, Decoder(), envelope=Debezium(), **limits)
+    assert isinstance(event, Rows)
+    assert (event.skus, event.prices, event.skus_before, event.tables) == (["a", "b"], [1.5], ["a"], ["t"])
+    assert answer == {"columns": event_row(event, Rows, KEY)}
 
 
 FUZZ = settings(

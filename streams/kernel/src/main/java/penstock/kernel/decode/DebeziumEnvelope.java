@@ -26,7 +26,7 @@ final class DebeziumEnvelope implements Envelope {
   /** For a contract's fields, of changes by these operations. */
   DebeziumEnvelope(List<Plan.Field> fields, List<String> operations) {
     this.operations = Set.copyOf(operations);
-    Map<List<String>, Integer> indexes = new HashMap<>();
+    Map<Value, Integer> indexes = new HashMap<>();
     this.bare = new Change(fields, List.of(), indexes);
     this.payload = new Change(fields, List.of("payload"), indexes);
   }
@@ -95,7 +95,7 @@ final class DebeziumEnvelope implements Envelope {
     private final int isAfter;
     private final int object;
 
-    Change(List<Plan.Field> fields, List<String> way, Map<List<String>, Integer> indexes) {
+    Change(List<Plan.Field> fields, List<String> way, Map<Value, Integer> indexes) {
       before = indexes(fields, way, "before", indexes);
       after = indexes(fields, way, "after", indexes);
       code = index(Envelope.text(joined(way, List.of("op"))), indexes);
@@ -105,7 +105,7 @@ final class DebeziumEnvelope implements Envelope {
     }
 
     private int[] indexes(
-        List<Plan.Field> fields, List<String> way, String row, Map<List<String>, Integer> indexes) {
+        List<Plan.Field> fields, List<String> way, String row, Map<Value, Integer> indexes) {
       int[] found = new int[fields.size()];
       for (int i = 0; i < found.length; i++) {
         Plan.Field field = fields.get(i);
@@ -117,9 +117,9 @@ final class DebeziumEnvelope implements Envelope {
       return found;
     }
 
-    /** A place is read once, whoever needs what is there. */
-    private int index(Plan.Field field, Map<List<String>, Integer> indexes) {
-      Integer known = indexes.putIfAbsent(field.place(), read.size());
+    /** A value is read once, whoever needs it. */
+    private int index(Plan.Field field, Map<Value, Integer> indexes) {
+      Integer known = indexes.putIfAbsent(new Value(field.place(), field.each()), read.size());
       if (known == null) {
         read.add(field);
         return read.size() - 1;
@@ -127,6 +127,9 @@ final class DebeziumEnvelope implements Envelope {
       return known;
     }
   }
+
+  /** Where a value is; lists of one array differ in the way within an element. */
+  private record Value(List<String> place, List<String> each) {}
 
   private static List<String> joined(List<String> way, List<String> place) {
     List<String> joined = new ArrayList<>(way);

@@ -48,8 +48,9 @@ final class LogicalTypes {
     return schema.getProp("logicalType");
   }
 
+  /** The scale of a decimal; one beyond the range of an int is the end of that range. */
   static int scale(Schema schema) {
-    return schema.getObjectProp("scale") instanceof Number scale ? scale.intValue() : 0;
+    return schema.getObjectProp("scale") instanceof Number scale ? (int) scale.doubleValue() : 0;
   }
 
   private static List<Schema> elements(List<Schema> branches) {

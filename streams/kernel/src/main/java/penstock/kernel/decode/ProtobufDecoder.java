@@ -110,6 +110,9 @@ final class ProtobufDecoder implements ValueDecoder {
       Message foundByAvroName = null;
       for (Object each : entries) {
         Message pair = (Message) each;
+        if (pair.getUnknownFields().hasField(values.getNumber())) {
+          continue; // A closed enum has no such value: the entry is none, not its default.
+        }
         found = pair.getField(keys).equals(entry.getKey()) ? pair : found;
         foundByAvroName =
             pair.getField(keys).equals(entry.getValue().avroName) ? pair : foundByAvroName;
