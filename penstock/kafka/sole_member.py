@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
@@ -24,6 +24,36 @@ class Replaced(NamedTuple):
     next: str
 
 
+class SoleConsumer(Consumer):
+    """A consumer that knows from its log that its session has timed out: the client calls back only later.
+
+    Args:
+        config: Its settings.
+        log: Where its log goes.
+    """
+
+    def __init__(self, config: dict[str, Any], log: logging.Logger) -> None:
+        self.session = SessionLog(log)
+        super().__init__(config, logger=self.session)
+
+
+class SessionLog:
+    """The log of a consumer, passed on. The client calls nothing but ``log``.
+
+    Attributes:
+        has_ended: Whether the session has timed out since partitions were last assigned.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self.has_ended = False
+        self._log = log
+
+    def log(self, level: int, message: str, *values: object) -> None:
+        """As :meth:`logging.Logger.log`."""
+        self.has_ended |= "SESSTMOUT" in message % values
+        self._log.log(level, message, *values)
+
+
 class SoleMember:
     """The only member of a consumer group.
 
@@ -38,7 +68,7 @@ class SoleMember:
     """
 
     def __init__(
-        self, consumer: Consumer, everything: Collection[Partition], watch: LagWatch, on_change: Callable[[], None]
+        self, consumer: SoleConsumer, everything: Collection[Partition], watch: LagWatch, on_change: Callable[[], None]
     ) -> None:
         self.is_lost = False
         self._consumer, self._everything = consumer, frozenset(everything)
@@ -72,7 +102,8 @@ class SoleMember:
                 step()
             finish()
         except InstanceFencedError as error:
-            if self.is_lost:
+            # Fenced at once when the session ends, the client has not said yet that the partitions are lost.
+            if self.is_lost or self._consumer.session.has_ended:
                 raise MembershipLostError from error
             raise InstanceFencedError(
                 replaced.what,
@@ -84,7 +115,7 @@ class SoleMember:
     # The client calls these inside consume().
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.is_lost = False
+        self.is_lost = self._consumer.session.has_ended = False
         if not partitions:  # the group was balanced anew, and nothing has changed
             return
         # Where to begin is found out later. Without an offset, the client would report that there is none.

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import Replaced, SoleMember
+from penstock.kafka.sole_member import Replaced, SoleConsumer, SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.quality.book import Book
 from scoring.quality.quality_input import QualityInput
@@ -51,7 +51,7 @@ _REPLACED = Replaced(
 class QualityComponents:
     """The components of the process. Their creator owns and closes them."""
 
-    consumer: Consumer
+    consumer: SoleConsumer
     store: QualityStore
     positions: Positions
     reader: QualityInput

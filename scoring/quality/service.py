@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
-from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
 
 from penstock.errors import PenstockError
@@ -17,7 +16,7 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import run_as_member
+from penstock.kafka.sole_member import SoleConsumer, run_as_member
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
@@ -75,7 +74,7 @@ def run_quality(
     with LagWatch(kafka, pipeline.name, PART, progress) as watch:
 
         def count() -> None:
-            with closing(Consumer(settings_of_consumer, logger=logging.getLogger("scoring.kafka"))) as consumer:
+            with closing(SoleConsumer(settings_of_consumer, logging.getLogger("scoring.kafka"))) as consumer:
                 components = QualityComponents(
                     consumer=consumer,
                     store=QualityStore(pipeline, facts, partial(read_topic, kafka), producer),

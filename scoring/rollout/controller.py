@@ -16,14 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.reading import RecordsGoneError
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import Replaced, SoleMember
+from penstock.kafka.sole_member import Replaced, SoleConsumer, SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.completeness import CutWatch
 from scoring.rollout.controller_consumer import Batch, batch_of
@@ -65,7 +65,7 @@ _REPLACED = Replaced(
 class ControllerComponents:
     """The components of a controller. Their creator owns and closes them."""
 
-    consumer: Consumer
+    consumer: SoleConsumer
     store: ControllerStore
     positions: Positions
     judge: Judge

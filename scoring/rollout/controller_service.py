@@ -10,14 +10,13 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
-from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
 
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import run_as_member
+from penstock.kafka.sole_member import SoleConsumer, run_as_member
 from penstock.kafka.topics import require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
@@ -75,9 +74,7 @@ def run_controller(project: Project, settings: Settings, progress: ProgressTrack
     ):
 
         def judge() -> None:
-            with closing(
-                Consumer(controller_config(kafka, group), logger=logging.getLogger("scoring.kafka"))
-            ) as consumer:
+            with closing(SoleConsumer(controller_config(kafka, group), logging.getLogger("scoring.kafka"))) as consumer:
                 components = ControllerComponents(
                     consumer=consumer,
                     store=ControllerStore(kafka, pipeline, producer),

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from penstock.errors import PenstockError
 from penstock.kafka.gaps import Gap
@@ -17,7 +17,7 @@ from penstock.kafka.lag import Partition
 from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.reading import Record, RecordsGoneError
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import Replaced, SoleMember
+from penstock.kafka.sole_member import Replaced, SoleConsumer, SoleMember
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.controller_consumer import Batch, batch_of
 from scoring.rollout.pace import Pace
@@ -48,7 +48,7 @@ _REPLACED = Replaced(
 class RunnerComponents:
     """The components of the process. Their creator owns and closes them."""
 
-    consumer: Consumer
+    consumer: SoleConsumer
     store: DataQualityStore
     offsets: Offsets
     readers: Mapping[str, RawReader]

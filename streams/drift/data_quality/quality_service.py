@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 
-from confluent_kafka import Consumer
 from prometheus_client import REGISTRY
 
 from penstock.errors import PenstockError
@@ -19,7 +18,7 @@ from penstock.kafka.lag_watch import LagWatch
 from penstock.kafka.names import group_of
 from penstock.kafka.reading import read_topic
 from penstock.kafka.retention import GapPolicy
-from penstock.kafka.sole_member import run_as_member
+from penstock.kafka.sole_member import SoleConsumer, run_as_member
 from penstock.kafka.topics import largest_messages, require_room, require_topics
 from penstock.kafka.transactions import TransactionalProducer, producer_factory
 from penstock.settings import Settings
@@ -78,7 +77,7 @@ def run_data_quality(
     with LagWatch(kafka, pipeline.name, PART, progress) as watch:
 
         def run() -> None:
-            with closing(Consumer(settings_of_consumer, logger=logging.getLogger("streams.kafka"))) as consumer:
+            with closing(SoleConsumer(settings_of_consumer, logging.getLogger("streams.kafka"))) as consumer:
                 components = RunnerComponents(
                     consumer=consumer,
                     store=DataQualityStore(pipeline, read, producer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError
 
 from penstock.kafka.lag import Partition
 from penstock.kafka.names import dead_letters_of
+from penstock.kafka.sole_member import SessionLog
 from penstock.kafka.transactions import InstanceFencedError, OutcomeUnknownError, TransactionAbortedError
 from scoring.rollout.completeness import Cut
 from scoring.rollout.controller_positions import Found
@@ -148,6 +150,7 @@ class FakeConsumer:
         self._paused: set[Partition] = set()
         self._ended: set[Partition] = set()
         self._on_assign: Any = None
+        self.session = SessionLog(logging.getLogger("tests"))
         self.assigned: list[dict[Partition, int]] = []
 
     def subscribe(self, _topics: list[str], *, on_assign: Any, **_callbacks: Any) -> None:
