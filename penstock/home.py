@@ -47,7 +47,7 @@ def set_or_correct(variable: str) -> str:
     if not value:
         return f"set {variable}"
     shown = re.sub(r"//[^/]*@", "//", value)  # a name and a password are refused elsewhere, and shown nowhere
-    return f"correct or unset {variable}, which is set to {shown}"
+    return f"correct {variable}, which is set to {shown}, or unset it"
 
 
 def home_folder() -> Path:

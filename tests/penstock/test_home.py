@@ -38,4 +38,4 @@ def test_a_folder_without_a_stack_is_an_error_and_not_the_default_stack(
 def test_the_advice_says_what_a_wrong_address_is_set_to_but_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_REDIS_URL", "redis://me:hush@cache:1/0")
     said = set_or_correct("PENSTOCK_REDIS_URL")
-    assert said == "correct or unset PENSTOCK_REDIS_URL, which is set to redis://cache:1/0"
+    assert said == "correct PENSTOCK_REDIS_URL, which is set to redis://cache:1/0, or unset it"
