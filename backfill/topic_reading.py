@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 
 from backfill.kafka_offsets import offsets_at
 from penstock.errors import PenstockError
+from penstock.home import set_or_correct
 from penstock.kafka.access import KafkaAccess
 from penstock.kafka.lag import Lag
 from penstock.kafka.reading import Record, RecordsGoneError, read_topic
@@ -291,7 +292,7 @@ def _no_topic(topic: str, where: str) -> RecordsGoneError:
         f"there is no topic {topic}",
         where=where,
         safe="nothing was changed",
-        next="penstock topics create PIPELINE, or set PENSTOCK_KAFKA_BOOTSTRAP",
+        next=f"penstock topics create PIPELINE, or {set_or_correct('PENSTOCK_KAFKA_BOOTSTRAP')}",
     )
 
 

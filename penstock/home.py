@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from penstock.errors import PenstockError
@@ -34,6 +35,19 @@ def stack_environment() -> dict[str, str]:
             safe="nothing was read or written",
             next=f"penstock up, which starts one there; or unset {HOME_VARIABLE}",
         ) from None
+
+
+def set_or_correct(variable: str) -> str:
+    """The advice for an address at which nobody answers: to set its variable, or which value to correct.
+
+    >>> set_or_correct("PENSTOCK_NO_SUCH_ADDRESS")
+    'set PENSTOCK_NO_SUCH_ADDRESS'
+    """
+    value = os.environ.get(variable)
+    if not value:
+        return f"set {variable}"
+    shown = re.sub(r"//[^/]*@", "//", value)  # a name and a password are refused elsewhere, and shown nowhere
+    return f"correct {variable}, which is set to {shown}, or unset it"
 
 
 def home_folder() -> Path:

@@ -30,6 +30,7 @@ from streams.definitions.loading import load_pipeline
 
 _SHOWN_BAD = 20
 _TELL_EVERY_S = 0.5
+_LINE_EVERY_S = 5.0
 
 
 class _Number(click.ParamType):
@@ -145,8 +146,7 @@ def _play(
     file: Path, target: Target, order: EventOrder, pace: Pace, skip: int, kept: ProgressFile, settings: Settings
 ) -> int:
     first, last = (readable(time, "seconds", zone="") for time in (order.first_ms, order.last_ms))
-    takes = seconds(pace.takes_s(order.count, order.last_ms - order.first_ms))
-    click.echo(f"{counted(order.count, 'event')} of {first} to {last} UTC: at this pace {takes} for all of them")
+    click.echo(f"{counted(order.count, 'event')} of {first} to {last} UTC: {_how_long(pace, order)}")
     saving = _Saving(kept, file, target, order.count, skip)
     stop = stop_event()
     with EventProducer(
@@ -174,6 +174,13 @@ def _play(
             raise
 
 
+def _how_long(pace: Pace, order: EventOrder) -> str:
+    if pace.is_greatest:
+        return "as fast as possible"
+    takes = seconds(pace.takes_s(order.count, order.last_ms - order.first_ms))
+    return f"at this pace {takes} for all of them"
+
+
 class _Saving:
     """Saves how far it is; a full disk is told once, and stops nothing."""
 
@@ -193,18 +200,23 @@ class _Saving:
 
 
 class _Telling:
-    """Tells how far it is: on a terminal in one line that changes."""
+    """Tells how far it is: on a terminal in one line that changes, elsewhere in a line each few seconds."""
 
-    def __init__(self) -> None:
-        self._told_s = float("-inf")
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._is_terminal = sys.stderr.isatty()
+        self._told_s = float("-inf") if self._is_terminal else clock()
 
     def tell(self, played: Played) -> None:
-        now = time.monotonic()
-        if not self._is_terminal or (now - self._told_s < _TELL_EVERY_S and played.sent < played.total):
+        now, every_s = self._clock(), _TELL_EVERY_S if self._is_terminal else _LINE_EVERY_S
+        is_last = self._is_terminal and played.sent == played.total  # elsewhere the command's last line says it
+        if now - self._told_s < every_s and not is_last:
             return
         self._told_s = now
         late = f", {seconds(played.late_s)} late" if played.late_s > 1 else ""
         at = readable(played.time_ms, "seconds", zone="")
         line = f"{played.sent:,} of {played.total:,} sent, at {at}{late}"
-        click.echo(f"\r{line}\x1b[K", nl=played.sent == played.total, err=True)
+        if self._is_terminal:
+            click.echo(f"\r{line}\x1b[K", nl=is_last, err=True)
+        else:
+            click.echo(line, err=True)

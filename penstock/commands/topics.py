@@ -55,7 +55,8 @@ def show(pipeline: str, *, as_json: bool) -> None:
     """Show the topics of PIPELINE: whether each exists with the right number of partitions, and what is in it.
 
     Records are offsets, and those of transactions count their markers. The rate is that of the last minute. Behind is
-    who has not done how many yet, and how long the oldest of them waits.
+    who has not done how many yet, and how long the oldest of them waits. Who has not begun has committed nothing: the
+    feature job does so with its first checkpoint.
     """
     definition, kafka = load_pipeline(pipeline), Settings().kafka.access
     existing = partition_counts(admin_client(kafka), kafka)
@@ -83,9 +84,20 @@ def _state(topic: Topic, partitions: int | None) -> str:
 
 
 def _cells(figures: TopicFigures) -> tuple[str, str, str, str]:
-    behind = [f"{name} {lag.records:,} ({seconds(lag.seconds)})" for name, lag in figures.behind.items() if lag.records]
-    caught_up = "nobody" if figures.behind else ""
-    return f"{figures.records:,}", f"{figures.per_second:,.1f}", _kept(figures), ", ".join(behind) or caught_up
+    return f"{figures.records:,}", f"{figures.per_second:,.1f}", _kept(figures), _behind(figures)
+
+
+def _behind(figures: TopicFigures) -> str:
+    behind = [
+        f"{name} all {lag.records:,} (not begun)"
+        if name in figures.not_begun
+        else f"{name} {lag.records:,} ({seconds(lag.seconds)})"
+        for name, lag in figures.behind.items()
+        if lag.records
+    ]
+    if behind or not figures.behind:
+        return ", ".join(behind)
+    return "no reader yet" if set(figures.behind) == set(figures.not_begun) else "nobody"
 
 
 def _kept(figures: TopicFigures) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +12,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from penstock.counts import counted
 from penstock.errors import PenstockError
+from penstock.home import set_or_correct
 from penstock.kafka.access import QUIET, KafkaAccess
 from penstock.kafka.names import Topic
 
 _log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 15.0
+# For a broker that is just being started again. Where nothing listens after it, nobody is waited for.
+_SHORT_S = 3.0
 _BROKERS_DEFAULT = -1  # as Kafka's protocol has it, since 2.4
 
 
@@ -180,9 +184,31 @@ def partition_counts(admin: AdminClient, kafka: KafkaAccess) -> dict[str, int]:
         PenstockError: if Kafka cannot be reached.
     """
     try:
-        metadata = admin.list_topics(timeout=_TIMEOUT_S)
+        try:
+            metadata = admin.list_topics(timeout=_SHORT_S)
+        except KafkaException:
+            if _all_refuse(kafka.bootstrap):
+                raise
+            metadata = admin.list_topics(timeout=_TIMEOUT_S - _SHORT_S)
     except KafkaException as error:
         raise PenstockError(
-            what="Kafka cannot be reached", where=str(kafka), next="penstock up, or set PENSTOCK_KAFKA_BOOTSTRAP"
+            what="Kafka cannot be reached",
+            where=str(kafka),
+            next=f"penstock up, or {set_or_correct('PENSTOCK_KAFKA_BOOTSTRAP')}",
         ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _all_refuse(bootstrap: str) -> bool:
+    """Whether nothing listens at any of the addresses: not so if one is slow, or its name cannot be resolved now."""
+    for broker in bootstrap.split(","):
+        # As librdkafka has it: perhaps with a protocol before, and without a port.
+        host, _, port = broker.strip().rpartition("://")[2].rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        except ConnectionRefusedError:
+            continue
+        except (OSError, ValueError, OverflowError):
+            pass
+        return False
+    return True

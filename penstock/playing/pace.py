@@ -22,6 +22,11 @@ class Pace:
     speed: float = 1.0
     rate: float | None = None
 
+    @property
+    def is_greatest(self) -> bool:
+        """Whether all events are due at once."""
+        return self.rate is None and math.isinf(self.speed)
+
     def due_s(self, sent: int, passed_ms: int) -> float:
         """How long after the first event one is due, in seconds.
 

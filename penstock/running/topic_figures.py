@@ -29,7 +29,8 @@ class TopicFigures:
     Args:
         records: The offsets that it holds; with the markers of transactions, which are no records.
         per_second: How many came per second in the last minute, by their Kafka timestamps.
-        behind: What each part that reads it has not done yet.
+        behind: What each part that reads it has not done yet; of a part that has not begun, that is all of it.
+        not_begun: Those of them that have committed nothing.
         retention_ms: How long records are kept; None for ever.
         retention_bytes: How many bytes a partition keeps; None without a limit.
         is_compacted: Whether the newest record of each key stays.
@@ -38,6 +39,7 @@ class TopicFigures:
     records: int
     per_second: float
     behind: Mapping[str, Backlog]
+    not_begun: tuple[str, ...]
     retention_ms: int | None
     retention_bytes: int | None
     is_compacted: bool
@@ -60,10 +62,14 @@ def figures_of(pipeline: Pipeline, topics: Sequence[Topic], kafka: KafkaAccess, 
                 starts = starts_at(kafka, topic.name, [(number, begin_ms) for number in ends])
                 new = sum(max(0, end - start.offset) for end, start in zip(ends.values(), starts, strict=True))
                 kept = settings[topic.name]
+                records = sum(end - earliest[number] for number, end in ends.items())
+                readers = [name for name, (_, read) in groups_of(pipeline).items() if topic.name in read]
+                begun = {part: backlog for (of, part), backlog in behind.items() if of == topic.name}
                 found[topic.name] = TopicFigures(
-                    sum(end - earliest[number] for number, end in ends.items()),
+                    records,
                     new / RATE_S,
-                    {part: backlog for (of, part), backlog in behind.items() if of == topic.name},
+                    {part: begun.get(part, Backlog(records, None)) for part in readers},
+                    tuple(part for part in readers if part not in begun),
                     _limit(kept, "retention.ms"),
                     _limit(kept, "retention.bytes"),
                     "compact" in kept.get("cleanup.policy", ""),

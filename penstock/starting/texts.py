@@ -129,10 +129,10 @@ def next_commands(draft: Draft, name: str, file: str | None) -> list[str]:
         f"penstock schemas check {reference}",
         *(_KEY if "hash" in draft.personal.values() else ()),
         "penstock up  # a local stack, unless you have servers",
-        f"penstock topics create {reference}",
-        f"penstock run {reference} --detach",
+        f"penstock run {reference} --detach  # creates the topics, too",
         # Changes of a table are written by Debezium alone.
         *([] if isinstance(draft.findings.envelope, Debezium) else [play]),
+        f"penstock topics show {reference}  # how far it is",
         f"penstock features describe {reference}",
         f"penstock new-view {reference}",
     ]

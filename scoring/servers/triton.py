@@ -13,6 +13,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from penstock.errors import PenstockError
+from penstock.home import set_or_correct
 from penstock.triton import TritonAccess
 from scoring.model_metadata import FIL_INPUT, FIL_OUTPUT, INPUT, OUTPUT, ModelMetadata, ModelNotLoaded
 from scoring.servers.protocol import (
@@ -227,7 +228,7 @@ class TritonServer:
             f"Triton {verb}: {_describe(error)}",
             where=self._url,
             safe="the model repository is as it was",
-            next="penstock status, then penstock up; or set PENSTOCK_TRITON_GRPC",
+            next=f"penstock status, then penstock up; or {set_or_correct('PENSTOCK_TRITON_GRPC')}",
         )
 
     def _load_error(self, model: ModelMetadata, reason: str) -> ModelLoadError:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from penstock.errors import PenstockError
+from penstock.home import set_or_correct
 
 # A JobManager that writes a savepoint or lacks CPU answers late; a missing one refuses the connection at once.
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -195,7 +196,7 @@ class Flink:
             raise PenstockError(
                 f"Flink cannot be reached ({type(error).__name__})",
                 where=self.url,
-                next="penstock up; for another cluster: set PENSTOCK_FLINK_REST",
+                next=f"penstock up; for another cluster: {set_or_correct('PENSTOCK_FLINK_REST')}",
             ) from error
         if answer.is_error:
             errors = answer.json().get("errors", []) if "json" in answer.headers.get("content-type", "") else []

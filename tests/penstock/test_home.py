@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.home import stack_environment
+from penstock.home import set_or_correct, stack_environment
 
 
 def test_without_it_there_are_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +33,9 @@ def test_a_folder_without_a_stack_is_an_error_and_not_the_default_stack(
     with pytest.raises(PenstockError, match="no stack in the folder that PENSTOCK_HOME names") as error:
         stack_environment()
     assert "penstock up" in str(error.value)
+
+
+def test_the_advice_says_what_a_wrong_address_is_set_to_but_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_REDIS_URL", "redis://me:hush@cache:1/0")
+    said = set_or_correct("PENSTOCK_REDIS_URL")
+    assert said == "correct PENSTOCK_REDIS_URL, which is set to redis://cache:1/0, or unset it"

@@ -32,7 +32,7 @@ from tests.tutorial.steps import Step, missing, steps_of
 
 _STEPS = steps_of(page("start/tutorial.md"))
 # What is shown may come some seconds later: these commands only look, and are repeated.
-_LOOKS = ("penstock quality show", "penstock features get")
+_LOOKS = ("penstock quality show", "penstock features get", "penstock topics show")
 _LOOK_S = 120
 _VERSIONS = """python -c '
 import json, platform

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from penstock.commands.console import console_on
+from penstock.commands.console import console_on, printable
 from penstock.commands.errors import pipeline_argument
 from penstock.commands.exit_codes import ExitCode
 from penstock.commands.features.entity_events import entity_events
@@ -20,6 +20,7 @@ from penstock.commands.features.named_entity import (
     read_vector,
     require_view,
     resolve_entity,
+    why_missing,
 )
 from penstock.commands.features.overview import overview, state_table, tree
 from penstock.commands.features.sizes import bytes_per_id, state_sizes
@@ -95,7 +96,7 @@ def explain(pipeline: str, view: str, entity: str, hashed: bool, tiles: int, as_
     # Read at the earliest time: then no window has expired, and the vector is as it was emitted.
     vector = read_vector(plan, view_plan, entity, -(2**62), settings)
     if vector.state is VectorState.MISSING or vector.as_of is None:
-        click.echo(f"nothing is stored for {view_plan.entity} {entity}: it had no event yet, or none for a long time")
+        click.echo(why_missing(view_plan, printable(entity), project.reference))
         if not hashed:
             print_hash_hint(plan, view_plan)
         click.get_current_context().exit(ExitCode.ERROR)

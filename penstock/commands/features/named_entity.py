@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import cast
 
@@ -65,6 +66,14 @@ def is_stored(plan: PipelinePlan, view: ViewPlan, entity: str, settings: Setting
     # As in the reader: its user may not GET.
     (found,) = cast("list[bytes | None]", connect_redis(settings.redis).mget([redis_key(plan, view, entity)]))
     return found is not None
+
+
+def why_missing(view: ViewPlan, entity: str, reference: str) -> str:
+    """What to say where nothing is stored for an entity: each reason that there may be."""
+    return (
+        f"nothing is stored for {view.entity} {entity}: it had no event yet, or none for a long time; or its events "
+        f"are not processed yet: see penstock topics show {shlex.quote(reference)}"
+    )
 
 
 def print_hash_hint(plan: PipelinePlan, view: ViewPlan) -> None:

@@ -22,6 +22,7 @@ from penstock.commands.features.named_entity import (
     read_vector,
     require_view,
     resolve_entity,
+    why_missing,
 )
 from penstock.commands.options import EventTime
 from penstock.errors import PenstockError
@@ -74,6 +75,7 @@ def get(pipeline: str, view: str, entity: str, at: int | None, hashed: bool) -> 
         raise _of_a_past(project, view_plan, entity, at, vector.as_of)
     _print_vector(console_on(), view_plan, vector, now_ms, at is None)
     if vector.state is VectorState.MISSING:
+        click.echo(why_missing(view_plan, printable(entity), project.reference))
         print_eviction_hint(settings)
         if not hashed:
             print_hash_hint(plan, view_plan)
@@ -128,7 +130,6 @@ def _print_vector(console: Console, view: ViewPlan, vector: FeatureVector, now_m
         )
     )
     if vector.as_of is None:
-        console.print(f"[dim]nothing is stored for this {view.entity}: it had no event yet, or none for a long time[/]")
         return
     console.print(
         f"[dim]as of[/] {readable(vector.as_of)} [dim](read at {readable(now_ms)}, {_age(now_ms - vector.as_of)})[/]  "

@@ -109,10 +109,10 @@ def train_command(
         trainer=trainer,
     )
     with recorded(repository, project.pipeline.model.name, begun, _now_ms) as found:
-        registry = registry_schemas(settings.schema_registry_url)
         _require_texts(project)
+        backfill, registry = read_backfill(folder), registry_schemas(settings.schema_registry_url)
         read = topics_of(settings.kafka.access, archive).read
-        data = read_training_set(project, read, read_backfill(folder), until_ms, registry, with_defaults=with_defaults)
+        data = read_training_set(project, read, backfill, until_ms, registry, with_defaults=with_defaults)
         found.data_hash = data.data_hash
         function = None if trainer is None else find_function(trainer)
         trained = train(data, seed) if function is None else train_with(function, str(trainer), data, seed)

@@ -22,6 +22,7 @@ from penstock.commands.options import json_option
 from penstock.commands.running.screen import View, panel, seconds
 from penstock.commands.stopping import stop_event
 from penstock.home import HOME_VARIABLE
+from penstock.kafka.topics import admin_client, partition_counts
 from penstock.running.figures import Figures
 from penstock.running.measuring import EVERY_S, Measuring
 from penstock.running.parts import parts_of
@@ -101,6 +102,8 @@ def top(pipeline: str, addresses: tuple[str, ...], *, as_json: bool) -> None:
     Reads Kafka, Flink, and the metrics of services on this machine or at --metrics. Starts and changes nothing.
     """
     project, settings = open_project(pipeline), Settings()
+    kafka = settings.kafka.access
+    partition_counts(admin_client(kafka), kafka)  # a screen without Kafka has nothing to show, after minutes
     folder = RunFolder.of(project.name)
     names = [part.name for part in parts_of(project.pipeline, pipeline)]
     ports = SERVICE_PORTS | OPTIONAL_PORTS

@@ -94,6 +94,7 @@ def new_view(
     click.echo(f"{as_typed(file)} has the view {view.name}. Next:")
     for command in following:
         click.echo(f"  {command}")
+    click.echo(f"The model's inputs are unchanged: for its next version, add *{view.name}.inputs() to them.")
 
 
 def _as_json(definition: Pipeline, view: NewView, code: str, file: Path, diff: str, following: tuple[str, ...]) -> str:

@@ -106,7 +106,8 @@ def require_declared(pipeline: Pipeline) -> Monitors:
     if pipeline.monitors is None or pipeline.monitors.data_quality is None:
         raise PenstockError(
             f"pipeline {pipeline.name} does not watch its raw events",
-            next="give it monitors=Monitors(data_quality=DataQuality())",
+            next="from penstock import DataQuality, Monitors; give the pipeline "
+            "monitors=Monitors(data_quality=DataQuality()); docs/guides/data-quality.md has the settings",
         )
     return pipeline.monitors
 

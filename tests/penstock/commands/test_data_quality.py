@@ -108,17 +108,22 @@ def test_a_topic_that_an_earlier_release_did_not_make_is_named_before_anything_i
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "why", "following"),
     [
-        ({', data_quality=DataQuality(producer_header="version")': ""}, "does not watch its raw events"),
-        ({"window=100": "window=200"}, "settings of the monitors have changed"),
+        (
+            {', data_quality=DataQuality(producer_header="version")': ""},
+            "does not watch its raw events",
+            "from penstock import ",
+        ),
+        ({"window=100": "window=200"}, "settings of the monitors have changed", "penstock data-quality "),
     ],
 )
-def test_another_definition_is_refused(tmp_path, monkeypatch, written, changes, why):
+def test_another_definition_is_refused(tmp_path, monkeypatch, written, changes, why, following):
     monkeypatch.setattr(topic_reading, "topics_of", lambda *_: ParcelTopics(4_000))
     penstock("profile", define(tmp_path))
-    with pytest.raises(PenstockError, match=why):
+    with pytest.raises(PenstockError, match=why) as error:
         penstock("show", define(tmp_path, **changes))
+    assert error.value.next.startswith(following)
 
 
 def test_without_a_profile_the_next_command_is_named(tmp_path, written):

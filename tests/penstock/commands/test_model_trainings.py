@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
+from backfill.parquet import read_backfill
 from penstock.cli import cli
 from penstock.commands.model import making
 from penstock.errors import PenstockError
@@ -106,3 +107,12 @@ def test_a_training_without_labels_is_kept_and_the_newest_comes_first(world: Wor
 def test_a_model_that_was_never_trained_has_no_trainings(world: World) -> None:
     assert "no training of taps_trainings is recorded" in world.run("trainings").output
     assert world.trainings() == []
+
+
+def test_a_folder_without_a_backfill_is_refused_before_any_server_is_asked(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("registry_schemas", "topics_of"):
+        monkeypatch.setattr(making, name, None)
+    monkeypatch.setattr(making, "read_backfill", read_backfill)
+    assert "the folder has no backfill" in str(world.train("good").exception)

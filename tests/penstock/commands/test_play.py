@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from penstock.errors import PenstockError
 from penstock.playing import progress as progress_module
 from penstock.playing.event_order import EventOrder
 from penstock.playing.pace import Pace
+from penstock.playing.playing import Played
 from penstock.playing.progress import ProgressFile
 from tests.loop.taps import define
 from tests.penstock.playing.test_playing import tap
@@ -83,3 +85,20 @@ def test_one_bad_row_is_named_and_nothing_is_sent(bench: Bench) -> None:
 def test_speed_and_rate_exclude_each_other_and_have_forms(bench: Bench) -> None:
     for options in (("--speed", "2x", "--rate", "3"), ("--speed", "fast"), ("--rate", "max")):
         assert bench.play(*options).exit_code == 2
+
+
+def test_outside_a_terminal_it_tells_in_a_line_each_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    telling = module._Telling(lambda: now[0])
+    for sent in range(1, 13):
+        now[0] = float(sent)
+        telling.tell(Played(sent, 12, 0, 0.0))
+    assert capsys.readouterr().err.splitlines() == [f"{sent} of 12 sent, at 1970-01-01 00:00:00" for sent in (5, 10)]
+
+
+@pytest.mark.parametrize(("pace", "said"), [(Pace(math.inf), "as fast as possible"), (Pace(60), "at this pace 10 s")])
+def test_at_the_greatest_speed_nothing_is_estimated(pace: Pace, said: str) -> None:
+    with EventOrder() as order:
+        for time_ms in (0, 600_000):
+            order.add(time_ms, 1, "{}")
+        assert module._how_long(pace, order).startswith(said)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
 from penstock.cli import cli
+from penstock.errors import PenstockError
 from penstock.kafka import topics
+from penstock.kafka.access import KafkaAccess
 
 
 @pytest.fixture
@@ -55,3 +59,29 @@ def test_a_replication_factor_below_one_is_refused(requests: list[NewTopic]) -> 
     assert refused.exit_code == 2
     assert "--replication" in refused.output
     assert not requests
+
+
+class Unanswered:
+    """An admin client whose requests fail, and how long each was to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def list_topics(self, *, timeout: float) -> Any:
+        self.waits.append(timeout)
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+
+def test_where_nothing_listens_nobody_is_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listening, socket.socket() as free:
+        for one in (listening, free):
+            one.bind(("127.0.0.1", 0))
+        listening.listen()
+        nobody, slow = (f"127.0.0.1:{one.getsockname()[1]}" for one in (free, listening))
+        monkeypatch.setenv("PENSTOCK_KAFKA_BOOTSTRAP", nobody)
+        for bootstrap, waits in ((nobody, 1), (f"{nobody},PLAINTEXT://{slow}", 2), ("no-such-host.invalid:1", 2)):
+            admin = Unanswered()
+            with pytest.raises(PenstockError, match="Kafka cannot be reached") as error:
+                topics.partition_counts(admin, KafkaAccess(bootstrap=bootstrap))  # type: ignore[arg-type]
+            assert len(admin.waits) == waits, bootstrap
+            assert f"PENSTOCK_KAFKA_BOOTSTRAP, which is set to {nobody}" in str(error.value.next)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -21,3 +22,8 @@ def test_what_is_no_pace_is_refused_with_an_example(read: Callable[[str], float]
 def test_at_the_greatest_speed_everything_is_due_at_once() -> None:
     assert Pace(speed=speed_of("max")).due_s(9, 10**9) == 0
     assert Pace(speed=60).takes_s(0, 0) == 0
+    assert [Pace(math.inf).is_greatest, Pace(math.inf, rate=5).is_greatest, Pace(60).is_greatest] == [
+        True,
+        False,
+        False,
+    ]

@@ -46,7 +46,8 @@ def test_a_vector_of_another_definition_is_an_error_that_says_what_to_do(monkeyp
 def test_where_nothing_is_stored_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = get(monkeypatch, None)
     assert (shown.exit_code, "MISSING" in shown.output) == (1, True)
-    assert "nothing is stored for this card" in shown.output
+    assert "nothing is stored for card 4242: it had no event yet" in shown.output
+    assert "not processed yet: see penstock topics show fraud" in shown.output
 
 
 def test_the_help_of_at_says_that_it_is_no_history() -> None:

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from penstock.commands.running import looking
 from penstock.commands.running.looking import _table, top
+from penstock.errors import PenstockError
 from penstock.running.record import PartRecord, RunRecord
 
 
@@ -28,3 +30,12 @@ def test_an_address_of_metrics_that_is_none_is_refused(address: str) -> None:
     result = CliRunner().invoke(top, ["fraud", "--metrics", address])
     assert result.exit_code == click.UsageError.exit_code
     assert "is not HOST:PORT" in result.output
+
+
+def test_without_kafka_the_screen_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreached(*_: object) -> dict[str, int]:
+        raise PenstockError("Kafka cannot be reached")
+
+    monkeypatch.setattr(looking, "partition_counts", unreached)
+    monkeypatch.setattr(looking, "Measuring", None)
+    assert str(CliRunner().invoke(top, ["fraud"]).exception) == "Kafka cannot be reached"

@@ -30,6 +30,7 @@ def test_a_view_is_shown_checked_and_written(file: Path, tmp_path: Path) -> None
     result = run(file, "--mean", "amount", "--over", "2h", "--yes")
     assert result.exit_code == 0, result.output
     assert "+customer_view = View(" in result.output
+    assert "add *customer_view.inputs() to them" in result.output
     copy = tmp_path / "again.py"
     copy.write_text(file.read_text())
     assert load_pipeline(str(copy)).view("customer_view").feature_names() == (
