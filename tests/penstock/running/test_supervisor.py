@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.running.children import Child
 from penstock.running.parts import Need, Part
-from penstock.running.restarts import End
+from penstock.running.restarts import STEADY_S, End
 from penstock.running.supervisor import Missing, Supervisor
 
 JUDGE, JOB, SINK = (
@@ -76,9 +76,9 @@ class World:
     def state(self, name: str) -> str:
         return next(part.state for part in self.supervisor.records() if part.name == name)
 
-    def pass_by(self, seconds: float) -> None:
+    def pass_by(self, seconds: float, *ready: str) -> None:
         self.now += seconds
-        self.supervisor.step()
+        self.supervisor.step(ready)
 
 
 def test_parts_start_in_their_order_and_what_needs_a_model_when_there_is_one() -> None:
@@ -120,6 +120,26 @@ def test_what_cannot_work_is_given_up_until_somebody_asks_again() -> None:
     world.supervisor.retry()
     world.supervisor.step()
     assert world.running() == ["sink"]
+
+
+@pytest.mark.parametrize(
+    ("ready", "expected"),
+    [
+        pytest.param((), "given up", id="never took records: however long each start took"),
+        pytest.param(("before",), "given up", id="what the process before it had said is no news of this one"),
+        pytest.param(("before", "after"), "pausing", id="took records for long"),
+    ],
+)
+def test_a_part_is_given_up_unless_it_had_taken_records_for_long(ready: tuple[str, ...], expected: str) -> None:
+    world = World(SINK)
+    for _ in range(5):
+        world.pass_by(60, *(["sink"] if "before" in ready else []))
+        world.pass_by(1, *(["sink"] if "before" in ready else []))
+        world.pass_by(STEADY_S, *(["sink"] if "after" in ready else []))
+        world.pass_by(STEADY_S)
+        world.children[-1].ended = End(1, "the key is wrong", "set another")
+        world.pass_by(1)
+    assert world.state("sink") == expected
 
 
 def test_a_process_that_the_system_does_not_start_is_tried_again() -> None:
