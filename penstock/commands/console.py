@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import IO
+from typing import IO, cast
 
 from rich.console import Console
 
@@ -17,7 +17,7 @@ def console_on(stream: IO[str] | None = None, *, highlight: bool = True) -> Cons
     stream = sys.stdout if stream is None else stream
     if stream.isatty():
         return Console(file=stream, highlight=highlight)
-    return Console(file=_Trimmed(stream), width=_WIDTH_WITHOUT_TERMINAL, highlight=highlight)
+    return Console(file=cast("IO[str]", _Trimmed(stream)), width=_WIDTH_WITHOUT_TERMINAL, highlight=highlight)
 
 
 class _Trimmed(io.TextIOBase):
@@ -31,7 +31,7 @@ class _Trimmed(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         return self._stream.write("\n".join(line.rstrip(" ") for line in text.split("\n")))

@@ -185,7 +185,7 @@ def _is_idle(view: View) -> bool:
 def _idle(reference: str) -> Iterator[Text]:
     yield Text("nothing of it is seen to run", style="yellow")
     yield Text(f"  next: penstock run {reference}", style="bold")
-    yield Text(f"  if it runs elsewhere: penstock top {reference} --metrics HOST:PORT, for each of its services")
+    yield Text("  if it runs elsewhere: name its services with --metrics HOST:PORT")
 
 
 def _stuck(figures: Figures) -> Iterator[Text]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
 
 from penstock.commands.gateway import _warn_without_model, gateway
 from penstock.errors import PenstockError
@@ -45,6 +46,7 @@ def test_two_topics_of_one_pipeline_are_asked_by_two_clients_and_a_missing_model
 
     served: list[str] = []
     monkeypatch.setattr("penstock.running.needs.missing_answers", lambda *_: NO_MODEL)
+    monkeypatch.setattr("penstock.commands.gateway.REGISTRY", CollectorRegistry())
     monkeypatch.setattr("penstock.commands.gateway.Client", Opened)
     monkeypatch.setattr("penstock.commands.gateway.configure_logging", lambda: None)
     monkeypatch.setattr("penstock.commands.gateway._serve", lambda clients, *_, **__: served.extend(clients))
