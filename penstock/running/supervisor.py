@@ -171,7 +171,6 @@ class Supervisor:
             self._pause(kept, End(1, f"the process cannot be started: {error}"))
             return
         kept.child = child
-        kept.ready_since_s, kept.was_steady = None, False
         kept.starts += 1
         self._become(kept, "running", kept.reason if kept.starts > 1 else None)
         self._say(f"{kept.part.name} {'started again' if kept.starts > 1 else 'started'}, pid {child.pid}")

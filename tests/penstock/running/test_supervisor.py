@@ -122,21 +122,32 @@ def test_what_cannot_work_is_given_up_until_somebody_asks_again() -> None:
     assert world.running() == ["sink"]
 
 
+# What a part says after so many seconds of each of its lives.
+NEVER = [(STEADY_S, False), (STEADY_S, False)]
+OLD_NEWS = [(1, True), (1, True), (STEADY_S, False), (1, True)]
+LONG = [(1, True), (STEADY_S, True), (1, False)]
+
+
 @pytest.mark.parametrize(
-    ("ready", "expected"),
+    ("lives", "expected"),
     [
-        pytest.param((), "given up", id="never took records: however long each start took"),
-        pytest.param(("before",), "given up", id="what the process before it had said is no news of this one"),
-        pytest.param(("before", "after"), "pausing", id="took records for long"),
+        pytest.param([NEVER] * 5, "given up", id="never took records, however long each start took"),
+        pytest.param([OLD_NEWS] * 5, "given up", id="what the process before it had said is no news of this one"),
+        pytest.param([LONG] * 5, "pausing", id="took records for long each time"),
+        pytest.param([LONG, *[NEVER] * 3], "pausing", id="four times, and had taken records for long before the first"),
+        pytest.param(
+            [LONG, *[NEVER] * 4], "given up", id="five times, and had taken records for long before the first"
+        ),
     ],
 )
-def test_a_part_is_given_up_unless_it_had_taken_records_for_long(ready: tuple[str, ...], expected: str) -> None:
+def test_a_part_is_given_up_unless_it_had_taken_records_for_long(
+    lives: list[list[tuple[float, bool]]], expected: str
+) -> None:
     world = World(SINK)
-    for _ in range(5):
-        world.pass_by(60, *(["sink"] if "before" in ready else []))
-        world.pass_by(1, *(["sink"] if "before" in ready else []))
-        world.pass_by(STEADY_S, *(["sink"] if "after" in ready else []))
-        world.pass_by(STEADY_S)
+    for life in lives:
+        world.pass_by(60)  # starts it
+        for seconds, is_ready in life:
+            world.pass_by(seconds, *(["sink"] if is_ready else []))
         world.children[-1].ended = End(1, "the key is wrong", "set another")
         world.pass_by(1)
     assert world.state("sink") == expected
