@@ -281,7 +281,8 @@ def _show_outcome(record: RunRecord, folder: RunFolder, typed: str) -> None:
 def _described(part: PartRecord) -> str:
     """A part in a line: its state, and unless it runs well, why and what to do."""
     if part.state == "running":
-        return f"{part.name:<15} running" + ("" if _is_settled(part) else ", but takes no records yet")
+        ended = "" if part.reason is None else f"; it had ended: {part.reason}"
+        return f"{part.name:<15} running" + ("" if _is_settled(part) else f", but takes no records yet{ended}")
     why = "" if part.reason is None else f": {part.reason}"
     return f"{part.name:<15} {part.state}{why}" + (f"; next: {part.next}" if why and part.next else "")
 

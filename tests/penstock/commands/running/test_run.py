@@ -155,6 +155,7 @@ def test_a_run_with_other_settings_is_not_told_to_try_again(
             "pausing: Kafka; next: w",
         ),
         (PartRecord(name="scorer", state="running", since_ms=2, port=1), "running, but takes no records yet"),
+        (PartRecord(name="scorer", state="running", since_ms=2, port=1, reason="Kafka"), "yet; it had ended: Kafka"),
         (SCORER, "given up: no key is set; next: set the key"),  # of before the signal
     ],
 )
