@@ -53,12 +53,20 @@ def marked(variable: str, value: str) -> list[Identity]:
     return found
 
 
+def environment_of(process: Identity) -> dict[str, str] | None:
+    """The environment that a process was started with; None if it has ended, or is another user's."""
+    with contextlib.suppress(OSError):
+        environment = _environment(process.pid)
+        if process.alive:
+            return environment
+    return None
+
+
 def started_with(variable: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The parent's pid, and the environment, of every process that has a variable in it."""
     for pid in _pids():
         with contextlib.suppress(OSError):  # another user's process, or ended meanwhile
-            entries = (_PROC / str(pid) / "environ").read_text(encoding="utf-8", errors="replace").split("\0")
-            environment = {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+            environment = _environment(pid)
             if variable in environment:
                 stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
                 yield int(stat.rpartition(")")[2].split()[1]), environment
@@ -80,6 +88,12 @@ def of_session(leader: Identity, folder: Path) -> list[Identity]:
             if inside and identity is not None and identity != leader and os.getsid(pid) == leader.pid:
                 found.append(identity)
     return found
+
+
+def _environment(pid: int) -> dict[str, str]:
+    # As os.environ has bytes that are no UTF-8.
+    entries = os.fsdecode((_PROC / str(pid) / "environ").read_bytes()).split("\0")
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
 
 
 def _pids() -> Iterable[int]:

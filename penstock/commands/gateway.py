@@ -23,6 +23,7 @@ from penstock.playing.target import split_reference
 from penstock.settings import Settings
 from penstock.telemetry import configure_logging, serve
 from streams.definitions.loading import load_pipeline
+from streams.plan.project import open_project
 
 
 @click.group()
@@ -131,6 +132,7 @@ def run(
         counts = GatewayMetrics(REGISTRY)
         counts.watch(clients)
         opened.enter_context(serve(metrics_port, settings.metrics_host, lambda: health_of(clients)))
+        _warn_without_model(pipelines, settings)
         deadlines = Deadlines(deadline_ms, most_deadline_ms)
         asyncio.run(_serve(clients, deadlines, counts, host, port, grpc_port))
 
@@ -153,6 +155,20 @@ def _require_one_of_each_name(pipelines: tuple[str, ...]) -> None:
                 next="name each pipeline once; start another gateway, on another --port, for one of the same name",
             )
         found[name] = reference
+
+
+def _warn_without_model(pipelines: tuple[str, ...], settings: Settings) -> None:
+    """Say of which pipelines no model scores events, so that all answers are the fallback.
+
+    Only what is known is said: a gateway may stand where it reaches neither the model server nor its repository.
+    """
+    from penstock.running.needs import missing_answers  # noqa: PLC0415 - a client of the model server is slow to import
+
+    for reference in dict.fromkeys(split_reference(pipeline)[0] for pipeline in pipelines):
+        with contextlib.suppress(PenstockError, OSError):
+            if missing := missing_answers(open_project(reference), settings):
+                answers = f"for now, every answer of {reference} is the fallback"
+                click.echo(f"warning: {missing.what}: {answers}; next: {missing.next}", err=True)
 
 
 async def _serve(

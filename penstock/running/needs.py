@@ -69,9 +69,10 @@ class WatchedNeeds:
     def _look_for(self, need: Need) -> Missing | None:
         match need:
             case "model":
-                return self._model()
+                return _missing_version(self._project, self._settings)
             case "loaded model":
-                return self._model() or self._loaded()
+                project, settings = self._project, self._settings
+                return _missing_version(project, settings) or _missing_loaded(project, settings)
             case "policy":
                 return self._policy()
             case "profile":
@@ -79,31 +80,6 @@ class WatchedNeeds:
                 if self._missing[need] is not None:
                     self._require_profile()
                 return None
-
-    def _model(self) -> Missing | None:
-        model, reference = self._project.pipeline.model.name, self._project.reference
-        repository = ModelRepository(self._settings.model_repository)
-        if not repository.versions(model):
-            return Missing(
-                f"model {model} has no version yet",
-                f"penstock backfill run {reference} --from TIME --to TIME --out FOLDER, then "
-                f"penstock model train {reference} --backfill FOLDER",
-            )
-        repository.current(model)
-        return None
-
-    def _loaded(self) -> Missing | None:
-        """What of the models is not loaded. Nothing if the server does not answer: a scorer can start without it."""
-        model, reference = self._project.pipeline.model, self._project.reference
-        names = {model.name: reference}
-        if model.cascade is not None:
-            names[model.strong.name] = f"{reference}{STRONG}"
-        with suppress(ModelServerUnavailable), closing(open_server(PRIMARY_SERVER, self._settings)) as server:
-            for name, of in names.items():
-                if not any(state.state == "READY" for state in server.versions(name)):
-                    load = f"penstock model promote {of} VERSION --backfill FOLDER, or penstock model load {of}"
-                    return Missing(f"model {name} is not loaded in {server.name}", load)
-        return None
 
     def _policy(self) -> Missing | None:
         if read_followed(self._settings.kafka.access, self._project.pipeline) is None:
@@ -121,3 +97,41 @@ class WatchedNeeds:
         pipeline = self._project.pipeline
         kept = read_kept(partial(read_topic, self._settings.kafka.access), pipeline)
         require_reference(kept, pipeline, self._project.reference)
+
+
+def missing_answers(project: Project, settings: Settings) -> Missing | None:
+    """What keeps a model from scoring events at all; None if nothing does, or the model server does not answer.
+
+    Raises:
+        PenstockError: if the model server refuses, or the model repository cannot be understood.
+        OSError: if the model repository cannot be read.
+    """
+    unloaded = _missing_loaded(project, settings)
+    return unloaded and (_missing_version(project, settings) or unloaded)
+
+
+def _missing_version(project: Project, settings: Settings) -> Missing | None:
+    model, reference = project.pipeline.model.name, project.reference
+    repository = ModelRepository(settings.model_repository)
+    if not repository.versions(model):
+        return Missing(
+            f"model {model} has no version yet",
+            f"penstock backfill run {reference} --from TIME --to TIME --out FOLDER, then "
+            f"penstock model train {reference} --backfill FOLDER",
+        )
+    repository.current(model)
+    return None
+
+
+def _missing_loaded(project: Project, settings: Settings) -> Missing | None:
+    """What of the models is not loaded. Nothing if the server does not answer: a scorer can start without it."""
+    model, reference = project.pipeline.model, project.reference
+    names = {model.name: reference}
+    if model.cascade is not None:
+        names[model.strong.name] = f"{reference}{STRONG}"
+    with suppress(ModelServerUnavailable), closing(open_server(PRIMARY_SERVER, settings)) as server:
+        for name, of in names.items():
+            if not any(state.state == "READY" for state in server.versions(name)):
+                load = f"penstock model promote {of} VERSION --backfill FOLDER, or penstock model load {of}"
+                return Missing(f"model {name} is not loaded in {server.name}", load)
+    return None

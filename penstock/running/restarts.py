@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# A part that ran for so long had started well: what ended it is another matter than what did before.
+# A part that took records for so long had started well: what ended it is another matter than what did before.
 STEADY_S = 60.0
 _FIRST_S, _LONGEST_S = 1.0, 60.0
 _SAME_ERRORS = 5
 _USAGE = 2
 # What is over when servers are back: worth a new attempt for as long as it takes.
-_PASSES = re.compile(r"cannot be reached|(do|does|did) not answer|timed? ?out|unreachable|unavailable", re.IGNORECASE)
+_PASSES = re.compile(
+    r"cannot be reached|(do|does|did) not answer|timed? ?out|unreachable|unavailable|answered 503", re.IGNORECASE
+)
 # Another process has taken its place; starting again would take it back, in turn, for ever.
 _REPLACED = re.compile(r"replaced this|\bfenced\b", re.IGNORECASE)
 
@@ -49,13 +51,14 @@ class Restarts:
         self._pause_s = _FIRST_S
         self._same, self._error = 0, ""
 
-    def after(self, end: End, ran_s: float) -> float | None:
+    def after(self, end: End, *, was_steady: bool) -> float | None:
         """The seconds until the next start; None if there shall be none, as a person has to do something first.
 
         Given up are parts that were replaced by another process, whose command was wrong, or that have ended with the
-        same error five times in a row, unless that error is about a server that does not answer.
+        same error five times in a row, unless that error is about a server that does not answer. A part that was steady
+        begins anew.
         """
-        if ran_s >= STEADY_S:
+        if was_steady:
             self.forget()
         error = end.error or ""
         if end.status == _USAGE or _REPLACED.search(error):

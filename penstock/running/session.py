@@ -153,8 +153,9 @@ def run_parts(
                 supervisor.stop()
             if requests.kill and not supervisor.was_killed:
                 supervisor.kill()
-            goes_on = supervisor.step()
-            writer.write(supervisor.records(), _readiness(watch))
+            ready = _readiness(watch)
+            goes_on = supervisor.step(ready)
+            writer.write(supervisor.records(), ready)
             show(supervisor, watch)
             if time.monotonic() - tidied_at > _TIDY_EVERY_S:
                 tidied_at = time.monotonic()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from penstock.running.children import Child, Launcher
-from penstock.running.parts import Need, Part
+from penstock.running.parts import FEATURES, Need, Part
 from penstock.running.record import PartRecord, State
-from penstock.running.restarts import End, Restarts
+from penstock.running.restarts import STEADY_S, End, Restarts
 
 
 class Missing(NamedTuple):
@@ -31,7 +31,8 @@ class _Kept:
     state: State = "waiting"
     since_ms: int = 0
     child: Child | None = None
-    started_s: float = 0.0
+    ready_since_s: float | None = None
+    was_steady: bool = False
     due_s: float = 0.0
     stop_by_s: float = 0.0
     starts: int = 0
@@ -97,9 +98,14 @@ class Supervisor:
             for kept in self._kept
         )
 
-    def step(self) -> bool:
-        """Do what is due; whether anything runs or is to run."""
+    def step(self, ready: Collection[str] = ()) -> bool:
+        """Do what is due; whether anything runs or is to run.
+
+        Args:
+            ready: The parts that say that they take records.
+        """
         for kept in self._kept:
+            self._note_ready(kept, ready)
             end = None if kept.child is None else kept.child.end()
             if end is not None:
                 self._ended(kept, end)
@@ -135,6 +141,19 @@ class Supervisor:
                 kept.due_s = self._clock()
                 self._become(kept, "pausing", kept.reason, kept.next)
 
+    def _note_ready(self, kept: _Kept, ready: Collection[str]) -> None:
+        """Note whether a part has taken records for long.
+
+        A start may take as long as that. And for some seconds, what a part says is what the one before it has said.
+        """
+        says = kept.part.has_metrics or kept.part.name == FEATURES
+        if kept.child is None or (says and kept.part.name not in ready):
+            kept.ready_since_s = None
+        elif kept.ready_since_s is None:
+            kept.ready_since_s = self._clock()
+        elif self._clock() - kept.ready_since_s >= STEADY_S:
+            kept.was_steady = True
+
     def _start_if_due(self, kept: _Kept) -> None:
         if kept.child is not None or kept.state == "given up":
             return
@@ -149,18 +168,17 @@ class Supervisor:
         try:
             child = self._launcher.start(kept.part, kept.port)
         except OSError as error:
-            self._pause(kept, End(1, f"the process cannot be started: {error}"), 0.0)
+            self._pause(kept, End(1, f"the process cannot be started: {error}"))
             return
-        kept.child, kept.started_s = child, self._clock()
+        kept.child = child
         kept.starts += 1
         self._become(kept, "running", kept.reason if kept.starts > 1 else None)
         self._say(f"{kept.part.name} {'started again' if kept.starts > 1 else 'started'}, pid {child.pid}")
 
     def _ended(self, kept: _Kept, end: End) -> None:
-        ran_s = self._clock() - kept.started_s
         kept.child = None
         if not self._stopping:
-            self._pause(kept, end, ran_s)
+            self._pause(kept, end)
             return
         clean = end.status == 0
         self._become(kept, "stopped", None if clean else end.reason, None if clean else end.next)
@@ -168,8 +186,9 @@ class Supervisor:
         if not clean and not self.was_killed:
             self.failures.append(f"{kept.part.name}: {end.reason}")
 
-    def _pause(self, kept: _Kept, end: End, ran_s: float) -> None:
-        pause_s = kept.restarts.after(end, ran_s)
+    def _pause(self, kept: _Kept, end: End) -> None:
+        pause_s = kept.restarts.after(end, was_steady=kept.was_steady)
+        kept.was_steady = False
         if pause_s is None:
             self._become(kept, "given up", end.reason, end.next)
             self._say(f"{kept.part.name} is given up: {end.reason}{_next(end.next)}")

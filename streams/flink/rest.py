@@ -15,6 +15,8 @@ from penstock.home import set_or_correct
 # A JobManager that writes a savepoint or lacks CPU answers late; a missing one refuses the connection at once.
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _POLL_S = 0.2
+# What a JobManager answers that starts, or that another one takes over from.
+_NO_LEADER = 503
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,12 @@ class Flink:
         if answer.is_error:
             errors = answer.json().get("errors", []) if "json" in answer.headers.get("content-type", "") else []
             reason = _first_lines(str(errors[-1])) if errors else answer.reason_phrase
-            raise PenstockError(f"Flink answered {answer.status_code}: {reason}", where=f"{self.url}{path}")
+            again = "the same again in some seconds, when it has a leader; " if answer.status_code == _NO_LEADER else ""
+            raise PenstockError(
+                f"Flink answered {answer.status_code}: {reason}",
+                where=f"{self.url}{path}",
+                next=f"{again}penstock logs jobmanager",
+            )
         return answer
 
 

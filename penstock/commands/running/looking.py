@@ -51,7 +51,11 @@ def ps(pipeline: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_object(record, lives) for record, lives in shown], indent=2))
     elif not shown:
-        click.echo("nothing runs" if pipeline is None else f"{pipeline} does not run")
+        click.echo(
+            "nothing runs"
+            if pipeline is None
+            else f"{pipeline} does not run; next: penstock run {shlex.quote(pipeline)}"
+        )
     else:
         console_on(highlight=False).print(_table(shown))
         for record, lives in shown:
@@ -116,7 +120,7 @@ def top(pipeline: str, addresses: tuple[str, ...], *, as_json: bool) -> None:
     def view_of(footer: str, figures: Figures) -> View:
         known = folder.read() if folder.is_held else None
         parts = () if known is None else known.parts
-        return View(f"penstock top · {project.name}", footer, names, parts, figures)
+        return View(f"penstock top · {project.name}", footer, names, parts, figures, shlex.quote(pipeline))
 
     try:
         if as_json or not console.is_terminal:

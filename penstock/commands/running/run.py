@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
@@ -24,8 +25,10 @@ from penstock.running.record import PartRecord, RunFolder, RunRecord
 from penstock.running.restarts import end_of
 from penstock.running.session import Requests, end_leftovers, make_topics, require_stopped_in_order, run_parts
 from penstock.running.signalling import send
+from penstock.running.started_settings import changed_settings
 from penstock.running.supervisor import Supervisor
 from penstock.settings import Settings
+from streams.flink.submit import personal_key_of
 from streams.plan.project import Project, open_project
 
 _SUPERVISOR = "supervisor"
@@ -60,6 +63,8 @@ def run(pipeline: str, without: tuple[str, ...], fallback: str | None, gateway_p
     project, settings = open_project(pipeline), Settings()
     asking = None if fallback is None else Asking(fallback, gateway_port)
     parts = parts_of(project.pipeline, pipeline, without, asking)
+    if any(part.name == FEATURES for part in parts):
+        personal_key_of(project.plan, settings)  # the job would say that it lacks one, but only once topics exist
     folder = RunFolder.of(project.name)
     if detach:
         _detach(pipeline, _options(without, asking), folder)
@@ -164,8 +169,7 @@ def _requests() -> Requests:
 def _detach(pipeline: str, options: list[str], folder: RunFolder) -> None:
     if folder.is_held:
         record = folder.read()
-        if record is not None and send(record, signal.SIGUSR1):
-            click.echo(f"{record.pipeline} runs already; what was given up is tried again")
+        if record is not None and _try_again(record, pipeline, options, folder):
             return
     log = folder.log(_SUPERVISOR)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -180,36 +184,112 @@ def _detach(pipeline: str, options: list[str], folder: RunFolder) -> None:
         )
     typed = shlex.quote(pipeline)
     click.echo(f"starting, supervised by pid {process.pid}; log: {log}")
-    record = _await_ready(process, folder, pipeline, begins_at)
-    for part in record.parts:
-        why = f": {part.reason}" if part.reason is not None and part.state != "running" else ""
-        click.echo(f"  {part.name:<15} {part.state}{why}" + (f"; next: {part.next}" if why and part.next else ""))
-    click.echo(f"next: penstock top {typed}; penstock logs {typed}; penstock stop {typed}")
 
-
-def _await_ready(process: subprocess.Popen[bytes], folder: RunFolder, pipeline: str, begins_at: int) -> RunRecord:
-    """Wait until everything that can run does, or is given up."""
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
+    def require_alive() -> None:
         if (status := process.poll()) is not None:
-            log = folder.log(_SUPERVISOR)
             with log.open("rb") as text:
                 text.seek(begins_at)
                 ended = end_of(status, text.read(_TAIL_BYTES).decode(errors="replace"))
             raise PenstockError(f"the run has ended: {ended.reason}", where=str(log), next=ended.next)
+
+    _show_outcome(_await_settled(folder, typed, process.pid, require_alive), folder, typed)
+    click.echo(f"next: penstock top {typed}; penstock logs {typed}; penstock stop {typed}")
+
+
+def _try_again(record: RunRecord, pipeline: str, options: list[str], folder: RunFolder) -> bool:
+    """Make a run try again what it gave up, and show the outcome; False if its supervisor does not live.
+
+    Raises:
+        PenstockError: if the run has other settings than this process, or something is given up again.
+    """
+    typed = shlex.quote(pipeline)
+    if changed := changed_settings(record.supervisor):
+        raise PenstockError(
+            f"the run has the settings it was started with, and here other values are set: {', '.join(changed)}",
+            where=f"pid {record.pid}",
+            safe="nothing was changed; the run goes on as it is",
+            next=f"penstock stop {typed}, then {shlex.join(['penstock', 'run', pipeline, *options, '--detach'])}",
+        )
+    if not send(record, signal.SIGUSR1):
+        return False
+    click.echo(f"{record.pipeline} runs already; what was given up is tried again")
+    before = frozenset((part.name, part.since_ms) for part in record.parts if part.state in ("given up", "pausing"))
+
+    def require_alive() -> None:
+        if not record.supervisor.alive:
+            raise PenstockError(
+                "the run has ended", where=str(folder.log(_SUPERVISOR)), next=f"penstock logs {typed} {_SUPERVISOR}"
+            )
+
+    _show_outcome(_await_settled(folder, typed, record.pid, require_alive, before), folder, typed)
+    return True
+
+
+def _await_settled(
+    folder: RunFolder,
+    typed: str,
+    pid: int,
+    require_alive: Callable[[], None],
+    before: Collection[tuple[str, int]] = (),
+) -> RunRecord:
+    """Wait until everything that can run does, or is given up.
+
+    Args:
+        folder: Of the run.
+        typed: The pipeline, quoted.
+        pid: The supervisor.
+        require_alive: Raises if it has ended.
+        before: Parts in a state that is to end first, each with since when it is in it.
+    """
+    deadline = time.monotonic() + _READY_S
+    parts: tuple[PartRecord, ...] = ()
+    while time.monotonic() < deadline:
+        require_alive()
         record = folder.read()
-        if record is not None and record.pid == process.pid and record.parts and all(map(_is_settled, record.parts)):
-            return record
+        if record is not None and record.pid == pid:
+            parts = tuple(part for part in record.parts if not _is_settled(part, before))
+            if record.parts and not parts:
+                return record
         time.sleep(_POLL_S)
     raise PenstockError(
-        f"not everything runs after {_READY_S:.0f} s",
+        f"not everything runs after {_READY_S:.0f} s" + "".join(f"\n  - {_described(part)}" for part in parts),
         where=str(folder.path),
         safe="what runs goes on, and the rest is tried again",
-        next=f"penstock ps; penstock logs {pipeline}",
+        next=f"penstock ps; penstock logs {typed}",
     )
 
 
-def _is_settled(part: PartRecord) -> bool:
+def _show_outcome(record: RunRecord, folder: RunFolder, typed: str) -> None:
+    """Print the parts.
+
+    Raises:
+        PenstockError: if some were given up.
+    """
+    for part in record.parts:
+        click.echo(f"  {_described(part)}")
+    given_up = [part for part in record.parts if part.state == "given up"]
+    if given_up:
+        first = given_up[0]
+        raise PenstockError(
+            f"given up: {', '.join(part.name for part in given_up)}; {first.name}: {first.reason}",
+            where=str(folder.log(first.name)),
+            safe="the other parts go on",
+            next=f"{first.next or f'penstock logs {typed} {first.name}'}; then penstock run {typed} --detach",
+        )
+
+
+def _described(part: PartRecord) -> str:
+    """A part in a line: its state, and unless it runs well, why and what to do."""
+    if part.state == "running":
+        ended = "" if part.reason is None else f"; it had ended: {part.reason}"
+        return f"{part.name:<15} running" + ("" if _is_settled(part) else f", but takes no records yet{ended}")
+    why = "" if part.reason is None else f": {part.reason}"
+    return f"{part.name:<15} {part.state}{why}" + (f"; next: {part.next}" if why and part.next else "")
+
+
+def _is_settled(part: PartRecord, before: Collection[tuple[str, int]] = ()) -> bool:
+    if (part.name, part.since_ms) in before:
+        return False
     if part.state == "running":
         return part.ready or (part.port is None and part.name != FEATURES)
     return part.state in ("waiting", "given up", "stopped")

@@ -44,6 +44,7 @@ class View:
         parts: The parts, as their supervisor knows them; empty if another machine's does.
         names: The names of all parts, in their order.
         figures: What was measured; None before.
+        reference: The pipeline, as it was typed.
     """
 
     title: str
@@ -51,6 +52,7 @@ class View:
     names: Sequence[str]
     parts: Sequence[PartRecord] = ()
     figures: Figures | None = None
+    reference: str = ""
 
 
 def panel(view: View, now_ms: int, width: int = _WIDTH) -> RenderableType:
@@ -60,6 +62,8 @@ def panel(view: View, now_ms: int, width: int = _WIDTH) -> RenderableType:
     blocks: list[RenderableType] = [_flow(figures, now_ms), Text(), _parts(view, figures, is_wide=is_wide)]
     if reasons := [*_reasons(view.parts), *_stuck(figures)]:
         blocks += [Text(), *reasons]
+    if _is_idle(view):
+        blocks += [Text(), *_idle(view.reference)]
     if figures.rollout is not None:
         blocks += [Text(), *_rollout(figures.rollout)]
     if figures.alerts:
@@ -169,6 +173,19 @@ def _reasons(parts: Sequence[PartRecord]) -> Iterator[Text]:
         if next_step is not None and state != "running":
             text.append(f"\n  next: {next_step}", style="bold")
         yield text
+
+
+def _is_idle(view: View) -> bool:
+    """Whether nothing of the pipeline is seen to run: no part here, no page of metrics, and no job."""
+    figures = view.figures
+    has_job = figures is not None and figures.job not in (None, "FINISHED", "CANCELED", "FAILED")
+    return not (view.parts or figures is None or figures.health or has_job)
+
+
+def _idle(reference: str) -> Iterator[Text]:
+    yield Text("nothing of it is seen to run", style="yellow")
+    yield Text(f"  next: penstock run {reference}", style="bold")
+    yield Text("  if it runs elsewhere: name its services with --metrics HOST:PORT")
 
 
 def _stuck(figures: Figures) -> Iterator[Text]:

@@ -40,6 +40,8 @@ _MOST_CATEGORIES, _TIMES_EACH = 1_000, 20
 _LIVE_MS = 3_600_000
 _LEAST_LATE_MS = 60_000
 _FEWEST_WINDOWS = 20
+# So many partitions are listed in an error.
+_MOST_NAMED = 8
 # New categories are learnt from when those of the first half are known.
 _KNOWN_AFTER = 0.5
 
@@ -86,6 +88,7 @@ class _Learnt:
     usual: Usual
     times: npt.NDArray[np.int64]
     events: int
+    by_partition: Mapping[int, int]
     windows: dict[str, _Series]
 
 
@@ -106,13 +109,7 @@ def learn(pipeline: str, topics: Sequence[Watched], window: int, false_alarm_eve
     for one in learnt:
         complete = len(one.windows.get(MALFORMED, _Series()).values)
         if one.of.columns and complete < _FEWEST_WINDOWS:
-            raise PenstockError(
-                f"{one.events:,} events are too few to learn from: each producer's part of a partition needs some "
-                f"windows of {window:,}, and all of them {_FEWEST_WINDOWS}; there are {complete}",
-                where=one.of.topic,
-                safe="the reference of before, if there is one",
-                next="take a longer time, or a smaller Monitors(window=)",
-            )
+            raise _too_few(one, window, complete)
     checks = sum(len(one.windows) + 2 for one in learnt)
     return QualityReference(
         pipeline=pipeline,
@@ -124,12 +121,28 @@ def learn(pipeline: str, topics: Sequence[Watched], window: int, false_alarm_eve
     )
 
 
+def _too_few(learnt: _Learnt, window: int, complete: int) -> PenstockError:
+    by_partition = sorted(learnt.by_partition.items())
+    listed = ", ".join(f"{number}: {events:,}" for number, events in by_partition[:_MOST_NAMED])
+    more = f" and {len(by_partition) - _MOST_NAMED} more" if len(by_partition) > _MOST_NAMED else ""
+    return PenstockError(
+        f"{learnt.events:,} events are too few to learn from: at least {_FEWEST_WINDOWS * window:,} are needed, which "
+        f"fill {_FEWEST_WINDOWS} windows of Monitors(window={window}); these fill {complete}, as each producer fills "
+        f"windows of its own in each partition (events by partition: {listed or 'none'}{more})",
+        where=learnt.of.topic,
+        safe="the reference of before, if there is one",
+        next="take a longer time, or a smaller Monitors(window=), of 100 or more",
+    )
+
+
 def _learn(topic: Watched, window: int, rng: np.random.Generator) -> _Learnt:
     census = _Census(topic.columns, rng)
     for event in topic.events():
         census.observe(event)
     usual = census.usual()
-    learnt = _Learnt(topic, usual, np.sort(np.frombuffer(census.times, np.int64)), census.events, {})
+    learnt = _Learnt(
+        topic, usual, np.sort(np.frombuffer(census.times, np.int64)), census.events, census.by_partition, {}
+    )
     # As if no category was known: how often new ones come is learnt, too.
     unknown = Usual(usual.ranges, {name: frozenset() for name in usual.categories}, usual.late_ms)
     partitions: dict[int, tuple[PartitionCounts, int]] = {}

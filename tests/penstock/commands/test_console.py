@@ -37,6 +37,17 @@ def test_a_pipe_gets_whole_names_one_row_a_line() -> None:
     assert row.split() == [NAME, "long"]
 
 
+def test_no_line_in_a_pipe_ends_with_spaces() -> None:
+    stream = io.StringIO()
+    table = Table("part", "why", box=None)
+    table.add_row("scorer", NAME)
+    table.add_row("drift", "")
+    console_on(stream).print(table)
+    lines = stream.getvalue().splitlines()
+    assert [len(line) for line in lines] == [len(line.rstrip()) for line in lines]
+    assert len(lines) == 3
+
+
 def test_a_terminal_gets_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("NO_COLOR", "1")

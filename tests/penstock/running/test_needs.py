@@ -13,7 +13,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from penstock.running import needs as module
-from penstock.running.needs import WatchedNeeds
+from penstock.running.needs import WatchedNeeds, missing_answers
 from penstock.settings import Settings
 from scoring.servers.protocol import ModelServerUnavailable, VersionState
 from streams.definitions.monitors import DataQuality
@@ -85,6 +85,25 @@ def test_a_scorer_waits_until_the_model_server_has_loaded_a_version(
     missing = found("loaded model")
     assert (missing and missing.what, found("model"), server.is_closed) == (what, None, True)
     assert missing is None or f"penstock model load {project.reference}" in (missing.next or "")
+
+
+@pytest.mark.parametrize(
+    ("states", "has_version", "what"),
+    [
+        ([], False, "has no version yet"),
+        ([], True, "is not loaded in Triton"),
+        (["READY"], False, None),  # nor need this process see the repository
+        (None, False, None),
+    ],
+)
+def test_no_model_answers_if_the_model_server_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: list[str] | None, has_version: bool, what: str | None
+) -> None:
+    monkeypatch.setattr(module, "open_server", lambda *_: Server(states))
+    if has_version:
+        (tmp_path / "models" / "taps_x" / "1").mkdir(parents=True)
+    missing = missing_answers(define(tmp_path), Settings(model_repository=tmp_path / "models"))
+    assert (missing and missing.what) == (what and f"model taps_x {what}")
 
 
 def test_grpc_learns_that_it_need_not_care_about_forks_before_it_is_imported() -> None:

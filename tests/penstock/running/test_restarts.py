@@ -9,15 +9,16 @@ import pytest
 from penstock.commands.errors import print_error
 from penstock.errors import PenstockError
 from penstock.paths import ROOT
-from penstock.running.restarts import STEADY_S, End, Restarts, end_of
+from penstock.running.restarts import End, Restarts, end_of
 
 CONFIGURATION = End(1, "topic features.x has 3 partitions, not 4")
+NO_LEADER = "Flink answered 503: no leader"
 OUTAGE = End(1, "Kafka cannot be reached")
 
 
-def pauses(ends: list[End], ran_s: float = 0.0) -> list[float | None]:
+def pauses(ends: list[End], *, was_steady: bool = False) -> list[float | None]:
     restarts = Restarts()
-    return [restarts.after(end, ran_s) for end in ends]
+    return [restarts.after(end, was_steady=was_steady) for end in ends]
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ def pauses(ends: list[End], ran_s: float = 0.0) -> list[float | None]:
     [
         pytest.param([End(-9)] * 8, [1, 2, 4, 8, 16, 32, 60, 60], id="killed: for ever, at most a minute apart"),
         pytest.param([OUTAGE] * 8, [1, 2, 4, 8, 16, 32, 60, 60], id="a server is away: for as long as it takes"),
+        pytest.param([End(1, NO_LEADER)] * 6, [1, 2, 4, 8, 16, 32], id="Flink chooses a leader"),
         pytest.param([End(1)] * 6, [1, 2, 4, 8, 16, 32], id="a traceback: as if killed"),
         pytest.param([End(0)], [1], id="stopped by somebody else"),
         pytest.param([CONFIGURATION] * 5, [1, 2, 4, 8, None], id="the same error five times"),
@@ -38,16 +40,16 @@ def test_a_part_is_started_again_after(ends: list[End], expected: list[float | N
     assert pauses(ends) == expected
 
 
-def test_a_part_that_ran_for_long_is_started_again_at_once() -> None:
-    assert pauses([CONFIGURATION] * 9, STEADY_S) == [1.0] * 9
+def test_a_part_that_was_steady_is_started_again_at_once() -> None:
+    assert pauses([CONFIGURATION] * 9, was_steady=True) == [1.0] * 9
 
 
 def test_what_was_given_up_begins_anew_when_told_so() -> None:
     restarts = Restarts()
     for _ in range(5):
-        restarts.after(CONFIGURATION, 0)
+        restarts.after(CONFIGURATION, was_steady=False)
     restarts.forget()
-    assert restarts.after(CONFIGURATION, 0) == 1.0
+    assert restarts.after(CONFIGURATION, was_steady=False) == 1.0
 
 
 def test_every_error_of_a_fenced_process_is_known_as_one() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.running.children import Child
 from penstock.running.parts import Need, Part
-from penstock.running.restarts import End
+from penstock.running.restarts import STEADY_S, End
 from penstock.running.supervisor import Missing, Supervisor
 
 JUDGE, JOB, SINK = (
@@ -76,9 +76,9 @@ class World:
     def state(self, name: str) -> str:
         return next(part.state for part in self.supervisor.records() if part.name == name)
 
-    def pass_by(self, seconds: float) -> None:
+    def pass_by(self, seconds: float, *ready: str) -> None:
         self.now += seconds
-        self.supervisor.step()
+        self.supervisor.step(ready)
 
 
 def test_parts_start_in_their_order_and_what_needs_a_model_when_there_is_one() -> None:
@@ -120,6 +120,37 @@ def test_what_cannot_work_is_given_up_until_somebody_asks_again() -> None:
     world.supervisor.retry()
     world.supervisor.step()
     assert world.running() == ["sink"]
+
+
+# What a part says after so many seconds of each of its lives.
+NEVER = [(STEADY_S, False), (STEADY_S, False)]
+OLD_NEWS = [(1, True), (1, True), (STEADY_S, False), (1, True)]
+LONG = [(1, True), (STEADY_S, True), (1, False)]
+
+
+@pytest.mark.parametrize(
+    ("lives", "expected"),
+    [
+        pytest.param([NEVER] * 5, "given up", id="never took records, however long each start took"),
+        pytest.param([OLD_NEWS] * 5, "given up", id="what the process before it had said is no news of this one"),
+        pytest.param([LONG] * 5, "pausing", id="took records for long each time"),
+        pytest.param([LONG, *[NEVER] * 3], "pausing", id="four times, and had taken records for long before the first"),
+        pytest.param(
+            [LONG, *[NEVER] * 4], "given up", id="five times, and had taken records for long before the first"
+        ),
+    ],
+)
+def test_a_part_is_given_up_unless_it_had_taken_records_for_long(
+    lives: list[list[tuple[float, bool]]], expected: str
+) -> None:
+    world = World(SINK)
+    for life in lives:
+        world.pass_by(60)  # starts it
+        for seconds, is_ready in life:
+            world.pass_by(seconds, *(["sink"] if is_ready else []))
+        world.children[-1].ended = End(1, "the key is wrong", "set another")
+        world.pass_by(1)
+    assert world.state("sink") == expected
 
 
 def test_a_process_that_the_system_does_not_start_is_tried_again() -> None:

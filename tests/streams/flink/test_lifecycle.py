@@ -51,6 +51,15 @@ def test_a_failed_savepoint_shows_the_reason_and_that_the_job_keeps_running() ->
     assert failed.value.safe == "the job keeps running"
 
 
+@pytest.mark.parametrize(("status", "again"), [(503, True), (500, False)])
+def test_an_error_of_flink_says_what_to_do(status: int, again: bool) -> None:
+    answer = httpx.Response(status, json={"errors": ["Service temporarily unavailable due to an ongoing election."]})
+    with flink(lambda _: answer) as client, pytest.raises(PenstockError, match=f"answered {status}") as failed:
+        client.every_job()
+    assert failed.value.next is not None
+    assert ("again" in failed.value.next, "penstock logs jobmanager" in failed.value.next) == (again, True)
+
+
 def test_stop_waits_for_a_savepoint_in_progress() -> None:
     answers = iter(
         [

@@ -133,3 +133,21 @@ def test_what_is_not_known_or_not_measured_is_said() -> None:
     text = shown(View("", "", NAMES, figures=old))
     assert "the newest of 1m40s ago" in text
     assert "not measured: Kafka: Local: Broker transport failure" in text
+
+
+@pytest.mark.parametrize(
+    ("parts", "figures", "is_idle"),
+    [
+        ((), Figures(at_ms=0), True),
+        ((), Figures(at_ms=0, job="FAILED", problems=("Kafka: no answer",)), True),
+        ((), Figures(at_ms=0, job="RESTARTING"), False),
+        ((), Figures(at_ms=0, health={"scorer": Health(False, "stuck")}), False),
+        (("scorer",), Figures(at_ms=0), False),
+        ((), None, False),  # not known yet
+    ],
+)
+def test_if_nothing_is_seen_to_run_the_screen_says_so_and_the_next_command(
+    parts: tuple[str, ...], figures: Figures | None, is_idle: bool
+) -> None:
+    text = shown(View("", "", NAMES, [part(name) for name in parts], figures, "my/ads.py"))
+    assert ("nothing of it is seen to run" in text, "next: penstock run my/ads.py" in text) == (is_idle, is_idle)
