@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 from penstock.cli import cli
 from penstock.client import reading as client_reading
 from penstock.errors import PenstockError
-from penstock.kafka import reading, topics
+from penstock.kafka import lag, reading, topics
 from tests.loop.taps import DEFINITION
 
 COMMANDS = (
@@ -57,6 +57,8 @@ def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(topics, "partition_counts", lambda *_: {})
     monkeypatch.setattr(reading, "Consumer", NoTopics)
     monkeypatch.setattr(client_reading, "Consumer", NoTopics)
+    for offsets in ("earliest_offsets", "end_offsets"):
+        monkeypatch.setattr(lag.Lag, offsets, lambda *_: {})
     trained = SimpleNamespace(model="taps", refusals=list, monitors=[SimpleNamespace(refused=())])
     monkeypatch.setattr("streams.drift.app.serving_reference", lambda *_: (trained, 1))
     text = DEFINITION.format(suffix="lacking", inputs="", labels='horizon="1d", absent="negative"')
