@@ -51,6 +51,6 @@ def require_reference_in_kafka(plan: PipelinePlan, archive: str | None) -> None:
             "an archive has no reference data, and its events would get the rows of today",
             where=", ".join(plan.reference_topics),
             safe="nothing was started",
-            next="give a range that Kafka still has, without an archive; training sets of what was served keep what "
-            "events were given: penstock training-set build --help",
+            next="give a range that Kafka still has, without an archive; training sets of served features "
+            "(--features served) keep what events were given",
         )
