@@ -13,7 +13,7 @@ from schemas.feature_types import FeatureType
 from streams.definitions.base import Definition, Name, Topic
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import columns_of
-from streams.definitions.sources import Source
+from streams.definitions.sources import GENERATED, Source
 from streams.definitions.views import Entity
 
 _KEY_TYPES = ("string", "long")
@@ -88,6 +88,8 @@ class Lookup(Definition):
         for name in self.key_fields:
             if fields[name].type not in _KEY_TYPES or fields[name].nullable:
                 raise ValueError(f"{where}: key {name} must be a text or an integer that is never null")
+            if fields[name].pii is Pii.DROP:
+                raise ValueError(f"{where}: key {name} is personal data that is dropped, so it names no row; hash it")
         for name in self.columns or ():
             if fields[name].pii is Pii.DROP:
                 raise ValueError(f"{where}: {name} is personal data that is dropped, so it is no column")
@@ -136,6 +138,8 @@ def check_lookups(
                 if theirs != ours:
                     raise ValueError(f"{where}: the {what} of key {name} is {theirs}, that of {column} is {ours}")
         for column, field in lookup.fields.items():
+            if GENERATED.match(column):
+                raise ValueError(f"{where}: {column} could be a generated column; give the lookup another name=")
             if column in taken:
                 raise ValueError(
                     f"{where}: there is a column {column!r} already; give the lookup another name=, or choose columns="
