@@ -90,18 +90,21 @@ class Lookup(Definition):
                 raise ValueError(f"{where}: key {name} must be a text or an integer that is never null")
             if fields[name].pii is Pii.DROP:
                 raise ValueError(f"{where}: key {name} is personal data that is dropped, so it names no row; hash it")
+        self._check_columns(where, fields)
+        try:
+            check_envelope(None, self.contract)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        return self
+
+    def _check_columns(self, where: str, fields: Mapping[str, ContractField]) -> None:
         for name in self.columns or ():
             if fields[name].pii is Pii.DROP:
                 raise ValueError(f"{where}: {name} is personal data that is dropped, so it is no column")
             if fields[name].is_list:
                 raise ValueError(f"{where}: {name} is a list, and an event gets single values")
         if not self.fields:
-            raise ValueError(f"{where}: {contract} has no field beside its key that can be a column")
-        try:
-            check_envelope(None, self.contract)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        return self
+            raise ValueError(f"{where}: {self.contract.contract_name} has no field beside its key that can be a column")
 
 
 def lookup_columns(lookups: Iterable[Lookup]) -> dict[str, FeatureType]:
