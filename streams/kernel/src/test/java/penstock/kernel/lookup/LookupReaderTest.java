@@ -250,10 +250,11 @@ class LookupReaderTest {
 
   private static OneInputStreamOperatorTestHarness<RawRecord, Event> replay(
       OperatorSubtaskState state) throws Exception {
-    var function =
-        new DecodeFunction(PLAN, true, SETTINGS, List.of(1000L), true, new Properties());
+    var function = new DecodeFunction(PLAN, true, SETTINGS, List.of(1000L), true, new Properties());
     var harness = new OneInputStreamOperatorTestHarness<>(new ProcessOperator<>(function));
-    harness.setup(new SerializerTypeInfo<>(Event.class, new EventSerializer(PLAN, true)).createSerializer(null));
+    harness.setup(
+        new SerializerTypeInfo<>(Event.class, new EventSerializer(PLAN, true))
+            .createSerializer(null));
     if (state != null) {
       harness.initializeState(state);
     }
