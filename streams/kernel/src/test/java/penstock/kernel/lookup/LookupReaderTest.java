@@ -225,6 +225,26 @@ class LookupReaderTest {
   }
 
   @Test
+  void whatAKeyHasInAnEarlierPartitionIsNotTakenForNewer() throws Exception {
+    apply(1, 20, "{\"k\": \"a\", \"y\": 2.0}");
+    apply(0, 10, "{\"k\": \"a\", \"y\": 1.0}");
+    apply(0, 10, null);
+    assertEquals(2.0, joined("a"));
+    apply(0, 21, "{\"k\": \"a\", \"y\": 3.0}");
+    assertEquals(3.0, joined("a"));
+    apply(0, 5, "{\"k\": \"a\", \"y\": 4.0}"); // in one partition, offsets alone count
+    assertEquals(4.0, joined("a"));
+    apply(1, 22, null);
+    assertNull(joined("a"));
+  }
+
+  private void apply(int partition, long timestamp, String json) throws Exception {
+    byte[] value = json == null ? null : json.getBytes(StandardCharsets.UTF_8);
+    byte[] key = "a".getBytes(StandardCharsets.UTF_8);
+    tables.apply(0, new RawRecord(-1, partition, 0, timestamp, key, value, List.of()));
+  }
+
+  @Test
   void aTopicThatDoesNotExistEndsTheTaskWithItsName() {
     topic.updatePartitions(TOPIC, List.of());
     var error = assertThrows(IllegalStateException.class, reader::start);
