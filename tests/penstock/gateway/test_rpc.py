@@ -164,7 +164,7 @@ def test_a_field_of_any_name_and_a_reason_of_any_length_arrive(name: str, kind: 
 
         id: Annotated[str, ps.EVENT_ID]
         time: Annotated[int, ps.EVENT_TIME]
-        odd: kind = Field(alias=name)  # type: ignore[valid-type]
+        odd: kind = Field(alias=name)
 
     class Client(Asks):
         source = ps.Source(topic="events.odd", contract=Odd, key="id")
