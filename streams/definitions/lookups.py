@@ -122,13 +122,14 @@ def check_lookups(
     """
     events = {f.name: f for source in sources if source.triggers for f in contract_fields(source.contract)}
     taken = {f.name for source in sources for f in contract_fields(source.contract)} | set(derived)
-    contracts: dict[str, type[Contract]] = {}
+    readings: dict[str, tuple[type[Contract], int]] = {}
     for number, lookup in enumerate(lookups):
         where = f"lookup {lookup.name}"
         if lookup.name in {other.name for other in lookups[:number]}:
             raise ValueError(f"{where}: two lookups have this name")
-        if contracts.setdefault(lookup.topic, lookup.contract) is not lookup.contract:
-            raise ValueError(f"{where}: another lookup reads topic {lookup.topic} by another contract")
+        reading = lookup.contract, lookup.max_bytes
+        if readings.setdefault(lookup.topic, reading) != reading:
+            raise ValueError(f"{where}: another lookup reads topic {lookup.topic} by another contract or max_bytes")
         fields = {field.name: field for field in contract_fields(lookup.contract)}
         for column, name in zip(lookup.on_columns, lookup.key_fields, strict=True):
             if column not in events:

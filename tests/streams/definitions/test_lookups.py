@@ -139,6 +139,7 @@ def test_a_wrong_lookup_is_refused_with_its_name(changes: dict[str, Any], messag
             {"lookups": (*pipeline().lookups, changed(CUSTOMER, name="c", topic="reference.shops"))},
             "by another contract",
         ),
+        ({"lookups": (*pipeline().lookups, changed(name="s", max_bytes=9))}, "reads topic reference.shops by another"),
         ({"lookups": pipeline().lookups[::-1]}, "column 'shop_country' does not exist"),
         ({"derived": {"shop_risk": ps.Derived(sql="1.0", type="double")}}, "there is a column 'shop_risk' already"),
         (
