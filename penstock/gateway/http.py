@@ -45,7 +45,7 @@ class HttpGateway:
         application.add_routes(
             [
                 web.post("/v1/{pipeline}/events", self._ask),
-                web.get("/v1/{pipeline}/events/{event_id:.+}", self._lookup),
+                web.get(r"/v1/{pipeline}/events/{event_id:[\s\S]+}", self._lookup),
                 web.get("/healthz", self._health),
                 web.get("/metrics", self._metrics),
             ]

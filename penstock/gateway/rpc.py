@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
@@ -29,6 +30,9 @@ SERVICE = DESCRIPTOR.services_by_name["Gateway"].full_name
 _AHEAD_MS = 10.0
 # Of a request, beside its event.
 _OVERHEAD_BYTES = 4096
+# Of a text in the trailing metadata, as it is sent there. A caller who gets more than 8 KiB may see RESOURCE_EXHAUSTED
+# in place of the status.
+_MOST_TEXT = 2048
 # The end of the wait for those who are being answered at a stop, beyond the longest deadline.
 _STOP_S = 5.0
 _CODES = {
@@ -38,6 +42,8 @@ _CODES = {
 }
 # The HTTP status that an answer would have: both are counted alike.
 _HTTP = {code: STATUSES[kind] for kind, code in _CODES.items()} | {grpc.StatusCode.NOT_FOUND: 404}
+# What metadata has as it is; the rest is percent-encoded.
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _GONE = 499  # the caller has gone
 
 
@@ -127,8 +133,8 @@ class RpcGateway:
             raise
         if isinstance(answer, Refused):
             said = [("penstock-error", answer.error)]
-            said += [] if answer.field is None else [("penstock-field", answer.field)]
-            await context.abort(_CODES[answer.kind], answer.message, tuple(said))
+            said += [] if answer.field is None else [("penstock-field", _ascii(answer.field))]
+            await context.abort(_CODES[answer.kind], _short(answer.message), tuple(said))
         assert isinstance(answer, Answer)
         return AnswerMessage(**_present(asdict(answer)))
 
@@ -142,8 +148,23 @@ class RpcGateway:
     async def _client(self, name: str, context: Any) -> Asks:
         if name not in self._clients:
             known = ", ".join(sorted(self._clients))
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no pipeline {name!r} here, only {known}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, _short(f"no pipeline {name!r} here, only {known}"))
         return self._clients[name]
+
+
+def _ascii(text: str) -> str:
+    """The text as metadata may have it: what is not printable ASCII, and percent signs, percent-encoded."""
+    return quote(_short(text), safe=_PRINTABLE)
+
+
+def _short(text: str) -> str:
+    """The text, or its beginning if it would be too long for metadata."""
+    sent = 0
+    for at, character in enumerate(text):
+        sent += 1 if character in _PRINTABLE else 3 * len(character.encode())
+        if sent > _MOST_TEXT:
+            return f"{text[:at]}..."
+    return text
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from schemas.feature_types import FeatureType
 from streams.definitions.base import Definition, Name, Topic
 from streams.definitions.columns import Derived, PythonColumn
 from streams.definitions.expressions import columns_of
-from streams.definitions.sources import Source
+from streams.definitions.sources import GENERATED, Source
 from streams.definitions.views import Entity
 
 _KEY_TYPES = ("string", "long")
@@ -88,18 +88,23 @@ class Lookup(Definition):
         for name in self.key_fields:
             if fields[name].type not in _KEY_TYPES or fields[name].nullable:
                 raise ValueError(f"{where}: key {name} must be a text or an integer that is never null")
+            if fields[name].pii is Pii.DROP:
+                raise ValueError(f"{where}: key {name} is personal data that is dropped, so it names no row; hash it")
+        self._check_columns(where, fields)
+        try:
+            check_envelope(None, self.contract)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        return self
+
+    def _check_columns(self, where: str, fields: Mapping[str, ContractField]) -> None:
         for name in self.columns or ():
             if fields[name].pii is Pii.DROP:
                 raise ValueError(f"{where}: {name} is personal data that is dropped, so it is no column")
             if fields[name].is_list:
                 raise ValueError(f"{where}: {name} is a list, and an event gets single values")
         if not self.fields:
-            raise ValueError(f"{where}: {contract} has no field beside its key that can be a column")
-        try:
-            check_envelope(None, self.contract)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        return self
+            raise ValueError(f"{where}: {self.contract.contract_name} has no field beside its key that can be a column")
 
 
 def lookup_columns(lookups: Iterable[Lookup]) -> dict[str, FeatureType]:
@@ -117,13 +122,14 @@ def check_lookups(
     """
     events = {f.name: f for source in sources if source.triggers for f in contract_fields(source.contract)}
     taken = {f.name for source in sources for f in contract_fields(source.contract)} | set(derived)
-    contracts: dict[str, type[Contract]] = {}
+    readings: dict[str, tuple[type[Contract], int]] = {}
     for number, lookup in enumerate(lookups):
         where = f"lookup {lookup.name}"
         if lookup.name in {other.name for other in lookups[:number]}:
             raise ValueError(f"{where}: two lookups have this name")
-        if contracts.setdefault(lookup.topic, lookup.contract) is not lookup.contract:
-            raise ValueError(f"{where}: another lookup reads topic {lookup.topic} by another contract")
+        reading = lookup.contract, lookup.max_bytes
+        if readings.setdefault(lookup.topic, reading) != reading:
+            raise ValueError(f"{where}: another lookup reads topic {lookup.topic} by another contract or max_bytes")
         fields = {field.name: field for field in contract_fields(lookup.contract)}
         for column, name in zip(lookup.on_columns, lookup.key_fields, strict=True):
             if column not in events:
@@ -136,6 +142,8 @@ def check_lookups(
                 if theirs != ours:
                     raise ValueError(f"{where}: the {what} of key {name} is {theirs}, that of {column} is {ours}")
         for column, field in lookup.fields.items():
+            if GENERATED.match(column):
+                raise ValueError(f"{where}: {column} could be a generated column; give the lookup another name=")
             if column in taken:
                 raise ValueError(
                     f"{where}: there is a column {column!r} already; give the lookup another name=, or choose columns="

@@ -16,8 +16,8 @@ from streams.definitions.windows import Duration
 
 # The job writes the number of an event's source as a signed byte, in its state and between its operators.
 _MOST_SOURCES = 128
-# Columns that the planner adds to a row.
-_GENERATED = re.compile(r"(event|key|where)__")
+GENERATED = re.compile(r"(event|key|where)__")
+"""Columns that the planner adds to a row begin so."""
 
 
 class Source(Definition):
@@ -189,6 +189,6 @@ def _check_columns(first: Source, additional: tuple[Source, ...]) -> None:
                         f"{where}: the {name} of {field.name} is {theirs}, in {other_source.topic} it is {ours}; "
                         "columns with the same name must have the same type and pii"
                     )
-    reserved = sorted(name for name in columns if _GENERATED.match(name))
+    reserved = sorted(name for name in columns if GENERATED.match(name))
     if reserved:
         raise ValueError(f"contracts: {', '.join(reserved)} could be a generated column; rename it")

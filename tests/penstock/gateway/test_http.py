@@ -115,7 +115,9 @@ def test_what_cannot_be_asked_says_why(body: Any, url: str, status: int, error: 
 def test_an_event_can_be_looked_up_by_its_id() -> None:
     status, text = get(Asks(), f"{URL}/a%2Fb")
     assert (status, json.loads(text)["answer"]["decision"]) == (200, "decline")
-    assert get(Asks(), f"{URL}/c")[0] == 404
+    for other in ("c", "c%0Ad"):
+        status, text = get(Asks(), f"{URL}/{other}")
+        assert (status, json.loads(text)["error"]) == (404, "unknown_event"), other
 
 
 def test_health_says_whether_answers_can_come_and_metrics_are_there() -> None:

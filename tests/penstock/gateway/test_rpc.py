@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import grpc
 import pytest
 from grpc_tools import protoc
 from prometheus_client import CollectorRegistry
+from pydantic import Field
 
+import penstock as ps
 from examples.fraud.pipeline import pipeline as fraud
 from penstock.client.answers import Answer, EventConflict, EventRefused, Refusal, TooBusy
 from penstock.errors import PenstockError
@@ -147,6 +149,37 @@ def test_what_cannot_be_asked_says_why(
     said = dict(raised.value.trailing_metadata())
     assert (raised.value.code(), said.get("penstock-error"), said.get("penstock-field")) == (code, error, field)
     assert client.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "problem", "field"),
+    [
+        ("größe %", int, "x", "gr%C3%B6%C3%9Fe %25"),
+        ("kind", Literal[tuple(f"kind{n}" for n in range(3_000))], "x", "kind"),
+    ],
+)
+def test_a_field_of_any_name_and_a_reason_of_any_length_arrive(name: str, kind: Any, problem: str, field: str) -> None:
+    class Odd(ps.Contract, name="rpc_odd", version=1):
+        """An event whose field has that name in messages."""
+
+        id: Annotated[str, ps.EVENT_ID]
+        time: Annotated[int, ps.EVENT_TIME]
+        odd: kind = Field(alias=name)
+
+    class Client(Asks):
+        source = ps.Source(topic="events.odd", contract=Odd, key="id")
+
+    event = {"id": "a", "time": 1_772_366_400_000, name: problem}
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        ask(Client(), payment(event=json.dumps(event).encode()))
+    said = dict(raised.value.trailing_metadata())
+    assert (raised.value.code(), said["penstock-field"]) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def test_the_name_of_a_pipeline_may_be_of_any_length() -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        ask(Asks(), payment(pipeline="é" * 20_000))
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_an_event_can_be_looked_up_by_its_id() -> None:

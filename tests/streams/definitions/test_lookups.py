@@ -28,6 +28,20 @@ class Store(ps.Contract, name="store", version=1, reference=True):
     secret: Annotated[str | None, ps.PII_DROP] = None
 
 
+class Typed(ps.Contract, name="typed", version=1, reference=True):
+    """Of a shop, with a field that could make a generated column's name."""
+
+    shop: str
+    type: str
+
+
+class Unnamed(ps.Contract, name="unnamed", version=1, reference=True):
+    """Of customers whom nothing may name."""
+
+    customer: Annotated[str, ps.PII_DROP]
+    vip: bool
+
+
 def test_columns_are_named_by_lookup_and_field_without_key_and_dropped_data() -> None:
     plan = compile_plan(pipeline())
     wanted = {
@@ -106,6 +120,8 @@ def test_a_view_on_a_chain_of_lookups_depends_on_all_of_it() -> None:
         ({"topic": "events.lookups"}, "topic events.lookups is one of events"),
         ({"topic": "features.lookups"}, "topic features.lookups is read, and Penstock writes"),
         ({"topic": "a b"}, "no topic can be called 'a b'"),
+        ({"contract": Typed, "name": "event_"}, "event__type could be a generated column; give the lookup another"),
+        ({"contract": Unnamed, "on": "customer"}, "key customer is personal data that is dropped, so it names no row"),
         ({"name": "shop__x"}, "a double underscore is reserved"),
         ({"max_rows": 0}, "greater than or equal to 1"),
     ],
@@ -123,6 +139,7 @@ def test_a_wrong_lookup_is_refused_with_its_name(changes: dict[str, Any], messag
             {"lookups": (*pipeline().lookups, changed(CUSTOMER, name="c", topic="reference.shops"))},
             "by another contract",
         ),
+        ({"lookups": (*pipeline().lookups, changed(name="s", max_bytes=9))}, "reads topic reference.shops by another"),
         ({"lookups": pipeline().lookups[::-1]}, "column 'shop_country' does not exist"),
         ({"derived": {"shop_risk": ps.Derived(sql="1.0", type="double")}}, "there is a column 'shop_risk' already"),
         (

@@ -3,9 +3,11 @@ package penstock.kernel.lookup;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.function.Function;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.Consumer;
@@ -13,6 +15,7 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerR
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.PartitionInfo;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.errors.RetriableException;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.errors.WakeupException;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.slf4j.Logger;
@@ -29,11 +32,12 @@ public final class LookupReader implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(LookupReader.class);
   private static final Duration POLL = Duration.ofMillis(500);
   private static final Duration ANSWER = Duration.ofSeconds(30);
-  private static final long NEW_PARTITIONS_NS = 60_000_000_000L;
+  private static final Duration NEW_PARTITIONS = Duration.ofMinutes(1);
 
   private final LookupTables tables;
   private final Function<Properties, Consumer<byte[], byte[]>> clients;
   private final Properties settings;
+  private final long newPartitionsNs;
   private final CountDownLatch loaded = new CountDownLatch(1);
   private final Map<TopicPartition, Long> next = new HashMap<>();
   private volatile Consumer<byte[], byte[]> consumer;
@@ -44,20 +48,24 @@ public final class LookupReader implements AutoCloseable {
 
   /** Fills {@code tables}; {@code kafka} are the settings of a client. */
   public LookupReader(LookupTables tables, Properties kafka) {
-    this(tables, kafka, properties -> new KafkaConsumer<>(properties));
+    this(tables, kafka, properties -> new KafkaConsumer<>(properties), NEW_PARTITIONS);
   }
 
   LookupReader(
       LookupTables tables,
       Properties kafka,
-      Function<Properties, Consumer<byte[], byte[]>> clients) {
+      Function<Properties, Consumer<byte[], byte[]>> clients,
+      Duration newPartitions) {
     this.tables = tables;
     this.clients = clients;
+    this.newPartitionsNs = newPartitions.toNanos();
     this.settings = new Properties();
     settings.putAll(kafka);
     settings.setProperty("isolation.level", "read_committed");
     settings.setProperty("auto.offset.reset", "earliest");
     settings.setProperty("enable.auto.commit", "false");
+    // A broker that makes topics would make one that keeps no row for ever.
+    settings.setProperty("allow.auto.create.topics", "false");
     settings.setProperty("fetch.max.wait.ms", "100");
     settings.setProperty("key.deserializer", ByteArrayDeserializer.class.getName());
     settings.setProperty("value.deserializer", ByteArrayDeserializer.class.getName());
@@ -106,14 +114,16 @@ public final class LookupReader implements AutoCloseable {
       long looked = System.nanoTime();
       countDownIfLoaded(client);
       while (!closed) {
+        Set<String> again = new HashSet<>();
         for (ConsumerRecord<byte[], byte[]> record : client.poll(POLL)) {
-          if (!take(client, record)) {
-            break;
+          // Of the other topics, this is the only time that these records come.
+          if (!again.contains(record.topic()) && !take(client, record)) {
+            again.add(record.topic());
           }
         }
         countDownIfLoaded(client);
-        if (System.nanoTime() - looked > NEW_PARTITIONS_NS) {
-          assign(client);
+        if (System.nanoTime() - looked > newPartitionsNs) {
+          look(client);
           looked = System.nanoTime();
         }
       }
@@ -123,6 +133,15 @@ public final class LookupReader implements AutoCloseable {
       failure = error;
     } finally {
       loaded.countDown();
+    }
+  }
+
+  /** Adds new partitions; those of a Kafka that does not answer are found later. */
+  private void look(Consumer<byte[], byte[]> client) {
+    try {
+      assign(client);
+    } catch (RetriableException error) {
+      LOG.warn("new partitions of reference data cannot be looked for now", error);
     }
   }
 
@@ -164,6 +183,9 @@ public final class LookupReader implements AutoCloseable {
           client.assignment().stream().filter(one -> one.topic().equals(record.topic())).toList();
       all.forEach(next::remove);
       client.seekToBeginning(all);
+      if (loaded.getCount() > 0) {
+        ends = client.endOffsets(client.assignment(), ANSWER); // it may never have as many again
+      }
       return false;
     }
     next.put(partition, record.offset() + 1);

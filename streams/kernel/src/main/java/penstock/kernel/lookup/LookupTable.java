@@ -53,8 +53,11 @@ public final class LookupTable {
   private final AtomicLong invalid = new AtomicLong();
   private final AtomicLong refused = new AtomicLong();
 
-  /** {@code owner} is the Kafka key that gave it; null if that is the row's key. */
-  private record Row(String owner, byte[] values) {}
+  /**
+   * {@code owner} is the Kafka key that gave it; null if that is the row's key. {@code partition}
+   * and {@code timestamp} are those of its record.
+   */
+  private record Row(String owner, byte[] values, int partition, long timestamp) {}
 
   /** Lookup {@code number} of the plan, for events with the columns of {@code layout}. */
   LookupTable(Plan plan, int number, ColumnLayout layout, EventDecoder.DecoderSettings settings) {
@@ -104,7 +107,7 @@ public final class LookupTable {
   void apply(RawRecord record) throws IOException, InterruptedException {
     String token = token(record.key());
     if (record.value() == null) {
-      if (token != null) {
+      if (token != null && !isOverruled(keys.getOrDefault(token, token), record)) {
         forget(token);
       }
       return;
@@ -117,7 +120,23 @@ public final class LookupTable {
       return;
     }
     String name = key.text(values);
-    put(token == null ? name : token, name, values, record);
+    String from = token == null ? name : token;
+    if (!isOverruled(name, record) && !isOverruled(keys.getOrDefault(from, from), record)) {
+      put(from, name, values, record);
+    }
+  }
+
+  /**
+   * Whether a row is of a newer record in another partition. A key's records are in two partitions
+   * if the topic has got more of them since: compaction keeps one in each, and those of two
+   * partitions come in any order.
+   */
+  private boolean isOverruled(String name, RawRecord record) {
+    Row row = rows.get(name);
+    return row != null
+        && row.partition != record.partition()
+        && record.timestamp() >= 0
+        && record.timestamp() < row.timestamp;
   }
 
   private void put(String token, String name, Object[] values, RawRecord record)
@@ -134,7 +153,7 @@ public final class LookupTable {
     if (replaced != null && replaced.owner != null && !replaced.owner.equals(owner)) {
       keys.remove(replaced.owner);
     }
-    rows.put(name, new Row(owner, bytes(values)));
+    rows.put(name, new Row(owner, bytes(values), record.partition(), record.timestamp()));
     if (owner != null) {
       keys.put(owner, name);
     }
@@ -185,11 +204,13 @@ public final class LookupTable {
     }
   }
 
-  /** Puts a row back. */
+  /**
+   * Puts a row back. A replay has the records in the order of their timestamps, so none is older.
+   */
   void restore(String name, byte[] row) throws IOException {
     DataInputDeserializer in = new DataInputDeserializer(row);
     String owner = in.readBoolean() ? Binary.readString(in) : null;
-    rows.put(name, new Row(owner, Binary.readBytes(in)));
+    rows.put(name, new Row(owner, Binary.readBytes(in), 0, Long.MIN_VALUE));
     if (owner != null) {
       keys.put(owner, name);
     }
