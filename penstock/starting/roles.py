@@ -11,7 +11,7 @@ from penstock.errors import PenstockError
 from penstock.starting.findings import Column, Findings
 from penstock.starting.naming import entity_name
 from penstock.starting.personal import ACCOUNT, CARD, EMAIL, IP, PHONE, Treatment
-from penstock.starting.times import TimeForm
+from penstock.starting.times import USUAL_TIMES, TimeForm
 from schemas.envelopes import Debezium
 
 NONE = "none"
@@ -21,7 +21,6 @@ _IDS = re.compile(
     r"(.*_)?(event|message|transaction|payment|order|request|impression|click|booking|record)_?(id|uuid)|id|uuid|guid"
 )
 _ID_LIKE = re.compile(r".*(id|key|uuid|number|no)")
-_TIMES = ("event_time", "event_timestamp", "timestamp", "time", "ts", "occurred_at", "created_at", "datetime")
 _TIME_LIKE = re.compile(r"(.*_)?(at|time|ts|timestamp|date|datetime)")
 _ENTITIES = (
     *("card", "account", "customer", "user", "client", "member", "player", "patient", "driver", "buyer", "seller"),
@@ -149,7 +148,7 @@ def _time(findings: Findings, answers: Answers, settle: Callable[[Question], str
     elif not can_be:
         raise _no_time(findings, None)
     else:
-        can_be.sort(key=lambda c: _TIMES.index(c.name) if c.name in _TIMES else len(_TIMES))
+        can_be.sort(key=lambda c: USUAL_TIMES.index(c.name) if c.name in USUAL_TIMES else len(USUAL_TIMES))
         column = can_be[0]
         if len(can_be) > 1:
             question = Question(
@@ -174,6 +173,9 @@ def _time(findings: Findings, answers: Answers, settle: Callable[[Question], str
 def _no_time(findings: Findings, column: Column | None) -> PenstockError:
     of = [column] if column else [c for c in findings.columns if c.zoneless or c.time or _TIME_LIKE.fullmatch(c.name)]
     reasons = [f"{c.path} {_why_no_time(c)}" for c in of]
+    if column is None:
+        left_out = findings.left_out.items()
+        reasons += [f"{path}: {reason}" for path, reason in left_out if _TIME_LIKE.fullmatch(path.rpartition(".")[2])]
     return PenstockError(
         "the event time must be a column that has a time in each row: ISO 8601 with a zone, or an integer of seconds, "
         "milli-, micro- or nanoseconds since 1970",
@@ -189,10 +191,11 @@ def _why_no_time(column: Column) -> str:
     if column.zoneless:
         return "has no zone, so that nobody can say when it was"
     if column.nullable:
-        return "is missing or null in some rows"
-    return {"long": "has integers that are times in no unit", "double": "has numbers with a fraction"}.get(
+        return f"is missing or null in {column.lacking or 'some rows'}"
+    what = {"long": "has integers that are times in no unit", "double": "has numbers with a fraction"}.get(
         column.type, "has values that are no times"
     )
+    return f"{what}, first in {column.timeless}" if column.timeless else what
 
 
 def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Question], str], time: str) -> str | None:

@@ -60,6 +60,7 @@ def as_object(
     following: Sequence[str],
     refused: Sequence[str] = (),
     unreadable: Sequence[str] = (),
+    strays: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All of it.
 
@@ -71,6 +72,7 @@ def as_object(
         following: The next commands.
         refused: Why rows of the sample do not fit the contract.
         unreadable: Why rows could not be read.
+        strays: Why rows lack what nearly all others have.
     """
     return {
         "project": name,
@@ -78,6 +80,7 @@ def as_object(
         "asked": asked(questions),
         "refused": list(refused),
         "unreadable": list(unreadable),
+        "strays": list(strays),
         "files": list(files),
         "next": list(following),
     }

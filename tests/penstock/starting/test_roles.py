@@ -91,7 +91,20 @@ def test_answers_need_no_question() -> None:
     ("fields", "answers", "message", "where"),
     [
         ({"at": "2026-03-01 12:00:00"}, {}, "the event time must be", "at has no zone, so that nobody can say"),
-        ({"at": lambda n: TIME if n else None}, {}, "the event time must be", "at is missing or null in some rows"),
+        (
+            {"at": lambda n: TIME if n else None},
+            {},
+            "the event time must be",
+            "at is missing or null in 1 of 40 rows, first in row 1",
+        ),
+        (
+            *({"at": lambda n: "soon" if n % 9 == 2 else "2026-03-01T12:00:00Z"}, {}),
+            *("the event time must be", "at has values that are no times, first in row 3"),
+        ),
+        (
+            *({"at": lambda n: None if n % 9 == 2 else "soon" if n % 9 == 3 else TIME}, {}),
+            *("the event time must be", "at: its values are of several kinds: an integer (row 1), a text (row 4)"),
+        ),
         ({"at": 1.5}, {}, "the event time must be", "at has numbers with a fraction"),
         ({"card_id": 1.5}, {}, "no column looks like an entity", "columns that can be one: order_id"),
         ({}, {"entities": ("cart",)}, "there is no column cart", "--entity"),
