@@ -48,6 +48,7 @@ _DEEPEST = 8
 _MOST_OTHERS, _MOST_SHARE = 3, 0.1
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),[0-9]+")
 # What tools write into a CSV in place of a number that is not there.
 _NO_NUMBERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "na", "n/a", "null", "none"}
 
@@ -67,6 +68,7 @@ class Observed:
         zoneless: How many texts were times without a zone.
         naive: How many times of Parquet or Avro were without a zone.
         empty: How many texts were empty.
+        commas: How many texts were numbers with a decimal comma.
         times_ms: The first and the last time, by form.
         personal: What its texts looked like, of the first ``looked_at``.
         scale: The most decimal places of decimals.
@@ -88,6 +90,7 @@ class Observed:
     zoneless: int = 0
     naive: int = 0
     empty: int = 0
+    commas: int = 0
     times_ms: dict[TimeForm, tuple[int, int]] = field(default_factory=dict)
     personal: list[Personal] = field(default_factory=list)
     looked_at: int = 0
@@ -134,6 +137,7 @@ class Observed:
 
     def _see_text(self, text: str) -> None:
         self.empty += not text
+        self.commas += _DECIMAL_COMMA.fullmatch(text) is not None
         if len(self.values) <= _KEPT_VALUES and len(text) <= _KEPT_LENGTH:
             self.values[text] = None
         # Once several texts were none, the field is none; the texts of most fields are looked at a few times.

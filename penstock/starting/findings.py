@@ -11,6 +11,7 @@ from penstock.starting.columns import MOST_COLUMNS, Kind, Observed, Place, Table
 from penstock.starting.enveloped import NAMES
 from penstock.starting.naming import column_name
 from penstock.starting.personal import Personal, personal_by_name, personal_by_values
+from penstock.starting.strays import MOST_STRAYS
 from penstock.starting.times import TimeForm
 from schemas.contract import ColumnType
 from schemas.envelopes import CloudEvents, Debezium
@@ -150,6 +151,12 @@ def findings_of(table: Table, origin: Origin) -> Findings:
             notes.append(
                 f"{found.path}: its times have no zone and are taken for UTC; if they are not, correct the file"
             )
+        if table.is_text and _has_decimal_commas(observed):
+            notes.append(
+                f"{found.path}: looks like numbers with a decimal comma, first in "
+                f"{table.place(observed.first_row['text'])}; taken as text; write a decimal point instead (78.5), then "
+                "begin again"
+            )
         if found.bad:
             first = table.place(observed.first_row["not a number"])
             instead = "an empty cell" if table.is_text else "null"
@@ -160,6 +167,12 @@ def findings_of(table: Table, origin: Origin) -> Findings:
     if table.is_cut:
         notes.append(f"only the first {MOST_COLUMNS} fields are looked at; the others are left out")
     return Findings(named(columns, left_out), left_out, tuple(notes), origin, table.rows)
+
+
+def _has_decimal_commas(observed: Observed) -> bool:
+    """Whether nearly all cells are whole numbers, or numbers with a decimal comma."""
+    numbers = observed.commas + observed.kinds["integer"]
+    return observed.commas > 0 and numbers >= (1 - MOST_STRAYS) * observed.count
 
 
 def _is_within(place: Place, left_out: Mapping[str, str]) -> bool:
