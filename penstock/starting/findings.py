@@ -20,6 +20,8 @@ from schemas.written import ARRAY, Form, avro_name
 
 Origin = Literal["json", "csv", "parquet", "avro", "protobuf"]
 
+MANY_ROWS = 20
+"""From so many rows on, their values say what a column is for."""
 _AMOUNTS = {"amount", "price", "total", "cost", "value", "balance", "fee", "tax", "revenue", "spend", "bid", "score"}
 _AMOUNTS |= {"rate", "ratio", "discount", "distance", "weight", "temperature", "latitude", "longitude", "lat", "lon"}
 _TYPES: Mapping[Kind, ColumnType] = {
@@ -102,6 +104,11 @@ class Column:
     def path(self) -> str:
         """Its place as text."""
         return ".".join(self.place)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether each of many rows has the same value."""
+        return self.distinct == 1 and self.distinct_of >= MANY_ROWS and not self.nullable and not self.is_list
 
     @property
     def is_unique(self) -> bool:

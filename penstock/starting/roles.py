@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from penstock.errors import PenstockError
-from penstock.starting.findings import Column, Findings
+from penstock.starting.findings import MANY_ROWS, Column, Findings
 from penstock.starting.naming import entity_name
 from penstock.starting.personal import ACCOUNT, CARD, EMAIL, IP, PHONE, Treatment
 from penstock.starting.times import USUAL_TIMES, TimeForm
 from schemas.envelopes import Debezium
 
 NONE = "none"
-_FEW_ROWS = 20
 _MOST_ENTITIES = 3
 _IDS = re.compile(
     r"(.*_)?(event|message|transaction|payment|order|request|impression|click|booking|record)_?(id|uuid)|id|uuid|guid"
@@ -94,6 +93,14 @@ class Draft:
             return None
         of_integers = (c for c in self.columns if _is_integer(c) and c.time is None and _IDS.fullmatch(c.name))
         return None if self.id else next(of_integers, None)
+
+    @property
+    def possible_id(self) -> Column | None:
+        """A text that could be the event's id by its values, if there is no id."""
+        if self.id or isinstance(self.findings.envelope, Debezium) or self.findings.rows < MANY_ROWS:
+            return None
+        others = (*self.entities, *self.personal)
+        return next((c for c in self.columns if c.name not in others and _identifies(c)), None)
 
     @property
     def entity_names(self) -> dict[str, str]:
@@ -225,7 +232,7 @@ def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Quest
     certain = [c for c in can_be if c.name in own] or [c for c in can_be if _IDS.fullmatch(c.name)]
     if len(certain) == 1:
         return certain[0].name
-    can_be = certain or [c for c in can_be if findings.rows >= _FEW_ROWS]
+    can_be = certain or [c for c in can_be if findings.rows >= MANY_ROWS]
     if not can_be:
         return None
     options = (*(c.name for c in can_be), NONE)
@@ -247,6 +254,15 @@ def _can_be_text(column: Column, findings: Findings) -> bool:
     )
 
 
+def _identifies(column: Column) -> bool:
+    """Whether each row has a text of its own, of one word."""
+    if column.type != "string" or column.form not in (None, "uuid") or column.zoneless or column.personal:
+        return False
+    if column.is_list or column.nullable or not column.is_unique:
+        return False
+    return column.form == "uuid" or all(value and not re.search(r"\s", value) for value in column.values)
+
+
 def _entities(
     findings: Findings, answers: Answers, settle: Callable[[Question], str], others: set[str | None]
 ) -> tuple[str, ...]:
@@ -263,9 +279,12 @@ def _entities(
         )
     names_ = tuple(c.name for c in likely)
     text = "Which columns are entities, whose events features count? Events are partitioned by the first."
-    safe = ",".join(names_[:_MOST_ENTITIES])
-    chosen = [one.strip() for one in settle(Question("entities", text, names_, safe, "--entity COLUMN")).split(",")]
-    return tuple(dict.fromkeys(_named(findings, one, "--entity").name for one in chosen))
+    # Of an event without the person, features of a person say nothing; and to hash one is somebody's decision.
+    safe = ",".join([c.name for c in likely if not (c.personal and c.nullable)][:_MOST_ENTITIES])
+    answer = settle(Question("entities", text, names_, safe, "--entity COLUMN"))
+    if not answer:
+        raise _no_entity(f"only personal columns that may be null look like an entity: {', '.join(names_)}", possible)
+    return tuple(dict.fromkeys(_named(findings, one.strip(), "--entity").name for one in answer.split(",")))
 
 
 def _no_entity(what: str, possible: Sequence[Column]) -> PenstockError:
@@ -290,7 +309,7 @@ def _is_likely(column: Column, findings: Findings) -> bool:
         return False
     words = column.name.split("_")
     named = column.name.endswith(("_id", "_key", "_hash", "_uuid")) or bool({words[0], words[-1]} & {*_ENTITIES})
-    if findings.rows < _FEW_ROWS:
+    if findings.rows < MANY_ROWS:
         return named
     return named and column.distinct >= 2 and column.distinct * 1.2 <= column.distinct_of
 

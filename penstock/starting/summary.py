@@ -23,6 +23,7 @@ def inferred(draft: Draft, sample: Sample) -> dict[str, Any]:
         "envelope": None if draft.findings.envelope is None else draft.findings.envelope.kind,
         "event_time": {"column": draft.time, "unit": draft.unit},
         "event_id": draft.id,
+        "possible_event_id": draft.possible_id and draft.possible_id.path,
         "entities": [
             {"name": name, "column": column, "over": [duration_text(ms) for ms in windows(draft, column)]}
             for column, name in draft.entity_names.items()
