@@ -170,7 +170,7 @@ def _sample(
                 unreadable.append(f"{seen.table.place(row.number)}: {row.problem}")
                 continue
             seen.add(row.number, row.fields)
-            pickle.dump((row.number, row.fields), kept, pickle.HIGHEST_PROTOCOL)
+            _keep(row, kept)
         if not seen.table.rows:
             raise PenstockError(
                 f"there is no {unit} with an event" + (f": {unreadable[0]}" if unreadable else ""),
@@ -188,6 +188,18 @@ def _sample(
     if isinstance(envelope, Debezium):
         unreadable = [problem for problem in unreadable if not problem.endswith(_TOMBSTONE)]
     return Sample(findings, source, seen.kept(), None, tuple(unreadable), unit, strays)
+
+
+def _keep(row: Row, rows: IO[bytes]) -> None:
+    try:
+        pickle.dump((row.number, row.fields), rows, pickle.HIGHEST_PROTOCOL)
+    except OSError as error:
+        raise PenstockError(
+            f"the sample cannot be kept in a temporary file: {error}",
+            where=tempfile.gettempdir(),
+            safe="nothing was written",
+            next="make room there, name another folder in TMPDIR, or look at fewer rows (--sample)",
+        ) from error
 
 
 class _Seen:

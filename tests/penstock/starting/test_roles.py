@@ -86,7 +86,7 @@ def test_a_text_that_could_be_the_id_by_its_values_is_told_with_the_option(field
 
 
 def test_a_personal_column_that_may_be_null_is_no_entity_without_asking() -> None:
-    email = {"email": lambda n: f"p{n % 4}@example.org" if n % 3 else None}
+    email: dict[str, Any] = {"email": lambda n: f"p{n % 4}@example.org" if n % 3 else None}
     draft, (question, *_) = asked(rows(**email))
     assert (draft.entities, question.safe, question.options) == (("card_id",), "card_id", ("card_id", "email"))
     with pytest.raises(PenstockError, match="only personal columns that may be null look like an entity: email"):

@@ -14,6 +14,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from penstock.kafka.reading import Record
+from penstock.playing.files import Row
 from penstock.starting import samples as module
 from penstock.starting.roles import Answers, decide
 from tests.penstock.starting.examples import BEGIN, SCHEMA, WRITERS
@@ -190,3 +191,9 @@ def test_cells_of_a_csv_with_a_leading_zero_are_no_strays(tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_text(f"ts,code\n{rows}")
     sample = module.sample_of_file(tmp_path / "a.csv", 1_000)
     assert (sample.strays, [one.type for one in sample.findings.columns]) == ((), ["long", "string"])
+
+
+def test_a_full_disk_is_told_with_what_helps() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(PenstockError, match="No space left") as told:
+        module._keep(Row(1, {}), full)
+    assert told.value.safe == "nothing was written"

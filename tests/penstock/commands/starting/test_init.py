@@ -116,7 +116,7 @@ def test_a_row_unlike_nearly_all_others_is_told(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a.jsonl").write_text(f"{ORDER}\n" * 30 + '{"order_id": "1", "card_id": "c"}\n')
     output = run(tmp_path, monkeypatch, "shop_stray", "--file", "a.jsonl", "--yes", "--entity", "card_id")
     assert "1 row unlike nearly all others left out of what is inferred, and would be refused: line 31: at" in output
-    said = run(tmp_path, monkeypatch, "shop_told", *"--file a.jsonl --yes --entity card_id --json".split())
+    said = run(tmp_path, monkeypatch, "shop_told", *["--file", "a.jsonl", "--yes", "--entity", "card_id", "--json"])
     assert json.loads(said)["strays"] == ["line 31: at has no time, as nearly all others have"]
 
 
