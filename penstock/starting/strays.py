@@ -39,7 +39,7 @@ class Usual:
         for place, kinds in self.kinds.items():
             value = _at(event, place)
             if value is not None and (kind := kind_of(value)) not in kinds:
-                usual = " or ".join(sorted(map(_a, kinds & {"integer", "number"} or kinds)))
+                usual = _a("number" if kinds == _NUMBERS else next(iter(kinds)))
                 return f"{'.'.join(place)} is {_a(kind)}, and {usual} in nearly all others"
         if self.time is None:
             return None

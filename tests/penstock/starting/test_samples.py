@@ -197,3 +197,22 @@ def test_a_full_disk_is_told_with_what_helps() -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(PenstockError, match="No space left") as told:
         module._keep(Row(1, {}), full)
     assert told.value.safe == "nothing was written"
+
+
+def test_a_time_as_a_text_is_found_though_a_few_rows_have_another_text_or_come_before_it(tmp_path: Path) -> None:
+    texts: dict[int, str | None] = {0: None, 3: "soon", 4: "soon"}
+    rows = [{"user_id": "u", "at": texts.get(n, f"2026-03-01T12:00:{n % 60:02}Z")} for n in range(100)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sample = module.sample_of_file(tmp_path / "a.jsonl", 1_000)
+    assert [text.split(":")[0] for text in sample.strays] == ["line 1", "line 4", "line 5"]
+    assert sample.findings.columns[1].time == "iso8601"
+
+
+def test_rows_that_lack_this_or_that_count_if_together_they_are_more_than_a_few(tmp_path: Path) -> None:
+    rows = [shown(n) | ({"ts": None} if n % 25 == 3 else {"ad": "oops"} if n % 25 == 4 else {}) for n in range(100)]
+    del rows[0]["user_id"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sample = module.sample_of_file(tmp_path / "a.jsonl", 1_000)
+    assert (sample.strays, sample.findings.rows) == ((), 100)
+    lacking = {one.path: one.lacking for one in sample.findings.columns}
+    assert lacking == {"ts": "4 of 100 lines, first in line 4", "user_id": "1 of 100 lines, first in line 1"}
