@@ -257,7 +257,7 @@ def _is_input(column: Column, draft: Draft) -> bool:
     """Whether the model can learn from it: a number, a flag, or a text of few values."""
     if column.name in (*draft.entities, draft.id, draft.time, *draft.personal) or column.time is not None:
         return False
-    if column.is_list or column.name == "id":
+    if column.is_list or column.name == "id" or column.is_constant:
         return False
     if column.type in ("long", "double", "boolean"):
         return column.type == "boolean" or not column.name.endswith(("_id", "_key", "_no", "_number"))

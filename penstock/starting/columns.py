@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -45,8 +45,10 @@ _LOOKED_AT = 1_000
 _KEPT_VALUES = 20
 _KEPT_LENGTH = 200
 _DEEPEST = 8
+_MOST_OTHERS, _MOST_SHARE = 3, 0.1
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),[0-9]+")
 # What tools write into a CSV in place of a number that is not there.
 _NO_NUMBERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "na", "n/a", "null", "none"}
 
@@ -66,12 +68,16 @@ class Observed:
         zoneless: How many texts were times without a zone.
         naive: How many times of Parquet or Avro were without a zone.
         empty: How many texts were empty.
+        commas: How many texts were numbers with a decimal comma.
         times_ms: The first and the last time, by form.
         personal: What its texts looked like, of the first ``looked_at``.
         scale: The most decimal places of decimals.
         array: Of what is in the elements of an array, that array.
         elements: Of an array, how many elements there were, nulls among them.
         longest: Of an array, the most elements that one had.
+        seen_in: The last row with a value, counted from 1.
+        lacking: The number of the first row without a value.
+        timeless: The number of the first row whose value is no time.
     """
 
     place: Place
@@ -84,6 +90,7 @@ class Observed:
     zoneless: int = 0
     naive: int = 0
     empty: int = 0
+    commas: int = 0
     times_ms: dict[TimeForm, tuple[int, int]] = field(default_factory=dict)
     personal: list[Personal] = field(default_factory=list)
     looked_at: int = 0
@@ -91,6 +98,9 @@ class Observed:
     array: Observed | None = None
     elements: int = 0
     longest: int = 0
+    seen_in: int = 0
+    lacking: int | None = None
+    timeless: int | None = None
 
     @property
     def count(self) -> int:
@@ -115,6 +125,8 @@ class Observed:
             self.scale = max(self.scale, -int(value.as_tuple().exponent))
         elif kind == "text":
             self._see_text(value)
+        if self.timeless is None and self.forms.total() < self.count:
+            self.timeless = row
         if isinstance(value, (int, str)) and not isinstance(value, bool):
             self._see_personal(str(value))
 
@@ -125,10 +137,12 @@ class Observed:
 
     def _see_text(self, text: str) -> None:
         self.empty += not text
+        self.commas += _DECIMAL_COMMA.fullmatch(text) is not None
         if len(self.values) <= _KEPT_VALUES and len(text) <= _KEPT_LENGTH:
             self.values[text] = None
-        # Once a text was none, the field is none; the texts of most fields are looked at once.
-        if self.forms["iso8601"] + self.zoneless == self.kinds["text"] - 1:
+        # Once several texts were none, the field is none; the texts of most fields are looked at a few times.
+        others = self.kinds["text"] - 1 - self.forms["iso8601"] - self.zoneless
+        if others <= _MOST_OTHERS or others <= self.kinds["text"] * _MOST_SHARE:
             ms = ms_of(text, "iso8601")
             if ms is not None:
                 self._see_time("iso8601", ms)
@@ -153,17 +167,22 @@ class Table:
     Attributes:
         is_text: Whether all values are texts, as in a CSV: what they look like is their kind then.
         unit: What the numbers of rows count, for messages: lines, where a file has some.
+        place_of: Where the row of a number is, for messages; by default the unit and the number.
         rows: How many rows there were.
         columns: The fields by their places; an object is one, and so is each of its fields. So is an array, and what
             its elements are, at a place of which a name ends with ``[]``.
         is_cut: Whether there were more than ``MOST_COLUMNS``.
+        first: The number of the first row.
     """
 
     is_text: bool = False
     unit: str = "row"
+    place_of: Callable[[int], str] | None = None
     rows: int = 0
     columns: dict[Place, Observed] = field(default_factory=dict)
     is_cut: bool = False
+    first: int | None = None
+    _complete: list[Observed] = field(default_factory=list, init=False)
 
     def add(self, row: Mapping[str, Any], number: int) -> None:
         """Take a row.
@@ -173,7 +192,16 @@ class Table:
             number: Its number, for messages.
         """
         self.rows += 1
+        self.first = number if self.first is None else self.first
         self._add_fields(row, number, (), None)
+        for observed in self._complete:
+            if observed.seen_in != self.rows:
+                observed.lacking = number
+        self._complete = [observed for observed in self._complete if observed.lacking is None]
+
+    def place(self, number: int) -> str:
+        """Where the row of a number is, for messages."""
+        return f"{self.unit} {number}" if self.place_of is None else self.place_of(number)
 
     def _add_fields(self, fields: Mapping[str, Any], number: int, way: Place, array: Observed | None) -> None:
         for name, value in fields.items():
@@ -186,10 +214,15 @@ class Table:
                 self.is_cut = True
                 return
             observed = self.columns[place] = Observed(place, array=array)
+            if self.rows > 1:
+                observed.lacking = self.first
+            else:
+                self._complete.append(observed)
         if value is None or (self.is_text and value == ""):
             return
         kind = kind_of_text(value) if self.is_text else kind_of(value)
         observed.add(value, kind, number)
+        observed.seen_in = self.rows
         if kind == "object" and len(place) < _DEEPEST:
             self._add_fields(value, number, place, array)
         elif kind == "list" and array is None:

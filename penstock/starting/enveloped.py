@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from penstock.starting.strays import MOST_STRAYS
 from schemas.envelopes import ENVELOPE, OPERATIONS, SOURCE_AND_ID, CloudEvents, Debezium, Operation
 
 Kind = Literal["debezium", "cloudevents"]
@@ -19,10 +21,15 @@ NAMES: Mapping[tuple[str, ...], str] = {
 
 
 class Opening:
-    """Opens rows, as long as all of them are in one kind of envelope."""
+    """Opens rows, if nearly all of them are in one kind of envelope.
+
+    Attributes:
+        kind: The kind of envelope of the last row.
+    """
 
     def __init__(self) -> None:
-        self._kinds: set[Kind | None] = set()
+        self.kind: Kind | None = None
+        self._kinds: Counter[Kind | None] = Counter()
         self._operations: set[Operation] = set()
 
     def event(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -33,15 +40,19 @@ class Opening:
         """
         change = row["payload"] if isinstance(row.get("payload"), Mapping) else row
         if isinstance(change.get("op"), str) and {"before", "after"} & change.keys():
-            self._kinds.add("debezium")
+            self._see("debezium")
             return self._row(change)
         if all(isinstance(row.get(name), str) for name in ("specversion", "id", "source", "type")):
             data = row.get("data", {})
-            self._kinds.add("cloudevents" if isinstance(data, Mapping) and "data_base64" not in row else None)
+            self._see("cloudevents" if isinstance(data, Mapping) and "data_base64" not in row else None)
             around = {SOURCE_AND_ID: f"{row['source']} {row['id']}", "type": row["type"], "time": row.get("time")}
             return {**data, ENVELOPE: around} if isinstance(data, Mapping) else None
-        self._kinds.add(None)
+        self._see(None)
         return None
+
+    def _see(self, kind: Kind | None) -> None:
+        self.kind = kind
+        self._kinds[kind] += 1
 
     def _row(self, change: Mapping[str, Any]) -> dict[str, Any] | None:
         operation = OPERATIONS.get(change["op"])
@@ -55,12 +66,25 @@ class Opening:
 
     @property
     def envelope(self) -> Debezium | CloudEvents | None:
-        """The envelope of all rows so far; of Debezium, with the operations that there were."""
-        if self._kinds == {"cloudevents"}:
+        """The envelope of nearly all rows so far; of Debezium, with the operations that there were."""
+        usual = self.usual
+        if usual == "cloudevents":
             return CloudEvents()
-        if self._kinds == {"debezium"} and self._operations:
+        if usual == "debezium" and self._operations:
             return Debezium(operations=tuple(self._operations))
         return None
+
+    @property
+    def others(self) -> int:
+        """How many rows were in another envelope than nearly all, or in none."""
+        return self._kinds.total() - self._kinds[self.usual]
+
+    @property
+    def usual(self) -> Kind | None:
+        """The kind of envelope of nearly all rows so far."""
+        kind, count = next(iter(self._kinds.most_common(1)), (None, 0))
+        total = self._kinds.total()
+        return kind if total - count <= MOST_STRAYS * total else None
 
 
 def code_of(envelope: Debezium | CloudEvents) -> str:

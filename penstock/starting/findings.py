@@ -11,6 +11,7 @@ from penstock.starting.columns import MOST_COLUMNS, Kind, Observed, Place, Table
 from penstock.starting.enveloped import NAMES
 from penstock.starting.naming import column_name
 from penstock.starting.personal import Personal, personal_by_name, personal_by_values
+from penstock.starting.strays import MOST_STRAYS
 from penstock.starting.times import TimeForm
 from schemas.contract import ColumnType
 from schemas.envelopes import CloudEvents, Debezium
@@ -19,6 +20,8 @@ from schemas.written import ARRAY, Form, avro_name
 
 Origin = Literal["json", "csv", "parquet", "avro", "protobuf"]
 
+MANY_ROWS = 20
+"""From so many rows on, their values say what a column is for."""
 _AMOUNTS = {"amount", "price", "total", "cost", "value", "balance", "fee", "tax", "revenue", "spend", "bid", "score"}
 _AMOUNTS |= {"rate", "ratio", "discount", "distance", "weight", "temperature", "latitude", "longitude", "lat", "lon"}
 _TYPES: Mapping[Kind, ColumnType] = {
@@ -62,6 +65,8 @@ class Column:
         distinct: How many different ones these were.
         is_empty_seen: Whether a text was empty.
         bad: How many values the contract refuses.
+        lacking: How many rows have no value, and the first of them, for messages.
+        timeless: The first row whose value is no time, if others are one, for messages.
         is_list: Whether it is a list, of values of ``type``: ``place`` is an array, or goes through one, whose name
             ends with ``[]``.
         nullable_elements: Whether an element had no value.
@@ -87,6 +92,8 @@ class Column:
     distinct: int = 0
     is_empty_seen: bool = False
     bad: int = 0
+    lacking: str = ""
+    timeless: str = ""
     is_list: bool = False
     nullable_elements: bool = False
     max_elements: int | None = None
@@ -97,6 +104,11 @@ class Column:
     def path(self) -> str:
         """Its place as text."""
         return ".".join(self.place)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether each of many rows has the same value."""
+        return self.distinct == 1 and self.distinct_of >= MANY_ROWS and not self.nullable and not self.is_list
 
     @property
     def is_unique(self) -> bool:
@@ -146,8 +158,14 @@ def findings_of(table: Table, origin: Origin) -> Findings:
             notes.append(
                 f"{found.path}: its times have no zone and are taken for UTC; if they are not, correct the file"
             )
+        if table.is_text and _has_decimal_commas(observed):
+            notes.append(
+                f"{found.path}: looks like numbers with a decimal comma, first in "
+                f"{table.place(observed.first_row['text'])}; taken as text; write a decimal point instead (78.5), then "
+                "begin again"
+            )
         if found.bad:
-            first = f"{table.unit} {observed.first_row['not a number']}"
+            first = table.place(observed.first_row["not a number"])
             instead = "an empty cell" if table.is_text else "null"
             notes.append(
                 f"{found.path}: {counted(found.bad, 'value')} of the sample, first in {first}, cannot be read as a "
@@ -156,6 +174,12 @@ def findings_of(table: Table, origin: Origin) -> Findings:
     if table.is_cut:
         notes.append(f"only the first {MOST_COLUMNS} fields are looked at; the others are left out")
     return Findings(named(columns, left_out), left_out, tuple(notes), origin, table.rows)
+
+
+def _has_decimal_commas(observed: Observed) -> bool:
+    """Whether nearly all cells are whole numbers, or numbers with a decimal comma."""
+    numbers = observed.commas + observed.kinds["integer"]
+    return observed.commas > 0 and numbers >= (1 - MOST_STRAYS) * observed.count
 
 
 def _is_within(place: Place, left_out: Mapping[str, str]) -> bool:
@@ -243,10 +267,19 @@ def _column(observed: Observed, table: Table, origin: Origin) -> Column | str:
         distinct=len(observed.distinct),
         is_empty_seen=observed.empty > 0,
         bad=observed.kinds["not a number"],
+        lacking=_lacking(observed, table),
+        timeless=table.place(observed.timeless) if observed.forms and observed.timeless is not None else "",
         is_list=array is not None,
         nullable_elements=array is not None and observed.count < array.elements,
         max_elements=min(most, GREATEST_MAX_ELEMENTS) if most > MAX_ELEMENTS else None,
     )
+
+
+def _lacking(observed: Observed, table: Table) -> str:
+    if observed.array is not None or observed.lacking is None:
+        return ""
+    of = f"{table.rows - observed.count:,} of {counted(table.rows, table.unit)}"
+    return f"{of}, first in {table.place(observed.lacking)}"
 
 
 def _kind(observed: Observed, table: Table) -> str:
@@ -257,8 +290,8 @@ def _kind(observed: Observed, table: Table) -> str:
     if len(kinds) > 1:
         kinds.discard("not a number")
     if "huge integer" in kinds and kinds <= {"integer", "huge integer"}:
-        row = observed.first_row["huge integer"]
-        return f"{table.unit} {row} has an integer of more than 64 bits: write it as a text"
+        row = table.place(observed.first_row["huge integer"])
+        return f"{row} has an integer of more than 64 bits: write it as a text"
     if len(kinds) > 1 and kinds <= {"integer", "huge integer", "number"}:
         return "number"
     if len(kinds) == 1:
@@ -267,7 +300,7 @@ def _kind(observed: Observed, table: Table) -> str:
         return "it is a list of lists" if kind == "list" and is_element else _NO_COLUMNS.get(kind, kind)
     if not kinds:
         return f"it has no value in any {table.unit}"
-    seen = ", ".join(f"{_a(kind)} ({table.unit} {observed.first_row[kind]})" for kind in observed.first_row)
+    seen = ", ".join(f"{_a(kind)} ({table.place(observed.first_row[kind])})" for kind in observed.first_row)
     return f"its values are of several kinds: {seen}"
 
 

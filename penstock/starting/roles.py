@@ -8,20 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from penstock.errors import PenstockError
-from penstock.starting.findings import Column, Findings
+from penstock.starting.findings import MANY_ROWS, Column, Findings
 from penstock.starting.naming import entity_name
 from penstock.starting.personal import ACCOUNT, CARD, EMAIL, IP, PHONE, Treatment
-from penstock.starting.times import TimeForm
+from penstock.starting.times import USUAL_TIMES, TimeForm
 from schemas.envelopes import Debezium
 
 NONE = "none"
-_FEW_ROWS = 20
 _MOST_ENTITIES = 3
 _IDS = re.compile(
     r"(.*_)?(event|message|transaction|payment|order|request|impression|click|booking|record)_?(id|uuid)|id|uuid|guid"
 )
 _ID_LIKE = re.compile(r".*(id|key|uuid|number|no)")
-_TIMES = ("event_time", "event_timestamp", "timestamp", "time", "ts", "occurred_at", "created_at", "datetime")
 _TIME_LIKE = re.compile(r"(.*_)?(at|time|ts|timestamp|date|datetime)")
 _ENTITIES = (
     *("card", "account", "customer", "user", "client", "member", "player", "patient", "driver", "buyer", "seller"),
@@ -97,6 +95,14 @@ class Draft:
         return None if self.id else next(of_integers, None)
 
     @property
+    def possible_id(self) -> Column | None:
+        """A text that could be the event's id by its values, if there is no id."""
+        if self.id or isinstance(self.findings.envelope, Debezium) or self.findings.rows < MANY_ROWS:
+            return None
+        others = (*self.entities, *self.personal)
+        return next((c for c in self.columns if c.name not in others and _identifies(c)), None)
+
+    @property
     def entity_names(self) -> dict[str, str]:
         """The name of each entity, by its column."""
         names: dict[str, str] = {}
@@ -149,7 +155,7 @@ def _time(findings: Findings, answers: Answers, settle: Callable[[Question], str
     elif not can_be:
         raise _no_time(findings, None)
     else:
-        can_be.sort(key=lambda c: _TIMES.index(c.name) if c.name in _TIMES else len(_TIMES))
+        can_be.sort(key=lambda c: USUAL_TIMES.index(c.name) if c.name in USUAL_TIMES else len(USUAL_TIMES))
         column = can_be[0]
         if len(can_be) > 1:
             question = Question(
@@ -174,6 +180,9 @@ def _time(findings: Findings, answers: Answers, settle: Callable[[Question], str
 def _no_time(findings: Findings, column: Column | None) -> PenstockError:
     of = [column] if column else [c for c in findings.columns if c.zoneless or c.time or _TIME_LIKE.fullmatch(c.name)]
     reasons = [f"{c.path} {_why_no_time(c)}" for c in of]
+    if column is None:
+        left_out = findings.left_out.items()
+        reasons += [f"{path}: {reason}" for path, reason in left_out if _TIME_LIKE.fullmatch(path.rpartition(".")[2])]
     return PenstockError(
         "the event time must be a column that has a time in each row: ISO 8601 with a zone, or an integer of seconds, "
         "milli-, micro- or nanoseconds since 1970",
@@ -189,10 +198,11 @@ def _why_no_time(column: Column) -> str:
     if column.zoneless:
         return "has no zone, so that nobody can say when it was"
     if column.nullable:
-        return "is missing or null in some rows"
-    return {"long": "has integers that are times in no unit", "double": "has numbers with a fraction"}.get(
+        return f"is missing or null in {column.lacking or 'some rows'}"
+    what = {"long": "has integers that are times in no unit", "double": "has numbers with a fraction"}.get(
         column.type, "has values that are no times"
     )
+    return f"{what}, first in {column.timeless}" if column.timeless else what
 
 
 def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Question], str], time: str) -> str | None:
@@ -222,7 +232,7 @@ def _id(findings: Findings, name: str, answers: Answers, settle: Callable[[Quest
     certain = [c for c in can_be if c.name in own] or [c for c in can_be if _IDS.fullmatch(c.name)]
     if len(certain) == 1:
         return certain[0].name
-    can_be = certain or [c for c in can_be if findings.rows >= _FEW_ROWS]
+    can_be = certain or [c for c in can_be if findings.rows >= MANY_ROWS]
     if not can_be:
         return None
     options = (*(c.name for c in can_be), NONE)
@@ -244,6 +254,15 @@ def _can_be_text(column: Column, findings: Findings) -> bool:
     )
 
 
+def _identifies(column: Column) -> bool:
+    """Whether each row has a text of its own, of one word."""
+    if column.type != "string" or column.form not in (None, "uuid") or column.zoneless or column.personal:
+        return False
+    if column.is_list or column.nullable or not column.is_unique:
+        return False
+    return column.form == "uuid" or all(value and not re.search(r"\s", value) for value in column.values)
+
+
 def _entities(
     findings: Findings, answers: Answers, settle: Callable[[Question], str], others: set[str | None]
 ) -> tuple[str, ...]:
@@ -260,9 +279,12 @@ def _entities(
         )
     names_ = tuple(c.name for c in likely)
     text = "Which columns are entities, whose events features count? Events are partitioned by the first."
-    safe = ",".join(names_[:_MOST_ENTITIES])
-    chosen = [one.strip() for one in settle(Question("entities", text, names_, safe, "--entity COLUMN")).split(",")]
-    return tuple(dict.fromkeys(_named(findings, one, "--entity").name for one in chosen))
+    # Of an event without the person, features of a person say nothing; and to hash one is somebody's decision.
+    safe = ",".join([c.name for c in likely if not (c.personal and c.nullable)][:_MOST_ENTITIES])
+    answer = settle(Question("entities", text, names_, safe, "--entity COLUMN"))
+    if not answer:
+        raise _no_entity(f"only personal columns that may be null look like an entity: {', '.join(names_)}", possible)
+    return tuple(dict.fromkeys(_named(findings, one.strip(), "--entity").name for one in answer.split(",")))
 
 
 def _no_entity(what: str, possible: Sequence[Column]) -> PenstockError:
@@ -287,7 +309,7 @@ def _is_likely(column: Column, findings: Findings) -> bool:
         return False
     words = column.name.split("_")
     named = column.name.endswith(("_id", "_key", "_hash", "_uuid")) or bool({words[0], words[-1]} & {*_ENTITIES})
-    if findings.rows < _FEW_ROWS:
+    if findings.rows < MANY_ROWS:
         return named
     return named and column.distinct >= 2 and column.distinct * 1.2 <= column.distinct_of
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fastavro
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -23,7 +25,8 @@ from penstock.starting.columns import Table
 from penstock.starting.enveloped import Opening, note_of
 from penstock.starting.findings import Findings, Origin, findings_of
 from penstock.starting.of_schema import findings_of_document, findings_of_file, findings_of_protobuf
-from schemas.envelopes import Debezium
+from penstock.starting.strays import MOST_STRAYS, usual_of
+from schemas.envelopes import CloudEvents, Debezium
 from schemas.registry import compiled_file, registry_client
 
 _ORIGINS: Mapping[str, Origin] = {".csv": "csv", ".parquet": "parquet", ".avro": "avro"}
@@ -42,6 +45,7 @@ class Sample:
         source: Where they are from, as a person names it.
         partitions: How many partitions the topic has, if it is one.
         unreadable: Why rows could not be read.
+        strays: Why rows lack what nearly all others have; the columns are without them.
         unit: What the numbers of rows count.
     """
 
@@ -51,10 +55,16 @@ class Sample:
     partitions: int | None = None
     unreadable: tuple[str, ...] = ()
     unit: str = "row"
+    strays: tuple[str, ...] = ()
 
 
-def sample_of_file(path: Path, most: int) -> Sample:
+def sample_of_file(path: Path, most: int, time: str | None = None) -> Sample:
     """The first rows of a file.
+
+    Args:
+        path: The file.
+        most: How many rows at most.
+        time: The column that is to be the event time, if one is named.
 
     Raises:
         PenstockError: if it cannot be read, or has no row.
@@ -62,14 +72,23 @@ def sample_of_file(path: Path, most: int) -> Sample:
     origin = _ORIGINS.get(path.suffix.lower(), "json")
     unit = "line" if has_lines(path) else "row"
     try:
-        return _sample(islice(read_rows(path), most), origin, path.name, str(path), unit)
+        return _sample(islice(read_rows(path), most), origin, path.name, str(path), unit, time=time)
     except PenstockError as error:
         error.safe = "nothing was written"
         raise
 
 
-def sample_of_topic(topic: str, kafka: KafkaAccess, registry_url: str | None, most: int) -> Sample:
+def sample_of_topic(
+    topic: str, kafka: KafkaAccess, registry_url: str | None, most: int, time: str | None = None
+) -> Sample:
     """The newest records of a topic: JSON, or Avro with a schema of the registry.
+
+    Args:
+        topic: The topic.
+        kafka: How to reach Kafka.
+        registry_url: The registry, if there is one.
+        most: How many records at most.
+        time: The column that is to be the event time, if one is named.
 
     Raises:
         PenstockError: if there is no such topic, it cannot be read, or has no record.
@@ -83,9 +102,9 @@ def sample_of_topic(topic: str, kafka: KafkaAccess, registry_url: str | None, mo
             next="name one that exists; or begin with a file (--file) or a schema (--schema)",
         )
     start = _newest(topic, kafka, existing[topic], most)
-    read = _Values(registry_url)
+    read = _Values(registry_url, topic)
     rows = (read.row(number, record) for number, record in enumerate(read_topic(kafka, topic, start=start), 1))
-    sample = _sample(rows, "json", f"topic {topic}", f"{topic} at {kafka}", "record", read)
+    sample = _sample(rows, "json", f"topic {topic}", f"{topic} at {kafka}", "record", read, time=time)
     return replace(sample, partitions=existing[topic])
 
 
@@ -133,58 +152,138 @@ def sample_of_subject(subject: str, registry_url: str | None, message: str | Non
 
 
 def _sample(
-    rows: Iterable[Row], origin: Origin, source: str, where: str, unit: str, values: _Values | None = None
+    rows: Iterable[Row],
+    origin: Origin,
+    source: str,
+    where: str,
+    unit: str,
+    values: _Values | None = None,
+    *,
+    time: str | None,
 ) -> Sample:
-    table, opened = Table(is_text=origin == "csv", unit=unit), Table(unit=unit)
-    kept: list[tuple[int, Mapping[str, Any]]] = []
-    kept_opened: list[tuple[int, Mapping[str, Any]]] = []
-    opening = Opening()
+    place_of = None if values is None else values.place
     unreadable: list[str] = []
-    for row in rows:
-        if row.problem is not None:
-            unreadable.append(f"{unit} {row.number}: {row.problem}")
-            continue
-        table.add(row.fields, row.number)
-        if len(kept) < _KEPT_ROWS:
-            kept.append((row.number, row.fields))
-        if (event := opening.event(row.fields)) is not None:
-            opened.add(event, row.number)
-            if len(kept_opened) < _KEPT_ROWS:
-                kept_opened.append((row.number, event))
-    if not table.rows:
-        raise PenstockError(
-            f"there is no {unit} with an event" + (f": {unreadable[0]}" if unreadable else ""),
-            where=where,
-            safe="nothing was written",
-            next="name a file or a topic with events; or begin with their Avro schema (--schema, --subject)",
-        )
+    with tempfile.TemporaryFile() as kept:  # rows of any number and size, for a second look
+        seen = _Seen(origin, unit, place_of)
+        for row in rows:
+            if row.problem is not None:
+                unreadable.append(f"{seen.table.place(row.number)}: {row.problem}")
+                continue
+            seen.add(row.number, row.fields)
+            _keep(row, kept)
+        if not seen.table.rows:
+            raise PenstockError(
+                f"there is no {unit} with an event" + (f": {unreadable[0]}" if unreadable else ""),
+                where=where,
+                safe="nothing was written",
+                next="name a file or a topic with events; or begin with their Avro schema (--schema, --subject)",
+            )
+        seen, strays = _without_strays(seen, kept, time)
     if values is not None and values.is_avro:
         origin = "avro"
-    if (envelope := opening.envelope) is None or origin == "csv":
-        return Sample(findings_of(table, origin), source, tuple(kept), None, tuple(unreadable), unit)
-    findings = findings_of(opened, origin)
+    if (envelope := seen.envelope) is None:
+        return Sample(findings_of(seen.table, origin), source, seen.kept(), None, tuple(unreadable), unit, strays)
+    findings = findings_of(seen.opened, origin)
     findings = replace(findings, notes=(*findings.notes, note_of(envelope)), envelope=envelope)
     if isinstance(envelope, Debezium):
         unreadable = [problem for problem in unreadable if not problem.endswith(_TOMBSTONE)]
-    return Sample(findings, source, tuple(kept_opened), None, tuple(unreadable), unit)
+    return Sample(findings, source, seen.kept(), None, tuple(unreadable), unit, strays)
+
+
+def _keep(row: Row, rows: IO[bytes]) -> None:
+    try:
+        pickle.dump((row.number, row.fields), rows, pickle.HIGHEST_PROTOCOL)
+    except OSError as error:
+        raise PenstockError(
+            f"the sample cannot be kept in a temporary file: {error}",
+            where=tempfile.gettempdir(),
+            safe="nothing was written",
+            next="make room there, name another folder in TMPDIR, or look at fewer rows (--sample)",
+        ) from error
+
+
+class _Seen:
+    """What was seen of rows, as they are and out of their envelopes."""
+
+    def __init__(self, origin: Origin, unit: str, place_of: Callable[[int], str] | None) -> None:
+        self.table = Table(is_text=origin == "csv", unit=unit, place_of=place_of)
+        self.opened = Table(unit=unit, place_of=place_of)
+        self.opening = Opening()
+        self._given = origin, unit, place_of
+        self._rows: list[tuple[int, Mapping[str, Any]]] = []
+        self._events: list[tuple[int, Mapping[str, Any]]] = []
+
+    def add(self, number: int, fields: Mapping[str, Any]) -> None:
+        self.table.add(fields, number)
+        if len(self._rows) < _KEPT_ROWS:
+            self._rows.append((number, fields))
+        if (event := self.opening.event(fields)) is not None:
+            self.opened.add(event, number)
+            if len(self._events) < _KEPT_ROWS:
+                self._events.append((number, event))
+
+    @property
+    def envelope(self) -> Debezium | CloudEvents | None:
+        return None if self.table.is_text else self.opening.envelope
+
+    def kept(self) -> tuple[tuple[int, Mapping[str, Any]], ...]:
+        """The first events."""
+        return tuple(self._rows if self.envelope is None else self._events)
+
+    def again(self) -> _Seen:
+        """Nothing seen yet, of the same kind."""
+        return _Seen(*self._given)
+
+
+def _without_strays(seen: _Seen, rows: IO[bytes], time: str | None) -> tuple[_Seen, tuple[str, ...]]:
+    """What was seen without the few rows that lack what nearly all others have, and why each is one of them."""
+    kind = None if seen.envelope is None else seen.opening.usual
+    usual = usual_of(seen.table if kind is None else seen.opened, time)
+    if usual is None and (kind is None or seen.opening.others == 0):
+        return seen, ()
+    rest, strays = seen.again(), list[str]()
+    rows.seek(0)
+    for _ in range(seen.table.rows):
+        number, fields = pickle.load(rows)  # noqa: S301 - written above
+        opening = Opening()
+        event = opening.event(fields)
+        if kind is not None and opening.kind != kind:
+            reason: str | None = "it is not in the envelope of nearly all others"
+        else:
+            event = fields if kind is None else event
+            reason = None if usual is None or event is None else usual.lacks(event)
+        if reason is None:
+            rest.add(number, fields)
+        else:
+            strays.append(f"{seen.table.place(number)}: {reason}")
+    few = len(strays) <= MOST_STRAYS * seen.table.rows
+    return (rest, tuple(strays)) if few else (seen, ())
 
 
 class _Values:
     """Reads the values of records."""
 
-    def __init__(self, registry_url: str | None) -> None:
+    def __init__(self, registry_url: str | None, topic: str = "") -> None:
         self.is_avro = False
+        self._topic = topic
+        self._places: dict[int, tuple[int, int]] = {}
         self._url = registry_url
         self._schemas: dict[int, Any] = {}
 
     def row(self, number: int, record: Record) -> Row:
         """A record's fields; those of a CloudEvent in binary mode as structured mode has them."""
+        self._places[number] = record.partition, record.offset
         headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
         if "ce_specversion" not in headers:
             return self._row(number, record.value)
         attributes = {name[3:]: text for name, text in headers.items() if name.startswith("ce_")}
         row = Row(number, {}) if record.value is None else self._row(number, record.value)
         return row if row.problem else Row(number, {**attributes, "data": row.fields})
+
+    def place(self, number: int) -> str:
+        """Where a record is."""
+        partition, offset = self._places[number]
+        return f"{self._topic}[{partition}]@{offset}"
 
     def _row(self, number: int, value: bytes | None) -> Row:
         if value is None:
@@ -241,3 +340,13 @@ def unreadable_note(sample: Sample) -> str | None:
     if not sample.unreadable:
         return None
     return f"{counted(len(sample.unreadable), 'row')} could not be read and would be refused: {sample.unreadable[0]}"
+
+
+def strays_note(sample: Sample) -> str | None:
+    """What to say of rows that lack what nearly all others have."""
+    if not sample.strays:
+        return None
+    return (
+        f"{counted(len(sample.strays), 'row')} unlike nearly all others left out of what is inferred, and would be "
+        f"refused: {sample.strays[0]}"
+    )

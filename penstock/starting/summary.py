@@ -23,6 +23,7 @@ def inferred(draft: Draft, sample: Sample) -> dict[str, Any]:
         "envelope": None if draft.findings.envelope is None else draft.findings.envelope.kind,
         "event_time": {"column": draft.time, "unit": draft.unit},
         "event_id": draft.id,
+        "possible_event_id": draft.possible_id and draft.possible_id.path,
         "entities": [
             {"name": name, "column": column, "over": [duration_text(ms) for ms in windows(draft, column)]}
             for column, name in draft.entity_names.items()
@@ -60,6 +61,7 @@ def as_object(
     following: Sequence[str],
     refused: Sequence[str] = (),
     unreadable: Sequence[str] = (),
+    strays: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All of it.
 
@@ -71,6 +73,7 @@ def as_object(
         following: The next commands.
         refused: Why rows of the sample do not fit the contract.
         unreadable: Why rows could not be read.
+        strays: Why rows lack what nearly all others have.
     """
     return {
         "project": name,
@@ -78,6 +81,7 @@ def as_object(
         "asked": asked(questions),
         "refused": list(refused),
         "unreadable": list(unreadable),
+        "strays": list(strays),
         "files": list(files),
         "next": list(following),
     }

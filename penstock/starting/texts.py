@@ -87,10 +87,12 @@ def decisions(draft: Draft) -> list[str]:
     time = draft.column(draft.time)
     lines = [f"event time: {time.path}, {'ISO 8601' if draft.unit == 'iso8601' else draft.unit}"]
     integer = f" ({draft.integer_id.path} is an integer, and an id is a text)" if draft.integer_id else ""
+    possible = draft.possible_id
+    by_values = f" ({possible.path} has another text in each row: --event-id {possible.path})" if possible else ""
     lines.append(
         f"event id: {draft.column(draft.id).path}"
         if draft.id
-        else f"event id: none{integer}, so an event that comes twice counts twice"
+        else f"event id: none{integer}{by_values}, so an event that comes twice counts twice"
     )
     lines.append("entities: " + ", ".join(f"{name} ({draft.column(c).path})" for c, name in draft.entity_names.items()))
     key = draft.column(draft.entities[0]).path
@@ -109,6 +111,8 @@ def decisions(draft: Draft) -> list[str]:
             lines.append(f"{column.path}: {column.personal.what}, kept as they are")
         if column.place[-1:] != (column.name,) and len(column.place) == 1:
             lines.append(f"{column.path}: called {column.name}")
+    if constants := [column.path for column in draft.columns if column.is_constant]:
+        lines.append(f"no inputs of the model, as all rows have one value: {', '.join(constants)}")
     lines += [f"{path}: left out, {reason}" for path, reason in draft.findings.left_out.items()]
     return [*lines, *draft.findings.notes]
 

@@ -11,6 +11,8 @@ from schemas.written import Form
 
 TimeForm = Literal["iso8601", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 
+USUAL_TIMES = ("event_time", "event_timestamp", "timestamp", "time", "ts", "occurred_at", "created_at", "datetime")
+"""Usual names of an event's time, the likeliest first."""
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01
 MARKERS: dict[TimeForm, tuple[Form | None, str]] = {
     "iso8601": ("iso8601", "ISO8601"),

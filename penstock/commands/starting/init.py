@@ -25,6 +25,7 @@ from penstock.starting.samples import (
     sample_of_schema,
     sample_of_subject,
     sample_of_topic,
+    strays_note,
     unreadable_note,
 )
 from penstock.starting.summary import as_object, inferred
@@ -90,12 +91,14 @@ def init(
     if sum(given is not None for given in (file, topic, schema, subject)) != 1:
         raise click.UsageError("give one of --file, --topic, --schema and --subject")
     require_free(name, Path.cwd())
-    found = _sample(file, topic, schema, subject, message, sample)
+    found = _sample(file, topic, schema, subject, message, sample, answers["event_time"])
     settling = _Settling(yes=yes, is_terminal=not as_json and sys.stdin.isatty() and sys.stdout.isatty())
     draft = decide(found.findings, name, _answers(answers), settling.settle)
     facts = inferred(draft, found) if as_json else {}
     if as_json and settling.is_open:
-        click.echo(json.dumps(as_object(name, facts, settling.asked, (), (), (), found.unreadable), indent=2))
+        click.echo(
+            json.dumps(as_object(name, facts, settling.asked, (), (), (), found.unreadable, found.strays), indent=2)
+        )
     settling.require_answers()
     of_topic = topic or (subject.removesuffix("-value") if subject else f"events.{name}")
     typed = shlex.join(["penstock", *sys.argv[1:]])
@@ -103,14 +106,15 @@ def init(
     following = next_commands(draft, name, str(file) if file else None)
     if as_json:
         files = sorted(str(one.relative_to(Path.cwd())) for one in written.folder.rglob("*") if one.is_file())
-        content = as_object(name, facts, settling.asked, files, following, written.refused, found.unreadable)
+        refused = written.refused, found.unreadable, found.strays
+        content = as_object(name, facts, settling.asked, files, following, *refused)
         click.echo(json.dumps(content, indent=2))
         return
     for line in decisions(draft):
         click.echo(f"  {line}")
     for text in settling.taken:
         click.echo(f"  taken without asking: {text}")
-    if note := unreadable_note(found):
+    for note in filter(None, (unreadable_note(found), strays_note(found))):
         warn(note, "correct what writes it")
     if written.refused:
         warn(
@@ -124,15 +128,21 @@ def init(
 
 
 def _sample(
-    file: Path | None, topic: str | None, schema: Path | None, subject: str | None, message: str | None, most: int
+    file: Path | None,
+    topic: str | None,
+    schema: Path | None,
+    subject: str | None,
+    message: str | None,
+    most: int,
+    time: str | None,
 ) -> Sample:
     if file is not None:
-        return sample_of_file(file, most)
+        return sample_of_file(file, most, time)
     if schema is not None:
         return sample_of_schema(schema, message)
     settings = Settings()
     if topic is not None:
-        return sample_of_topic(topic, settings.kafka.access, settings.schema_registry_url, most)
+        return sample_of_topic(topic, settings.kafka.access, settings.schema_registry_url, most, time)
     assert subject is not None
     return sample_of_subject(subject, settings.schema_registry_url, message)
 

@@ -280,3 +280,24 @@ def test_each_row_of_a_csv_fits_but_those_that_are_told(
     if not any(one.bad for one in findings.columns):
         for row in rows:
             assert validated(as_event(row, contract, is_text=True), contract, "") is not None
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_told"),
+    [
+        (["78,0", "-1.234,50", "12", ""], True),
+        (["78,0"] * 30 + ["-"], True),
+        (["78,0", "a"], False),
+        (["52,13,4"], False),
+        (["78.5"], False),
+        (["78"], False),
+    ],
+)
+def test_numbers_with_a_decimal_comma_are_told_as_they_are_texts(cells: list[str], is_told: bool) -> None:
+    findings = found([{"total": cell} for cell in cells], "csv")
+    told = "total: looks like numbers with a decimal comma, first in row 1; taken as text; "
+    assert [note.startswith(told) for note in findings.notes] == [True] * is_told
+
+
+def test_a_text_with_a_comma_of_json_is_meant_as_a_text() -> None:
+    assert found([{"total": "78,0"}]).notes == ()

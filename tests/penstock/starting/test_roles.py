@@ -68,6 +68,32 @@ def test_an_id_that_is_not_certain_is_not_taken_without_asking() -> None:
     assert (question.about, question.options, question.safe) == ("id", ("ticket_no", "none"), "none")
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"ref": lambda n: f"r{n}"}, " (ref has another text in each row: --event-id ref)"),
+        ({"ref": lambda n: f"r{n}" if n else None}, ""),
+        ({"ref": lambda n: f"r{n // 2}"}, ""),
+        ({"ref": lambda n: n}, ""),
+        ({"remark": lambda n: f"remark {n}"}, ""),
+        ({"email": lambda n: f"p{n}@example.org"}, ""),
+    ],
+)
+def test_a_text_that_could_be_the_id_by_its_values_is_told_with_the_option(fields: dict[str, Any], told: str) -> None:
+    draft, _ = asked(rows(order_id=None, **fields))
+    assert draft.id is None
+    assert decisions(draft)[1] == f"event id: none{told}, so an event that comes twice counts twice"
+
+
+def test_a_personal_column_that_may_be_null_is_no_entity_without_asking() -> None:
+    email: dict[str, Any] = {"email": lambda n: f"p{n % 4}@example.org" if n % 3 else None}
+    draft, (question, *_) = asked(rows(**email))
+    assert (draft.entities, question.safe, question.options) == (("card_id",), "card_id", ("card_id", "email"))
+    with pytest.raises(PenstockError, match="only personal columns that may be null look like an entity: email"):
+        asked(rows(card_id=None, **email))
+    assert asked(rows(card_id=None, **email), entities=("email",))[0].entities == ("email",)
+
+
 def test_a_column_of_which_each_value_is_another_is_no_likely_entity() -> None:
     draft, _ = asked(rows(device_id=lambda n: f"d{n}", user_hash=lambda n: f"u{n % 3}", is_web=True))
     assert draft.entities == ("card_id", "user_hash")
@@ -91,7 +117,20 @@ def test_answers_need_no_question() -> None:
     ("fields", "answers", "message", "where"),
     [
         ({"at": "2026-03-01 12:00:00"}, {}, "the event time must be", "at has no zone, so that nobody can say"),
-        ({"at": lambda n: TIME if n else None}, {}, "the event time must be", "at is missing or null in some rows"),
+        (
+            {"at": lambda n: TIME if n else None},
+            {},
+            "the event time must be",
+            "at is missing or null in 1 of 40 rows, first in row 1",
+        ),
+        (
+            *({"at": lambda n: "soon" if n % 9 == 2 else "2026-03-01T12:00:00Z"}, {}),
+            *("the event time must be", "at has values that are no times, first in row 3"),
+        ),
+        (
+            *({"at": lambda n: None if n % 9 == 2 else "soon" if n % 9 == 3 else TIME}, {}),
+            *("the event time must be", "at: its values are of several kinds: an integer (row 1), a text (row 4)"),
+        ),
         ({"at": 1.5}, {}, "the event time must be", "at has numbers with a fraction"),
         ({"card_id": 1.5}, {}, "no column looks like an entity", "columns that can be one: order_id"),
         ({}, {"entities": ("cart",)}, "there is no column cart", "--entity"),

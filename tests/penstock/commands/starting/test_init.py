@@ -112,6 +112,14 @@ def test_a_line_that_cannot_be_read_is_told_and_the_others_count(
     assert "1 row could not be read and would be refused: line 2: not JSON" in output
 
 
+def test_a_row_unlike_nearly_all_others_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_text(f"{ORDER}\n" * 30 + '{"order_id": "1", "card_id": "c"}\n')
+    output = run(tmp_path, monkeypatch, "shop_stray", "--file", "a.jsonl", "--yes", "--entity", "card_id")
+    assert "1 row unlike nearly all others left out of what is inferred, and would be refused: line 31: at" in output
+    said = run(tmp_path, monkeypatch, "shop_told", *["--file", "a.jsonl", "--yes", "--entity", "card_id", "--json"])
+    assert json.loads(said)["strays"] == ["line 31: at has no time, as nearly all others have"]
+
+
 def test_no_more_rows_are_looked_at_than_the_sample_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jsonl").write_text(f'{ORDER}\n{ORDER[:-1]}, "price": 1}}\n')
     run(tmp_path, monkeypatch, "shop_cut", "--file", "a.jsonl", "--yes", "--sample", "1")
