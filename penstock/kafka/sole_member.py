@@ -24,7 +24,7 @@ class Replaced(NamedTuple):
     next: str
 
 
-class SoleConsumer(Consumer):
+class SoleConsumer(Consumer):  # type: ignore[misc] # the library has no types
     """A consumer that knows from its log that its session has timed out: the client calls back only later.
 
     Args:
