@@ -49,7 +49,6 @@ import penstock
 from penstock import first_k, mean, quantile, session_count
 
 mean("x")
-mean(over="1h")
 mean("x", over=1)
 quantile("x", over="1h")
 first_k("x", k="3", over="1h")
