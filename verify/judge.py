@@ -14,6 +14,7 @@ from penstock.kafka.names import dead_letters_of
 from penstock.kafka.reading import Record
 from schemas.codec import Registry
 from streams.definitions.pipeline import Model
+from streams.oracle.lookups import LookupHistory
 from streams.plan.model import PipelinePlan
 from streams.plan.project import Project
 from verify.check_backfill import BackfillFindings, check_backfill
@@ -75,7 +76,8 @@ def judge(
         hosted: Scores with versions whose model only Triton has.
     """
     pipeline, plan = project.pipeline, project.plan
-    sources = judged_sources(project, run, pii_key, registry)
+    history = history_of(project, run, pii_key, registry)
+    sources = judged_sources(project, run, pii_key, registry, history=history)
     triggering, others = by_role(plan, sources)
     events = {position: event for one in triggering for position, event in one.events.items()}
     letters = [
@@ -95,7 +97,7 @@ def judge(
         others=[one.events for one in others],
         without_value=without_value,
     )
-    check_lookups(plan, history_of(project, run, pii_key, registry), events, of_events, features)
+    check_lookups(plan, history, events, of_events, features)
     timers = check_timers(plan, events, emitted, others=[one.events for one in others], without_value=without_value)
     replays = check_replays(plan, dead_letters_of(pipeline.predictions_topic), run)
     too_large = {record.position for record in withheld.records} - {record.position for record in of_events}
@@ -152,13 +154,10 @@ def judge(
     )
     replayable = sources
     if run.backfills and any(of_source.refused_by_clock for of_source in sources):
-        replayable = judged_sources(project, run, pii_key, registry, live=False)
+        replayable = judged_sources(project, run, pii_key, registry, history=history, live=False)
     replayed = _check_backfills(project, run, replayable, of_events, events.keys(), too_large)
     read_labels = _label_reader(project, registry)
-    trained = TrainingFindings()
-    if run.backfills and pipeline.labels is not None:
-        folders = [run.models / name for name in pipeline.model.names]
-        trained = check_training(plan, folders, run.backfills, run.labels, read_labels)
+    trained = _check_training(project, run, read_labels)
     built = check_built_sets(project, run, read_labels)
     gates = check_gates(plan, pipeline, run.models, run.backfills, run.labels, read_labels, versions.scorer)
     counted = check_quality(project, run, read_labels)
@@ -373,9 +372,18 @@ def _rollout(rollout: RolloutFindings, shadows: ShadowFindings, run: RunData) ->
 
 
 def judged_sources(
-    project: Project, run: RunData, pii_key: bytes, registry: Registry | None = None, *, live: bool = True
+    project: Project,
+    run: RunData,
+    pii_key: bytes,
+    registry: Registry | None = None,
+    *,
+    history: LookupHistory | None = None,
+    live: bool = True,
 ) -> list[Judged]:
-    """The events of each source, judged by the contract, as a live job takes them or as a replay does."""
+    """The events of each source, judged by the contract, as a live job takes them or as a replay does.
+
+    ``history`` is that of the reference data, and a pipeline with lookups needs it.
+    """
     published: set[Position] = set()
     topics = [source.topic for source in project.plan.sources]
     for letter in run.unpublished:
@@ -386,7 +394,6 @@ def judged_sources(
     for record in run.features:
         published.add(record.position)
         published |= {place for places in record.updates.values() for place in places or ()}
-    history = history_of(project, run, pii_key, registry)
     look_up = as_published(project.plan, history, run.features) if history else None
     letters = run.dead_letters if live else ((),) * len(run.sources)
     judged = [
@@ -400,6 +407,16 @@ def by_role(plan: PipelinePlan, judged: Sequence[Judged]) -> tuple[list[Judged],
     """Of the judged sources those whose events trigger records, and those that only update."""
     sources = list(zip(judged, plan.sources, strict=True))
     return [one for one, of in sources if of.triggers], [one for one, of in sources if not of.triggers]
+
+
+def _check_training(
+    project: Project, run: RunData, read_labels: Callable[[Sequence[Sequence[Record]]], LabelHistory]
+) -> TrainingFindings:
+    """Check what versions were trained on, if the run has a backfill and labels to make it again from."""
+    if not run.backfills or project.pipeline.labels is None:
+        return TrainingFindings()
+    folders = [run.models / name for name in project.pipeline.model.names]
+    return check_training(project.plan, folders, run.backfills, run.labels, read_labels)
 
 
 def _label_reader(project: Project, registry: Registry | None) -> Callable[[Sequence[Sequence[Record]]], LabelHistory]:

@@ -15,6 +15,7 @@ from schemas.sealing import headers_around
 from streams.definitions.sources import Source
 
 _JSON_ONLY = Decoder()
+_STOP_S = 5.0
 
 
 class Asks(Protocol):
@@ -40,6 +41,11 @@ class Deadlines(NamedTuple):
 
     usual_ms: float
     most_ms: float
+
+    @property
+    def stop_s(self) -> float:
+        """How long those who are being answered are waited for at a stop, in seconds: longer than any deadline."""
+        return self.most_ms / 1000 + _STOP_S
 
 
 class Refused(NamedTuple):

@@ -22,8 +22,6 @@ from penstock.gateway.gateway_metrics import GatewayMetrics
 _log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 1
-# The longest deadline, and the end of the wait for those who are being answered at a stop.
-_STOP_S = 5.0
 
 
 class HttpGateway:
@@ -64,9 +62,7 @@ class HttpGateway:
         Raises:
             PenstockError: the port cannot be bound.
         """
-        runner = web.AppRunner(
-            self.application(), access_log=None, shutdown_timeout=self._deadlines.most_ms / 1000 + _STOP_S
-        )
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=self._deadlines.stop_s)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()

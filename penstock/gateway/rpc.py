@@ -33,8 +33,6 @@ _OVERHEAD_BYTES = 4096
 # Of a text in the trailing metadata, as it is sent there. A caller who gets more than 8 KiB may see RESOURCE_EXHAUSTED
 # in place of the status.
 _MOST_TEXT = 2048
-# The end of the wait for those who are being answered at a stop, beyond the longest deadline.
-_STOP_S = 5.0
 _CODES = {
     "invalid": grpc.StatusCode.INVALID_ARGUMENT,
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
@@ -93,7 +91,7 @@ class RpcGateway:
         try:
             await stop.wait()
         finally:
-            await server.stop(self._deadlines.most_ms / 1000 + _STOP_S)
+            await server.stop(self._deadlines.stop_s)
 
     def _counted(self, answers: Callable[..., Any], request_type: type[Message]) -> grpc.RpcMethodHandler:
         async def counted(request: Any, context: Any) -> Message:
